@@ -1,0 +1,1 @@
+"""The reference services of HarmonyFlow under test; they import nothing of the harness."""

@@ -1,0 +1,1 @@
+"""HarmonyFlow resilience harness: what people lose, and for how long, when something fails."""

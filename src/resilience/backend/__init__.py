@@ -1,0 +1,1 @@
+"""Where members run. Everything that has to know it stands here, and nowhere else."""

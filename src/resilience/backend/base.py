@@ -1,0 +1,152 @@
+"""What every backend can do, and the optional abilities that some add.
+
+A `Platform` is a stack's members as they run somewhere. The process that brought them up holds the one that can also
+start and stop them; other processes of the same run (the chaos process) attach to it and see the same members.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from resilience.spec.stack import Stack
+
+
+class MemberState(msgspec.Struct, frozen=True, kw_only=True):
+    """A member as it is now. ``identity`` changes with every start of its server (pid and start time, pod UID …)."""
+
+    name: str
+    component: str
+    node: str
+    address: str  # an IPv4 address that other members reach it by
+    running: bool
+    identity: str  # "" while it is not running
+    restarts: int
+    held_by: tuple[str, ...] = ()  # ids of injections that hold its restart back
+    handle: dict[str, Any] = {}  # what the backend's agent needs to find its processes and namespaces
+
+
+class Injected(msgspec.Struct, frozen=True, kw_only=True):
+    """The agent's answer to an injection; instants are values of `time.monotonic` in nanoseconds."""
+
+    began_ns: int
+    applied_ns: int
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that a probe looked at."""
+
+    what: str
+    expected: str
+    observed: str
+    ok: bool
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """What a probe saw; it holds if every piece of evidence does, and there is at least one."""
+
+    evidence: tuple[Evidence, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether the probe is satisfied; no evidence is no proof."""
+        return bool(self.evidence) and all(item.ok for item in self.evidence)
+
+
+class Undone(msgspec.Struct, frozen=True, kw_only=True):
+    """The agent's answer to an undo; ``by`` says what ended the injection: ``request`` or ``ttl``."""
+
+    healed_ns: int
+    by: str
+    proof: Proof
+
+
+class Platform(Protocol):
+    """A stack's members, seen from any process of the run."""
+
+    stack: Stack
+
+    def states(self) -> tuple[MemberState, ...]:
+        """All members, in the order of the stack file."""
+        ...
+
+    def state(self, name: str) -> MemberState:
+        """One member. Raises `StackError` if there is none of that name."""
+        ...
+
+    def secret(self, name: str) -> str:
+        """A secret of the stack, e.g. ``redis-password``; never to be logged."""
+        ...
+
+
+class FaultCapable(Protocol):
+    """A platform whose agent applies faults."""
+
+    def node_links_step(self, nodes: Sequence[str]) -> tuple[dict[str, Any], ...]:
+        """The agent's steps that silence all links of these nodes, all at once."""
+        ...
+
+    def kill_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
+        """The agent's steps that kill the servers of these members."""
+        ...
+
+    def hold_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
+        """The agent's steps that hold the restart of these members back until healing."""
+        ...
+
+    def partition_steps(self, member: str, others: Sequence[str], direction: str) -> tuple[dict[str, Any], ...]:
+        """The agent's steps that drop packets between a member and others."""
+        ...
+
+    def apply(self, injection: Mapping[str, Any]) -> Injected:
+        """Hands an injection (JSON) to the agent. Raises `FaultError`; what was done by then has been undone."""
+        ...
+
+    def probe(self, injection_id: str) -> Proof:
+        """Asks the agent whether the injection is in effect, from a third point of view. Raises `FaultError`."""
+        ...
+
+    def undo(self, injection_id: str) -> Undone:
+        """Ends the injection; harmless if it has ended. Raises `FaultError` if it cannot be ended."""
+        ...
+
+
+class Backend(Protocol):
+    """A place where stacks run."""
+
+    name: str
+
+    def up(self, stack: Stack, log_dir: Path) -> "OwnedPlatform":
+        """Starts all members; returns when their processes run (not when they are ready). Raises `StackError`."""
+        ...
+
+
+class OwnedPlatform(Platform, Protocol):
+    """The platform in the hands of the process that brought it up."""
+
+    def run_beside(self, name: str, argv: Sequence[str], log: Path) -> "Process":
+        """Starts a command with the project's interpreter in a new member on the observer node."""
+        ...
+
+    def down(self) -> None:
+        """Ends every member; harmless if they are gone. Raises `ExceptionGroup` with all that went wrong."""
+        ...
+
+
+class Process(Protocol):
+    """A command that runs in the stack."""
+
+    name: str
+
+    def poll(self) -> int | None:
+        """Its exit code, or None while it runs."""
+        ...
+
+    def interrupt(self) -> None:
+        """Asks it to end (SIGINT)."""
+        ...
+
+    def wait(self, timeout_s: float) -> int:
+        """Waits for its end, kills it after the time-out; the exit code (negative: the signal's number)."""
+        ...

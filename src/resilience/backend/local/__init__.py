@@ -1,0 +1,1 @@
+"""The local backend: one stack image, one sandbox of namespaces, members as pods in it."""

@@ -1,0 +1,1 @@
+"""The actions and probes that experiments call, and the launch of the Chaos Toolkit."""

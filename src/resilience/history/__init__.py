@@ -1,0 +1,1 @@
+"""What happened in one run: ops, deliveries, windows, events, samples and the audit; append and read."""

@@ -1,0 +1,31 @@
+"""The run's clock: one monotonic base that every process under this kernel shares."""
+
+import time
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RunClock:
+    """Instants of a run, in microseconds since its base on the kernel's monotonic clock.
+
+    The base travels as a number (``base_ns``), so that the load generator, the chaos process and the runner agree.
+    """
+
+    base_ns: int
+
+    @classmethod
+    def starting_now(cls) -> "RunClock":
+        """A clock whose base is this moment."""
+        return cls(time.monotonic_ns())
+
+    def now_us(self) -> int:
+        """Microseconds since the base."""
+        return (time.monotonic_ns() - self.base_ns) // 1_000
+
+    def us_from_monotonic_s(self, instant_s: float) -> int:
+        """Converts a value of `time.monotonic` to microseconds since the base."""
+        return int(instant_s * 1_000_000) - self.base_ns // 1_000
+
+    def monotonic_s_from_us(self, instant_us: int) -> float:
+        """Converts microseconds since the base to a value of `time.monotonic`."""
+        return (instant_us + self.base_ns // 1_000) / 1_000_000

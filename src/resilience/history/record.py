@@ -1,0 +1,163 @@
+"""The lines of a history's files: one JSON array a line, its first element says which record it is.
+
+Instants are microseconds on the run's clock (`RunClock`). Ops and deliveries are written by the clients' processes
+(``load/<client>.ops.jsonl``), everything else by the runner and the chaos process (``history.jsonl``).
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+Outcome = Literal["ok", "fail", "unknown"]
+
+
+class Line(msgspec.Struct, frozen=True, array_like=True):
+    """Base of all lines."""
+
+
+class Invoked(Line, frozen=True, tag="i"):
+    """An op is about to be sent. ``group`` is the Redis shard (1, 2, …) that its key belongs to, 0 where none does."""
+
+    id: int  # counts from 1 in each client's file
+    kind: str  # e.g. session.update, collaboration.edit, direct.write
+    key: str
+    value: str  # unique for a write, "" for a read
+    group: int
+    phase: str
+    due: int  # intended start
+    called: int
+
+
+class Returned(Line, frozen=True, tag="r"):
+    """The op ended, as its client saw it; an op without this line is unknown (``unfinished``)."""
+
+    id: int
+    outcome: Outcome
+    returned: int
+    version: int = -1  # the version, or the sequence number of an edit, that the answer named; -1: none
+    epoch: int = -1  # the epoch of an edit
+    error: str = ""  # a short class of error, e.g. "timeout", "http-503", "refused"
+
+
+class Dropped(Line, frozen=True, tag="x"):
+    """An arrival that was due and never sent, since the generator had no place for it."""
+
+    kind: str
+    phase: str
+    due: int
+
+
+class Joined(Line, frozen=True, tag="j"):
+    """A receiver is a member of a room from here on; ``epoch`` and ``seq`` are the last edit it has."""
+
+    receiver: str  # unique for one member of one room over the whole run
+    room: str
+    epoch: int
+    seq: int
+    at: int
+
+
+class Delivered(Line, frozen=True, tag="d"):
+    """An edit reached a receiver; ``how``: ``live`` as it was fanned out, ``replay`` after it had asked for it."""
+
+    receiver: str
+    room: str
+    epoch: int
+    seq: int
+    edit: str  # the value of the collaboration.edit op
+    at: int
+    how: Literal["live", "replay"]
+
+
+class Left(Line, frozen=True, tag="l"):
+    """The receiver's connection ended; ``why``: ``stop`` (by itself), ``lost`` or ``resync``."""
+
+    receiver: str
+    room: str
+    at: int
+    why: Literal["stop", "lost", "resync"]
+
+
+class PhaseWindow(Line, frozen=True, tag="phase"):
+    """A phase, ``[start, end)``; written when it ends (``end`` -1: it never did)."""
+
+    phase: str
+    start: int
+    end: int
+
+
+class Event(Line, frozen=True, tag="event"):
+    """Something that happened at an instant. ``name`` is one of `history.event.NAMES`, ``data`` is plain JSON."""
+
+    name: str
+    at: int
+    data: dict[str, Any]
+
+
+class ClockPair(Line, frozen=True, tag="clock"):
+    """The same instant on both clocks, once a second: ``wall`` in microseconds since 1970 (UTC)."""
+
+    at: int
+    wall: int
+
+
+class DirectRead(Line, frozen=True, tag="direct"):
+    """Audit: a key of the direct client as the shard's primary has it after healing; ``value`` None: not there."""
+
+    key: str
+    value: str | None
+    group: int
+
+
+class SessionRead(Line, frozen=True, tag="session"):
+    """Audit: a session as stored after healing. ``log`` rows are (version, op id, hash of the predecessor)."""
+
+    key: str
+    group: int
+    exists: bool
+    state: str  # live, ended, or "" if it does not exist
+    version: int
+    ttl_s: int
+    log: tuple[tuple[int, str, str], ...]
+
+
+class RoomRead(Line, frozen=True, tag="room"):
+    """Audit: a room's stored log, rows of (epoch, sequence, value of the edit)."""
+
+    key: str
+    group: int
+    epoch: int
+    log: tuple[tuple[int, int, str], ...]
+
+
+class AuditDone(Line, frozen=True, tag="audited"):
+    """Audit: everything of that kind that was asked for has been read (``count`` keys)."""
+
+    kind: Literal["direct", "session", "room"]
+    count: int
+    at: int
+
+
+class Series(Line, frozen=True, tag="series"):
+    """Raw samples of one Prometheus series, as they were stored (``samples.jsonl``); times are wall seconds.
+
+    ``selector`` is the query that asked for it, ``labels`` what Prometheus calls it.
+    """
+
+    selector: str
+    labels: dict[str, str]
+    times_s: tuple[float, ...]
+    values: tuple[float, ...]
+
+
+class QueryFailed(Line, frozen=True, tag="query-failed"):
+    """A query to Prometheus that gave no usable answer (``samples.jsonl``)."""
+
+    selector: str
+    reason: str
+
+
+OpLine = Invoked | Returned | Dropped | Joined | Delivered | Left
+RunLine = PhaseWindow | Event | ClockPair
+AuditLine = DirectRead | SessionRead | RoomRead | AuditDone
+SampleLine = Series | QueryFailed

@@ -1,0 +1,1 @@
+"""Starts the load generator, waits for its rate, stops it and collects what it wrote."""

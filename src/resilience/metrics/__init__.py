@@ -1,0 +1,1 @@
+"""Prometheus: raw samples in, nothing judged."""

@@ -1,0 +1,68 @@
+"""Faults and their targets as an experiment names them, and the injection that one application of them becomes."""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from resilience.spec.record import Record
+
+
+class Target(Record, frozen=True, kw_only=True):
+    """A logical selector, resolved at the moment of injection; never a pod or an address.
+
+    ``shard`` counts from 1 in the order of the stack file and means the shard by its slots, whoever owns them now.
+    ``scope: node`` means the node (and so every member on it) that holds the selected member.
+    """
+
+    component: Literal["redis", "session", "collaboration", "edge"]
+    role: Literal["primary", "replica", "any"] = "any"
+    shard: Annotated[int, Meta(ge=1)] | None = None
+    scope: Literal["member", "node"] = "member"
+
+
+class Noop(Record, frozen=True, kw_only=True, tag_field="kind", tag="noop"):
+    """Does nothing: the fault of a control, and the proof that a fault without effect is never a pass."""
+
+
+class Kill(Record, frozen=True, kw_only=True, tag_field="kind", tag="kill"):
+    """SIGKILL to a member's processes. ``restart``: the platform's restart policy may bring it back at once;
+    otherwise it is held back until healing.
+    """
+
+    restart: bool
+
+
+class PowerOff(Record, frozen=True, kw_only=True, tag_field="kind", tag="power-off"):
+    """A node goes silent: all its links in one step, then its processes. Healing switches it on again."""
+
+
+class Partition(Record, frozen=True, kw_only=True, tag_field="kind", tag="partition"):
+    """Packets between the target and others are dropped.
+
+    ``cut_from``: ``peers`` (members of its own component), ``clients`` (every member that is not of its own component),
+    ``all``. ``direction``: ``both``, ``in`` (nothing reaches the target), ``out`` (nothing leaves it).
+    """
+
+    cut_from: Literal["peers", "clients", "all"]
+    direction: Literal["both", "in", "out"] = "both"
+
+
+FaultSpec = Noop | Kill | PowerOff | Partition
+
+
+class Injection(Record, frozen=True, kw_only=True):
+    """One application of a fault: serialisable, so that any process can prove and heal it.
+
+    ``steps`` are the agent's primitives, in the order in which they are applied (healing undoes them in reverse);
+    ``watch`` says what the agent's probes must see while the fault is in effect. Both are plain JSON, see
+    `resilience.agent`. ``ttl_s`` runs from the moment the agent applied it.
+    """
+
+    id: str
+    fault: FaultSpec
+    target: Target
+    members: tuple[str, ...]  # every member that suffers, resolved at injection time
+    nodes: tuple[str, ...]  # nodes that fail whole (power-off)
+    ttl_s: float
+    steps: tuple[dict[str, Any], ...]
+    watch: tuple[dict[str, Any], ...]

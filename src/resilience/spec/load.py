@@ -1,0 +1,29 @@
+"""The load of a scenario: how much of what arrives, and the least that a verdict can rest on."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from resilience.spec.record import Record
+
+Rate = Annotated[float, Meta(gt=0, le=100_000)]
+Seconds = Annotated[float, Meta(gt=0, le=3_600)]
+Count = Annotated[int, Meta(ge=1, le=10_000)]
+
+
+class Load(Record, frozen=True, kw_only=True):
+    """Open load: arrivals follow a schedule that never waits for answers.
+
+    The ``…_min`` fields are the rates under which a run is inconclusive; they default to 90 % of what is asked for.
+    """
+
+    session_rate_ops_per_s: Rate = 150.0
+    session_rate_ops_per_s_min: Rate | None = None
+    edit_rate_ops_per_s: Rate = 50.0
+    edit_rate_ops_per_s_min: Rate | None = None
+    rooms: Count = 20
+    room_members: Count = 5
+    direct_rate_ops_per_s: Rate = 100.0  # for each Redis shard
+    direct_rate_ops_per_s_min: Rate | None = None
+    timeout_s: Seconds = 2.0  # of one op, seen from its client; always under stop_timeout_s
+    stop_timeout_s: Seconds = 6.0  # how long unfinished ops are waited for at the end

@@ -1,0 +1,39 @@
+"""The plan that the runner hands to the load generator's processes, as a JSON file."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from resilience.spec.load import Load
+from resilience.spec.record import Record
+from resilience.spec.stack import Durability
+
+
+class ShardPlan(Record, frozen=True, kw_only=True):
+    """A Redis shard at the start: its number (from 1), its members' addresses (``host:port``) and its slots."""
+
+    group: int
+    primary: str
+    replicas: tuple[str, ...]
+    slots: tuple[tuple[int, int], ...]  # inclusive ranges
+
+
+class LoadPlan(Record, frozen=True, kw_only=True):
+    """Everything that Locust and the direct client need to know.
+
+    Each process writes ``<directory>/<client>.ops.jsonl`` (ops), ``<directory>/<client>.stats.jsonl`` (a ``generator``
+    event a second) and, at its end, ``<directory>/<client>.summary.json``. Phases come from
+    ``<directory>/phases.jsonl`` (`history.phase.PhaseBoard`).
+    """
+
+    base_ns: int  # of the run's clock
+    seed: int
+    load: Load
+    directory: str
+    edges: tuple[str, ...]  # base URLs of both edges, e.g. http://edge-0:8080
+    shards: tuple[ShardPlan, ...]
+    redis_password_file: str
+    durability: Durability
+    session_ttl_s: int
+    latency_bounds_s: tuple[float, ...]  # bounds of the histograms' buckets; every SLO's threshold is one of them
+    metrics_port: Annotated[int, Meta(ge=1, le=65_535)]

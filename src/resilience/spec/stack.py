@@ -1,0 +1,109 @@
+"""The stack of a scenario: the members, the nodes they stand on, and every knob that changes what may be lost."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from resilience.spec.record import Record
+
+Milliseconds = Annotated[int, Meta(ge=100, le=600_000)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,40}$")]
+Component = Literal[
+    "redis",
+    "session",
+    "collaboration",
+    "edge",
+    "prometheus",
+    "redis-exporter",
+    "node-exporter",
+    "loadgen",  # Locust: a member without a server of its own until the load is started
+    "direct-client",  # likewise
+]
+OBSERVER = "observer"  # the node that no fault may touch
+OUTSIDE = "outside"  # where the edge stands, as in production
+
+PORTS: dict[str, int] = {
+    "redis": 6379,
+    "session": 8080,
+    "collaboration": 8080,
+    "edge": 8080,
+    "prometheus": 9090,
+    "redis-exporter": 9121,
+    "node-exporter": 9100,
+    "loadgen": 9646,
+    "direct-client": 9647,
+}
+
+
+class Async(Record, frozen=True, kw_only=True, tag_field="mode", tag="async"):
+    """An acknowledged write is on the primary; a replica has it a little later."""
+
+
+class Wait(Record, frozen=True, kw_only=True, tag_field="mode", tag="wait"):
+    """An acknowledged write is on the primary and on this many replicas (Redis ``WAIT``)."""
+
+    replicas: Annotated[int, Meta(ge=1, le=5)] = 1
+    timeout_ms: Milliseconds = 1_000
+
+
+Durability = Async | Wait
+
+
+class Redis(Record, frozen=True, kw_only=True):
+    """The Redis Cluster as HarmonyFlow runs it; the fields are the server's own directives."""
+
+    cluster_node_timeout_ms: Milliseconds = 5_000
+    cluster_require_full_coverage: bool = True
+    cluster_allow_reads_when_down: bool = False
+    cluster_replica_validity_factor: Annotated[int, Meta(ge=0, le=1_000)] = 10
+    appendonly: bool = True
+    appendfsync: Literal["always", "everysec", "no"] = "everysec"
+    snapshot_every_s: Annotated[int, Meta(ge=0)] = 21_600  # 0: no snapshots
+    min_replicas_to_write: Annotated[int, Meta(ge=0, le=5)] = 0
+    min_replicas_max_lag_s: Annotated[int, Meta(ge=0, le=600)] = 10
+    shutdown_timeout_s: Annotated[int, Meta(ge=0, le=600)] = 10
+
+
+class Member(Record, frozen=True, kw_only=True):
+    """One member: ``node`` is a platform node, ``observer`` (which no fault may touch) or ``outside`` (the edge)."""
+
+    name: Name
+    component: Component
+    node: Name
+
+
+class Shard(Record, frozen=True, kw_only=True):
+    """One shard as it is formed: the slots are divided evenly in the order of the stack file."""
+
+    primary: Name
+    replicas: tuple[Name, ...]
+
+
+class Stack(Record, frozen=True, kw_only=True):
+    """All components of a scenario."""
+
+    name: Name
+    durability: Durability
+    nodes: tuple[Name, ...]  # the platform's failure domains
+    restart_delay_s: Seconds  # how long the platform takes to start a dead member again
+    session_ttl_s: Annotated[int, Meta(ge=1)]
+    scrape_interval_s: Annotated[float, Meta(ge=0.5, le=60)]
+    redis: Redis
+    shards: tuple[Shard, ...]
+    members: tuple[Member, ...]
+
+    def member(self, name: str) -> Member:
+        """The member of that name. Raises `KeyError` if there is none."""
+        for member in self.members:
+            if member.name == name:
+                return member
+        raise KeyError(name)
+
+    def of(self, component: str) -> tuple[Member, ...]:
+        """The members of a component, in the order of the stack file."""
+        return tuple(member for member in self.members if member.component == component)
+
+    def on(self, node: str) -> tuple[Member, ...]:
+        """The members that stand on a node, in the order of the stack file."""
+        return tuple(member for member in self.members if member.node == node)

@@ -1,0 +1,1 @@
+"""Brings a stack to readiness and knows its roles: one file a component."""
