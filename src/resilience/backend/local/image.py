@@ -1,0 +1,219 @@
+"""The stack image: a Debian root filesystem with the servers in it, built once and kept in the user's cache.
+
+It is built beside its place and renamed into it, so that an interrupted build is never used; its name is the hash of
+its recipe, so that a changed recipe makes a new image. Members see it read-only.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from resilience.backend.local.place import Owner, hand_over
+from resilience.errors import HostError
+
+BUILD_TIMEOUT_S = 1_800
+_DEBIAN_MIRROR = "http://deb.debian.org/debian"
+_DEBIAN_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True):
+    """All that decides what is in the image; where it is fetched from is not part of it."""
+
+    version: int = 1  # raise it when the way of building changes
+    suite: str = "trixie"
+    packages: tuple[str, ...] = (
+        "redis-server",
+        "redis-tools",
+        "prometheus",
+        "prometheus-node-exporter",
+        "prometheus-redis-exporter",
+        "tini",
+    )
+    folders: tuple[str, ...] = ("config", "data")  # mount points of every member
+    left_out: tuple[str, ...] = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits that change with the recipe."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where Debian's packages come from."""
+
+    mirror: str
+    keyring: str
+    proxy: str
+
+
+def source_of_host() -> Source:
+    """The host's own mirror, keyring and proxy where the host is Debian, else Debian's defaults.
+
+    ``HARMONYFLOW_MIRROR`` and ``HARMONYFLOW_KEYRING`` override both. The proxy is the host's in any case.
+    """
+    mirror, keyring = source_from_index_targets(
+        _output("apt-get", "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)|$(SIGNED_BY)")
+    )
+    return Source(
+        mirror=os.environ.get("HARMONYFLOW_MIRROR", "") or mirror,
+        keyring=os.environ.get("HARMONYFLOW_KEYRING", "") or keyring,
+        proxy=_output("apt-config", "dump", "--format", "%v", "Acquire::http::Proxy").strip(),
+    )
+
+
+def source_from_index_targets(listing: str) -> tuple[str, str]:
+    """Mirror and keyring from lines ``origin|label|address|keyring``, or Debian's defaults if none is Debian's own."""
+    for line in listing.splitlines():
+        fields = line.split("|")
+        if len(fields) == 4 and fields[:2] == ["Debian", "Debian"] and fields[2]:
+            keyring = fields[3] if fields[3].startswith("/") else _DEBIAN_KEYRING
+            return fields[2].rstrip("/"), keyring
+    return _DEBIAN_MIRROR, _DEBIAN_KEYRING
+
+
+def _output(*argv: str) -> str:
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):  # no apt here: Debian's defaults are used
+        return ""
+
+
+class ImageStore:
+    """The images in the cache folder: ``images/<digest>`` and nothing else that is complete."""
+
+    def __init__(self, cache: Path, owner: Owner) -> None:
+        """``cache`` need not exist; nothing is made before `ensure`."""
+        self.folder = cache / "images"
+        self.owner = owner
+
+    def find(self, recipe: Recipe) -> Path | None:
+        """The root of the image if it has been built."""
+        root = self.folder / recipe.digest
+        return root if root.is_dir() else None
+
+    def ensure(self, recipe: Recipe, say: Callable[[str], None], *, rebuild: bool = False) -> Path:
+        """The root of the image, built now if it is not there.
+
+        Raises `HostError` if it cannot be built: what was begun is removed, and the log is kept beside it.
+        """
+        root = self.find(recipe)
+        if root and not rebuild:
+            return root
+        self._make_folder()
+        with self._only_builder(say):
+            root = self.find(recipe)
+            if root and not rebuild:  # somebody else built it while this process waited
+                return root
+            self._remove_leftovers()
+            return self._build(recipe, say)
+
+    def _make_folder(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HostError(f"cache folder {self.folder}: {error.strerror}; free it or set XDG_CACHE_HOME") from error
+        hand_over(self.folder.parent, self.owner)
+
+    @contextmanager
+    def _only_builder(self, say: Callable[[str], None]) -> Iterator[None]:
+        with (self.folder / "build.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say("another process builds the stack image; waiting for it")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _remove_leftovers(self) -> None:
+        for path in self.folder.glob("building-*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _build(self, recipe: Recipe, say: Callable[[str], None]) -> Path:
+        source = source_of_host()
+        if not Path(source.keyring).is_file():
+            raise HostError(f"keyring {source.keyring} is missing: install the package debian-archive-keyring")
+        building = self.folder / f"building-{os.getpid()}"
+        (building / "tmp").mkdir(parents=True)
+        log = self.folder / "build.log"
+        say(f"building the stack image (Debian {recipe.suite}, about a minute; log: {log})")
+        try:
+            self._unpack(recipe, source, building, log)
+            hand_over(building, self.owner)
+            return self._put_in_place(building / "root", recipe)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+            hand_over(log, self.owner)
+
+    def _unpack(self, recipe: Recipe, source: Source, building: Path, log: Path) -> None:
+        root = building / "root"
+        root.mkdir()
+        with log.open("wb") as output:
+            build = subprocess.Popen(
+                _build_command(recipe, source),
+                stdout=subprocess.PIPE,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "TMPDIR": str(building / "tmp"), "LC_ALL": "C.UTF-8"},
+            )
+            unpack = subprocess.Popen(
+                ["tar", "-C", str(root), "-x", "-p", "--no-same-owner", "--exclude=./dev/*", "-f", "-"],
+                stdin=build.stdout,
+                stderr=output,
+            )
+            assert build.stdout is not None
+            build.stdout.close()  # tar holds it now: the builder learns of tar's end by it
+            try:
+                codes = (unpack.wait(BUILD_TIMEOUT_S), build.wait(60))
+            except subprocess.TimeoutExpired as error:
+                raise HostError(f"stack image: not built after {BUILD_TIMEOUT_S} s; see {log}") from error
+            finally:
+                for process in (unpack, build):
+                    process.kill()
+                    process.wait()
+        if codes != (0, 0):
+            raise HostError(f"stack image: the build failed ({_last_error(log)}); whole log: {log}")
+
+    def _put_in_place(self, root: Path, recipe: Recipe) -> Path:
+        final = self.folder / recipe.digest
+        if final.exists():  # a rebuild
+            final.rename(root.parent / "replaced")
+        root.rename(final)
+        return final
+
+
+def _build_command(recipe: Recipe, source: Source) -> list[str]:
+    """Runs the builder in namespaces of its own: however it ends, no process and no mount of its is left."""
+    root = os.geteuid() == 0
+    inside = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"]
+    command = [*inside, "mmdebstrap"] if root else ["setpriv", "--pdeathsig", "KILL", "mmdebstrap"]
+    options = [
+        f"--mode={'root' if root else 'unshare'}",
+        "--variant=minbase",
+        "--format=tar",
+        f"--include={','.join(recipe.packages)}",
+        f"--keyring={source.keyring}",
+        '--aptopt=APT::Install-Recommends "false"',
+        *(f"--dpkgopt=path-exclude={pattern}" for pattern in recipe.left_out),
+        *(f'--customize-hook=mkdir -p "$1/{folder}"' for folder in recipe.folders),
+        '--customize-hook=: > "$1/etc/hosts"',  # a mount point
+        # the image belongs to an ordinary user's cache: nothing in it may lend rights
+        '--customize-hook=find "$1" -xdev -type f -perm /6000 -exec chmod a-s {} +',
+    ]
+    if source.proxy:
+        options.append(f'--aptopt=Acquire::http::Proxy "{source.proxy}"')
+    return [*command, *options, recipe.suite, "-", source.mirror]
+
+
+def _last_error(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith(("E:", "Err:", "tar:"))]
+    return (errors or lines or ["no output"])[-1][:300]

@@ -1,0 +1,55 @@
+"""Where things are kept on this machine: the cache folder, the project's root, the calling user."""
+
+import os
+import pwd
+from dataclasses import dataclass
+from pathlib import Path
+
+from resilience.errors import HostError
+
+PROJECT_ROOT = Path(__file__).resolve().parents[4]
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The user who called the command, also where it was called through ``sudo``."""
+
+    uid: int
+    gid: int
+    home: Path
+
+    @property
+    def needs_handing_over(self) -> bool:
+        """Whether files made by this process would belong to somebody else (root, under ``sudo``)."""
+        return os.geteuid() == 0 and self.uid != 0
+
+
+def calling_user() -> Owner:
+    """The calling user. Raises `HostError` where no home folder is known."""
+    uid = int(os.environ.get("SUDO_UID", os.getuid())) if os.geteuid() == 0 else os.getuid()
+    gid = int(os.environ.get("SUDO_GID", os.getgid())) if os.geteuid() == 0 else os.getgid()
+    home = os.environ.get("HOME", "")
+    if uid != os.getuid() or not home:
+        try:
+            home = pwd.getpwuid(uid).pw_dir
+        except KeyError:
+            raise HostError(f"user {uid} has no home folder: set HOME") from None
+    return Owner(uid, gid, Path(home))
+
+
+def cache_dir(owner: Owner) -> Path:
+    """The harness's folder in the user's cache; it is made when something is kept in it."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if owner.needs_handing_over or not base:
+        return owner.home / ".cache" / "harmonyflow"
+    return Path(base) / "harmonyflow"
+
+
+def hand_over(path: Path, owner: Owner) -> None:
+    """Gives a file or folder, with all in it, to the calling user; does nothing unless under ``sudo``."""
+    if not owner.needs_handing_over or not path.exists():
+        return
+    os.chown(path, owner.uid, owner.gid, follow_symlinks=False)
+    for folder, names, files in os.walk(path):
+        for name in (*names, *files):
+            os.chown(os.path.join(folder, name), owner.uid, owner.gid, follow_symlinks=False)  # noqa: PTH118

@@ -1,0 +1,254 @@
+"""The local platform: a stack's members in the sandbox that this process runs in.
+
+`LocalBackend.up` makes an `OwnedLocalPlatform`; another process of the same run opens a `LocalPlatform` on the state
+folder and sees the same members.
+"""
+
+import secrets
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from resilience.backend.base import Injected, MemberState, Proof, Undone
+from resilience.backend.local.injector import Injector
+from resilience.backend.local.kubelet import Kubelet, Say, Server
+from resilience.backend.local.member import Ground, Pod
+from resilience.backend.local.place import PROJECT_ROOT
+from resilience.backend.local.server import OWN_CODE, Site, prepare
+from resilience.backend.local.tool import TIMEOUT_S, call
+from resilience.errors import StackError
+from resilience.spec.stack import Stack
+
+
+class PlatformFile(msgspec.Struct, frozen=True):
+    """What stays the same while a platform lives (``platform.json``)."""
+
+    stack: Stack
+    ledger: str
+    base_ns: int
+
+
+class LocalPlatform:
+    """A running local stack, seen from any process in its sandbox; see `backend.base.Platform`, `FaultCapable`."""
+
+    def __init__(self, state: Path) -> None:
+        """Opens the platform whose state folder this is. Raises `StackError` if there is none."""
+        try:
+            facts = msgspec.json.decode((state / "platform.json").read_bytes(), type=PlatformFile)
+        except OSError as error:
+            raise StackError(f"{state}: no stack is up here ({error.strerror})") from error
+        self.stack = facts.stack
+        self._state = state
+        self._injector = Injector(state, Path(facts.ledger), facts.base_ns, self.states)
+
+    def states(self) -> tuple[MemberState, ...]:
+        """All members, in the order of the stack file."""
+        return tuple(self.state(member.name) for member in self.stack.members)
+
+    def state(self, name: str) -> MemberState:
+        """One member. Raises `StackError` if there is none of that name."""
+        try:
+            return msgspec.json.decode((self._state / "members" / f"{name}.json").read_bytes(), type=MemberState)
+        except OSError as error:
+            raise StackError(f"{name}: no such member is up") from error
+
+    def secret(self, name: str) -> str:
+        """A secret of the stack; never to be logged. Raises `StackError` if there is none of that name."""
+        try:
+            return (self._state / "secrets" / name).read_text()
+        except OSError as error:
+            raise StackError(f"secret {name}: {error.strerror}") from error
+
+    def secret_file(self, name: str) -> Path:
+        """The file that holds a secret."""
+        return self._state / "secrets" / name
+
+    def node_links_step(self, nodes: Sequence[str]) -> tuple[dict[str, Any], ...]:
+        """See `FaultCapable`."""
+        return self._injector.node_links_step(nodes)
+
+    def kill_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
+        """See `FaultCapable`."""
+        return self._injector.kill_steps(members)
+
+    def hold_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
+        """See `FaultCapable`."""
+        return self._injector.hold_steps(members)
+
+    def partition_steps(self, member: str, others: Sequence[str], direction: str) -> tuple[dict[str, Any], ...]:
+        """See `FaultCapable`."""
+        return self._injector.partition_steps(member, others, direction)
+
+    def apply(self, injection: Mapping[str, Any]) -> Injected:
+        """See `FaultCapable`."""
+        return self._injector.apply(injection)
+
+    def probe(self, injection_id: str) -> Proof:
+        """See `FaultCapable`."""
+        return self._injector.probe(injection_id)
+
+    def undo(self, injection_id: str) -> Undone:
+        """See `FaultCapable`."""
+        return self._injector.undo(injection_id)
+
+
+class MemberProcess:
+    """A command that runs in a member; see `backend.base.Process`."""
+
+    def __init__(self, name: str, pod: Pod, process: "subprocess.Popen[bytes]") -> None:
+        """Takes over a process that was started in the pod."""
+        self.name = name
+        self._pod = pod
+        self._process = process
+
+    def poll(self) -> int | None:
+        """Its exit code, or None while it runs."""
+        return self._process.poll()
+
+    def interrupt(self) -> None:
+        """Asks every process of the command to end (SIGINT)."""
+        self._signal(signal.SIGINT)
+
+    def wait(self, timeout_s: float) -> int:
+        """Waits for its end, kills it after the time-out; the exit code."""
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self._signal(signal.SIGKILL)
+            return self._process.wait(TIMEOUT_S)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for process in self._pod.processes():
+            process.signal(number)
+
+
+class OwnedLocalPlatform(LocalPlatform):
+    """The platform in the hands of the process that brought it up."""
+
+    def __init__(self, state: Path, pods: Mapping[str, Pod], kubelet: Kubelet) -> None:
+        """Opens the state folder as others do, and keeps what only the owner has."""
+        super().__init__(state)
+        self._pods = pods
+        self._kubelet = kubelet
+
+    def run_beside(self, name: str, argv: Sequence[str], log: Path) -> MemberProcess:
+        """Starts a command in a member that has no server of its own (the load's). Raises `StackError`."""
+        if name not in self._pods or self.stack.member(name).component not in {"loadgen", "direct-client"}:
+            raise StackError(f"{name}: the stack has no member of that name for a load generator")
+        pod = self._pods[name]
+        with log.open("ab") as output:
+            return MemberProcess(name, pod, pod.start(argv, output, str(PROJECT_ROOT)))
+
+    def down(self) -> None:
+        """Ends every member; harmless if they are gone. Raises `ExceptionGroup` with all that went wrong."""
+        problems = _try_each([self._kubelet.stop, *(pod.close for pod in self._pods.values())])
+        if problems:
+            raise ExceptionGroup("the stack could not be ended cleanly", problems)
+
+
+def _try_each(steps: Sequence[Any]) -> list[Exception]:
+    problems = []
+    for step in steps:
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001  every step of a teardown is tried; all problems are raised together
+            problems.append(error)
+    return problems
+
+
+class LocalBackend:
+    """Brings stacks up in the sandbox that this process runs in."""
+
+    name = "local"
+
+    def __init__(self, state: Path, image: Path, ledger: Path, base_ns: int, say: Say) -> None:
+        """``say`` hears of members' starts and ends (event ``member``)."""
+        self._state = state
+        self._image = image
+        self._ledger = ledger
+        self._base_ns = base_ns
+        self._say = say
+
+    def up(self, stack: Stack, log_dir: Path) -> OwnedLocalPlatform:
+        """Starts all members; returns when their processes run. Raises `StackError`; then nothing is left running."""
+        for folder in ("members", "secrets", "holds", "pods", "agent"):
+            (self._state / folder).mkdir(mode=0o755)
+        addresses = addresses_of(stack)
+        ground = Ground(self._state, self._image, self._write_hosts(addresses))
+        pods = {
+            member.name: Pod(
+                member=member,
+                address=addresses[member.name],
+                number=number,
+                ground=ground,
+                own_code=member.component in OWN_CODE,
+            )
+            for number, member in enumerate(stack.members)
+        }
+        try:
+            return self._start(stack, pods, log_dir)
+        except BaseException:
+            _try_each([pod.close for pod in pods.values()])
+            raise
+
+    def _write_hosts(self, addresses: Mapping[str, str]) -> Path:
+        hosts = self._state / "hosts"
+        lines = ["127.0.0.1 localhost", *(f"{address} {name}" for name, address in addresses.items())]
+        hosts.write_text("\n".join(lines) + "\n")
+        call("mount", "--bind", str(hosts), "/etc/hosts")
+        return hosts
+
+    def _start(self, stack: Stack, pods: Mapping[str, Pod], log_dir: Path) -> OwnedLocalPlatform:
+        site = self._site(stack, {name: pod.address for name, pod in pods.items()})
+        _open_pods(list(pods.values()), log_dir)
+        servers = [
+            Server(
+                pod=pod,
+                argv=prepare(pod, site),
+                cwd=str(PROJECT_ROOT) if pod.own_code else "/",
+                log=log_dir / pod.member.name / "server.log",
+                holds=self._state / "holds" / pod.member.name,
+            )
+            for pod in pods.values()
+        ]
+        kubelet = Kubelet(servers, stack.restart_delay_s, self._state / "members", self._say)
+        facts = PlatformFile(stack, str(self._ledger), self._base_ns)
+        (self._state / "platform.json").write_bytes(msgspec.json.encode(facts))
+        kubelet.start()
+        return OwnedLocalPlatform(self._state, pods, kubelet)
+
+    def _site(self, stack: Stack, addresses: Mapping[str, str]) -> Site:
+        password_file = self._state / "secrets" / "redis-password"
+        password_file.touch(mode=0o600)
+        password = secrets.token_hex(24)
+        password_file.write_text(password)
+        return Site(stack, addresses, password, password_file)
+
+
+def addresses_of(stack: Stack) -> dict[str, str]:
+    """An address in 198.18.0.0/16 for each member: the third number is its node's, the fourth counts on the node."""
+    places = [*stack.nodes, "observer", "outside"]
+    counts = dict.fromkeys(places, 9)
+    addresses = {}
+    for member in stack.members:
+        counts[member.node] += 1
+        addresses[member.name] = f"198.18.{places.index(member.node) + 1}.{counts[member.node]}"
+    return addresses
+
+
+def _open_pods(pods: Sequence[Pod], log_dir: Path) -> None:
+    logs = {pod.member.name: log_dir / pod.member.name / "init.log" for pod in pods}
+    for pod in pods:
+        logs[pod.member.name].parent.mkdir(parents=True, exist_ok=True)
+        pod.open(logs[pod.member.name])
+    for pod in pods:
+        pod.wait_open(logs[pod.member.name])
+    call("ip", "-batch", "-", text="\n".join(line for pod in pods for line in pod.outer_link_commands()))
+    for pod in pods:
+        assert pod.init is not None
+        inside = ("nsenter", "--target", str(pod.init.pid), "--net", "--", "ip", "-batch", "-")
+        call(*inside, text="\n".join(pod.inner_link_commands()))
