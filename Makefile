@@ -1,0 +1,112 @@
+# Every target prepares what it needs. make ends with 2 whatever failed: scripts call .venv/bin/resilience (README).
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+STACK ?= local
+ARGS ?=
+SHELL_FILES := .ci/run setup/as-caller setup/environment setup/packages setup/say.sh setup/caller.sh \
+	src/resilience/backend/local/member-init.sh
+PYTHON_FOLDERS := src loadgen services tests bench
+
+# Debian keeps ip and nft where an ordinary user's PATH does not look.
+export PATH := $(PATH):/usr/sbin:/sbin
+
+# Under sudo, whatever stays on the machine belongs to the user who typed it.
+ifneq ($(filter-out 0,$(SUDO_UID)),)
+AS_CALLER := setup/as-caller
+export PYTHONDONTWRITEBYTECODE := 1
+export PYTEST_ADDOPTS := -p no:cacheprovider
+endif
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { sub("%", "NAME", $$1); printf "  make %-15s %s\n", $$1, $$2 }' Makefile
+
+# --- runs ------------------------------------------------------------------------------------------------------------
+
+chaos-%: environment ## run the scenario NAME, e.g. make chaos-redis-failover (ARGS=… for resilience run)
+	@test -n "$(wildcard scenarios/$*.yaml scenarios/*/$*.yaml)" || exec $(BIN)/resilience run $*
+	@setup/packages sandbox
+	@$(BIN)/resilience run $* $(if $(filter-out local,$(STACK)),--backend $(STACK)) $(ARGS)
+
+.PHONY: list
+list: environment ## list the scenarios
+	@$(BIN)/resilience list
+
+.PHONY: heal
+heal: environment ## end every injection that a broken-off run has left
+	@$(BIN)/resilience heal $(ARGS)
+
+.PHONY: doctor
+doctor: environment ## say what this machine lacks, and how to mend it
+	@$(BIN)/resilience doctor
+
+# --- what runs and tests need ----------------------------------------------------------------------------------------
+
+.PHONY: environment
+environment: ## make .venv from requirements.lock, if it is not up to date
+	@setup/environment
+
+.PHONY: image
+image: environment ## build the stack image in the cache folder, if it is not there
+	@setup/packages sandbox
+	@$(BIN)/resilience image
+
+# --- tests -----------------------------------------------------------------------------------------------------------
+
+.PHONY: test
+test: test-unit test-component test-scenario ## run all tests that CI runs
+
+.PHONY: test-unit
+test-unit: environment ## run the unit tests (ARGS=… for pytest)
+	@$(AS_CALLER) $(BIN)/pytest tests/unit $(ARGS)
+
+.PHONY: test-component
+test-component: image ## run the tests of one real thing at a time, in a sandbox
+	@setup/packages browser
+	@$(BIN)/resilience sandbox -- $(BIN)/pytest -m "component and not slow" tests/component $(ARGS)
+
+.PHONY: test-scenario
+test-scenario: image ## run the tests that are whole runs, the short ones
+	@$(BIN)/pytest -m "scenario and not slow" tests/scenario $(ARGS)
+
+.PHONY: test-slow
+test-slow: image ## run the long tests, which CI leaves out
+	@$(BIN)/pytest -m slow tests/scenario $(ARGS)
+
+.PHONY: check
+check: environment ## check format, lint, types and unit tests; changes nothing
+	@$(AS_CALLER) $(BIN)/ruff format --check $(PYTHON_FOLDERS)
+	@$(AS_CALLER) $(BIN)/ruff check $(PYTHON_FOLDERS)
+	@$(AS_CALLER) $(BIN)/mypy
+	@$(BIN)/yamllint --strict .
+	@$(BIN)/shellcheck -x $(SHELL_FILES)
+	@$(BIN)/codespell
+	@$(BIN)/validate-pyproject pyproject.toml
+	@$(AS_CALLER) $(BIN)/pytest --quiet tests/unit
+
+.PHONY: fix
+fix: environment ## write what check only checks: format, and what lint can mend
+	@$(AS_CALLER) $(BIN)/ruff check --fix-only $(PYTHON_FOLDERS)
+	@$(AS_CALLER) $(BIN)/ruff format $(PYTHON_FOLDERS)
+	@$(AS_CALLER) $(BIN)/codespell --write-changes
+
+.PHONY: bench
+bench: environment ## measure image, stack, run and recorder; writes reports/bench.md (ARGS="--repeats 3 recorder")
+	@setup/packages sandbox
+	@$(BIN)/python bench $(ARGS)
+
+# --- files that are made from others ---------------------------------------------------------------------------------
+
+.PHONY: lock
+lock: ## choose the newest packages that fit pyproject.toml, and write requirements.lock
+	@setup/environment uv pip compile pyproject.toml --group dev --universal --generate-hashes --upgrade --quiet \
+		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --python-version 3.12 -o requirements.lock
+	@setup/environment
+
+.PHONY: clean
+clean: ## remove .venv, tools' caches and build outputs (not the reports, not the cache folder)
+	@rm -rf .venv build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find src loadgen services tests bench -name __pycache__ -type d -exec rm -rf {} +
