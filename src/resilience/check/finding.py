@@ -23,7 +23,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     ``measured`` and ``allowed`` are short texts with units, for people; ``value`` is the number behind ``measured``.
     ``evidence`` lists op ids (``client/id``), keys or windows, the first 200 of ``evidence_total``.
-    ``rests_on`` names the assumptions without which a verdict would mean nothing.
+    ``rests_on`` names the assumptions without which a verdict would mean nothing (``assumption.load-rate`` …).
+    ``measures`` are the numbers that it adds to the judgement's, by their full names.
     """
 
     check: str  # e.g. "durability.direct", "slo.session-availability", "assumption.fault-proved"
@@ -38,6 +39,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     rests_on: tuple[str, ...] = ()
     evidence: tuple[dict[str, Any], ...] = ()
     evidence_total: int = 0
+    measures: dict[str, float] = {}
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):

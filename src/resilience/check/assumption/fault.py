@@ -1,0 +1,86 @@
+"""Assumptions about the fault: it was injected, proved twice, healed and proved healed, and the experiment ended."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from resilience.check.assumption.finding import held_unless
+from resilience.check.fault import injections
+from resilience.check.finding import Finding
+from resilience.history.read import History
+from resilience.spec.scenario import Scenario
+
+_MOMENTS = {"injected": "after it was injected", "before-heal": "before it was healed"}
+
+
+def fault_proved(scenario: Scenario, history: History) -> tuple[Finding, ...]:
+    """Each injection was seen in effect from a third point of view, at its beginning and just before healing."""
+    title = "The fault was in effect"
+    if scenario.experiment is None:
+        return (held_unless("fault-proved", title, (), measured="no fault in this scenario"),)
+    reasons = [f"nothing matched the target {event.data.get('target')}" for event in history.events_of("no-target")]
+    applied = injections(history)
+    if not applied and not reasons:
+        reasons.append("no injection is on record")
+    for injection in applied:
+        reasons += _unproved(injection.id, history)
+    measured = f"{len(applied)} injected"
+    return (held_unless("fault-proved", title, reasons, measured, "proved after injecting and before healing"),)
+
+
+def _unproved(injection: str, history: History) -> Iterator[str]:
+    for when, moment in _MOMENTS.items():
+        probes = [
+            event.data
+            for event in history.events_of("effect-probed")
+            if event.data.get("injection") == injection and event.data.get("when") == when
+        ]
+        if not probes:
+            yield f"{injection} was not probed {moment}"
+        elif not any(probe.get("in_effect") and probe.get("evidence") for probe in probes):
+            yield f"{injection} was not in effect {moment}: {_first_failed(probes[-1])}"
+
+
+def _first_failed(answer: dict[str, Any]) -> str:
+    evidence = answer.get("evidence") or ()
+    for item in evidence:
+        if not item.get("ok"):
+            return f"{item.get('what')}: expected {item.get('expected')}, observed {item.get('observed')}"
+    return "the probe says so" if evidence else "no evidence"
+
+
+def fault_healed(scenario: Scenario, history: History) -> tuple[Finding, ...]:
+    """Each injection was ended on request, and seen to have ended."""
+    title = "The fault was healed"
+    if scenario.experiment is None:
+        return (held_unless("fault-healed", title, (), measured="no fault in this scenario"),)
+    applied = injections(history)
+    reasons = [reason for injection in applied for reason in _unhealed(injection.id, history)]
+    return (held_unless("fault-healed", title, reasons, f"{len(applied)} injected", "each healed on request"),)
+
+
+def _unhealed(injection: str, history: History) -> Iterator[str]:
+    answers = [event.data for event in history.events_of("healed") if event.data.get("injection") == injection]
+    if not answers:
+        yield f"the healing of {injection} is not on record"
+    elif not any(answer.get("healed") and answer.get("evidence") for answer in answers):
+        yield f"{injection} was not proved healed: {_first_failed(answers[-1])}"
+    if any(answer.get("by") == "ttl" for answer in answers):
+        yield f"{injection} was ended by its time to live, not on request"
+
+
+def experiment_completed(scenario: Scenario, history: History) -> tuple[Finding, ...]:
+    """Chaos Toolkit carried the whole experiment out, and none of its activities failed."""
+    title = "The experiment was carried out"
+    if scenario.experiment is None:
+        return (held_unless("experiment-completed", title, (), measured="no experiment in this scenario"),)
+    events = history.events_of("experiment")
+    reasons = list(_experiment_reasons(events[-1].data)) if events else ["the experiment's end is not on record"]
+    measured = str(events[-1].data.get("status", "")) if events else ""
+    return (held_unless("experiment-completed", title, reasons, measured, "completed"),)
+
+
+def _experiment_reasons(data: dict[str, Any]) -> Iterator[str]:
+    if data.get("failed"):
+        yield f"these of its activities failed: {', '.join(map(str, data['failed']))}"
+    if data.get("status") != "completed":
+        yield f"its journal says {data.get('status')!r}"

@@ -1,0 +1,116 @@
+"""Assumptions about the load: it was there, it was punctual, and its generators lived to the end."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from resilience.check.assumption.finding import held_unless
+from resilience.check.fault import SECOND_US
+from resilience.check.finding import Finding
+from resilience.history.columns import Flags
+from resilience.history.read import History
+from resilience.history.record import PhaseWindow
+from resilience.spec.load import Load
+from resilience.spec.scenario import Scenario
+from resilience.spec.slo import RatioSource
+
+DEFAULT_RATIO_MIN = 0.9
+LAG_SHARE = 0.1  # of the smallest latency threshold
+JUDGED = ("steady", "fault", "recovery")
+
+
+def load_rate(scenario: Scenario, history: History) -> tuple[Finding, ...]:
+    """Each generator sent at least its minimum rate in each phase."""
+    measured = tuple(_rates(scenario, history))
+    low = [f"{what}: {rate:.1f} ops/s, at least {least:g} needed" for what, rate, least in measured if rate < least]
+    shortest = min((rate / least for _, rate, least in measured), default=0.0)
+    if not measured:
+        low = ["no phase was recorded in which load could be counted"]
+    text = f"at least {shortest * 100:.0f} % of the minimum everywhere"
+    return (held_unless("load-rate", "The load kept its minimum rate in each phase", low, text, "100 %"),)
+
+
+def _rates(scenario: Scenario, history: History) -> Iterator[tuple[str, float, float]]:
+    ops = history.ops
+    streams = list(_streams(scenario, history))
+    for window in _judged_windows(history):
+        due = (ops.due >= window.start) & (ops.due < window.end)
+        length_s = (window.end - window.start) / SECOND_US
+        for what, rows, least in streams:
+            yield f"{what} in {window.phase}", float((due & rows).sum()) / length_s, least
+
+
+def _judged_windows(history: History) -> Iterator[PhaseWindow]:
+    return (window for window in history.windows if window.phase in JUDGED and window.end > window.start)
+
+
+def _streams(scenario: Scenario, history: History) -> Iterator[tuple[str, Flags, float]]:
+    ops, load = history.ops, scenario.load
+    yield "session ops", ops.of_kind("session."), _least(load.session_rate_ops_per_s, load.session_rate_ops_per_s_min)
+    yield "edits", ops.of_kind("collaboration.edit"), _least(load.edit_rate_ops_per_s, load.edit_rate_ops_per_s_min)
+    direct = ops.of_kind("direct.write")
+    for group in range(1, len(scenario.stack.shards) + 1):
+        yield f"direct writes to shard {group}", direct & (ops.group == group), _direct_least(load)
+
+
+def _direct_least(load: Load) -> float:
+    return _least(load.direct_rate_ops_per_s, load.direct_rate_ops_per_s_min)
+
+
+def _least(rate: float, least: float | None) -> float:
+    return DEFAULT_RATIO_MIN * rate if least is None else least
+
+
+def schedule_lag(scenario: Scenario, history: History) -> tuple[Finding, ...]:
+    """Ops were sent when they were due: the 99th percentile of the delay stays under a tenth of the smallest
+    latency threshold.
+    """
+    thresholds = [s.source.latency_threshold_s for s in scenario.slos if isinstance(s.source, RatioSource)]
+    limit_s = LAG_SHARE * min((limit for limit in thresholds if limit is not None), default=1.0)
+    ops = history.ops
+    judged = ops.in_phase(*JUDGED)
+    lags_s = {}
+    for client in ops.clients:
+        rows = judged & ops.of_client(client)
+        if rows.any():
+            lags_s[client] = float(np.percentile(ops.called[rows] - ops.due[rows], 99)) / SECOND_US
+    late = [f"{client} was {lag * 1000:.1f} ms behind its schedule" for client, lag in lags_s.items() if lag > limit_s]
+    if not lags_s:
+        late = ["no op was recorded"]
+    measured = f"p99 {max(lags_s.values(), default=0.0) * 1000:.1f} ms"
+    return (held_unless("schedule-lag", "Ops were sent when due", late, measured, f"p99 ≤ {limit_s * 1000:g} ms"),)
+
+
+def generator_alive(scenario: Scenario, history: History) -> tuple[Finding, ...]:
+    """Every generator ran to its end, told its story whole and dropped nothing that was due."""
+    del scenario  # the clients are those that were started
+    started = [name for event in history.events_of("load-started") for name in event.data.get("clients", ())]
+    stopped: dict[str, dict[str, object]] = {}
+    for event in history.events_of("load-stopped"):
+        stopped |= event.data.get("clients", {})
+    reasons = [] if started else ["no start of the load is on record"]
+    for client in started:
+        reasons += _client_reasons(client, stopped.get(client), history)
+    reasons += [f"{client} dropped {n} due ops" for client, n in _dropped(history).items()]
+    measured = f"{len(started)} generators"
+    return (held_unless("generator-alive", "The load generators ran to their end", reasons, measured),)
+
+
+def _client_reasons(client: str, end: dict[str, object] | None, history: History) -> Iterator[str]:
+    if end is None:
+        yield f"{client}: its end is not on record"
+    elif end.get("exit") != 0:
+        yield f"{client} ended with exit code {end.get('exit')}"
+    elif end.get("torn"):
+        yield f"{client}: its record is torn"
+    if client not in history.summaries:
+        yield f"{client} left no summary"
+    if client not in history.ops.clients:
+        yield f"{client} left no ops"
+
+
+def _dropped(history: History) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for client, _ in history.dropped:
+        counts[client] = counts.get(client, 0) + 1
+    return counts

@@ -1,0 +1,109 @@
+"""Assumptions about the record: it is whole, the phases and shards are known, the audit read everything."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from resilience.check.assumption.finding import held_unless
+from resilience.check.fault import SECOND_US, shards_at_start
+from resilience.check.finding import Finding
+from resilience.history.columns import OK, Flags
+from resilience.history.read import History
+from resilience.spec.scenario import Scenario
+from resilience.spec.slo import RatioSource
+
+RATIO_PHASE_S_MIN = 20.0  # a ratio that is judged over less time says little
+SLOTS = 16_384
+SESSION_WRITES = ("session.create", "session.heartbeat", "session.update", "session.end")
+
+
+def history_whole(scenario: Scenario, history: History) -> tuple[Finding, ...]:
+    """Every line of the record could be read; one torn last line is what a dead writer leaves, and accepted."""
+    del scenario
+    reasons = list(history.problems)
+    if history.torn > 1:
+        reasons.append(f"{history.torn} files end in a torn line")
+    measured = f"{history.torn} torn, {len(history.problems)} broken"
+    return (held_unless("history-whole", "The record is whole", reasons, measured, "at most 1 torn, 0 broken"),)
+
+
+def not_interrupted(scenario: Scenario, history: History) -> tuple[Finding, ...]:
+    """Nobody ended the run early, and nothing of the harness itself went wrong."""
+    del scenario
+    reasons = [f"ended by {event.data.get('signal')}" for event in history.events_of("interrupted")]
+    reasons += [f"{event.data.get('where')}: {event.data.get('message')}" for event in history.events_of("error")]
+    return (held_unless("not-interrupted", "The run was not interrupted", reasons),)
+
+
+def phases_complete(scenario: Scenario, history: History) -> tuple[Finding, ...]:
+    """Each declared phase took place, and lasted as long as what is judged in it needs."""
+    declared = {
+        "steady": scenario.timeline.steady_s, "fault": scenario.timeline.fault_s,
+        "recovery": scenario.timeline.recovery_s,
+    }  # fmt: skip
+    reasons, lengths = [], []
+    for phase in (name for name, length_s in declared.items() if length_s > 0):
+        window = history.window(phase)
+        if window is None:
+            reasons.append(f"the end of phase {phase} is not on record")
+            continue
+        length_s = (window.end - window.start) / SECOND_US
+        lengths.append(f"{phase} {length_s:.1f} s")
+        if length_s < (least_s := _least_s(scenario, phase)):
+            reasons.append(f"phase {phase} lasted {length_s:.1f} s, at least {least_s:g} s needed")
+    return (held_unless("phases-complete", "Each phase lasted long enough", reasons, ", ".join(lengths)),)
+
+
+def _least_s(scenario: Scenario, phase: str) -> float:
+    judged = any(isinstance(slo.source, RatioSource) and phase in slo.phases for slo in scenario.slos)
+    least_s = RATIO_PHASE_S_MIN if judged else 0.0
+    if phase == "fault" and scenario.experiment and scenario.experiment.target.component == "redis":
+        least_s = max(least_s, 2 * scenario.stack.redis.cluster_node_timeout_ms / 1000 + 5)
+    return least_s
+
+
+def shards_known(scenario: Scenario, history: History) -> tuple[Finding, ...]:
+    """The shards were recorded at the start: all of them, each with a primary, together with all slots."""
+    shards = shards_at_start(history)
+    reasons = []
+    if sorted(shards) != list(range(1, len(scenario.stack.shards) + 1)):
+        reasons.append(f"shards {sorted(shards)} are on record, {len(scenario.stack.shards)} in the stack")
+    reasons += [f"shard {group} has no primary" for group, shard in shards.items() if not shard.get("primary")]
+    slots = sum(last - first + 1 for shard in shards.values() for first, last in shard.get("slots", ()))
+    if slots != SLOTS:
+        reasons.append(f"{slots} of {SLOTS} slots are on record")
+    return (held_unless("shards-known", "The shards are known", reasons, f"{len(shards)} shards, {slots} slots"),)
+
+
+def audit_complete(scenario: Scenario, history: History) -> tuple[Finding, ...]:
+    """After healing, every key with an acknowledged write was read back."""
+    del scenario
+    ops, audit = history.ops, history.audit
+    acked = ops.outcome == OK
+    reasons = list(_undone(history))
+    kinds: dict[str, tuple[Flags, Mapping[str, object]]] = {
+        "direct key": (ops.of_kind("direct.write"), audit.direct),
+        "session": (ops.of_kind(*SESSION_WRITES), audit.sessions),
+        "room": (ops.of_kind("collaboration.edit"), audit.rooms),
+    }
+    for noun, (rows, read) in kinds.items():
+        unread = [key for key in _keys(history, rows & acked) if key not in read]
+        if unread:
+            reasons.append(f"{len(unread)} {noun}s with acknowledged writes were not read, e.g. {unread[0]}")
+    measured = f"{len(audit.direct)} direct keys, {len(audit.sessions)} sessions, {len(audit.rooms)} rooms read"
+    return (held_unless("audit-complete", "Every acknowledged write was audited", reasons, measured, "all"),)
+
+
+def _keys(history: History, rows: Flags) -> Iterator[str]:
+    return (history.ops.keys[code] for code in np.unique(history.ops.key[rows]).tolist())
+
+
+def _undone(history: History) -> Iterator[str]:
+    audit = history.audit
+    lines = {"direct": audit.direct_lines, "session": audit.session_lines, "room": audit.room_lines}
+    done = {line.kind: line.count for line in audit.done}
+    for kind, found in lines.items():
+        if kind not in done:
+            yield f"the {kind} audit did not come to its end"
+        elif done[kind] != found:
+            yield f"the {kind} audit says {done[kind]} keys, {found} are on record"

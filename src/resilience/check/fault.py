@@ -1,0 +1,103 @@
+"""What the history says of the faults that were injected: when they took effect, whom they hit, when they ended."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from resilience.history.read import History
+from resilience.spec.fault import Kill, Partition, PowerOff
+from resilience.spec.scenario import Scenario
+
+SECOND_US = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """One injection as it was carried out; ``healed`` is None for one whose end is not on record."""
+
+    id: str
+    began: int
+    applied: int  # the instant at which it took effect
+    healed: int | None
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HitShard:
+    """A shard whose primary suffered from an injection, and who that primary was."""
+
+    group: int
+    primary: str
+    injection: Applied
+
+
+def injections(history: History) -> tuple[Applied, ...]:
+    """All injections that were applied, in the order of time."""
+    healed: dict[str, int] = {}
+    for event in history.events_of("healed"):
+        if event.data.get("healed"):
+            healed.setdefault(str(event.data.get("injection")), int(event.data.get("healed_us", event.at)))
+    return tuple(
+        Applied(
+            id=str(event.data["injection"]),
+            began=int(event.data["began_us"]),
+            applied=int(event.data["applied_us"]),
+            healed=healed.get(str(event.data["injection"])),
+            members=tuple(event.data.get("members", ())),
+        )
+        for event in history.events_of("injected")
+    )
+
+
+def shards_at_start(history: History) -> dict[int, dict[str, Any]]:
+    """The shards of the ``shards`` event by their number; none if there is no such event."""
+    events = history.events_of("shards")
+    return {int(shard["group"]): shard for shard in events[0].data.get("shards", ())} if events else {}
+
+
+def primary_at(history: History, group: int, instant_us: int) -> str:
+    """The member that was a shard's primary at an instant, as far as it was seen; "" if it was not."""
+    primary = str(shards_at_start(history).get(group, {}).get("primary", ""))
+    for event in history.events_of("role"):
+        if event.at <= instant_us and event.data.get("group") == group and event.data.get("role") == "primary":
+            primary = str(event.data["member"])
+    return primary
+
+
+def hit_shards(history: History) -> tuple[HitShard, ...]:
+    """The shards whose primary was among an injection's members when it took effect, each with the first of those."""
+    hit: dict[int, HitShard] = {}
+    for injection in injections(history):
+        for group in shards_at_start(history):
+            primary = primary_at(history, group, injection.began)
+            if primary in injection.members and group not in hit:
+                hit[group] = HitShard(group=group, primary=primary, injection=injection)
+    return tuple(hit[group] for group in sorted(hit))
+
+
+def promoted_at(history: History, shard: HitShard) -> int | None:
+    """When another member was first seen as the shard's primary, None if it never was."""
+    for event in history.events_of("role"):
+        named = event.data.get("group") == shard.group and event.data.get("role") == "primary"
+        if named and event.data.get("member") != shard.primary and event.at >= shard.injection.began:
+            return event.at
+    return None
+
+
+def failover_expected(scenario: Scenario) -> bool:
+    """Whether the cluster must replace a primary that suffers the scenario's fault.
+
+    Not for a kill that the restart policy may undo first, nor for one that only clients notice.
+    """
+    fault = scenario.experiment.fault if scenario.experiment else None
+    match fault:
+        case PowerOff() | Kill(restart=False):
+            return True
+        case Partition(cut_from=cut_from):
+            return cut_from in {"peers", "all"}
+        case _:
+            return False
+
+
+def load_end_us(history: History) -> int:
+    """The end of the last phase that ended: from then on no op was due."""
+    return max((window.end for window in history.windows), default=-1)

@@ -1,0 +1,14 @@
+"""What verdicts rest on, by the kind of finding: the names of assumptions (`check.compose.ASSUMPTIONS`)."""
+
+WHOLE = ("assumption.history-whole", "assumption.not-interrupted", "assumption.phases-complete")
+LOAD = ("assumption.generator-alive", "assumption.load-rate")
+FAULT = ("assumption.experiment-completed", "assumption.fault-proved", "assumption.fault-healed")
+SHARDS = ("assumption.shards-known",)
+AUDIT = ("assumption.audit-complete",)
+TIMING = ("assumption.schedule-lag",)
+METRICS = ("assumption.coverage", "assumption.clock-step", "assumption.totals-reconciled")
+
+
+def in_phase(phase: str) -> tuple[str, ...]:
+    """What a number that was taken in a phase rests on: before the fault nothing that the fault did or did not."""
+    return WHOLE + LOAD + (FAULT if phase in {"fault", "recovery"} else ())

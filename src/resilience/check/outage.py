@@ -1,0 +1,81 @@
+"""Outages of a shard, from the direct client's writes: it keeps its schedule whatever becomes of its answers.
+
+An outage is a maximal interval without an acknowledged write that is longer than the larger of three times the 99th
+percentile of such gaps before the fault, and two periods of the schedule. How long it lasted is known up to the
+distance of the writes around it::
+
+    ok        ok   x    x    x    x    ok
+              |----|-----------|-------|
+              start            end        the longest it can have lasted: start to end
+                   |-----------|          the shortest: first to last write that failed
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from resilience.check.fault import SECOND_US, load_end_us
+from resilience.history.columns import OK, Ints
+from resilience.history.read import History
+from resilience.spec.scenario import Scenario
+
+GAP_FACTOR = 3
+PERIODS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outage:
+    """One outage, ``[start, end]`` at most; ``ended`` is False if no write was acknowledged afterwards."""
+
+    group: int
+    start: int
+    end: int
+    error: int  # us by which the true length may be shorter
+    ended: bool
+
+    @property
+    def length_s(self) -> float:
+        """The longest that it can have lasted."""
+        return (self.end - self.start) / SECOND_US
+
+    @property
+    def error_s(self) -> float:
+        """By how much it may have been shorter."""
+        return self.error / SECOND_US
+
+
+def outages(scenario: Scenario, history: History, group: int) -> tuple[Outage, ...]:
+    """All outages of a shard from the steady phase on, in the order of time."""
+    writes = history.ops.of_kind("direct.write") & (history.ops.group == group)
+    good = writes & (history.ops.outcome == OK)
+    steady = history.window("steady")
+    begin, end = (steady.start if steady else 0), load_end_us(history)
+    acked = np.sort(history.ops.returned[good])
+    acked = acked[(acked >= begin) & (acked <= end + SECOND_US)]
+    marks = np.concatenate(([begin], acked, [end])) if not len(acked) or acked[-1] < end else np.append(begin, acked)
+    gaps = np.diff(marks)
+    bad_calls = np.sort(history.ops.called[writes & ~good])
+    limit = _limit_us(scenario, history, acked)
+    return tuple(
+        _outage(group, int(marks[index]), int(marks[index + 1]), bad_calls, ended=index + 1 <= len(acked))
+        for index in np.flatnonzero(gaps > limit)
+    )
+
+
+def _limit_us(scenario: Scenario, history: History, acked: Ints) -> float:
+    period_us = SECOND_US / scenario.load.direct_rate_ops_per_s
+    steady = history.window("steady")
+    before = acked[(acked >= steady.start) & (acked < steady.end)] if steady else acked[:0]
+    usual = float(np.percentile(np.diff(before), 99)) if len(before) > 1 else 0.0
+    return max(GAP_FACTOR * usual, PERIODS * period_us)
+
+
+def _outage(group: int, start: int, end: int, bad_calls: Ints, *, ended: bool) -> Outage:
+    inside = bad_calls[(bad_calls >= start) & (bad_calls <= end)]
+    shortest = int(inside[-1] - inside[0]) if len(inside) else 0
+    return Outage(group=group, start=start, end=end, error=end - start - shortest, ended=ended)
+
+
+def longest(found: tuple[Outage, ...]) -> Outage | None:
+    """The longest of several outages, None of none."""
+    return max(found, key=lambda outage: outage.end - outage.start, default=None)

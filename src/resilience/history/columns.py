@@ -1,0 +1,104 @@
+"""The columns of a history: one array for each field of its ops and deliveries, no object for each of them.
+
+Instants are microseconds on the run's clock. A text that occurs often (a key, a kind, a phase) is a *code*: an index
+into the tuple of texts that stands beside the column. Values occur once each and are kept in numpy's string type.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Codes = NDArray[np.int32]
+Flags = NDArray[np.bool_]
+Texts = NDArray[Any]  # of numpy.dtypes.StringDType
+
+OK, FAIL, UNKNOWN = 0, 1, 2  # the values of `Ops.outcome`
+OUTCOMES = ("ok", "fail", "unknown")
+UNFINISHED = "unfinished"  # the error of an op whose client never said how it ended
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Ops:
+    """All ops of a run, client by client, in the order in which they were invoked.
+
+    ``returned`` is -1 for an op that never ended; its outcome is unknown and its error `UNFINISHED`.
+    """
+
+    client: Codes  # into ``clients``
+    id: Ints
+    kind: Codes  # into ``kinds``
+    key: Codes  # into ``keys``
+    value: Texts
+    group: Codes  # the Redis shard's number, 0 where there is none
+    phase: Codes  # into ``phases``
+    due: Ints
+    called: Ints
+    returned: Ints
+    outcome: Codes  # `OK`, `FAIL`, `UNKNOWN`
+    version: Ints
+    epoch: Ints
+    error: Codes  # into ``errors``
+    clients: tuple[str, ...]
+    kinds: tuple[str, ...]
+    keys: tuple[str, ...]
+    phases: tuple[str, ...]
+    errors: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def of_kind(self, *kinds: str) -> Flags:
+        """Which ops are of one of these kinds; a kind that ends in a dot means all that begin so."""
+        wanted = [code for code, kind in enumerate(self.kinds) if _named(kind, kinds)]
+        return np.isin(self.kind, wanted)
+
+    def of_client(self, client: str) -> Flags:
+        """Which ops a client sent."""
+        return np.equal(self.client, _code(self.clients, client))
+
+    def in_phase(self, *phases: str) -> Flags:
+        """Which ops were due in one of these phases, as their generator booked them."""
+        return np.isin(self.phase, [_code(self.phases, phase) for phase in phases])
+
+    def name(self, row: int) -> str:
+        """How evidence names an op: its client and id."""
+        return f"{self.clients[self.client[row]]}/{self.id[row]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Deliveries:
+    """All arrivals of edits at receivers, file by file, in the order in which they came."""
+
+    receiver: Codes  # into ``receivers``
+    room: Codes  # into ``rooms``
+    epoch: Ints
+    seq: Ints
+    edit: Texts
+    at: Ints
+    live: Flags  # as it was fanned out, not after the receiver had asked
+    receivers: tuple[str, ...]
+    rooms: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+
+def code_arrays(texts: list[str], known: dict[str, int]) -> Codes:
+    """Codes of texts; one that is not in ``known`` yet is added to it."""
+    return np.fromiter((known.setdefault(text, len(known)) for text in texts), dtype=np.int32, count=len(texts))
+
+
+def text_array(texts: list[str]) -> Texts:
+    """Texts of any length as one array without an object for each."""
+    return np.array(texts, dtype=np.dtypes.StringDType())
+
+
+def _named(kind: str, names: tuple[str, ...]) -> bool:
+    return any(kind.startswith(name) if name.endswith(".") else kind == name for name in names)
+
+
+def _code(texts: tuple[str, ...], text: str) -> int:
+    return texts.index(text) if text in texts else -1

@@ -1,0 +1,61 @@
+"""Reads a file of JSON lines in batches, and says where it is broken.
+
+*Torn* is a last line without its end of line that cannot be decoded: its writer died in the middle of it. Any other
+line that cannot be decoded is *broken*.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+BATCH_LINES = 20_000
+
+
+@dataclass(slots=True)
+class Damage:
+    """What was wrong with the files that were read so far."""
+
+    torn: int = 0
+    problems: list[str] = field(default_factory=list)  # file:line: what
+
+
+def read_batches(path: Path, kind: Any, damage: Damage) -> Iterator[list[Any]]:
+    """Lists of decoded lines, each of at most `BATCH_LINES`; adds to ``damage`` what could not be decoded.
+
+    A file that does not exist has no lines. Raises `OSError`.
+    """
+    if not path.exists():
+        return
+    decoder = msgspec.json.Decoder(list[kind])
+    first = 1
+    with path.open("rb") as file:
+        while batch := _some_lines(file):
+            try:
+                yield decoder.decode(b"[" + b",".join(batch) + b"]")
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                yield list(_one_by_one(batch, kind, f"{path.parent.name}/{path.name}", first, damage))
+            first += len(batch)
+
+
+def _some_lines(file: Any) -> list[bytes]:
+    lines = []
+    for line in file:
+        lines.append(line)
+        if len(lines) == BATCH_LINES:
+            break
+    return lines
+
+
+def _one_by_one(batch: list[bytes], kind: Any, name: str, first: int, damage: Damage) -> Iterator[Any]:
+    decoder = msgspec.json.Decoder(kind)
+    for number, line in enumerate(batch, start=first):
+        try:
+            yield decoder.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            if line.endswith(b"\n"):
+                damage.problems.append(f"{name}:{number}: {error}")
+            else:
+                damage.torn += 1

@@ -1,0 +1,318 @@
+"""Reads a saved run: merges the files of its directory into one `History`, in columns.
+
+::
+
+    history.jsonl            windows, events, clock pairs
+    load/<client>.ops.jsonl  ops, dropped arrivals, joins, deliveries, leaves
+    load/<client>.stats.jsonl  events of the generators
+    load/<client>.summary.json  what a client said of itself at its end
+    audit.jsonl              what was stored after healing
+    samples.jsonl            raw samples from Prometheus
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from resilience.history.columns import OUTCOMES, UNFINISHED, Codes, Deliveries, Ints, Ops, code_arrays, text_array
+from resilience.history.lines import Damage, read_batches
+from resilience.history.record import (
+    AuditDone,
+    AuditLine,
+    ClockPair,
+    Delivered,
+    DirectRead,
+    Dropped,
+    Event,
+    Invoked,
+    Joined,
+    Left,
+    OpLine,
+    PhaseWindow,
+    QueryFailed,
+    Returned,
+    RoomRead,
+    RunLine,
+    SampleLine,
+    Series,
+    SessionRead,
+)
+
+_PROBLEMS_KEPT = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """What was stored after healing; a key that was read twice counts as it was read last."""
+
+    direct: dict[str, str | None]
+    direct_groups: dict[str, int]
+    sessions: dict[str, SessionRead]
+    rooms: dict[str, RoomRead]
+    done: tuple[AuditDone, ...]
+    direct_lines: int  # how many keys' answers there are of each kind, to compare with `AuditDone.count`
+    session_lines: int
+    room_lines: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class History:
+    """Everything that was recorded of one run.
+
+    ``torn`` counts last lines that their writer did not finish, ``problems`` names lines that are broken otherwise
+    (``file:line: what``). Windows and events are in the order of time.
+    """
+
+    ops: Ops
+    deliveries: Deliveries
+    joins: tuple[Joined, ...]
+    leaves: tuple[Left, ...]
+    dropped: tuple[tuple[str, Dropped], ...]  # client, arrival
+    windows: tuple[PhaseWindow, ...]
+    events: tuple[Event, ...]
+    clock: tuple[ClockPair, ...]
+    audit: Audit
+    series: tuple[Series, ...]
+    queries_failed: tuple[QueryFailed, ...]
+    summaries: dict[str, dict[str, Any]]
+    torn: int
+    problems: tuple[str, ...]
+
+    def events_of(self, *names: str) -> tuple[Event, ...]:
+        """The events of these names, in the order of time."""
+        return tuple(event for event in self.events if event.name in names)
+
+    def window(self, phase: str) -> PhaseWindow | None:
+        """The window of a phase, None if it never began or never ended; of several the first."""
+        return next((window for window in self.windows if window.phase == phase and window.end >= 0), None)
+
+
+def read_history(run_dir: Path) -> History:
+    """Reads all of a run's files; what is missing or broken is named in the history, never raised.
+
+    Raises `OSError` if a file exists and cannot be read.
+    """
+    damage = Damage()
+    if not (run_dir / "history.jsonl").exists():
+        damage.problems.append("history.jsonl: missing")
+    run = _all_lines(run_dir / "history.jsonl", RunLine, damage)
+    for path in sorted((run_dir / "load").glob("*.stats.jsonl")):
+        run += _all_lines(path, Event, damage)
+    load = _read_load(sorted((run_dir / "load").glob("*.ops.jsonl")), damage)
+    audit = _read_audit(run_dir / "audit.jsonl", damage)
+    samples = _all_lines(run_dir / "samples.jsonl", SampleLine, damage)
+    return History(
+        ops=load.ops(),
+        deliveries=load.deliveries(),
+        joins=tuple(sorted(load.joins, key=lambda line: line.at)),
+        leaves=tuple(sorted(load.leaves, key=lambda line: line.at)),
+        dropped=tuple(load.dropped),
+        windows=tuple(sorted((x for x in run if isinstance(x, PhaseWindow)), key=lambda line: line.start)),
+        events=tuple(sorted((x for x in run if isinstance(x, Event)), key=lambda line: line.at)),
+        clock=tuple(sorted((x for x in run if isinstance(x, ClockPair)), key=lambda line: line.at)),
+        audit=audit,
+        series=tuple(x for x in samples if isinstance(x, Series)),
+        queries_failed=tuple(x for x in samples if isinstance(x, QueryFailed)),
+        summaries=_read_summaries(sorted((run_dir / "load").glob("*.summary.json")), damage),
+        torn=damage.torn,
+        problems=tuple(damage.problems[:_PROBLEMS_KEPT]),
+    )
+
+
+def _all_lines(path: Path, kind: Any, damage: Damage) -> list[Any]:
+    return [line for batch in read_batches(path, kind, damage) for line in batch]
+
+
+def _read_summaries(paths: Iterable[Path], damage: Damage) -> dict[str, dict[str, Any]]:
+    summaries = {}
+    for path in paths:
+        try:
+            summaries[path.name.removesuffix(".summary.json")] = msgspec.json.decode(
+                path.read_bytes(), type=dict[str, Any]
+            )
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            damage.problems.append(f"load/{path.name}:1: {error}")
+    return summaries
+
+
+def _read_audit(path: Path, damage: Damage) -> Audit:
+    direct: dict[str, str | None] = {}
+    groups: dict[str, int] = {}
+    rest: list[Any] = []
+    count = 0
+    for batch in read_batches(path, AuditLine, damage):
+        reads = [line for line in batch if type(line) is DirectRead]
+        count += len(reads)
+        direct.update((line.key, line.value) for line in reads)
+        groups.update((line.key, line.group) for line in reads)
+        rest += [line for line in batch if type(line) is not DirectRead]
+    sessions = [line for line in rest if isinstance(line, SessionRead)]
+    rooms = [line for line in rest if isinstance(line, RoomRead)]
+    return Audit(
+        direct=direct,
+        direct_groups=groups,
+        sessions={line.key: line for line in sessions},
+        rooms={line.key: line for line in rooms},
+        done=tuple(line for line in rest if isinstance(line, AuditDone)),
+        direct_lines=count,
+        session_lines=len(sessions),
+        room_lines=len(rooms),
+    )
+
+
+def _read_load(paths: Iterable[Path], damage: Damage) -> "_Load":
+    load = _Load(damage)
+    for path in paths:
+        load.begin(path.name.removesuffix(".ops.jsonl"))
+        for batch in read_batches(path, OpLine, damage):
+            load.add(batch)
+        load.end()
+    return load
+
+
+@dataclass(slots=True)
+class _Load:
+    """The columns while they grow, file by file; a file's answers are joined to its invocations at its end."""
+
+    damage: Damage
+    client: str = ""
+    joins: list[Joined] = field(default_factory=list)
+    leaves: list[Left] = field(default_factory=list)
+    dropped: list[tuple[str, Dropped]] = field(default_factory=list)
+    codes: dict[str, dict[str, int]] = field(
+        default_factory=lambda: {name: {} for name in ("client", "kind", "key", "phase", "error", "receiver", "room")}
+    )
+    invoked: list[dict[str, Any]] = field(default_factory=list)  # chunks of columns of the file being read
+    answers: list[dict[str, Any]] = field(default_factory=list)
+    files: list[dict[str, Any]] = field(default_factory=list)  # joined columns, one of each file
+    arrivals: list[dict[str, Any]] = field(default_factory=list)
+
+    def begin(self, client: str) -> None:
+        self.client = client
+        self.invoked = []
+        self.answers = []
+
+    def add(self, batch: list[Any]) -> None:
+        kinds: dict[type, list[Any]] = {}
+        for line in batch:
+            kinds.setdefault(type(line), []).append(line)
+        if lines := kinds.get(Invoked):
+            self.invoked.append(self._invoked_columns(lines))
+        if lines := kinds.get(Returned):
+            self.answers.append(self._answer_columns(lines))
+        if lines := kinds.get(Delivered):
+            self.arrivals.append(self._arrival_columns(lines))
+        self.joins += kinds.get(Joined, [])
+        self.leaves += kinds.get(Left, [])
+        self.dropped += [(self.client, line) for line in kinds.get(Dropped, [])]
+
+    def _invoked_columns(self, lines: list[Invoked]) -> dict[str, Any]:
+        return {
+            "id": _ints([line.id for line in lines]),
+            "kind": code_arrays([line.kind for line in lines], self.codes["kind"]),
+            "key": code_arrays([line.key for line in lines], self.codes["key"]),
+            "value": text_array([line.value for line in lines]),
+            "group": _codes([line.group for line in lines]),
+            "phase": code_arrays([line.phase for line in lines], self.codes["phase"]),
+            "due": _ints([line.due for line in lines]),
+            "called": _ints([line.called for line in lines]),
+        }
+
+    def _answer_columns(self, lines: list[Returned]) -> dict[str, Any]:
+        return {
+            "id": _ints([line.id for line in lines]),
+            "outcome": _codes([OUTCOMES.index(line.outcome) for line in lines]),
+            "returned": _ints([line.returned for line in lines]),
+            "version": _ints([line.version for line in lines]),
+            "epoch": _ints([line.epoch for line in lines]),
+            "error": code_arrays([line.error for line in lines], self.codes["error"]),
+        }
+
+    def _arrival_columns(self, lines: list[Delivered]) -> dict[str, Any]:
+        return {
+            "receiver": code_arrays([line.receiver for line in lines], self.codes["receiver"]),
+            "room": code_arrays([line.room for line in lines], self.codes["room"]),
+            "epoch": _ints([line.epoch for line in lines]),
+            "seq": _ints([line.seq for line in lines]),
+            "edit": text_array([line.edit for line in lines]),
+            "at": _ints([line.at for line in lines]),
+            "live": np.array([line.how == "live" for line in lines], dtype=np.bool_),
+        }
+
+    def end(self) -> None:
+        """Joins the answers of the file that was read to its invocations."""
+        ops = _stacked(self.invoked, _INVOKED)
+        answers = _stacked(self.answers, _ANSWERS)
+        name = f"load/{self.client}.ops.jsonl"
+        order = np.argsort(ops["id"], kind="stable")
+        sorted_ids = ops["id"][order]
+        if (np.diff(sorted_ids) == 0).any():
+            self.damage.problems.append(f"{name}: an op id was used twice")
+        slots = np.searchsorted(sorted_ids, answers["id"])
+        known = slots < len(sorted_ids)
+        known[known] = sorted_ids[slots[known]] == answers["id"][known]
+        if not known.all():
+            self.damage.problems.append(f"{name}: {int((~known).sum())} answers to ops that were never invoked")
+        if len(np.unique(answers["id"])) != len(answers["id"]):
+            self.damage.problems.append(f"{name}: an op was answered twice")
+        unfinished = self.codes["error"].setdefault(UNFINISHED, len(self.codes["error"]))
+        defaults = {"outcome": OUTCOMES.index("unknown"), "returned": -1, "version": -1, "epoch": -1}
+        for column, default in (defaults | {"error": unfinished}).items():
+            filled = np.full(len(order), default, dtype=answers[column].dtype)
+            filled[order[slots[known]]] = answers[column][known]
+            ops[column] = filled
+        code = self.codes["client"].setdefault(self.client, len(self.codes["client"]))
+        ops["client"] = np.full(len(order), code, dtype=np.int32)
+        self.files.append(ops)
+        self.invoked, self.answers = [], []
+
+    def ops(self) -> Ops:
+        columns = _stacked(self.files, {**_INVOKED, **_ANSWERS, "client": np.dtype(np.int32)})
+        return Ops(
+            **columns,
+            clients=tuple(self.codes["client"]),
+            kinds=tuple(self.codes["kind"]),
+            keys=tuple(self.codes["key"]),
+            phases=tuple(self.codes["phase"]),
+            errors=tuple(self.codes["error"]),
+        )
+
+    def deliveries(self) -> Deliveries:
+        return Deliveries(
+            **_stacked(self.arrivals, _ARRIVALS),
+            receivers=tuple(self.codes["receiver"]),
+            rooms=tuple(self.codes["room"]),
+        )
+
+
+_INT = np.dtype(np.int64)
+_CODE = np.dtype(np.int32)
+_TEXT: Any = np.dtypes.StringDType()
+_INVOKED = {
+    "id": _INT, "kind": _CODE, "key": _CODE, "value": _TEXT, "group": _CODE, "phase": _CODE, "due": _INT,
+    "called": _INT,
+}  # fmt: skip
+_ANSWERS = {"id": _INT, "outcome": _CODE, "returned": _INT, "version": _INT, "epoch": _INT, "error": _CODE}
+_ARRIVALS = {
+    "receiver": _CODE, "room": _CODE, "epoch": _INT, "seq": _INT, "edit": _TEXT, "at": _INT,
+    "live": np.dtype(np.bool_),
+}  # fmt: skip
+
+
+def _stacked(chunks: list[dict[str, Any]], columns: dict[str, Any]) -> dict[str, Any]:
+    """The chunks of each column as one array; of no chunks an empty one."""
+    if not chunks:
+        return {name: np.empty(0, dtype=dtype) for name, dtype in columns.items()}
+    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in columns}
+
+
+def _ints(values: list[int]) -> Ints:
+    return np.array(values, dtype=np.int64)
+
+
+def _codes(values: list[int]) -> Codes:
+    return np.array(values, dtype=np.int32)
