@@ -1,0 +1,73 @@
+"""The agent as it stays behind: it owns the injection until that is undone, whoever else is gone by then."""
+
+import contextlib
+import json
+import os
+import socket
+import time
+from typing import Any
+
+from resilience.agent.error import AgentError
+from resilience.agent.job import Job
+
+GRACE_S = 5.0  # how long it answers after the injection's end
+_HEALED_WITHIN_S = 15.0
+_TALK_S = 2.0  # the longest that a caller may take to say what it wants
+_RETRY_S = 1.0
+
+
+def serve(job: Job, listener: socket.socket, applied_ns: int) -> None:
+    """Answers until the injection has ended and the grace is over; ends it when its time to live is."""
+    ends_ns = applied_ns + job.ttl_ns
+    leave_ns = 0
+    while not leave_ns or time.monotonic_ns() < leave_ns:
+        listener.settimeout(max(0.001, ((leave_ns or ends_ns) - time.monotonic_ns()) / 1e9))
+        with contextlib.suppress(TimeoutError):
+            _answer(job, listener)
+        if not leave_ns and time.monotonic_ns() >= ends_ns:
+            ends_ns = _end_by_itself(job)
+        if not leave_ns and (job.folder / "undone.json").exists():
+            leave_ns = time.monotonic_ns() + int(GRACE_S * 1e9)
+
+
+def listen(job: Job) -> socket.socket:
+    """A socket in the job's folder that only this user can connect to."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    folder = os.open(job.folder, os.O_RDONLY | os.O_DIRECTORY)
+    before = os.umask(0o177)
+    try:
+        listener.bind(f"/proc/self/fd/{folder}/socket")  # a socket's path must be short, a folder's need not
+    finally:
+        os.umask(before)
+        os.close(folder)
+    listener.listen()
+    return listener
+
+
+def _end_by_itself(job: Job) -> int:
+    """Undoes the injection; where that fails, the instant to try again."""
+    try:
+        job.undo("ttl", _HEALED_WITHIN_S)
+    except (AgentError, OSError):
+        return time.monotonic_ns() + int(_RETRY_S * 1e9)
+    return time.monotonic_ns()
+
+
+def _answer(job: Job, listener: socket.socket) -> None:
+    caller, _address = listener.accept()
+    with caller, contextlib.suppress(OSError):  # a caller that went away is no reason to leave the injection alone
+        caller.settimeout(_TALK_S)
+        request = caller.makefile("rb").readline(65_536)
+        caller.sendall(json.dumps(_obey(job, request)).encode() + b"\n")
+
+
+def _obey(job: Job, request: bytes) -> dict[str, Any]:
+    try:
+        asked = json.loads(request)
+        if asked["do"] == "probe":
+            return {"evidence": job.in_effect()}
+        if asked["do"] == "undo":
+            return job.undo("request", float(asked.get("within_s", _HEALED_WITHIN_S)))
+    except (AgentError, OSError, ValueError, KeyError, TypeError) as error:
+        return {"error": str(error) or repr(error)}
+    return {"error": f"do: {asked['do']!r}: expected probe or undo"}

@@ -1,0 +1,146 @@
+"""One injection in the agent's hands: applied once, probed, undone once, with its state on disk.
+
+In the injection's private folder: ``applied.json`` and ``undone.json`` (each written once, whole), ``lock`` (held while
+something is being done or undone) and ``socket`` (of the daemon).
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from resilience.agent import probe
+from resilience.agent.error import AgentError
+from resilience.agent.evidence import Evidence, evidence
+from resilience.agent.step import Step, step_from_json
+
+_LOCK_WITHIN_S = 10.0
+
+
+class Job:
+    """Built from a request's JSON; raises `AgentError` if that is not one."""
+
+    def __init__(self, request: Mapping[str, Any]) -> None:
+        """Touches nothing."""
+        try:
+            injection = request["injection"]
+            self.id: str = injection["id"]
+            self.ttl_ns = int(float(injection["ttl_s"]) * 1e9)
+            self.folder = Path(request["dir"])
+            self._ledger = Path(request["ledger"])
+            self._base_ns = int(request["base_ns"])
+            self._steps = tuple(step_from_json(self.id, step) for step in injection["steps"])
+            self._probes = tuple(probe.probe_from_json(self.id, item) for item in injection["watch"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise AgentError(f"request: {error!r}") from error
+
+    def apply(self, at_ns: int) -> dict[str, int]:
+        """Prepares the probes, waits for ``at_ns``, takes the steps. Raises `AgentError`, with nothing left done."""
+        probe.prepare(self._probes)
+        time.sleep(max(0, at_ns - time.monotonic_ns()) / 1e9)
+        with self._locked():
+            if self._read("applied") or self._read("undone"):
+                raise AgentError(f"{self.id}: has been applied or undone before")
+            began_ns = time.monotonic_ns()
+            self._do_all()
+            done = {"began_ns": began_ns, "applied_ns": time.monotonic_ns()}
+            self._write("applied", done)
+        return done
+
+    def in_effect(self) -> list[Evidence]:
+        """What the probes see; after its end only that it has ended."""
+        ended = self._read("undone")
+        if ended:
+            return [evidence(f"injection {self.id}", "in effect", f"ended by {ended['by']}")]
+        return probe.in_effect(self._probes)
+
+    def undo(self, by: str, within_s: float) -> dict[str, Any]:
+        """Undoes the steps in reverse and looks until everything is back; a second call answers what the first found.
+
+        Raises `AgentError` if a step cannot be undone; the others are.
+        """
+        with self._locked():
+            record = self._read("undone")
+            if not record:
+                self._undo_all()
+                record = {"healed_ns": time.monotonic_ns(), "by": by}
+                self._write("undone", record)
+                if by == "ttl":
+                    self._book(record["healed_ns"])
+        if "evidence" not in record:
+            record["evidence"] = self._healed(within_s)
+            self._write("undone", record)
+        return record
+
+    def close(self) -> None:
+        """Closes what the probes hold open."""
+        for item in self._probes:
+            item.close()
+
+    def _do_all(self) -> None:
+        for count, step in enumerate(self._steps, start=1):
+            try:
+                step.do()
+            except (AgentError, OSError) as error:
+                _undo(self._steps[:count], f"{self.id}: {error}")
+                raise AgentError(f"{self.id}: {error}; what was done by then has been undone") from error
+
+    def _undo_all(self) -> None:
+        _undo(self._steps, f"{self.id}: undo")
+
+    def _healed(self, within_s: float) -> list[Evidence]:
+        left = [item for step in self._steps for item in step.undone()]
+        return left + probe.healed(self._probes, within_s)
+
+    def _book(self, healed_ns: int) -> None:
+        """Nobody asked for it, so nobody else writes it down."""
+        at_us = (healed_ns - self._base_ns) // 1_000
+        line = json.dumps({"at_us": at_us, "injection": self.id, "state": "healed", "by": "ttl"}) + "\n"
+        handle = os.open(self._ledger, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(handle, line.encode())
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        deadline = time.monotonic() + _LOCK_WITHIN_S
+        with (self.folder / "lock").open("a") as file:
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise AgentError(f"{self.id}: another agent has been at it for {_LOCK_WITHIN_S} s") from None
+                    time.sleep(0.01)
+            yield
+
+    def _read(self, name: str) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = json.loads((self.folder / f"{name}.json").read_text())
+        except FileNotFoundError:
+            return {}
+        return found
+
+    def _write(self, name: str, record: Mapping[str, Any]) -> None:
+        new = self.folder / f"{name}.new.{os.getpid()}"
+        new.write_text(json.dumps(record))
+        new.replace(self.folder / f"{name}.json")
+
+
+def _undo(steps: tuple[Step, ...], what: str) -> None:
+    """Undoes all in reverse; one that fails does not keep the others from being undone."""
+    troubles = []
+    for step in reversed(steps):
+        try:
+            step.undo()
+        except (AgentError, OSError) as error:
+            troubles.append(str(error))
+    if troubles:
+        raise AgentError(f"{what}; not undone: {'; '.join(troubles)}")

@@ -1,0 +1,105 @@
+"""The probes of an injection: prepared before it, asked while it lasts, and asked for the opposite after healing."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+from resilience.agent.connect import Connect
+from resilience.agent.counter import Counter
+from resilience.agent.datagram import Datagram
+from resilience.agent.error import AgentError
+from resilience.agent.evidence import Evidence, evidence
+from resilience.agent.identity import Identity
+from resilience.agent.silence import Silence
+
+_LOOK_EVERY_S = 0.2
+_THREADS_MAX = 48
+
+
+class Probe(Protocol):
+    """One thing to look at; all but `close` raise `AgentError` or `OSError` where it cannot be seen."""
+
+    def prepare(self) -> None:
+        """Looks at it before the injection, and opens what must have been open by then."""
+        ...
+
+    def in_effect(self) -> list[Evidence]:
+        """Whether it is as the injection has it."""
+        ...
+
+    def healed(self) -> list[Evidence]:
+        """Whether it is as it was."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of what `prepare` opened."""
+        ...
+
+
+PROBES: dict[str, Callable[[str, Mapping[str, Any]], Probe]] = {
+    "silent": Silence.from_json,
+    "reachable": Connect.from_json,
+    "unreachable": Connect.from_json,
+    "refused": Connect.from_json,
+    "datagram": Datagram.from_json,
+    "identity": Identity.from_json,
+    "counter": Counter.from_json,
+}
+
+
+def probe_from_json(injection_id: str, data: Mapping[str, Any]) -> Probe:
+    """Raises `AgentError` if there is no such probe, or something of it is missing."""
+    make = PROBES.get(data.get("probe", ""))
+    if make is None:
+        raise AgentError(f"probe {data.get('probe')!r}: expected one of {', '.join(PROBES)}")
+    try:
+        return make(injection_id, data)
+    except (KeyError, TypeError, ValueError) as error:
+        raise AgentError(f"probe {data['probe']}: {error!r}") from error
+
+
+def prepare(probes: Sequence[Probe]) -> None:
+    """Prepares all at once; one that cannot be prepared says so when it is asked for the effect."""
+
+    def prepared(probe: Probe) -> list[Evidence]:
+        probe.prepare()
+        return []
+
+    _ask(probes, prepared)
+
+
+def in_effect(probes: Sequence[Probe]) -> list[Evidence]:
+    """Asks all at once; takes under two seconds."""
+    return _ask(probes, lambda probe: probe.in_effect())
+
+
+def healed(probes: Sequence[Probe], within_s: float) -> list[Evidence]:
+    """Asks each until it is satisfied, for at most ``within_s`` and one last look."""
+    deadline = time.monotonic() + within_s
+
+    def insist(probe: Probe) -> list[Evidence]:
+        while not _all_ok(seen := _look(probe.healed)) and time.monotonic() < deadline:
+            time.sleep(_LOOK_EVERY_S)
+        return seen
+
+    return _ask(probes, insist)
+
+
+def _ask(probes: Sequence[Probe], question: Callable[[Probe], list[Evidence]]) -> list[Evidence]:
+    if not probes:
+        return []
+    with ThreadPoolExecutor(min(len(probes), _THREADS_MAX)) as threads:
+        answers = threads.map(lambda probe: _look(lambda: question(probe)), probes)
+        return [item for answer in answers for item in answer]
+
+
+def _all_ok(seen: Sequence[Evidence]) -> bool:
+    return all(item["ok"] for item in seen)
+
+
+def _look(question: Callable[[], list[Evidence]]) -> list[Evidence]:
+    try:
+        return question()
+    except (AgentError, OSError) as error:
+        return [evidence("probe", "an answer", f"{error}", ok=False)]

@@ -1,0 +1,110 @@
+"""Processes by pid and start time, and the place that a member's processes and network are found at."""
+
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+_GONE = frozenset("ZX")  # a zombie runs no more; it only waits to be collected
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A running process; ``start`` is its start time in clock ticks since boot (field 22 of its ``stat``)."""
+
+    pid: int
+    start: int
+    parent: int
+
+    def signal(self, number: int) -> None:
+        """Sends a signal to exactly this process; does nothing if it is gone, even if its pid is somebody else's."""
+        try:
+            handle = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return
+        try:
+            if look_up(self.pid) == self:
+                signal.pidfd_send_signal(handle, number)
+        except ProcessLookupError:
+            return
+        finally:
+            os.close(handle)
+
+
+def look_up(pid: int) -> Process | None:
+    """The process that has this pid now, or None if none runs under it."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = text.rpartition(")")[2].split()  # the name before it may hold spaces and brackets
+    return None if fields[0] in _GONE else Process(pid, int(fields[19]), int(fields[1]))
+
+
+def is_running(pid: int | None, start: int | None) -> bool:
+    """Whether that very process still runs."""
+    found = look_up(pid) if pid else None
+    return found is not None and found.start == start
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A member as the agent finds it."""
+
+    name: str
+    address: str
+    init_pid: int  # the first process of the member's namespaces: it holds them and is never touched
+    init_start: int
+    server_pid: int | None  # of the server that ran when the injection was planned
+    server_start: int | None
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Takes what it needs from a member's handle. Raises `KeyError` if something is missing."""
+        return cls(
+            name=str(data["name"]),
+            address=str(data.get("address", "")),
+            init_pid=int(data["init_pid"]),
+            init_start=int(data["init_start"]),
+            server_pid=data.get("server_pid"),
+            server_start=data.get("server_start"),
+        )
+
+    @property
+    def exists(self) -> bool:
+        """Whether the member's namespaces are still held."""
+        return is_running(self.init_pid, self.init_start)
+
+
+def servers(place: Place) -> tuple[Process, ...]:
+    """Everything that runs in the member's PID namespace but what holds it; nothing if the member is gone.
+
+    The holders are the namespace's first process and that one's oldest child: the reaping init ends with the command
+    that it was given, and everything it adopted later is younger.
+    """
+    if not place.exists:
+        return ()
+    inside = [process for process in _in_namespace_of(place.init_pid) if process.pid != place.init_pid]
+    children = [process for process in inside if process.parent == place.init_pid]
+    keeper = min(children, key=lambda child: (child.start, child.pid), default=None)
+    return tuple(process for process in inside if process != keeper)
+
+
+def _in_namespace_of(init_pid: int) -> Iterator[Process]:
+    namespace = _namespace(init_pid)
+    for entry in os.listdir("/proc"):  # noqa: PTH208  # names are all that is needed, thousands of times
+        if not entry.isdigit() or namespace is None or _namespace(int(entry)) != namespace:
+            continue
+        process = look_up(int(entry))
+        if process is not None:
+            yield process
+
+
+def _namespace(pid: int) -> tuple[int, int] | None:
+    try:
+        found = os.stat(f"/proc/{pid}/ns/pid")  # noqa: PTH116  # a magic link: Path adds nothing but time
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,46 @@
+"""A step of an injection: something done that can be undone from its description alone, any number of times."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from resilience.agent.drop import Drop
+from resilience.agent.error import AgentError
+from resilience.agent.evidence import Evidence
+from resilience.agent.hold import Hold
+from resilience.agent.links import Links
+from resilience.agent.signals import Signal
+
+
+class Step(Protocol):
+    """What every primitive can do; all raise `AgentError`."""
+
+    def do(self) -> None:
+        """Does it."""
+        ...
+
+    def undo(self) -> None:
+        """Undoes it; harmless if it was never done, or is undone already."""
+        ...
+
+    def undone(self) -> list[Evidence]:
+        """What shows that nothing of it is left."""
+        ...
+
+
+PRIMITIVES: dict[str, Callable[[str, Mapping[str, Any]], Step]] = {
+    "signal": Signal.from_json,
+    "hold": Hold.from_json,
+    "links": Links.from_json,
+    "drop": Drop.from_json,
+}
+
+
+def step_from_json(injection_id: str, data: Mapping[str, Any]) -> Step:
+    """Raises `AgentError` if there is no such primitive, or something of it is missing."""
+    make = PRIMITIVES.get(data.get("primitive", ""))
+    if make is None:
+        raise AgentError(f"primitive {data.get('primitive')!r}: expected one of {', '.join(PRIMITIVES)}")
+    try:
+        return make(injection_id, data)
+    except (KeyError, TypeError, ValueError) as error:
+        raise AgentError(f"primitive {data['primitive']}: {error!r}") from error
