@@ -34,7 +34,7 @@ class CpuTimes:
     def read(cls, proc: Path = _PROC) -> "CpuTimes":
         """The times now. Where the kernel has no pressure figures, ``waited_us`` stays 0."""
         ticks = [int(text) for text in _text(proc / "stat").splitlines()[0].split()[1:9]]
-        user, nice, system, idle, iowait, irq, softirq, steal = ticks
+        user, nice, system, _idle, _iowait, irq, softirq, steal = ticks
         some = _text(proc / "pressure/cpu").splitlines()[:1]
         waited_us = int(some[0].rpartition("total=")[2]) if some else 0
         return cls(user + nice + system + irq + softirq, steal, sum(ticks), waited_us)

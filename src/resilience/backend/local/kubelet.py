@@ -39,6 +39,13 @@ class Server:
     start_at: float | None = field(default=None, init=False)  # `time.monotonic`, while a restart is due
     held_by: tuple[str, ...] = field(default=(), init=False)
 
+    @property
+    def ended(self) -> bool:
+        """Whether the server was started and has ended; a lost wrapper alone is no end of the server."""
+        if self.process is None or self.process.poll() is None:
+            return False
+        return self.identity is None or not self.identity.alive
+
     def state(self) -> MemberState:
         """The member as it is now."""
         pod, init = self.pod, self.pod.init
@@ -113,11 +120,9 @@ class Kubelet:
 
     def _tend(self, server: Server) -> None:
         self._note_holds(server)
-        if server.process and server.process.poll() is not None:
+        if server.ended:
             self._note_exit(server)
         if server.start_at is not None and time.monotonic() >= server.start_at and not server.held_by:
-            if server.pod.processes():  # only the wrapper died: a second server must never run beside the first
-                return
             self._start(server)
 
     def _note_holds(self, server: Server) -> None:

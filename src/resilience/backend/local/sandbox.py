@@ -126,6 +126,27 @@ def image_inside() -> Path | None:
     return Path(root) if root else None
 
 
+def running_sandboxes() -> list[int]:
+    """The first processes of the sandboxes that this user's harness runs now, seen from outside."""
+    marker = f"{INSIDE}=".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            first = entry.name.isdigit() and _is_first(entry) and marker in (entry / "environ").read_bytes()
+        except OSError:  # ended meanwhile, or not this user's
+            continue
+        if first:
+            found.append(int(entry.name))
+    return found
+
+
+def _is_first(process: Path) -> bool:
+    """Whether it is the first process of a PID namespace one below this one (members' are two below)."""
+    line = next(line for line in (process / "status").read_text().splitlines() if line.startswith("NSpid:"))
+    numbers = line.split()[1:]
+    return len(numbers) == 2 and numbers[-1] == "1"
+
+
 def python() -> str:
     """The project's interpreter."""
     return sys.executable

@@ -1,0 +1,212 @@
+"""The command ``resilience``: reads its arguments, calls the rooms, turns errors into one line and an exit code.
+
+Exit codes: 0 pass · 1 fail (the platform missed an SLO or lost data) · 2 a file or the command is wrong ·
+3 inconclusive · 4 the harness or its stack could not do its work · 130 interrupted · 143 ended by SIGTERM.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from resilience import host, runner, supervise
+from resilience.errors import HarnessError
+from resilience.report.html import html_page
+from resilience.report.progress import Steps
+from resilience.report.store import RunStore, find_run
+from resilience.report.terminal import console_for, plain
+from resilience.spec.read import list_scenarios, read_scenario
+from resilience.spec.scenario import Scenario
+
+ROOT = Path(__file__).resolve().parents[2]
+VERDICT_CODES = {"pass": 0, "fail": 1, "inconclusive": 3}
+INTERRUPTED_CODES = (130, 143)
+
+_EXAMPLES = """\
+examples:
+  resilience list                                        what can be run
+  resilience run redis-failover                          one run, a verdict, a report
+  resilience run redis-partition-primary --set durability=wait:1
+  resilience run redis-failover --set timeline.fault_s=40 --seed 7
+  resilience judge latest                                judge what was recorded once more
+  resilience report latest                               render the report of a run once more
+
+exit codes:
+  0 pass   1 fail   2 a file or the command is wrong   3 inconclusive (never green)
+  4 the harness could not do its work   130 interrupted   143 ended by SIGTERM
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        code: int = arguments.command(arguments)
+    except HarnessError as error:
+        print(f"resilience: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="resilience",
+        description="What do people lose, and for how long, when a node, a replica or a broker fails?",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_run(commands)
+    _add(commands, "list", _list, "the scenarios that can be run")
+    judge = _add(commands, "judge", _judge, "judge a recorded run again, without the system")
+    report = _add(commands, "report", _report, "render the report of a judged run again")
+    for command in (judge, report):
+        command.add_argument("run", metavar="RUN", help="'latest', a scenario's name (its latest run) or a directory")
+        _add_reports(command)
+    image = _add(commands, "image", _image, "build the stack image if it is not there")
+    image.add_argument("--rebuild", action="store_true", help="build it again")
+    _add(commands, "heal", _heal, "heal what is injected in the stacks that run now, from nothing but their ledgers")
+    _add(commands, "doctor", _doctor, "what this machine lacks, with the command that mends it")
+    sandbox = _add(commands, "sandbox", _sandbox, "run a command in an empty sandbox (for component tests)")
+    sandbox.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND …")
+    return parser
+
+
+def _add(commands: Any, name: str, command: Callable[[Any], int], title: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=title, description=title)
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _add_reports(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--reports", type=Path, default=ROOT / "reports", metavar="DIR", help="where runs are kept (default: reports/)"
+    )
+
+
+def _add_run(commands: Any) -> None:
+    run = _add(commands, "run", _run, "run a scenario: stack, load, fault, verdict, report")
+    run.add_argument("scenario", metavar="SCENARIO", help="a name that 'resilience list' shows, or a file")
+    run.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        dest="overrides",
+        help="change a field, e.g. durability=wait:1, redis.cluster_node_timeout_ms=2000, timeline.fault_s=40",
+    )
+    run.add_argument("--seed", type=int, help="of every random choice in the run (default: the scenario's)")
+    _add_reports(run)
+
+
+def _run(arguments: Any) -> int:
+    scenario = _scenario(arguments)
+    if runner.in_sandbox():
+        return _run_here(scenario, arguments)
+    say = Steps(console_for(sys.stderr)).say
+    code, directory = supervise.run_inside(_again(arguments), say)
+    if directory and not (directory / "verdict.json").exists():
+        return _cut_short(directory, code, arguments.reports)
+    return code
+
+
+def _scenario(arguments: Any) -> Scenario:
+    overrides = list(arguments.overrides)
+    if arguments.seed is not None:
+        overrides.append(f"seed={arguments.seed}")
+    scenario = read_scenario(ROOT, arguments.scenario, tuple(overrides))
+    runner.require_known_checks(scenario)
+    return scenario
+
+
+def _again(arguments: Any) -> list[str]:
+    seed = [] if arguments.seed is None else ["--seed", str(arguments.seed)]
+    sets = [word for override in arguments.overrides for word in ("--set", override)]
+    return ["run", arguments.scenario, *sets, *seed, "--reports", str(arguments.reports.absolute())]
+
+
+def _run_here(scenario: Scenario, arguments: Any) -> int:
+    console = console_for(sys.stdout)
+    store = RunStore(arguments.reports, runner.owner_of_reports())
+    outcome = runner.run(scenario, store, console, _rerun(arguments))
+    return outcome.signal_code or VERDICT_CODES[outcome.judgement.verdict]
+
+
+def _rerun(arguments: Any) -> str:
+    sets = "".join(f" --set {override}" for override in arguments.overrides)
+    seed = "" if arguments.seed is None else f" --seed {arguments.seed}"
+    return f"resilience run {arguments.scenario}{sets}{seed}"
+
+
+def _cut_short(directory: Path, code: int, reports: Path) -> int:
+    """The run inside ended without a verdict: what it recorded is judged here, and is inconclusive at best."""
+    console = console_for(sys.stderr)
+    console.print(plain(f"resilience: the run ended without a verdict (exit {code}); judging what was recorded"))
+    judgement = runner.judge_run(
+        find_run(reports, str(directory)), RunStore(reports, runner.owner_of_reports()), console
+    )
+    return code if code in INTERRUPTED_CODES else VERDICT_CODES[judgement.verdict]
+
+
+def _list(_arguments: Any) -> int:
+    table = Table(box=None, pad_edge=False)
+    for column in ("scenario", "what it asks", "takes"):
+        table.add_column(column)
+    for name in list_scenarios(ROOT):
+        scenario = read_scenario(ROOT, name)
+        table.add_row(plain(scenario.name), plain(scenario.title), f"{scenario.timeline.total_s:.0f} s + set-up")
+    console_for(sys.stdout).print(table)
+    return 0
+
+
+def _judge(arguments: Any) -> int:
+    run = find_run(arguments.reports, arguments.run)
+    judgement = runner.judge_run(run, None, console_for(sys.stdout))
+    return VERDICT_CODES[judgement.verdict]
+
+
+def _report(arguments: Any) -> int:
+    run = find_run(arguments.reports, arguments.run)
+    page = html_page(run)
+    console: Console = console_for(sys.stdout)
+    console.print(plain(str(page)))
+    return 0
+
+
+def _image(arguments: Any) -> int:
+    with Steps(console_for(sys.stderr)).step("stack image") as step:
+        root = supervise.ensure_image(step.say, rebuild=arguments.rebuild)
+    print(root)  # noqa: T201
+    return 0
+
+
+def _heal(_arguments: Any) -> int:
+    if runner.in_sandbox():
+        return runner.heal_here(console_for(sys.stdout))
+    codes = supervise.heal_everywhere()
+    if not codes:
+        print("nothing to heal: no stack of the harness is up, and what a run injected ends with its sandbox")  # noqa: T201
+    return max(codes, default=0)
+
+
+def _doctor(_arguments: Any) -> int:
+    problems = host.problems(supervise.cache())
+    for problem in problems:
+        print(problem)  # noqa: T201
+    if not problems:
+        print("this machine has all that a run needs")  # noqa: T201
+    return 4 if problems else 0
+
+
+def _sandbox(arguments: Any) -> int:
+    argv = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
+    if runner.in_sandbox():
+        return supervise.exec_inside(argv)
+    code, _ = supervise.run_inside(["sandbox", "--", *argv], Steps(console_for(sys.stderr)).say)
+    return code

@@ -1,0 +1,90 @@
+"""What stands outside the sandbox: checks the machine, has the image built, runs the command inside, reports its end.
+
+The supervisor holds nothing that a run needs: when it is killed the sandbox goes with it, and when the sandbox is
+killed the supervisor judges what was recorded until then.
+"""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from resilience.backend.local.image import ImageStore, Recipe
+from resilience.backend.local.place import cache_dir, calling_user
+from resilience.backend.local.sandbox import furnish, image_inside, run_in_sandbox, running_sandboxes
+from resilience.errors import HostError
+from resilience.host import require_host
+
+ANNOUNCE_FD = "RESILIENCE_ANNOUNCE_FD"  # the run inside writes its directory there
+Say = Callable[[str], None]
+
+
+def ensure_image(say: Say, *, rebuild: bool = False) -> Path:
+    """The stack image's root, built if need be. Raises `HostError`."""
+    owner = calling_user()
+    cache = cache_dir(owner)
+    store = ImageStore(cache, owner)
+    if rebuild or store.find(Recipe()) is None:
+        require_host(cache, building=True)
+    return store.ensure(Recipe(), say, rebuild=rebuild)
+
+
+def run_inside(arguments: Sequence[str], say: Say) -> tuple[int, Path | None]:
+    """Runs ``resilience`` with these arguments in a sandbox.
+
+    Returns its exit code (128 + n: signal n ended it) and the run's directory, if it came so far. Raises `HostError`.
+    """
+    owner = calling_user()
+    require_host(cache_dir(owner), building=False)
+    image = ensure_image(say)
+    reader, writer = os.pipe()
+    try:
+        os.set_inheritable(writer, True)  # noqa: FBT003
+        argv = [sys.executable, "-m", "resilience", *arguments]
+        code = run_in_sandbox(argv, image, owner, {ANNOUNCE_FD: str(writer)}, (writer,))
+        announced = os.read(reader, 4096).decode() if select.select([reader], [], [], 0)[0] else ""
+    finally:
+        os.close(writer)
+        os.close(reader)
+    return code, Path(announced.strip()) if announced.strip() else None
+
+
+def announce(directory: Path) -> None:
+    """Tells the supervisor, if there is one, where the run is recorded."""
+    fd = os.environ.get(ANNOUNCE_FD, "")
+    if fd.isdigit():
+        os.write(int(fd), f"{directory}\n".encode())
+
+
+def exec_inside(argv: Sequence[str]) -> int:
+    """In a sandbox: makes it usable and runs a command in it; its exit code. Raises `HostError`."""
+    if image_inside() is None:
+        raise HostError("this command runs in a sandbox only: use 'resilience sandbox -- COMMAND'")
+    temporary = furnish(calling_user()) / "tmp"
+    temporary.mkdir(mode=0o1777)
+    with subprocess.Popen(argv, env={**os.environ, "TMPDIR": str(temporary)}) as process:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, _frame: process.send_signal(number))
+        return process.wait()
+
+
+def heal_everywhere() -> list[int]:
+    """Heals what is injected in every sandbox of this user's that runs now; the exit code of each."""
+    codes = []
+    for pid in running_sandboxes():
+        enter = ["nsenter", "--target", str(pid), "--mount", "--net", "--pid", "--uts", "--ipc"]
+        enter += [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
+        environment = {**os.environ, **_environment_of(pid)}
+        command = [*enter, sys.executable, "-m", "resilience", "heal"]
+        codes.append(subprocess.run(command, env=environment, timeout=120, check=False).returncode)
+    return codes
+
+
+def _environment_of(pid: int) -> dict[str, str]:
+    entries = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
+    return {
+        key: value for key, _, value in (entry.partition("=") for entry in entries) if key.startswith("RESILIENCE_")
+    }

@@ -1,0 +1,51 @@
+"""Component tests run in a sandbox: ``resilience sandbox -- pytest tests/component`` (``make test-component``)."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from resilience.backend.local.place import PROJECT_ROOT, calling_user
+from resilience.backend.local.platform import LocalBackend, OwnedLocalPlatform
+from resilience.backend.local.sandbox import image_inside, state_dir
+from resilience.history.clock import RunClock
+from resilience.spec.read import read_stack
+from resilience.spec.stack import Stack
+
+
+def pytest_configure() -> None:
+    image = image_inside()
+    if image:
+        os.environ["RESILIENCE_IMAGE"] = str(image)
+
+
+@pytest.fixture(scope="session")
+def image() -> Path:
+    """The root of the stack image."""
+    found = image_inside()
+    if found is None:
+        pytest.fail("component tests need a sandbox: run 'make test-component'")
+    return found
+
+
+@pytest.fixture(scope="session")
+def shipped_stack() -> Stack:
+    return read_stack(PROJECT_ROOT, "stacks/local/harmonyflow.yaml")
+
+
+@pytest.fixture(scope="module")
+def platform(
+    image: Path, shipped_stack: Stack, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OwnedLocalPlatform]:
+    """The shipped stack, its processes started and nothing waited for; one for each test module."""
+    with_logs = tmp_path_factory.mktemp("members")
+    state = state_dir(calling_user()) / with_logs.parent.name / with_logs.name
+    state.mkdir(parents=True)
+    ledger = with_logs / "ledger.jsonl"
+    backend = LocalBackend(state, image, ledger, RunClock.starting_now().base_ns, lambda _name, _data: None)
+    owned = backend.up(shipped_stack, with_logs)
+    try:
+        yield owned
+    finally:
+        owned.down()

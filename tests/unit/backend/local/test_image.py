@@ -1,0 +1,95 @@
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from resilience.backend.local import image as image_module
+from resilience.backend.local.image import ImageStore, Recipe, source_from_index_targets
+from resilience.backend.local.place import Owner
+from resilience.errors import HostError
+
+DEFAULTS = ("http://deb.debian.org/debian", "/usr/share/keyrings/debian-archive-keyring.gpg")
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    listing: str
+    expect: tuple[str, str]
+
+
+OWN = "Debian|Debian|http://m.example"
+CASES = (
+    Case("a Debian host's own mirror", f"{OWN}/debian/|/k.gpg\n", ("http://m.example/debian", "/k.gpg")),
+    Case("its keyring may be unnamed", f"{OWN}|\n", ("http://m.example", DEFAULTS[1])),
+    Case("other vendors come first", f"Docker|Docker|http://d.example|/d\n{OWN}|/k\n", ("http://m.example", "/k")),
+    Case("security updates are another archive", "Debian|Debian-Security|http://s.example|/k\n", DEFAULTS),
+    Case("Ubuntu", "Ubuntu|Ubuntu|http://u.example/ubuntu|/u.gpg\n", DEFAULTS),
+    Case("no apt", "", DEFAULTS),
+    Case("a line that is none", "Debian|Debian\n", DEFAULTS),
+    Case("a fingerprint is no keyring file", f"{OWN}|ABCDEF\n", ("http://m.example", DEFAULTS[1])),
+)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_source_is_the_hosts_where_the_host_is_debian(case):
+    assert source_from_index_targets(case.listing) == case.expect
+
+
+def test_a_changed_recipe_is_another_image():
+    recipe = Recipe()
+    digests = {
+        recipe.digest,
+        msgspec.structs.replace(recipe, packages=(*recipe.packages, "etcd-server")).digest,
+        msgspec.structs.replace(recipe, version=recipe.version + 1).digest,
+        msgspec.structs.replace(recipe, suite="forky").digest,
+    }
+    assert len(digests) == 4
+    assert Recipe().digest == recipe.digest
+
+
+def test_an_image_that_is_there_is_not_built_again(tmp_path):
+    built = tmp_path / "images" / Recipe().digest
+    built.mkdir(parents=True)
+    said: list[str] = []
+    assert ImageStore(tmp_path, Owner(0, 0, tmp_path)).ensure(Recipe(), said.append) == built
+    assert said == []
+
+
+def test_an_interrupted_build_is_never_an_image(tmp_path, monkeypatch):
+    def broken(recipe, source, building, log):
+        (building / "root" / "usr").mkdir(parents=True)
+        log.write_text("I: retrieving\nE: cannot fetch x\n")
+        raise HostError("stack image: the build failed")
+
+    store = ImageStore(tmp_path, Owner(0, 0, tmp_path))
+    monkeypatch.setattr(store, "_unpack", broken)
+    keyring = tmp_path / "keyring"
+    keyring.touch()
+    monkeypatch.setattr(image_module, "source_of_host", lambda: image_module.Source("m", str(keyring), ""))
+    with pytest.raises(HostError, match="build failed"):
+        store.ensure(Recipe(), lambda _text: None)
+    assert store.find(Recipe()) is None
+    assert list((tmp_path / "images").glob("building-*")) == []
+
+
+def test_leftovers_of_a_killed_build_go_with_the_next_one(tmp_path, monkeypatch):
+    left = tmp_path / "images" / "building-1234"
+    left.mkdir(parents=True)
+    store = ImageStore(tmp_path, Owner(0, 0, tmp_path))
+    monkeypatch.setattr(store, "_build", lambda recipe, say: Path("/built"))
+    assert store.ensure(Recipe(), lambda _text: None) == Path("/built")
+    assert not left.exists()
+
+
+def test_a_missing_keyring_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_module, "source_of_host", lambda: image_module.Source("m", "/no/keyring.gpg", ""))
+    with pytest.raises(HostError, match="debian-archive-keyring"):
+        ImageStore(tmp_path, Owner(0, 0, tmp_path)).ensure(Recipe(), lambda _text: None)
+
+
+def test_a_cache_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "cache").write_text("a file in the way")
+    with pytest.raises(HostError, match="XDG_CACHE_HOME"):
+        ImageStore(tmp_path / "cache", Owner(0, 0, tmp_path)).ensure(Recipe(), lambda _text: None)
