@@ -1,1 +1,1 @@
-"""Brings a stack to readiness and knows its roles: one file a component."""
+"""Readiness, roles and read-back of a running stack; it asks, and changes nothing but the forming of the cluster."""

@@ -1,0 +1,67 @@
+"""Brings a stack whose processes run to its first good request, everything at the same time where it can be.
+
+::
+
+    Redis: form ─▶ ready ─┐
+    services: /healthz ───┼─▶ create a session through an edge
+    Prometheus: scraped ──┘
+"""
+
+import time
+from uuid import uuid4
+
+from resilience.backend.base import Platform
+from resilience.errors import StackError
+from resilience.stack import prometheus, redis_cluster, service
+from resilience.stack.http_link import http_ask
+from resilience.stack.wait import Pause, wait_all, wait_until
+
+CREATED = 201
+
+
+def stack_ready(platform: Platform, deadline: float) -> float:
+    """Forms what has to be formed and waits until a session can be created; returns the seconds it took.
+
+    ``deadline`` is a value of `time.monotonic`. Raises `StackError` that names each member that is not ready and why
+    (its last answer).
+    """
+    began = time.monotonic()
+
+    def redis_ready(pause: Pause) -> None:
+        redis_cluster.form(platform, deadline, pause)
+        redis_cluster.wait_ready(platform, deadline, pause)
+
+    def services_ready(pause: Pause) -> None:
+        service.wait_ready(platform, deadline, pause)
+
+    def prometheus_ready(pause: Pause) -> None:
+        prometheus.wait_ready(platform, deadline, pause)
+
+    wait_all({"redis": redis_ready, "services": services_ready, "prometheus": prometheus_ready})
+    first_request(platform, deadline)
+    return time.monotonic() - began
+
+
+def first_request(platform: Platform, deadline: float) -> float:
+    """Creates a session through each edge in turn until one says that it is done; returns the seconds it took.
+
+    The session is nobody else's, so no audit asks for it. Raises `StackError` with the last answers.
+    """
+    edges = [state for state in platform.states() if state.component == "edge"]
+    name = uuid4().hex
+    payload = {"session": f"s-{name}", "op": f"ready-{name}", "data": "ready"}
+
+    def refused() -> str:
+        reasons: list[str] = []
+        for edge in edges:
+            try:
+                answer = http_ask(edge, "/sessions", timeout_s=2.0, method="POST", payload=payload)
+            except StackError as error:
+                reasons.append(str(error))
+                continue
+            if answer.status == CREATED:
+                return ""
+            reasons.append(str(answer))
+        return "; ".join(reasons) or "the stack has no edge"
+
+    return wait_until("the first good request", refused, deadline=deadline)

@@ -1,0 +1,95 @@
+"""Versions and configuration of the servers as they say it themselves, without any secret: ``servers.json``."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from resilience.backend.base import MemberState, Platform
+from resilience.errors import StackError
+from resilience.stack.http_link import http_ask
+from resilience.stack.redis_link import Answers, RedisLinks
+from resilience.stack.redis_survey import fields_from_info
+from resilience.stack.service import service_states
+
+SECRET_MARKS = ("pass", "auth")  # a directive whose name holds one of these is left out
+REDIS_FACTS = ("redis_version", "redis_build_id", "run_id", "os", "arch_bits", "multiplexing_api")
+PROMETHEUS_STATUS = ("buildinfo", "flags", "config")
+OK = 200
+
+Description = dict[str, Any]
+
+
+def servers(platform: Platform) -> dict[str, Description]:
+    """What each server says of itself, by member: ``version``, ``config`` and more; ``error`` if it cannot be asked.
+
+    Members without a version of their own to ask for (exporters, load generators) are left out.
+    """
+    described = redis_servers(platform)
+    for state in service_states(platform):
+        described[state.name] = _described(service, state)
+    for state in platform.states():
+        if state.component == "prometheus":
+            described[state.name] = _described(prometheus, state)
+    return described
+
+
+def redis_servers(platform: Platform) -> dict[str, Description]:
+    """The Redis members' versions and directives, as read back."""
+    with RedisLinks(platform) as links:
+        answers = links.ask_each(("INFO", "server"), ("CONFIG", "GET", "*"))
+    secret = platform.secret("redis-password")
+    return {name: _redis(answer, secret) for name, answer in answers.items()}
+
+
+def _redis(answers: Answers, secret: str) -> Description:
+    if isinstance(answers, StackError):
+        return {"component": "redis", "error": str(answers)}
+    info, pairs = answers
+    fields = fields_from_info(info)
+    return {
+        "component": "redis",
+        "version": fields.get("redis_version", ""),
+        "facts": {name: fields[name] for name in REDIS_FACTS if name in fields},
+        "config": without_secrets(dict(zip(pairs[::2], pairs[1::2], strict=True)), secret),
+    }
+
+
+def without_secrets(config: Mapping[str, str], secret: str) -> dict[str, str]:
+    """Directives in alphabetical order, without those that are named like a secret or hold it."""
+    return {
+        name: value
+        for name, value in sorted(config.items())
+        if not any(mark in name for mark in SECRET_MARKS) and not (secret and secret in value)
+    }
+
+
+def service(state: MemberState) -> Description:
+    """What a service's ``/healthz`` says. Raises `StackError`."""
+    answer = http_ask(state, "/healthz")
+    if answer.status != OK:
+        raise StackError(str(answer))
+    body = answer.json()
+    return {"component": state.component, "version": body.get("version", "") if isinstance(body, dict) else ""}
+
+
+def prometheus(state: MemberState) -> Description:
+    """The build, flags and configuration of a Prometheus. Raises `StackError`."""
+    status = {}
+    for name in PROMETHEUS_STATUS:
+        answer = http_ask(state, f"/api/v1/status/{name}")
+        if answer.status != OK:
+            raise StackError(str(answer))
+        status[name] = answer.json()["data"]
+    return {
+        "component": "prometheus",
+        "version": status["buildinfo"]["version"],
+        "facts": status["buildinfo"],
+        "flags": status["flags"],
+        "config": status["config"]["yaml"],
+    }
+
+
+def _described(describe: Callable[[MemberState], Description], state: MemberState) -> Description:
+    try:
+        return describe(state)
+    except StackError as error:
+        return {"component": state.component, "error": str(error)}

@@ -1,0 +1,157 @@
+"""Watches the Redis members' roles while a run goes on, each by a thread of its own.
+
+A member that is silent delays nobody else's news. What is reported is each member's own statement, so two members may
+call themselves primary of one shard at the same time: that is a split, and the timeline has to show it.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from threading import Event as Flag
+from threading import Lock, Thread
+from typing import Any, Self
+
+import msgspec
+
+from resilience.backend.base import MemberState, Platform
+from resilience.errors import StackError
+from resilience.history.clock import RunClock
+from resilience.history.record import Event
+from resilience.spec.stack import Stack
+from resilience.stack.cluster_nodes import ClusterView, view_from_text
+from resilience.stack.cluster_nodes import Flag as ClusterFlag
+from resilience.stack.redis_link import RedisLink
+from resilience.stack.redis_role import RedisRole, decide, formed_group, own_role
+
+EVERY_S = 0.1
+TIMEOUT_S = 0.3  # a member that takes longer counts as unreachable
+JOIN_S = 5.0
+
+Emit = Callable[[Event], None]
+News = tuple[str, dict[str, Any]]  # an event's name and data
+
+
+class Statement(msgspec.Struct, frozen=True, kw_only=True):
+    """What one member says at a moment: its own part, and whom of the others it takes for failing."""
+
+    role: RedisRole
+    flags: dict[str, ClusterFlag]  # by member
+
+
+def first_statement(stack: Stack, member: str, address: str) -> Statement:
+    """What is taken for a member's statement before it was asked."""
+    role = RedisRole(member=member, group=formed_group(stack, member), role="unreachable", epoch=0, address=address)
+    return Statement(role=role, flags={})
+
+
+def stated(stack: Stack, hosts: Mapping[str, str], member: str, view: ClusterView) -> Statement:
+    """A member's statement, from its view; ``hosts`` are the members' addresses by name."""
+    others = {name: node for name, host in hosts.items() if name != member and (node := view.at(host)) is not None}
+    return Statement(
+        role=own_role(stack, member, hosts[member], view), flags={name: node.flag for name, node in others.items()}
+    )
+
+
+def silent(before: Statement) -> Statement:
+    """The statement of a member that does not answer; what it said of others stands until it says otherwise."""
+    return msgspec.structs.replace(before, role=msgspec.structs.replace(before.role, role="unreachable"))
+
+
+def news(before: Statement | None, after: Statement) -> list[News]:
+    """What has changed between two statements of a member; ``before`` None: it has not been asked before."""
+    role = after.role
+    changed: list[News] = []
+    if before is None or role != before.role:
+        data = {"member": role.member, "group": role.group, "role": role.role, "epoch": role.epoch}
+        changed.append(("role", data))
+    known = {} if before is None else before.flags
+    changed += [
+        ("failing", {"member": member, "by": role.member, "flag": flag})
+        for member, flag in after.flags.items()
+        if flag != known.get(member, "ok")
+    ]
+    return changed
+
+
+class RoleWatch:
+    """Emits ``role`` and ``failing`` events (`history.event`) whenever a member's statement changes.
+
+    ``emit`` is called by one thread at a time. The first statement of each member is emitted too; that a member takes
+    another for alive is news only after it did not.
+    """
+
+    def __init__(self, platform: Platform, clock: RunClock, emit: Emit) -> None:
+        """Nothing is asked before `start`."""
+        self._platform = platform
+        self._clock = clock
+        self._emit = emit
+        self._lock = Lock()
+        self._stopping = Flag()
+        self._errors: list[Exception] = []
+        self._views: dict[str, ClusterView] = {}
+        self._hosts = {state.name: state.address for state in platform.states() if state.component == "redis"}
+        self._threads = [
+            Thread(target=self._run, args=(state,), name=f"watch-{state.name}", daemon=True)
+            for state in platform.states()
+            if state.component == "redis"
+        ]
+
+    def start(self) -> Self:
+        """Starts watching; once for each watch."""
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Stops watching. Raises `ExceptionGroup` with whatever went wrong in the background."""
+        self._stopping.set()
+        ends_at = time.monotonic() + JOIN_S
+        for thread in self._threads:
+            thread.join(max(0.0, ends_at - time.monotonic()))
+        stuck = [thread.name for thread in self._threads if thread.is_alive()]
+        errors = [*self._errors, *(StackError(f"{name} did not end within {JOIN_S} s") for name in stuck)]
+        if errors:
+            raise ExceptionGroup("watching the roles of Redis went wrong", errors)
+
+    def roles(self) -> tuple[RedisRole, ...]:
+        """The roles by the members' last statements; a member that has not answered yet is unreachable."""
+        with self._lock:
+            return decide(self._platform.stack, self._hosts, self._views)
+
+    def _run(self, state: MemberState) -> None:
+        link = RedisLink(state.name, state.address, self._platform.secret("redis-password"), TIMEOUT_S)
+        before: Statement | None = None
+        try:
+            while not self._stopping.is_set():
+                began = time.monotonic()
+                before = self._look(link, before)
+                self._stopping.wait(max(0.0, began + EVERY_S - time.monotonic()))
+        except Exception as error:  # noqa: BLE001  the boundary of a thread: `stop` raises it in the caller
+            self._errors.append(error)
+        finally:
+            link.close()
+
+    def _look(self, link: RedisLink, before: Statement | None) -> Statement:
+        stack, member = self._platform.stack, link.member
+        view = self._view(link)
+        if view is None:
+            after = silent(before or first_statement(stack, member, self._hosts[member]))
+        else:
+            after = stated(stack, self._hosts, member, view)
+        with self._lock:
+            self._remember(member, view)
+            for name, data in news(before, after):
+                self._emit(Event(name, self._clock.now_us(), data))
+        return after
+
+    def _remember(self, member: str, view: ClusterView | None) -> None:
+        if view is None:
+            self._views.pop(member, None)
+        else:
+            self._views[member] = view
+
+    @staticmethod
+    def _view(link: RedisLink) -> ClusterView | None:
+        try:
+            return view_from_text(link.ask(("CLUSTER", "NODES"))[0])
+        except StackError:  # that it does not answer is the news
+            return None
