@@ -1,0 +1,199 @@
+"""What has to fit together in a scenario, across its files: a run that could never mean anything is not started.
+
+Each check takes what it looks at and the label that messages begin with, and raises `SpecError`.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from resilience.spec.convert import refuse, show
+from resilience.spec.fault import Partition, PowerOff, Target
+from resilience.spec.load import Load
+from resilience.spec.scenario import Experiment, Scenario, Timeline
+from resilience.spec.slo import RatioSource, Slo
+from resilience.spec.stack import OBSERVER, OUTSIDE, Shard, Stack, Wait
+
+RATIO_PHASE_S_MIN = 20.0  # a ratio over less is noise
+SCRAPES_MIN = 10  # samples that a phase must hold for its ends to be known
+SHARDS_MIN = 3  # Redis Cluster elects by a majority of primaries
+SEED_MAX = 2**32 - 1
+_PLACE = {"edge": OUTSIDE} | dict.fromkeys(
+    ("prometheus", "redis-exporter", "node-exporter", "loadgen", "direct-client"), OBSERVER
+)
+_ONE_OF_EACH = ("prometheus", "loadgen", "direct-client")
+_AT_LEAST_ONE = ("redis", "session", "collaboration", "edge")
+
+
+def check_stack(stack: Stack, label: str) -> None:
+    """Members, nodes and shards fit together."""
+    _unique(stack.nodes, label, "nodes")
+    for index, node in enumerate(stack.nodes):
+        if node in {OBSERVER, OUTSIDE}:
+            raise refuse(label, f"nodes[{index}]", "expected another name: this one is reserved", node)
+    _unique([member.name for member in stack.members], label, "members")
+    _check_places(stack, label)
+    _check_components(stack, label)
+    _check_shards(stack, label)
+    _check_durability(stack, label)
+
+
+def check_scenario(scenario: Scenario, label: str) -> None:
+    """Timeline, load, target and SLOs fit the stack and one another."""
+    if not 0 <= scenario.seed <= SEED_MAX:
+        raise refuse(label, "seed", f"expected 0 to {SEED_MAX}", scenario.seed)
+    _check_timeline(scenario, label)
+    _check_load(scenario.load, label)
+    if scenario.experiment is not None:
+        _check_target(scenario.experiment, scenario.stack)
+    _unique([slo.name for slo in scenario.slos], label, "slos")
+    for slo in scenario.slos:
+        _check_slo(slo, scenario, label)
+
+
+def _unique(names: Iterable[str], label: str, field: str) -> None:
+    name, count = next(iter(Counter(names).most_common(1)), ("", 1))
+    if count > 1:
+        raise refuse(label, field, f"expected every name once ({show(name)} stands {count} times)")
+
+
+def _check_places(stack: Stack, label: str) -> None:
+    for index, member in enumerate(stack.members):
+        field = f"members[{index}].node"
+        place = _PLACE.get(member.component)
+        if place and member.node != place:
+            raise refuse(label, field, f"expected {place}, where every {member.component} stands", member.node)
+        if not place and member.node not in stack.nodes:
+            raise refuse(label, field, f"expected one of {', '.join(stack.nodes)}", member.node)
+
+
+def _check_components(stack: Stack, label: str) -> None:
+    counts: Counter[str] = Counter(member.component for member in stack.members)
+    for component in _ONE_OF_EACH:
+        if counts[component] != 1:
+            raise refuse(label, "members", f"expected exactly one {component} (got {counts[component]})")
+    for component in _AT_LEAST_ONE:
+        if not counts[component]:
+            raise refuse(label, "members", f"expected at least one {component} (got 0)")
+
+
+def _check_shards(stack: Stack, label: str) -> None:
+    if len(stack.shards) < SHARDS_MIN:
+        raise refuse(label, "shards", f"expected at least {SHARDS_MIN}: a majority of primaries elects")
+    names = [name for shard in stack.shards for name in _names(shard)]
+    _unique(names, label, "shards")
+    redis = {member.name for member in stack.of("redis")}
+    for name in names:
+        if name not in redis:
+            raise refuse(label, "shards", f"expected redis members, of {', '.join(sorted(redis))}", name)
+    if left := sorted(redis - set(names)):
+        raise refuse(label, "shards", f"expected every redis member in one shard ({', '.join(left)} is in none)")
+    for index, shard in enumerate(stack.shards):
+        nodes = [stack.member(name).node for name in _names(shard)]
+        if len(set(nodes)) != len(nodes):
+            expected = "expected primary and replicas on different nodes: one node would take the whole shard"
+            raise refuse(label, f"shards[{index}]", expected, ", ".join(nodes))
+
+
+def _names(shard: Shard) -> Iterator[str]:
+    yield shard.primary
+    yield from shard.replicas
+
+
+def _check_durability(stack: Stack, label: str) -> None:
+    """A shard that can never have as many replicas as a write asks for would never acknowledge one."""
+    replicas = min(len(shard.replicas) for shard in stack.shards)
+    if isinstance(stack.durability, Wait) and stack.durability.replicas > replicas:
+        raise refuse(label, "durability.replicas", f"expected at most {replicas}", stack.durability.replicas)
+    if stack.redis.min_replicas_to_write > replicas:
+        expected = f"expected at most {replicas}"
+        raise refuse(label, "redis.min_replicas_to_write", expected, stack.redis.min_replicas_to_write)
+
+
+def _check_timeline(scenario: Scenario, label: str) -> None:
+    timeline = scenario.timeline
+    for field in ("warmup_s", "steady_s"):
+        if getattr(timeline, field) <= 0:
+            raise refuse(label, f"timeline.{field}", "expected more than 0", getattr(timeline, field))
+    if scenario.experiment is None:
+        _check_no_fault(timeline, label)
+        return
+    node_timeout_s = scenario.stack.redis.cluster_node_timeout_ms / 1_000
+    least_s = 2 * node_timeout_s + 5
+    if timeline.fault_s < least_s:
+        expected = f"expected at least {least_s:g} s, twice the cluster's node time-out and 5 s"
+        raise refuse(label, "timeline.fault_s", expected, timeline.fault_s)
+    if timeline.recovery_s <= 0:
+        raise refuse(label, "timeline.recovery_s", "expected more than 0", timeline.recovery_s)
+
+
+def _check_no_fault(timeline: Timeline, label: str) -> None:
+    for field in ("fault_s", "recovery_s"):
+        if getattr(timeline, field) != 0:
+            expected = "expected 0 in a scenario without an experiment"
+            raise refuse(label, f"timeline.{field}", expected, getattr(timeline, field))
+
+
+def _check_load(load: Load, label: str) -> None:
+    if load.timeout_s >= load.stop_timeout_s:
+        expected = f"expected less than load.stop_timeout_s ({load.stop_timeout_s:g} s)"
+        raise refuse(label, "load.timeout_s", expected, load.timeout_s)
+    for name in ("session_rate_ops_per_s", "edit_rate_ops_per_s", "direct_rate_ops_per_s"):
+        least, rate = getattr(load, f"{name}_min"), getattr(load, name)
+        if least is not None and least > rate:
+            raise refuse(label, f"load.{name}_min", f"expected at most load.{name} ({rate:g})", least)
+
+
+def _check_target(experiment: Experiment, stack: Stack) -> None:
+    target, label = experiment.target, experiment.file
+    members = stack.of(target.component)
+    if not members:
+        raise refuse(label, "target.component", f"expected a component of stack {stack.name}", target.component)
+    if target.component != "redis":
+        _check_no_role(target, label)
+    elif target.shard is not None and target.shard > len(stack.shards):
+        raise refuse(label, "target.shard", f"expected 1 to {len(stack.shards)}", target.shard)
+    if target.role == "replica" and not _has_replica(target, stack):
+        raise refuse(label, "target.role", "expected a shard that has a replica", target.role)
+    if target.scope == "node" and members[0].node in {OBSERVER, OUTSIDE}:
+        raise refuse(label, "target.scope", f"expected member: {target.component} stands on no platform node", "node")
+    _check_fault(experiment, len(members))
+
+
+def _check_no_role(target: Target, label: str) -> None:
+    if target.shard is not None:
+        raise refuse(label, "target.shard", "expected none: only redis has shards", target.shard)
+    if target.role != "any":
+        raise refuse(label, "target.role", "expected any: only redis has roles", target.role)
+
+
+def _has_replica(target: Target, stack: Stack) -> bool:
+    shards = stack.shards if target.shard is None else (stack.shards[target.shard - 1],)
+    return any(shard.replicas for shard in shards)
+
+
+def _check_fault(experiment: Experiment, member_count: int) -> None:
+    fault, target, label = experiment.fault, experiment.target, experiment.file
+    if isinstance(fault, PowerOff) and target.scope != "node":
+        raise refuse(label, "target.scope", "expected node: power-off is done to a whole node", target.scope)
+    if isinstance(fault, Partition) and fault.cut_from == "peers" and member_count < 2:
+        raise refuse(label, "fault.cut_from", f"expected clients or all: {target.component} has one member", "peers")
+
+
+def _check_slo(slo: Slo, scenario: Scenario, label: str) -> None:
+    where = f"slos: {slo.name}"
+    for phase in slo.phases:
+        lasts_s = getattr(scenario.timeline, f"{phase}_s")
+        if lasts_s <= 0:
+            raise refuse(label, where, f"is judged in phase {phase}, which this scenario does not have")
+        if isinstance(slo.source, RatioSource):
+            _check_ratio_phase(phase, lasts_s, scenario, label, where)
+    if isinstance(slo.source, RatioSource) and (slo.source.latency_threshold_s or 0) > scenario.load.timeout_s:
+        expected = f"expected a latency threshold within load.timeout_s ({scenario.load.timeout_s:g} s)"
+        raise refuse(label, where, expected, slo.source.latency_threshold_s)
+
+
+def _check_ratio_phase(phase: str, lasts_s: float, scenario: Scenario, label: str, where: str) -> None:
+    least_s = max(RATIO_PHASE_S_MIN, SCRAPES_MIN * scenario.stack.scrape_interval_s)
+    if lasts_s < least_s:
+        expected = f"is a ratio judged in phase {phase}: expected timeline.{phase}_s of at least {least_s:g} s"
+        raise refuse(label, where, expected, lasts_s)

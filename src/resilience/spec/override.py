@@ -1,0 +1,89 @@
+"""Changes to a scenario from the command line: ``--set load.session_rate_ops_per_s=50``.
+
+``seed=7`` · ``durability=async`` · ``durability=wait:1`` (replicas) · ``durability=wait:1:500`` (and time-out in ms) ·
+``load.FIELD=…`` · ``timeline.FIELD=…`` · ``redis.FIELD=…`` · ``stack.FIELD=…`` for the numbers of the stack file.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from resilience.spec.convert import did_you_mean, record_from, refuse
+from resilience.spec.document import documents_from_text
+from resilience.spec.load import Load
+from resilience.spec.record import Record
+from resilience.spec.scenario import Scenario, Timeline
+from resilience.spec.stack import Async, Durability, Redis, Wait
+
+_STACK_NUMBERS = frozenset({"restart_delay_s", "session_ttl_s", "scrape_interval_s"})
+_ROOMS: Mapping[str, frozenset[str]] = {
+    "load": frozenset(Load.__struct_fields__),
+    "timeline": frozenset(Timeline.__struct_fields__),
+    "redis": frozenset(Redis.__struct_fields__),
+    "stack": _STACK_NUMBERS,
+}
+_KNOWN = frozenset({"seed", "durability"}) | {f"{room}.{name}" for room, names in _ROOMS.items() for name in names}
+
+
+def overridden(scenario: Scenario, overrides: Iterable[str]) -> Scenario:
+    """The scenario with the changes made, in their order. Raises `SpecError`; coherence is not checked here."""
+    for override in overrides:
+        scenario = _apply(scenario, override)
+    return scenario
+
+
+def _apply(scenario: Scenario, override: str) -> Scenario:
+    label = f"override {override[:80]!r}"
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise refuse(label, "the override", "expected FIELD=VALUE")
+    if key not in _KNOWN:
+        raise refuse(label, key, "unknown field" + did_you_mean(key, _KNOWN))
+    room, _, name = key.rpartition(".")
+    if key == "durability":
+        return _with_stack(scenario, durability=_durability(text, label))
+    value = _value(text, label, key)
+    match room:
+        case "load":
+            return msgspec.structs.replace(scenario, load=_changed(scenario.load, name, value, label, room))
+        case "timeline":
+            return msgspec.structs.replace(scenario, timeline=_changed(scenario.timeline, name, value, label, room))
+        case "redis":
+            return _with_stack(scenario, redis=_changed(scenario.stack.redis, name, value, label, room))
+        case "stack":
+            return msgspec.structs.replace(scenario, stack=_changed(scenario.stack, name, value, label, room))
+        case _:
+            return _changed(scenario, "seed", value, label, room)
+
+
+def _with_stack(scenario: Scenario, **fields: Any) -> Scenario:
+    return msgspec.structs.replace(scenario, stack=msgspec.structs.replace(scenario.stack, **fields))
+
+
+def _changed[R: Record](record: R, name: str, value: Any, label: str, room: str) -> R:
+    """The record with one field read from ``value`` as a file's field would be."""
+    fields = msgspec.structs.asdict(record) | {name: value}
+    prefix = f".{room}" if room else ""
+    return record_from(msgspec.to_builtins(fields), type(record), label, prefix)
+
+
+def _value(text: str, label: str, key: str) -> Any:
+    documents = documents_from_text(text, label)
+    if len(documents) != 1 or isinstance(documents[0], dict | list):
+        raise refuse(label, key, "expected one value", text)
+    return documents[0]
+
+
+def _durability(text: str, label: str) -> Durability:
+    mode, *numbers = text.split(":")
+    if mode == "async" and not numbers:
+        return Async()
+    if mode == "wait" and 1 <= len(numbers) <= 2 and all(map(_short_number, numbers)):
+        fields = dict(zip(("replicas", "timeout_ms"), map(int, numbers), strict=False))
+        return record_from({"mode": "wait", **fields}, Wait, label, ".durability")
+    raise refuse(label, "durability", "expected async, wait:REPLICAS or wait:REPLICAS:TIMEOUT_MS", text)
+
+
+def _short_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 10

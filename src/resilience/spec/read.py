@@ -1,0 +1,195 @@
+"""The only reader of the user's files: scenarios, and the stacks, experiments and SLOs that they name.
+
+A record that comes out of here is whole and coherent: no other file is read afterwards, and nothing has been started
+when a `SpecError` says, in one line, which file and field to mend. Names of checks are looked up by the runner, which
+knows them. Paths inside files are relative to the project's root and stay below it.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, UnsetType
+
+from resilience.errors import SpecError
+from resilience.spec.coherence import check_scenario, check_stack
+from resilience.spec.convert import did_you_mean, record_from, refuse, show
+from resilience.spec.document import read_document
+from resilience.spec.experiment import experiment_from_file
+from resilience.spec.load import Load
+from resilience.spec.openslo import slos_from_file
+from resilience.spec.override import overridden
+from resilience.spec.record import Record
+from resilience.spec.scenario import Experiment, Scenario, Timeline
+from resilience.spec.slo import Slo
+from resilience.spec.stack import Stack
+
+SCENARIOS = "scenarios"
+_NO_SCENARIOS = frozenset({"slo", "suites.yaml"})  # below SCENARIOS
+_NAME = r"^[a-z][a-z0-9-]{0,62}$"
+
+Text = Annotated[str, Meta(min_length=1, max_length=10_000)]
+FilePath = Annotated[str, Meta(min_length=1, max_length=500)]
+
+
+class Listed(Record, frozen=True, kw_only=True):
+    """A scenario as ``resilience list`` shows it; ``problem`` is the one line that is wrong with its file, or ""."""
+
+    name: str
+    title: str
+    file: str
+    problem: str = ""
+
+
+class _ScenarioFile(Record, frozen=True, kw_only=True):
+    """A scenario's own file; ``checks`` absent means all."""
+
+    title: Text
+    description: Text
+    stack: FilePath
+    timeline: Timeline
+    slos: Annotated[tuple[FilePath, ...], Meta(min_length=1)]
+    load: Load = msgspec.field(default_factory=Load)
+    experiment: FilePath | None = None
+    checks: Annotated[tuple[Text, ...], Meta(min_length=1)] | UnsetType = msgspec.UNSET
+    seed: int = 1
+
+
+def read_scenario(root: Path, name_or_path: str, overrides: Sequence[str] = ()) -> Scenario:
+    """The scenario of that name, or of the file at that path, with ``overrides`` made (`spec.override`).
+
+    ``root`` is the project's root. ``checks`` of the result is empty where the file asks for all. Raises `SpecError`.
+    """
+    path = _scenario_path(root, name_or_path)
+    label = _label(root, path)
+    file = record_from(read_document(path, label), _ScenarioFile, label)
+    if not _is_name(path.stem):
+        raise refuse(label, "the file's name", "expected lower-case letters, digits and dashes", path.stem)
+    scenario = Scenario(
+        name=path.stem,
+        title=file.title,
+        description=file.description,
+        stack=_stack(root, file.stack, label),
+        load=file.load,
+        timeline=file.timeline,
+        experiment=None if file.experiment is None else _experiment(root, file.experiment, label),
+        slos=_slos(root, file.slos, label),
+        checks=() if isinstance(file.checks, UnsetType) else file.checks,
+        seed=file.seed,
+        file=label,
+    )
+    check_scenario(scenario, label)
+    return _with_overrides(scenario, overrides)
+
+
+def read_stack(root: Path, path: str | Path) -> Stack:
+    """The stack of a file; its name is the file's. Raises `SpecError`."""
+    file = root / path
+    label = _label(root, file)
+    value = read_document(file, label)
+    if isinstance(value, dict):
+        if "name" in value:
+            raise refuse(label, "name", "unknown field: a stack's name is its file's")
+        value = {"name": file.stem, **value}
+    stack = record_from(value, Stack, label)
+    check_stack(stack, label)
+    return stack
+
+
+def read_slos(root: Path, path: str | Path) -> tuple[Slo, ...]:
+    """The SLOs of an OpenSLO file. Raises `SpecError`."""
+    return slos_from_file(root / path, _label(root, root / path))
+
+
+def list_scenarios(root: Path) -> tuple[Listed, ...]:
+    """All scenarios of a project by name; one whose file is wrong is listed with its problem."""
+    return tuple(_listed(root, path) for path in _scenario_files(root))
+
+
+def _listed(root: Path, path: Path) -> Listed:
+    label = _label(root, path)
+    try:
+        return Listed(name=path.stem, title=read_scenario(root, str(path)).title, file=label)
+    except SpecError as error:
+        return Listed(name=path.stem, title="", file=label, problem=str(error))
+
+
+def _scenario_files(root: Path) -> list[Path]:
+    folder = root / SCENARIOS
+    files = (path for path in folder.rglob("*.yaml") if path.relative_to(folder).parts[0] not in _NO_SCENARIOS)
+    return sorted(files, key=lambda path: (path.stem, path))
+
+
+def _scenario_path(root: Path, name_or_path: str) -> Path:
+    if "/" in name_or_path or name_or_path.endswith((".yaml", ".yml")):
+        return _user_path(root, name_or_path)
+    files = _scenario_files(root)
+    found = [path for path in files if path.stem == name_or_path]
+    if not found:
+        known = {path.stem for path in files}
+        raise SpecError(f"scenario {show(name_or_path)}: there is none of that name{did_you_mean(name_or_path, known)}")
+    if len(found) > 1:
+        raise SpecError(f"scenario {name_or_path}: the name stands twice: {', '.join(_label(root, p) for p in found)}")
+    return found[0]
+
+
+def _user_path(root: Path, path: str) -> Path:
+    """A path from the command line: as a person types it, else below the root."""
+    given = Path(path)
+    return given if given.is_absolute() or given.exists() else root / given
+
+
+def _is_name(text: str) -> bool:
+    try:
+        msgspec.convert(text, Annotated[str, Meta(pattern=_NAME)])
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _label(root: Path, path: Path) -> str:
+    """What messages call a file: its path below the root where it is below, and always one line."""
+    whole = path.absolute()
+    shown = whole.relative_to(root.absolute()) if whole.is_relative_to(root.absolute()) else path
+    text = str(shown)
+    return text if text.isprintable() else repr(text)
+
+
+def _below(root: Path, name: str, label: str, field: str) -> Path:
+    """The file that a field names. Raises `SpecError` if it leads out of the project."""
+    try:
+        path = (root / name).resolve()
+    except (OSError, ValueError) as error:
+        raise refuse(label, field, f"expected a path ({error})", name) from error
+    if Path(name).is_absolute() or not path.is_relative_to(root.resolve()):
+        raise refuse(label, field, "expected a path below the project's root", name)
+    if not path.is_file():
+        raise refuse(label, field, "expected a file that exists", name)
+    return Path(name)
+
+
+def _stack(root: Path, name: str, label: str) -> Stack:
+    return read_stack(root, _below(root, name, label, "stack"))
+
+
+def _experiment(root: Path, name: str, label: str) -> Experiment:
+    path = root / _below(root, name, label, "experiment")
+    return experiment_from_file(path, _label(root, path))
+
+
+def _slos(root: Path, names: Iterable[str], label: str) -> tuple[Slo, ...]:
+    found: list[Slo] = []
+    for index, name in enumerate(names):
+        found += read_slos(root, _below(root, name, label, f"slos[{index}]"))
+    return tuple(found)
+
+
+def _with_overrides(scenario: Scenario, overrides: Sequence[str]) -> Scenario:
+    if not overrides:
+        return scenario
+    changed = overridden(scenario, overrides)
+    label = f"{scenario.file} with {', '.join(overrides)}"[:200]
+    check_stack(changed.stack, label)
+    check_scenario(changed, label)
+    return changed
