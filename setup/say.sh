@@ -32,7 +32,7 @@ step() {
   shift
   log=$(mktemp)
   say "$title"
-  _tick "$title" &
+  _tick "$title" 9>&- & # 9: the lock of the caller's, if any
   ticker=$!
   # shellcheck disable=SC2064  # the values of now are meant
   trap "kill $ticker 2>/dev/null; rm -f '$log'" EXIT

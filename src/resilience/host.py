@@ -1,0 +1,265 @@
+"""What a run needs of this machine, each with the one command that mends it.
+
+`Facts` are what was found out by trying; what they amount to is decided apart from that, by pure functions.
+"""
+
+import contextlib
+import os
+import platform
+import pwd
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from resilience.backend.local.place import PROJECT_ROOT
+from resilience.errors import HostError
+
+IMAGE_BYTES = 2_000_000_000  # an image and its build beside it
+REPORT_BYTES = 500_000_000
+MEMORY_BYTES = 2_000_000_000
+PROBE_TIMEOUT_S = 20
+
+RUN_TOOLS: Mapping[str, str] = {  # tool: Debian's package
+    "unshare": "util-linux",
+    "nsenter": "util-linux",
+    "setpriv": "util-linux",
+    "mount": "mount",
+    "ip": "iproute2",
+    "nft": "nftables",
+}
+BUILD_TOOLS: Mapping[str, str] = {"mmdebstrap": "mmdebstrap", "tar": "tar"}
+USER_BUILD_TOOLS: Mapping[str, str] = {"newuidmap": "uidmap"}  # for who is not root
+
+SWITCHES: Mapping[str, tuple[str, str]] = {  # kernel setting: (value that forbids, value that allows)
+    "kernel/apparmor_restrict_unprivileged_userns": ("1", "0"),
+    "kernel/unprivileged_userns_clone": ("0", "1"),
+    "user/max_user_namespaces": ("0", "15000"),
+}
+_BRIDGE = "link add hf0 type bridge\nlink add hf1 type veth peer name hf2\nlink set hf1 master hf0\n"
+_FILTER = """table bridge hf {
+    chain c {
+        type filter hook forward priority 0; policy accept;
+        ip saddr 198.18.0.2 counter drop
+    }
+}
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the machine is and did when it was tried; a refusal is the kernel's last word, "" if there was none."""
+
+    system: str
+    root: bool
+    building: bool  # whether the stack image has still to be built
+    missing_tools: frozenset[str] = frozenset()
+    namespaces_refused: str = ""
+    switches: Mapping[str, str] = field(default_factory=dict)  # of `SWITCHES`, as far as the kernel has them
+    bridge_refused: str = ""
+    filter_refused: str = ""
+    sub_ids: bool = True  # whether the user has a range of subordinate user ids
+    cache: Path
+    cache_free_bytes: int
+    reports: Path
+    report_free_bytes: int
+    memory_free_bytes: int
+
+    @property
+    def sudo(self) -> str:
+        """What a command for administrators begins with."""
+        return "" if self.root else "sudo "
+
+
+def require_host(cache: Path, *, building: bool, reports: Path = PROJECT_ROOT / "reports") -> None:
+    """Raises `HostError` with the first thing that this machine lacks, and what mends it."""
+    for problem in problems(cache, building=building, reports=reports):
+        raise HostError(problem)
+
+
+def problems(cache: Path, *, building: bool = True, reports: Path = PROJECT_ROOT / "reports") -> tuple[str, ...]:
+    """All that this machine lacks for a run, one line each; ``building``: the image has still to be built."""
+    return problems_of(facts_of_host(cache, reports, building=building))
+
+
+# --- what the facts amount to ----------------------------------------------------------------------------------------
+
+
+def problems_of(facts: Facts) -> tuple[str, ...]:
+    """The problems, in the order in which one would mend them."""
+    if facts.system != "Linux":
+        return (
+            f"this is {facts.system}: the local backend needs the namespaces of a Linux kernel; use a Linux machine",
+        )
+    return tuple(problem for decide in _DECISIONS for problem in decide(facts))
+
+
+def _tools(facts: Facts) -> Iterator[str]:
+    packages = tools_needed(root=facts.root, building=facts.building)
+    for tool in packages:
+        if tool in facts.missing_tools:
+            yield f"'{tool}' is not installed: {facts.sudo}apt-get install {packages[tool]}"
+
+
+def _namespaces(facts: Facts) -> Iterator[str]:
+    if facts.namespaces_refused:
+        yield f"namespaces cannot be made ({facts.namespaces_refused}): {_namespaces_mended(facts)}"
+
+
+def _namespaces_mended(facts: Facts) -> str:
+    if facts.root:
+        return "run on the machine itself, or in a container with all privileges (docker run --privileged)"
+    for switch, (forbids, allows) in SWITCHES.items():
+        if facts.switches.get(switch) == forbids:
+            why = "AppArmor restricts user namespaces; " if "apparmor" in switch else ""
+            return f"{why}run it with sudo, or: sudo sysctl -w {switch.replace('/', '.')}={allows}"
+    return "run it with sudo"
+
+
+def _network(facts: Facts) -> Iterator[str]:
+    if facts.bridge_refused:
+        yield f"no bridge or veth can be made ({facts.bridge_refused}): {facts.sudo}modprobe -a bridge veth"
+    if facts.filter_refused:
+        yield (
+            f"no packet filter works on a bridge ({facts.filter_refused}): {facts.sudo}modprobe -a nf_tables"
+            " nft_meta_bridge (the kernel needs CONFIG_NF_TABLES_BRIDGE)"
+        )
+
+
+def _build_user(facts: Facts) -> Iterator[str]:
+    if facts.building and not facts.root and not facts.sub_ids:
+        yield (
+            "the image cannot be built without subordinate user ids:"
+            " sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER"
+        )
+
+
+def _space(facts: Facts) -> Iterator[str]:
+    if facts.building and facts.cache_free_bytes < IMAGE_BYTES:
+        yield _too_little("the stack image", IMAGE_BYTES, facts.cache, facts.cache_free_bytes, "XDG_CACHE_HOME")
+    if facts.report_free_bytes < REPORT_BYTES:
+        yield _too_little("a report", REPORT_BYTES, facts.reports, facts.report_free_bytes, "--reports")
+
+
+def _too_little(what: str, needed: int, folder: Path, free: int, elsewhere: str) -> str:
+    return (
+        f"{what} needs {needed / 1e9:.1f} GB in {folder}, {free / 1e9:.1f} GB are free:"
+        f" free some, or name another place by {elsewhere}"
+    )
+
+
+def _memory(facts: Facts) -> Iterator[str]:
+    if facts.memory_free_bytes < MEMORY_BYTES:
+        yield (
+            f"a run needs {MEMORY_BYTES / 1e9:.1f} GB of memory, {facts.memory_free_bytes / 1e9:.1f} GB are free:"
+            " end what uses it ('ps aux --sort=-rss | head' shows it)"
+        )
+
+
+_DECISIONS: tuple[Callable[[Facts], Iterator[str]], ...] = (
+    _tools,
+    _namespaces,
+    _network,
+    _build_user,
+    _space,
+    _memory,
+)
+
+
+def tools_needed(*, root: bool, building: bool) -> dict[str, str]:
+    """The system's tools that are needed, with the Debian package of each."""
+    needed = dict(RUN_TOOLS)
+    if building:
+        needed |= BUILD_TOOLS
+        needed |= {} if root else USER_BUILD_TOOLS
+    return needed
+
+
+# --- finding the facts out -------------------------------------------------------------------------------------------
+
+
+def facts_of_host(cache: Path, reports: Path, *, building: bool) -> Facts:
+    """Tries everything that a run does to the kernel, in namespaces that are gone when this returns."""
+    root = os.geteuid() == 0
+    missing = frozenset(tool for tool in tools_needed(root=root, building=building) if shutil.which(tool) is None)
+    refusals = _refusals(missing, root=root) if platform.system() == "Linux" else ("", "", "")
+    return Facts(
+        system=platform.system(),
+        root=root,
+        building=building,
+        missing_tools=missing,
+        namespaces_refused=refusals[0],
+        bridge_refused=refusals[1],
+        filter_refused=refusals[2],
+        switches={name: text for name in SWITCHES if (text := _text(Path("/proc/sys", name)))},
+        sub_ids=_has_sub_ids(),
+        cache=cache,
+        cache_free_bytes=free_bytes(cache),
+        reports=reports,
+        report_free_bytes=free_bytes(reports),
+        memory_free_bytes=memory_free_bytes(_text(Path("/proc/meminfo"))),
+    )
+
+
+def _refusals(missing: frozenset[str], *, root: bool) -> tuple[str, str, str]:
+    """What the kernel refuses: namespaces, bridge, filter; what cannot be tried is not refused."""
+    if missing & {"unshare", "mount"}:
+        return "", "", ""
+    namespaces = attempt([*inside(root=root), "mount", "-t", "tmpfs", "harmonyflow", "/tmp"])  # noqa: S108  of its own
+    if namespaces:
+        return namespaces, "", ""
+    return (
+        "",
+        "" if "ip" in missing else attempt([*inside(root=root), "ip", "-batch", "-"], _BRIDGE),
+        "" if "nft" in missing else attempt([*inside(root=root), "nft", "-f", "-"], _FILTER),
+    )
+
+
+def inside(*, root: bool) -> list[str]:
+    """The command that runs another in the kinds of namespaces that the sandbox has."""
+    user = [] if root else ["unshare", "--user", "--map-root-user"]
+    kinds = ["--net", "--pid", "--mount", "--uts", "--ipc"]
+    return [*user, "unshare", *kinds, "--fork", "--kill-child", "--mount-proc"]
+
+
+def attempt(argv: Sequence[str], text: str = "") -> str:
+    """Runs a command with ``text`` as its input; what it said if it failed, in one line, else ""."""
+    try:
+        done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return f"no answer within {PROBE_TIMEOUT_S} s"
+    except OSError as error:
+        return f"{argv[0]}: {error.strerror}"
+    if done.returncode == 0:
+        return ""
+    said = [line for line in done.stderr.splitlines() if ":" in line]
+    return (said or [f"exit {done.returncode}"])[0].strip()
+
+
+def _has_sub_ids() -> bool:
+    listed = {line.split(":")[0] for line in _text(Path("/etc/subuid")).splitlines()}
+    with contextlib.suppress(KeyError):  # a number without a name, as in some containers
+        listed |= {str(os.getuid())} if pwd.getpwuid(os.getuid()).pw_name in listed else set()
+    return str(os.getuid()) in listed
+
+
+def free_bytes(folder: Path) -> int:
+    """Free space where the folder is, or will be."""
+    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    return shutil.disk_usage(existing).free
+
+
+def memory_free_bytes(meminfo: str) -> int:
+    """The memory that can be had without swapping, from the text of ``/proc/meminfo``."""
+    for line in meminfo.splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
