@@ -99,8 +99,10 @@ class FaultCapable(Protocol):
         """The agent's steps that drop packets between a member and others."""
         ...
 
-    def apply(self, injection: Mapping[str, Any]) -> Injected:
-        """Hands an injection (JSON) to the agent. Raises `FaultError`; what was done by then has been undone."""
+    def apply(self, injection: Mapping[str, Any], at_ns: int = 0) -> Injected:
+        """Hands an injection (JSON) to the agent, which prepares its probes and waits for ``at_ns``, a value of
+        `time.monotonic_ns`. Raises `FaultError`; what was done by then has been undone.
+        """
         ...
 
     def probe(self, injection_id: str) -> Proof:

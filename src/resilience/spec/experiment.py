@@ -52,6 +52,15 @@ class _Probe(Record, frozen=True, kw_only=True, tag_field="type", tag="probe"):
     pauses: _Pauses | UnsetType = UNSET
 
 
+class _FromEnvironment(Record, frozen=True, kw_only=True):
+    """A number of seconds that the runner hands over; no other source of configuration is known before the run."""
+
+    type: Literal["env"]
+    key: Annotated[str, Meta(pattern=r"^RESILIENCE_[A-Z_]+_S$")]
+    default: Annotated[float, Meta(ge=0, le=3_600)]
+    env_var_type: Literal["float"]
+
+
 class _Hypothesis(Record, frozen=True, kw_only=True):
     title: Text
     probes: Annotated[list[_Probe], Meta(min_length=1)]
@@ -64,6 +73,7 @@ class _Document(Record, frozen=True, kw_only=True):
     method: Annotated[list[_Action | _Probe], Meta(min_length=1)]
     rollbacks: list[_Action | _Probe]
     version: str = "1.0.0"
+    configuration: dict[str, _FromEnvironment] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     contributions: dict[str, str] = field(default_factory=dict)
 

@@ -83,9 +83,9 @@ class LocalPlatform:
         """See `FaultCapable`."""
         return self._injector.partition_steps(member, others, direction)
 
-    def apply(self, injection: Mapping[str, Any]) -> Injected:
+    def apply(self, injection: Mapping[str, Any], at_ns: int = 0) -> Injected:
         """See `FaultCapable`."""
-        return self._injector.apply(injection)
+        return self._injector.apply(injection, at_ns)
 
     def probe(self, injection_id: str) -> Proof:
         """See `FaultCapable`."""

@@ -1,0 +1,173 @@
+"""Turns faults into the agent's steps, and talks to the agent: one private folder and one daemon for each injection.
+
+In ``<state>/agent/<injection>``: ``request.json`` (all that the agent was told, so that it can be told again) and the
+agent's own files, see `resilience.agent.job`.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from resilience.backend.base import Evidence, Injected, MemberState, Proof, Undone
+from resilience.errors import FaultError
+
+BACK_WITHIN_S = 15.0  # how long servers may take to be back after healing
+_APPLY_TIMEOUT_S = 40.0
+_PROBE_TIMEOUT_S = 10.0
+_UNDO_TIMEOUT_S = BACK_WITHIN_S + 15.0  # the agent may have to wait for its lock, and for its probes' last look
+
+
+class Injector:
+    """The local platform's `FaultCapable`."""
+
+    def __init__(self, state: Path, ledger: Path, base_ns: int, states: Callable[[], tuple[MemberState, ...]]) -> None:
+        """``states`` says what the members are at the moment; nothing is touched before `apply`."""
+        self._state = state
+        self._ledger = ledger
+        self._base_ns = base_ns
+        self._states = states
+
+    def node_links_step(self, nodes: Sequence[str]) -> tuple[dict[str, Any], ...]:
+        """See `FaultCapable`: all links of the nodes in one transaction."""
+        devices = [state.handle["veth"] for state in self._states() if state.node in nodes]
+        return ({"primitive": "links", "devices": devices},) if devices else ()
+
+    def kill_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
+        """See `FaultCapable`."""
+        places = [{"name": state.name, **_first_process(state)} for state in self._named(members)]
+        return ({"primitive": "signal", "signal": "KILL", "members": places},)
+
+    def hold_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
+        """See `FaultCapable`."""
+        return ({"primitive": "hold", "dirs": [state.handle["hold_dir"] for state in self._named(members)]},)
+
+    def partition_steps(self, member: str, others: Sequence[str], direction: str) -> tuple[dict[str, Any], ...]:
+        """See `FaultCapable`: rules in the member's own network."""
+        target = self._named([member])[0]
+        return (
+            {
+                "primitive": "drop",
+                "member": {"name": target.name, **_first_process(target)},
+                "others": [state.address for state in self._named(others)],
+                "direction": direction,
+            },
+        )
+
+    def apply(self, injection: Mapping[str, Any], at_ns: int = 0) -> Injected:
+        """See `FaultCapable`."""
+        folder = self._folder(injection["id"])
+        folder.mkdir(mode=0o700, parents=True)
+        request = {
+            "injection": injection,
+            "dir": str(folder),
+            "ledger": str(self._ledger),
+            "base_ns": self._base_ns,
+            "at_ns": at_ns,
+            "within_s": BACK_WITHIN_S,
+        }
+        (folder / "request.json").write_text(json.dumps(request))
+        return _converted(_run_agent("apply", folder, _APPLY_TIMEOUT_S), Injected)
+
+    def probe(self, injection_id: str) -> Proof:
+        """See `FaultCapable`; an injection that has ended is not in effect."""
+        folder = self._folder(injection_id)
+        answer = _ask_daemon(folder, {"do": "probe"}, _PROBE_TIMEOUT_S)
+        if answer is not None:
+            return _converted(answer, Proof)
+        if (folder / "undone.json").exists():
+            by = json.loads((folder / "undone.json").read_text())["by"]
+            return _seen("in effect", f"ended by {by}")
+        raise FaultError(f"injection {injection_id}: its agent is gone, so its effect cannot be proved")
+
+    def undo(self, injection_id: str) -> Undone:
+        """See `FaultCapable`; where the daemon is gone, a new agent does it from the injection alone."""
+        folder = self._folder(injection_id)
+        if not (folder / "request.json").exists():
+            proof = _seen("ended", "ended", what=f"injection {injection_id}, which was never handed to an agent")
+            return Undone(healed_ns=time.monotonic_ns(), by="request", proof=proof)
+        answer = _ask_daemon(folder, {"do": "undo", "within_s": BACK_WITHIN_S}, _UNDO_TIMEOUT_S)
+        if answer is None:
+            answer = _run_agent("undo", folder, _UNDO_TIMEOUT_S)
+        proof = _converted({"evidence": answer["evidence"]}, Proof)
+        return Undone(healed_ns=answer["healed_ns"], by=answer["by"], proof=proof)
+
+    def _folder(self, injection_id: str) -> Path:
+        return self._state / "agent" / injection_id
+
+    def _named(self, members: Iterable[str]) -> list[MemberState]:
+        states = {state.name: state for state in self._states()}
+        try:
+            return [states[name] for name in members]
+        except KeyError as error:
+            raise FaultError(f"{error.args[0]}: the platform has no such member") from None
+
+
+def _first_process(state: MemberState) -> dict[str, Any]:
+    return {key: state.handle[key] for key in ("init_pid", "init_start")}
+
+
+def _seen(expected: str, observed: str, what: str = "injection") -> Proof:
+    item = Evidence(what=what, expected=expected, observed=observed, ok=expected == observed)
+    return Proof(evidence=(item,))
+
+
+def _run_agent(command: str, folder: Path, timeout_s: float) -> dict[str, Any]:
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "resilience.agent", command],
+            input=(folder / "request.json").read_bytes(),
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        return _checked(json.loads(done.stdout))
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        raise FaultError(f"agent {command} of {folder.name}: {error}") from error
+
+
+def _ask_daemon(folder: Path, request: Mapping[str, Any], timeout_s: float) -> dict[str, Any] | None:
+    """The daemon's answer, or None where there is none any more. Raises `FaultError`."""
+    try:
+        with _dialled(folder, timeout_s) as daemon:
+            daemon.sendall(json.dumps(request).encode() + b"\n")
+            line = daemon.makefile("rb").readline()
+    except (FileNotFoundError, ConnectionError):
+        return None
+    except OSError as error:
+        raise FaultError(f"injection {folder.name}: its agent does not answer: {error}") from error
+    return _checked(json.loads(line)) if line else None
+
+
+def _dialled(folder: Path, timeout_s: float) -> socket.socket:
+    daemon = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    daemon.settimeout(timeout_s)
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        daemon.connect(f"/proc/self/fd/{handle}/socket")  # a socket's path must be short, a folder's need not
+    except BaseException:
+        daemon.close()
+        raise
+    finally:
+        os.close(handle)
+    return daemon
+
+
+def _checked(answer: dict[str, Any]) -> dict[str, Any]:
+    if "error" in answer:
+        raise FaultError(f"agent: {answer['error']}")
+    return answer
+
+
+def _converted[T](answer: Mapping[str, Any], kind: type[T]) -> T:
+    try:
+        return msgspec.convert(answer, kind)
+    except msgspec.ValidationError as error:
+        raise FaultError(f"agent: an answer that is none: {error}") from error

@@ -1,0 +1,70 @@
+"""What a fault is to the rest of the harness, and what it is planned from.
+
+A fault *declares*: the agent's steps that inject it, and what the agent must see while it is in effect. Healing is the
+same steps undone in reverse, and the heal probe is the opposite of each thing that was watched, so the two halves of a
+fault cannot drift apart: see `resilience.agent`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from resilience.backend.base import FaultCapable, Platform
+from resilience.spec.fault import Target
+
+Step = dict[str, Any]  # one primitive of the agent, plain JSON
+Watch = dict[str, Any]  # one probe of the agent, plain JSON
+
+
+class RedisRole(Protocol):
+    """Who a Redis member is at the moment; `resilience.stack.redis_cluster.live_roles` knows."""
+
+    @property
+    def member(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def group(self) -> int:
+        """The shard it serves, from 1 in the order of the stack file."""
+        ...
+
+    @property
+    def role(self) -> str:
+        """``primary``, ``replica``, or something that no target means."""
+        ...
+
+
+Roles = Callable[[], Sequence[RedisRole]]
+
+
+class FaultPlatform(Platform, FaultCapable, Protocol):
+    """A platform that faults can be done to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aim:
+    """What a target means at this moment: the members that suffer, and the nodes that they are the whole of."""
+
+    members: tuple[str, ...]
+    nodes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoTarget:
+    """A target that matches nothing at this moment: nothing is done, and nothing may be concluded from it."""
+
+    target: Target
+    reason: str
+
+
+class Fault(Protocol):
+    """One kind of fault; all methods only look at the platform. Raise `FaultError` if this cannot be done to that."""
+
+    def inject(self, aim: Aim, platform: FaultPlatform) -> tuple[Step, ...]:
+        """The steps, in the order in which they are taken."""
+        ...
+
+    def effect(self, aim: Aim, platform: FaultPlatform) -> tuple[Watch, ...]:
+        """What is to be seen while the fault is in effect; the opposite is to be seen after healing."""
+        ...

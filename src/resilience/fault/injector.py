@@ -1,0 +1,118 @@
+"""Injects, proves and heals: the only way by which faults reach a platform.
+
+The order is fixed: planned in the ledger, then applied, then applied in the ledger; undone, then healed in the ledger.
+So whatever breaks off in between, the ledger names what may still be in effect.
+"""
+
+import secrets
+from dataclasses import dataclass
+
+import msgspec
+
+from resilience.backend.base import Injected, Proof, Undone
+from resilience.errors import FaultError
+from resilience.fault.base import FaultPlatform, NoTarget, Roles
+from resilience.fault.ledger import Entry, Ledger
+from resilience.fault.registry import fault_from_spec
+from resilience.fault.target import resolve
+from resilience.history.clock import RunClock
+from resilience.spec.fault import FaultSpec, Injection, Target
+
+TTL_SPARE_S = 10.0
+TTL_SPARE_RATIO = 0.25
+
+
+def new_injection_id(scenario: str) -> str:
+    """An id that no other injection has, e.g. ``redis-failover-1f0c9a44``."""
+    return f"{scenario}-{secrets.token_hex(4)}"
+
+
+def ttl_s(planned_s: float) -> float:
+    """How long an injection may live that is planned to last so long."""
+    return planned_s + max(TTL_SPARE_S, TTL_SPARE_RATIO * planned_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Injector:
+    """Carries faults out on one platform and keeps its ledger."""
+
+    platform: FaultPlatform
+    roles: Roles
+    ledger: Ledger
+    clock: RunClock
+
+    def plan(self, injection_id: str, fault: FaultSpec, target: Target, planned_s: float) -> Injection | NoTarget:
+        """Resolves the target now and works out what has to be done; only looks. Raises `FaultError`, `StackError`."""
+        aim = resolve(target, self.platform.states(), self.roles)
+        if isinstance(aim, NoTarget):
+            return aim
+        kind = fault_from_spec(fault)
+        return Injection(
+            id=injection_id,
+            fault=fault,
+            target=target,
+            members=aim.members,
+            nodes=aim.nodes,
+            ttl_s=ttl_s(planned_s),
+            steps=kind.inject(aim, self.platform),
+            watch=kind.effect(aim, self.platform),
+        )
+
+    def inject(self, injection: Injection, at_us: int = 0) -> Injected:
+        """Puts the injection into the ledger, applies it at ``at_us`` (or later, if that has passed) and says when.
+
+        Raises `FaultError`; then it has been undone, or is still open in the ledger.
+        """
+        self.ledger.append(Entry(at_us=self.clock.now_us(), injection=injection.id, state="planned", spec=injection))
+        try:
+            injected = self.platform.apply(injection_json(injection), self.clock.base_ns + at_us * 1_000)
+        except FaultError:
+            self.heal(injection.id, "request")  # books it as ended; where that raises too, it stays open
+            raise
+        self.ledger.append(
+            Entry(
+                at_us=us_from_ns(self.clock, injected.applied_ns),
+                injection=injection.id,
+                state="applied",
+                began_us=us_from_ns(self.clock, injected.began_ns),
+            )
+        )
+        return injected
+
+    def probe(self, injection_id: str) -> Proof:
+        """Whether it is in effect. Raises `FaultError` if that cannot be seen."""
+        return self.platform.probe(injection_id)
+
+    def heal(self, injection_id: str, by: str) -> Undone:
+        """Ends the injection and closes it in the ledger; harmless if it has ended. Raises `FaultError`."""
+        undone = self.platform.undo(injection_id)
+        if self.ledger.last(injection_id, "healed") is None:
+            at_us = us_from_ns(self.clock, undone.healed_ns)
+            why = "ttl" if undone.by == "ttl" else by
+            self.ledger.append(Entry(at_us=at_us, injection=injection_id, state="healed", by=why))
+        return undone
+
+
+def us_from_ns(clock: RunClock, instant_ns: int) -> int:
+    """Converts a value of `time.monotonic_ns` to microseconds on the run's clock."""
+    return (instant_ns - clock.base_ns) // 1_000
+
+
+def injection_json(injection: Injection) -> dict[str, object]:
+    """The injection as plain JSON."""
+    data: dict[str, object] = msgspec.to_builtins(injection)
+    return data
+
+
+def heal_all(injector: Injector, by: str = "heal-all") -> tuple[tuple[str, Undone], ...]:
+    """Ends every open injection, newest first. Tries all; raises `ExceptionGroup` of `FaultError` with what failed."""
+    ended: list[tuple[str, Undone]] = []
+    troubles: list[FaultError] = []
+    for injection in reversed(injector.ledger.open_injections()):
+        try:
+            ended.append((injection.id, injector.heal(injection.id, by)))
+        except FaultError as error:
+            troubles.append(error)
+    if troubles:
+        raise ExceptionGroup("injections that could not be healed", troubles)
+    return tuple(ended)

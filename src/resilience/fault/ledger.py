@@ -1,0 +1,83 @@
+"""The ledger: every injection on disk before anything is touched, and whatever became of it.
+
+One JSON object a line, each written at once and whole; several processes append (the agent writes what it ended by
+itself). An injection is *open* from its line ``planned`` to its line ``healed``.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from resilience.errors import FaultError
+from resilience.spec.fault import Injection
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line. Instants are microseconds on the run's clock."""
+
+    at_us: int  # when it was planned, was wholly applied, or had been undone
+    injection: str
+    state: str  # planned, applied or healed
+    by: str = ""  # healed: request, rollback, ttl or heal-all
+    began_us: int = -1  # applied: when the first step began
+    spec: Injection | None = None  # planned: the injection itself
+
+
+class Ledger:
+    """A ledger file; nothing is kept in memory, so that any process can go on where another was ended."""
+
+    def __init__(self, path: Path) -> None:
+        """``path`` need not exist yet."""
+        self.path = path
+
+    def append(self, entry: Entry) -> None:
+        """Writes an entry; it is on disk when this returns. Raises `FaultError`."""
+        try:
+            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            try:
+                os.write(handle, msgspec.json.encode(entry) + b"\n")
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise FaultError(f"{self.path}: {error.strerror}: nothing is injected without a ledger") from error
+
+    def entries(self) -> tuple[Entry, ...]:
+        """All entries, oldest first; a torn last line is left out. Raises `FaultError` for any other bad line."""
+        return tuple(self._read()) if self.path.exists() else ()
+
+    def injections(self) -> tuple[Injection, ...]:
+        """Every injection that was ever planned, oldest first."""
+        return tuple(entry.spec for entry in self.entries() if entry.state == "planned" and entry.spec)
+
+    def open_injections(self) -> tuple[Injection, ...]:
+        """The injections that are not known to be healed, oldest first."""
+        healed = {entry.injection for entry in self.entries() if entry.state == "healed"}
+        return tuple(injection for injection in self.injections() if injection.id not in healed)
+
+    def last(self, injection_id: str, state: str) -> Entry | None:
+        """The last entry of that state for an injection, or None."""
+        found = [entry for entry in self.entries() if entry.injection == injection_id and entry.state == state]
+        return found[-1] if found else None
+
+    def _read(self) -> Iterator[Entry]:
+        *lines, torn = self.path.read_bytes().split(b"\n")
+        for number, line in enumerate(lines, start=1):
+            try:
+                yield msgspec.json.decode(line, type=Entry)
+            except msgspec.MsgspecError as error:
+                raise FaultError(f"{self.path}:{number}: {error}") from error
+        if torn and _is_whole(torn):
+            yield msgspec.json.decode(torn, type=Entry)
+
+
+def _is_whole(line: bytes) -> bool:
+    try:
+        found: Mapping[str, Any] = json.loads(line)
+    except ValueError:
+        return False
+    return "state" in found

@@ -1,0 +1,23 @@
+"""Which class carries out which kind of fault: the one list to add a new fault to."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from resilience.fault.base import Fault
+from resilience.fault.kill import KillFault
+from resilience.fault.noop import NoopFault
+from resilience.fault.partition import PartitionFault
+from resilience.fault.power_off import PowerOffFault
+from resilience.spec import fault as spec
+
+FAULTS: Mapping[type, Callable[[Any], Fault]] = {
+    spec.Noop: NoopFault,
+    spec.Kill: KillFault,
+    spec.PowerOff: PowerOffFault,
+    spec.Partition: PartitionFault,
+}
+
+
+def fault_from_spec(wanted: spec.FaultSpec) -> Fault:
+    """The fault that a specification names."""
+    return FAULTS[type(wanted)](wanted)

@@ -1,0 +1,45 @@
+"""Resolves a logical target at the moment of injection."""
+
+from collections.abc import Sequence
+
+from resilience.backend.base import MemberState
+from resilience.errors import FaultError
+from resilience.fault.base import Aim, NoTarget, RedisRole, Roles
+from resilience.spec.fault import Target
+from resilience.spec.stack import OBSERVER, OUTSIDE
+
+
+def resolve(target: Target, states: Sequence[MemberState], roles: Roles) -> Aim | NoTarget:
+    """The first running member that the target means, in the order of the stack file, or the node that holds it.
+
+    ``roles`` is asked only if the target needs it. Raises `FaultError` for a node that no fault may touch, and what
+    ``roles`` raises.
+    """
+    named = [state for state in states if state.component == target.component]
+    if target.component == "redis" and (target.role != "any" or target.shard is not None):
+        wanted = _meant(target, roles())
+        named = [state for state in named if state.name in wanted]
+    running = [state for state in named if state.running]
+    if not running:
+        return NoTarget(target=target, reason=_reason(target, named))
+    if target.scope == "member":
+        return Aim(members=(running[0].name,))
+    return _whole_node(running[0].node, states)
+
+
+def _meant(target: Target, roles: Sequence[RedisRole]) -> set[str]:
+    return {role.member for role in roles if target.shard in {None, role.group} and target.role in {"any", role.role}}
+
+
+def _whole_node(node: str, states: Sequence[MemberState]) -> Aim:
+    if node in {OBSERVER, OUTSIDE}:
+        raise FaultError(f"target: node {node} is no platform node, and no fault may touch it")
+    return Aim(members=tuple(state.name for state in states if state.node == node), nodes=(node,))
+
+
+def _reason(target: Target, named: Sequence[MemberState]) -> str:
+    wanted = target.component if target.role == "any" else f"{target.component} {target.role}"
+    wanted += "" if target.shard is None else f" of shard {target.shard}"
+    if not named:
+        return f"no {wanted} at the moment"
+    return f"no {wanted} runs at the moment ({', '.join(state.name for state in named)} do not)"

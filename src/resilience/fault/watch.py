@@ -1,0 +1,57 @@
+"""What the agent can be told to watch, as plain JSON; the words are those of `resilience.agent.probe`."""
+
+from typing import Any
+
+from resilience.backend.base import MemberState
+from resilience.fault.base import Watch
+from resilience.spec.stack import PORTS
+
+SERVING = ("redis", "session", "collaboration", "edge")  # components that listen whenever they run
+_SAY = {"redis": "PING\r\n"}
+_SAY_HTTP = "GET /healthz HTTP/1.1\r\nHost: {name}\r\n\r\n"
+
+
+def place(state: MemberState) -> dict[str, Any]:
+    """A member as the agent finds it."""
+    return {"name": state.name, "address": state.address, **state.handle}
+
+
+def silent(via: MemberState, to: MemberState) -> Watch:
+    """Neither an open nor a new connection from a witness has any sign of life."""
+    say = _SAY.get(to.component, _SAY_HTTP.format(name=to.name))
+    return {"probe": "silent", "via": place(via), "to": place(to), "port": PORTS[to.component], "say": say}
+
+
+def unreachable(via: MemberState, to: MemberState) -> Watch:
+    """A new connection times out."""
+    return {"probe": "unreachable", "via": place(via), "to": place(to), "port": PORTS[to.component]}
+
+
+def reachable(via: MemberState, to: MemberState) -> Watch:
+    """A new connection is accepted."""
+    return {"probe": "reachable", "via": place(via), "to": place(to), "port": PORTS[to.component]}
+
+
+def refused(via: MemberState, to: MemberState) -> Watch:
+    """A new connection is refused: nobody listens."""
+    return {"probe": "refused", "via": place(via), "to": place(to), "port": PORTS[to.component]}
+
+
+def datagram(via: MemberState, to: MemberState, *, arrives: bool) -> Watch:
+    """A datagram arrives, or does not: one direction for itself."""
+    return {"probe": "datagram", "via": place(via), "to": place(to), "arrives": arrives}
+
+
+def dead(state: MemberState) -> Watch:
+    """The server that runs now is gone, and nothing runs in its place."""
+    return {"probe": "identity", "of": place(state), "expect": "dead"}
+
+
+def replaced(state: MemberState) -> Watch:
+    """The server that runs now is gone, whoever runs by then."""
+    return {"probe": "identity", "of": place(state), "expect": "replaced"}
+
+
+def counter(inside: MemberState | None = None) -> Watch:
+    """The injection's drop counter rises: in a member's network, or on the bridge."""
+    return {"probe": "counter"} if inside is None else {"probe": "counter", "in": place(inside)}
