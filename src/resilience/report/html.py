@@ -1,0 +1,288 @@
+"""``report.html``: one file that opens anywhere, needs no network and says what the saved judgement says.
+
+The page carries its styles, its scripts and the charts' numbers; a content security policy allows exactly these and
+nothing from outside. Jinja escapes every text, after characters that do not show themselves were written out.
+"""
+
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+import msgspec
+from markupsafe import Markup
+
+from resilience.check.finding import Finding, Judgement
+from resilience.report.charts import Charts, charts_of
+from resilience.report.chronicle import events_of, generator_charts, happenings, hits
+from resilience.report.document import SpecFile
+from resilience.report.evidence import Table, evidence_table, plain_json
+from resilience.report.order import in_reading_order, is_assumption, is_loss, is_slo
+from resilience.report.overview import overview_svg
+from resilience.report.run import Run
+from resilience.report.text import visible, window_text
+
+_HERE = "resilience.report"
+_LOAD_WORDS = ("generator", "load", "schedule", "coverage", "totals")  # assumptions that speak of the generators
+_SECTIONS = (
+    ("findings", "Findings"),
+    ("timeline", "Timeline"),
+    ("recovery", "Recovery"),
+    ("lost", "Lost writes"),
+    ("members", "Members hit"),
+    ("generator", "Load generator"),
+    ("servers", "Servers"),
+    ("run", "This run"),
+    ("files", "Files"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A finding as the page lists it."""
+
+    finding: Finding
+    where: str
+    evidence: Table | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowGroup:
+    """Findings of one kind."""
+
+    title: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of the recovery, ``percent`` of the longest."""
+
+    title: str
+    measure: str
+    text: str
+    percent: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkedFile:
+    """A file beside the page."""
+
+    name: str
+    href: str
+    size: str
+
+
+def html_page(run: Run) -> Path:
+    """Renders the saved judgement of a run to ``report.html`` and returns its path.
+
+    Raises `SpecError` when what was saved cannot be read, `HostError` when the page cannot be written.
+    """
+    run.save_bytes(run.page, rendered(run).encode())
+    return run.page
+
+
+def rendered(run: Run) -> str:
+    """The page of a run, from what is saved in its directory."""
+    environment = _environment()
+    spec, judgement = run.load_spec(), run.load_judgement()
+    styles = (_source("vendor/uPlot.min.css"), _source("templates/report.css"))
+    scripts = (_source("vendor/uPlot.iife.min.js"), _source("templates/report.js"))
+    return environment.get_template("report.html.j2").render(
+        csp=_policy(styles, scripts),
+        styles=styles,
+        scripts=scripts,
+        sections=_SECTIONS,
+        verdict=judgement.verdict,
+        run=spec,
+        judgement=judgement,
+        count=_count(judgement.findings),
+        servers=[(member, list(_settings(config))) for member, config in sorted(run.load_servers().items())],
+        facts=list(_facts(spec)),
+        files=list(_files(run)),
+        **_findings_part(judgement),
+        **_timeline_part(environment, run, spec),
+    )
+
+
+def _findings_part(judgement: Judgement) -> dict[str, Any]:
+    """What the page says of findings, recovery and losses."""
+    ordered = in_reading_order(judgement.findings)
+    return {
+        "groups": list(_groups(ordered)),
+        "health": [_row(finding) for finding in ordered if _is_of_load(finding)],
+        "recovery": list(_recovery(judgement.measures)),
+        "lost": [_row(finding) for finding in ordered if is_loss(finding)],
+        "loss_judged": any(finding.check.startswith("durability") for finding in judgement.findings),
+    }
+
+
+def _timeline_part(environment: jinja2.Environment, run: Run, spec: SpecFile) -> dict[str, Any]:
+    """What the page says of the course of the run; empty for a run that was cut short before it was judged."""
+    events = events_of(run)
+    tables = [table for table in (happenings(events),) if table.rows]
+    part: dict[str, Any] = {"charts": None, "tables": tables, "hits": hits(events, spec.scenario.stack)}
+    if run.timeline.exists() and (charts := _all_charts(run, spec, generator_charts(events))).end:
+        part |= {
+            "charts": charts,
+            "data": _inline_json(charts),
+            "overview": overview_svg(environment, charts),
+            "tables": [*_chart_tables(charts), *tables],
+            "generator_charts": any(chart.section == "generator" for chart in charts.charts),
+        }
+    return part
+
+
+def _all_charts(run: Run, spec: SpecFile, more: Sequence[Any]) -> Charts:
+    charts = charts_of(run.load_timeline(), spec.scenario)
+    return msgspec.structs.replace(charts, charts=(*charts.charts, *more))
+
+
+def _chart_tables(charts: Charts) -> list[Table]:
+    """The windows and lanes as texts, for whoever does not see the charts."""
+    windows = [(window.label or window.name, window.text) for window in charts.phases]
+    windows += [(f"fault: {window.label}", window.text) for window in charts.injections]
+    windows += [(window.label, window.text) for window in charts.outages]
+    roles = [
+        (lane.label, span.label, f"{span.start:.3f} to {span.end:.3f} s")
+        for lane in charts.lanes
+        for span in lane.spans
+    ]
+    tables = [
+        Table(title="Phases, the fault and outages", columns=("what", "when"), rows=tuple(windows)),
+        Table(title="Roles over time", columns=("member", "role", "when"), rows=tuple(roles)),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def _groups(ordered: Sequence[Finding]) -> Iterable[RowGroup]:
+    kinds = (
+        ("Service level objectives", [finding for finding in ordered if is_slo(finding)]),
+        ("Checks", [finding for finding in ordered if not is_slo(finding) and not is_assumption(finding)]),
+        ("What the verdict rests on", [finding for finding in ordered if is_assumption(finding)]),
+    )
+    for title, findings in kinds:
+        if findings:
+            yield RowGroup(title=title, rows=tuple(_row(finding) for finding in findings))
+
+
+def _row(finding: Finding) -> Row:
+    where = finding.where
+    places = (where.phase, where.group, window_text(where.start_us, where.end_us))
+    evidence = evidence_table("Evidence", finding.evidence, finding.evidence_total) if finding.evidence else None
+    return Row(finding=finding, where=", ".join(place for place in places if place), evidence=evidence)
+
+
+def _is_of_load(finding: Finding) -> bool:
+    return is_assumption(finding) and any(word in finding.check for word in _LOAD_WORDS)
+
+
+def _recovery(measures: Mapping[str, float]) -> Iterable[Step]:
+    """The measured steps of the recovery, in the order in which they came."""
+    steps = sorted(
+        (value, name) for name, value in measures.items() if name.startswith("recovery.") and name.endswith("_s")
+    )
+    longest = max((value for value, _ in steps), default=0.0)
+    for value, name in steps:
+        title = name.removeprefix("recovery.").removesuffix("_s").replace("_", " ")
+        percent = f"{max(0.0, value / longest if longest > 0 else 0.0) * 100:.2f}"
+        yield Step(title=title, measure=name, text=f"{value:.3f} s", percent=percent)
+
+
+def _count(findings: Sequence[Finding]) -> str:
+    """How many findings there are of each verdict, e.g. ``12 findings: 1 fail, 11 pass``."""
+    counts = Counter(finding.verdict for finding in findings)
+    parts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("fail", "inconclusive", "pass") if counts[verdict])
+    return f"{len(findings)} finding{'' if len(findings) == 1 else 's'}{': ' if parts else ''}{parts}"
+
+
+def _settings(config: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    for name, value in config.items():
+        yield name, plain_json(value)
+
+
+def _facts(spec: SpecFile) -> Iterable[tuple[str, str]]:
+    """Name and value of everything that is needed to repeat the run."""
+    stack, timeline = spec.scenario.stack, spec.scenario.timeline
+    yield "scenario", f"{spec.scenario.name} ({spec.scenario.file})" if spec.scenario.file else spec.scenario.name
+    yield "what it asks", spec.scenario.description or spec.scenario.title
+    if spec.scenario.experiment:
+        yield "experiment", spec.scenario.experiment.file
+    yield "stack", f"{stack.name}, durability {plain_json(msgspec.to_builtins(stack.durability))}"
+    phases = ("warmup", "steady", "fault", "recovery")
+    yield "declared phases", ", ".join(f"{phase} {getattr(timeline, f'{phase}_s'):g} s" for phase in phases)
+    yield "started", spec.started_utc
+    yield "seed", str(spec.seed)
+    yield "revision", spec.revision
+    yield from ((f"version of {name}", version) for name, version in sorted(spec.versions.items()))
+    yield from ((f"machine, {name}", plain_json(value)) for name, value in sorted(spec.host.items()))
+
+
+def _files(run: Run) -> Iterable[LinkedFile]:
+    for path, size in run.files():
+        yield LinkedFile(name=str(path), href=quote(str(path)), size=_size_text(size))
+
+
+def _size_text(size_bytes: int) -> str:
+    if size_bytes < 1_000:
+        return f"{size_bytes} B"
+    return f"{size_bytes / 1_000:.0f} kB" if size_bytes < 1_000_000 else f"{size_bytes / 1_000_000:.1f} MB"
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        finalize=_shown,
+    )
+
+
+def _shown(value: Any) -> Any:
+    if value is None:
+        return ""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _source(name: str) -> Markup:
+    """A style or script of our own, to be put into the page as it is."""
+    text = resources.files(_HERE).joinpath(*name.split("/")).read_text(encoding="utf-8")
+    return Markup(text)  # noqa: S704 - our own files, nothing of a run
+
+
+def _policy(styles: Iterable[str], scripts: Iterable[str]) -> str:
+    """Allows the page's own styles and scripts by their hashes, and nothing else."""
+    allowed = {"script-src": scripts, "style-src": styles}
+    parts = [f"{name} {' '.join(_hash(text) for text in texts)}" for name, texts in allowed.items()]
+    return "; ".join(["default-src 'none'", *parts, "img-src data:", "base-uri 'none'", "form-action 'none'"])
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _inline_json(charts: Charts) -> Markup:
+    r"""The charts for a script element: no text in it can end the element or begin a comment.
+
+    Characters that do not show themselves are written out, as everywhere on the page.
+    """
+    plain = _all_visible(msgspec.to_builtins(charts))
+    text = msgspec.json.encode(plain).decode()
+    for character, escape in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")):
+        text = text.replace(character, escape)
+    return Markup(text)  # noqa: S704 - holds none of the characters that mean something to HTML
+
+
+def _all_visible(value: Any) -> Any:
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, dict):
+        return {name: _all_visible(item) for name, item in value.items()}
+    return [_all_visible(item) for item in value] if isinstance(value, list | tuple) else value
