@@ -27,9 +27,10 @@ help: ## show this list
 # --- runs ------------------------------------------------------------------------------------------------------------
 
 chaos-%: environment ## run the scenario NAME, e.g. make chaos-redis-failover (ARGS=… for resilience run)
+	@test "$(STACK)" = local || { echo "make: STACK=$(STACK): there is only STACK=local" >&2; exit 2; }
 	@test -n "$(wildcard scenarios/$*.yaml scenarios/*/$*.yaml)" || exec $(BIN)/resilience run $*
 	@setup/packages sandbox
-	@$(BIN)/resilience run $* $(if $(filter-out local,$(STACK)),--backend $(STACK)) $(ARGS)
+	@$(BIN)/resilience run $* $(ARGS)
 
 .PHONY: list
 list: environment ## list the scenarios
@@ -107,6 +108,6 @@ lock: ## choose the newest packages that fit pyproject.toml, and write requireme
 	@setup/environment
 
 .PHONY: clean
-clean: ## remove .venv, tools' caches and build outputs (not the reports, not the cache folder)
+clean: ## remove .venv, tools' caches and build outputs; keeps reports and the cache folder
 	@rm -rf .venv build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	@find src loadgen services tests bench -name __pycache__ -type d -exec rm -rf {} +
+	@find . -path ./.git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
