@@ -52,13 +52,12 @@ def outages(scenario: Scenario, history: History, group: int) -> tuple[Outage, .
     begin, end = (steady.start if steady else 0), load_end_us(history)
     acked = np.sort(history.ops.returned[good])
     acked = acked[(acked >= begin) & (acked <= end + SECOND_US)]
-    marks = np.concatenate(([begin], acked, [end])) if not len(acked) or acked[-1] < end else np.append(begin, acked)
-    gaps = np.diff(marks)
+    marks = np.concatenate(([begin], acked, [end] if not len(acked) or acked[-1] < end else [])).astype(np.int64)
     bad_calls = np.sort(history.ops.called[writes & ~good])
     limit = _limit_us(scenario, history, acked)
     return tuple(
-        _outage(group, int(marks[index]), int(marks[index + 1]), bad_calls, ended=index + 1 <= len(acked))
-        for index in np.flatnonzero(gaps > limit)
+        _outage(group, int(marks[index]), int(marks[index + 1]), bad_calls, ended=index < len(acked))
+        for index in np.flatnonzero(np.diff(marks) > limit).tolist()
     )
 
 

@@ -1,6 +1,7 @@
 """What happened in each second of a run: the series that reports draw, computed here so that they only render."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -114,7 +115,7 @@ def _latencies(history: History, rows: Flags, length: int) -> dict[str, tuple[fl
     due = due[order]
     latency_ms = (history.ops.returned[rows][order] - due) / 1000
     borders = np.searchsorted(due, np.arange(length + 1) * SECOND_US)
-    bins = [latency_ms[first:last] for first, last in zip(borders[:-1], borders[1:], strict=True)]
+    bins = [latency_ms[first:last] for first, last in pairwise(borders.tolist())]
     return {
         name: tuple(round(float(np.percentile(values, share)), 3) if len(values) else None for values in bins)
         for name, share in QUANTILES.items()

@@ -1,0 +1,1 @@
+"""What the members of rooms saw of the edits: in which order, and whether all of them."""

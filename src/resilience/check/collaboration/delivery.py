@@ -1,0 +1,148 @@
+"""Delivery: every edit that is stored reaches every member of its room, at once or after asking.
+
+A member is *owed* an edit of its room that is stored, was acknowledged while it was a member (`GRACE_US` before its
+last connection ended, at the latest), and has a higher number than the last one that it had when it first joined. A
+*gap* is a stored edit below the last number that a member has and that it never got, acknowledged or not. A room is
+*stuck* if in the last `STUCK_US` of the load edits were sent in it and none was acknowledged, or of those that were
+none arrived.
+
+An acknowledged edit that is not stored was lost: that is booked in ``durability.collaboration`` and not here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from resilience.check import needs
+from resilience.check.fault import SECOND_US, load_end_us
+from resilience.check.finding import Finding
+from resilience.check.text import count
+from resilience.history.columns import OK
+from resilience.history.read import History
+from resilience.history.record import Joined, Left
+from resilience.spec.scenario import Scenario
+
+GRACE_US = 2 * SECOND_US
+STUCK_US = 10 * SECOND_US
+STUCK_EDITS_MIN = 3
+EVIDENCE_MAX = 200
+Position = tuple[int, int]  # epoch, sequence number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Member:
+    """One receiver in one room: what it had when it first joined, until when edits are owed to it, and what it got."""
+
+    receiver: str
+    room: str
+    since: Position
+    until: int
+    got: frozenset[Position]
+
+
+def delivery(scenario: Scenario, history: History) -> tuple[Finding, ...]:
+    """One finding over all rooms."""
+    del scenario
+    members = tuple(_members(history))
+    stuck = list(_stuck_rooms(history))
+    missing, owed = _missing(history, members)
+    evidence = [*stuck, *missing]
+    judged = bool(members) and owed > 0
+    reason = _reason(len(stuck), missing)
+    return (
+        Finding(
+            check="collaboration.delivery",
+            verdict="fail" if evidence else "pass" if judged else "inconclusive",
+            title="Every stored edit reached every member of its room",
+            measured=f"{len(missing):,} of {count(owed, 'delivery')} missing".replace("deliverys", "deliveries"),
+            allowed="none missing, no room stuck",
+            value=float(len(missing)),
+            unit="deliveries",
+            reason=reason if evidence else "" if judged else "no edit was owed to anybody",
+            rests_on=needs.WHOLE + needs.LOAD + needs.AUDIT + needs.FAULT,
+            evidence=tuple(evidence[:EVIDENCE_MAX]),
+            evidence_total=len(evidence),
+            measures={"collaboration.missing_ops": float(len(missing)), "collaboration.stuck_rooms": float(len(stuck))},
+        ),
+    )
+
+
+def _reason(stuck: int, missing: list[dict[str, Any]]) -> str:
+    gaps = sum(item["what"] == "gap" for item in missing)
+    parts = {"rooms stuck": stuck, "gaps never filled": gaps, "acknowledged edits never delivered": len(missing) - gaps}
+    return ", ".join(f"{number:,} {what}" for what, number in parts.items() if number)
+
+
+def _members(history: History) -> Iterator[_Member]:
+    arrivals = history.deliveries
+    got: dict[tuple[str, str], set[Position]] = {}
+    columns = (arrivals.receiver, arrivals.room, arrivals.epoch, arrivals.seq)
+    for receiver, room, epoch, seq in zip(*(column.tolist() for column in columns), strict=True):
+        got.setdefault((arrivals.receivers[receiver], arrivals.rooms[room]), set()).add((epoch, seq))
+    since: dict[tuple[str, str], Position] = {}
+    last: dict[tuple[str, str], Joined | Left] = {}
+    lines: list[Joined | Left] = [*history.joins, *history.leaves]
+    for line in sorted(lines, key=lambda line: line.at):
+        member = (line.receiver, line.room)
+        last[member] = line
+        if not isinstance(line, Left):
+            since.setdefault(member, (line.epoch, line.seq))
+    end = load_end_us(history)
+    for member, position in since.items():
+        ended = last[member]
+        until = ended.at if isinstance(ended, Left) else end
+        yield _Member(
+            receiver=member[0],
+            room=member[1],
+            since=position,
+            until=min(until, end + GRACE_US) - GRACE_US,
+            got=frozenset(got.get(member, ())),
+        )
+
+
+def _missing(history: History, members: tuple[_Member, ...]) -> tuple[list[dict[str, Any]], int]:
+    """What members never got, and how much was owed in all."""
+    acked = _acked_at(history)
+    missing: list[dict[str, Any]] = []
+    owed = 0
+    for member in members:
+        room = history.audit.rooms.get(member.room)
+        newest = max(member.got, default=member.since)
+        for epoch, seq, edit in room.log if room else ():
+            position, at = (epoch, seq), acked.get((member.room, edit))
+            due = at is not None and at <= member.until
+            if position <= member.since or not (due or position < newest):
+                continue
+            owed += 1
+            if position not in member.got:
+                what = "gap" if position < newest else "missing"
+                missing.append({
+                    "what": what, "room": member.room, "receiver": member.receiver, "number": f"{epoch}/{seq}",
+                    "edit": edit, "acked_us": -1 if at is None else at,
+                })  # fmt: skip
+    return missing, owed
+
+
+def _acked_at(history: History) -> dict[tuple[str, str], int]:
+    ops = history.ops
+    rows = np.flatnonzero(ops.of_kind("collaboration.edit") & (ops.outcome == OK))
+    texts = zip(ops.key[rows].tolist(), ops.value[rows].tolist(), ops.returned[rows].tolist(), strict=True)
+    return {(ops.keys[key], edit): returned for key, edit, returned in texts}
+
+
+def _stuck_rooms(history: History) -> Iterator[dict[str, Any]]:
+    ops, arrivals = history.ops, history.deliveries
+    end = load_end_us(history)
+    late = ops.of_kind("collaboration.edit") & (ops.due >= end - STUCK_US) & (ops.due < end)
+    arrived = set(arrivals.edit[arrivals.at >= end - STUCK_US].tolist())
+    for key in np.unique(ops.key[late]).tolist():
+        rows = late & (ops.key == key)
+        good = rows & (ops.outcome == OK)
+        edits = ops.value[good].tolist()
+        if rows.sum() < STUCK_EDITS_MIN or any(edit in arrived for edit in edits):
+            continue
+        what = "arrived" if edits else "was acknowledged"
+        detail = f"none of {int(rows.sum())} edits of the last {STUCK_US // SECOND_US} s {what}"
+        yield {"what": "stuck room", "room": ops.keys[key], "detail": detail}

@@ -1,0 +1,141 @@
+"""Puts a judgement together: assumptions first, then the checks, then the objectives on what those measured.
+
+::
+
+    ASSUMPTIONS ──┐ those that do not hold
+    CHECKS ───────┴▶ findings that rest on them become inconclusive ──▶ worst wins ──▶ Judgement
+
+An assumption that no finding rests on is not part of the judgement. A loss, a duplicate or a resurrection rests on
+nothing but a complete audit, so it stays a fail whatever else went wrong.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from msgspec.structs import replace
+
+from resilience.check.assumption import fault, load, metrics, record
+from resilience.check.availability import availability
+from resilience.check.collaboration.delivery import delivery
+from resilience.check.collaboration.order import order
+from resilience.check.durability.collaboration import collaboration
+from resilience.check.durability.direct import direct
+from resilience.check.durability.session import session
+from resilience.check.finding import Finding, Judgement, Verdict, worst
+from resilience.check.headline import headline
+from resilience.check.latency import latency
+from resilience.check.measure import combined
+from resilience.check.recovery import recovery
+from resilience.check.slo import measured_slos, slo
+from resilience.history.read import History
+from resilience.spec.scenario import Scenario
+
+Check = Callable[[Scenario, History], tuple[Finding, ...]]
+
+ASSUMPTIONS: dict[str, Check] = {
+    "assumption.not-interrupted": record.not_interrupted,
+    "assumption.history-whole": record.history_whole,
+    "assumption.fault-proved": fault.fault_proved,
+    "assumption.fault-healed": fault.fault_healed,
+    "assumption.experiment-completed": fault.experiment_completed,
+    "assumption.generator-alive": load.generator_alive,
+    "assumption.load-rate": load.load_rate,
+    "assumption.schedule-lag": load.schedule_lag,
+    "assumption.phases-complete": record.phases_complete,
+    "assumption.shards-known": record.shards_known,
+    "assumption.coverage": metrics.coverage,
+    "assumption.clock-step": metrics.clock_step,
+    "assumption.totals-reconciled": metrics.totals_reconciled,
+    "assumption.audit-complete": record.audit_complete,
+}
+
+CHECKS: dict[str, Check] = {
+    "durability.direct": direct,
+    "durability.session": session,
+    "durability.collaboration": collaboration,
+    "recovery": recovery,
+    "slo": slo,
+    "availability": availability,
+    "latency": latency,
+    "collaboration.order": order,
+    "collaboration.delivery": delivery,
+}
+
+
+def judge(
+    scenario: Scenario,
+    history: History,
+    *,
+    checks: Mapping[str, Check] = CHECKS,
+    assumptions: Mapping[str, Check] = ASSUMPTIONS,
+) -> Judgement:
+    """The judgement of a run by the checks that its scenario names (all, if it names none); never raises.
+
+    Objectives are judged whether the scenario names the check ``slo`` or not.
+    """
+    supposed = {name: _carried_out(name, check, scenario, history) for name, check in assumptions.items()}
+    found = tuple(finding for name in _named(scenario, checks) for finding in _checked(name, checks, scenario, history))
+    found += measured_slos(scenario, found)
+    needed = {name for finding in found for name in finding.rests_on}
+    broken = _broken(supposed, needed)
+    shown = tuple(finding for name, findings in supposed.items() if name in needed for finding in findings)
+    findings = shown + tuple(_resting(finding, broken) for finding in found)
+    verdict = worst(finding.verdict for finding in findings) if found else "inconclusive"
+    return Judgement(
+        scenario=scenario.name,
+        verdict=verdict,
+        headline=headline(verdict, findings),
+        findings=findings,
+        measures=combined(findings),
+    )
+
+
+def _named(scenario: Scenario, checks: Mapping[str, Check]) -> tuple[str, ...]:
+    named = scenario.checks or tuple(checks)
+    return (*named, "slo") if scenario.slos and "slo" not in named and "slo" in checks else named
+
+
+def _checked(name: str, checks: Mapping[str, Check], scenario: Scenario, history: History) -> tuple[Finding, ...]:
+    """A check's findings; what cannot be judged is inconclusive, never silence."""
+    if name not in checks:
+        reason = f"there is no check {name!r}; there are {', '.join(checks)}"
+        return (_unjudged(name, reason),)
+    found = _carried_out(name, checks[name], scenario, history)
+    if found or name == "slo":  # a scenario may have no objective on Prometheus' numbers
+        return found
+    return (_unjudged(name, "there was nothing to judge"),)
+
+
+def _carried_out(name: str, check: Check, scenario: Scenario, history: History) -> tuple[Finding, ...]:
+    try:
+        return check(scenario, history)
+    except Exception as error:  # noqa: BLE001  the boundary: whatever a check trips over, its run is not a pass
+        return (_unjudged(name, f"the check broke off with {type(error).__name__}: {error}"),)
+
+
+def _unjudged(name: str, reason: str) -> Finding:
+    return Finding(check=name, verdict="inconclusive", title="could not be judged", reason=reason)
+
+
+def _broken(supposed: Mapping[str, Iterable[Finding]], needed: Iterable[str]) -> dict[str, str]:
+    """Why those assumptions do not hold that something rests on; one that nobody examined does not hold."""
+    reasons = {name: "it was not examined" for name in needed if name not in supposed}
+    for name, findings in supposed.items():
+        against = [finding.reason for finding in findings if finding.verdict != "pass"]
+        if against or not findings:
+            reasons[name] = "; ".join(against) or "it was not examined"
+    return reasons
+
+
+def _resting(finding: Finding, broken: Mapping[str, str]) -> Finding:
+    """The finding as it is, or inconclusive because of what it rests on; it says what it would have been."""
+    fallen = [name for name in finding.rests_on if name in broken]
+    if not fallen:
+        return finding
+    why = "; ".join(f"{name.removeprefix('assumption.')}: {broken[name]}" for name in fallen)
+    otherwise = f" (otherwise {_said(finding)})"
+    verdict: Verdict = "inconclusive"
+    return replace(finding, verdict=verdict, reason=f"rests on what does not hold: {why}{otherwise}")
+
+
+def _said(finding: Finding) -> str:
+    return f"{finding.verdict}: {finding.reason}" if finding.reason else finding.verdict

@@ -1,0 +1,223 @@
+"""Books what the audit found, and makes findings of it, one for each shard.
+
+*lost*: acknowledged, and not there. *recovered*: unknown to its client, and there. A *defect* is anything that must
+never be: a duplicate, a value that nobody wrote, a refused write that is there, a version that went back, a broken
+chain. Under ``async`` a loss is allowed if it was acknowledged within `WINDOW_US` before the fault took effect; a write
+that was under way at that instant counts as acknowledged before it. Under ``wait`` none is allowed.
+
+``durability.lost_oldest_s`` and ``…_newest_s`` are ages: seconds from the acknowledgement to the instant at which the
+fault took effect, negative for a write that was acknowledged after it.
+
+``durability.acked_in_window_ops`` are the writes that a shard acknowledged while its primary suffered and no other had
+taken over: from the instant the fault took effect until another member was first seen as primary, else until healing.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from resilience.check import needs
+from resilience.check.fault import SECOND_US, HitShard, hit_shards, injections, load_end_us, promoted_at
+from resilience.check.finding import Finding, Where
+from resilience.check.text import count, span
+from resilience.history.columns import OK, Flags, Ints
+from resilience.history.read import History
+from resilience.spec.scenario import Scenario
+from resilience.spec.stack import Async
+
+WINDOW_US = SECOND_US
+EVIDENCE_MAX = 200
+
+What = Literal[
+    "duplicated", "resurrected", "version went back", "chain broken", "unexpected", "refused but there", "stale read"
+]
+_OF_THE_AUDIT: frozenset[What] = frozenset({"duplicated", "resurrected", "version went back", "chain broken"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defect:
+    """Something that must never be, at a key of a shard."""
+
+    what: What
+    group: int
+    key: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Booked:
+    """What the audit of one kind of write found; ``writes`` are the ops that it speaks of, the others rows of them."""
+
+    writes: Flags
+    lost: Ints
+    recovered: Ints
+    defects: tuple[Defect, ...]
+
+
+def findings(name: str, scenario: Scenario, history: History, booked: Booked) -> tuple[Finding, ...]:
+    """A finding for each shard of the stack, and for shard 0 if anything belongs to none."""
+    groups = set(range(1, len(scenario.stack.shards) + 1))
+    groups |= set(history.ops.group[booked.writes].tolist()) | {defect.group for defect in booked.defects}
+    return tuple(_of_shard(name, group, scenario, history, booked) for group in sorted(groups))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Shard:
+    """What was found on one shard; ``outside`` are the lost that nothing allows, ``ages_s`` belong to ``lost``."""
+
+    group: int
+    acked: Flags
+    lost: Ints
+    outside: Ints
+    ages_s: Any
+    recovered: int
+    defects: tuple[Defect, ...]
+
+    @property
+    def bad(self) -> bool:
+        return bool(len(self.outside) or self.defects)
+
+
+def _shard(group: int, scenario: Scenario, history: History, booked: Booked) -> _Shard:
+    ops = history.ops
+    lost = booked.lost[ops.group[booked.lost] == group]
+    return _Shard(
+        group=group,
+        acked=booked.writes & (ops.group == group) & (ops.outcome == OK),
+        lost=lost,
+        outside=lost[~allowed(scenario, history, lost)],
+        ages_s=ages(history, lost),
+        recovered=int((ops.group[booked.recovered] == group).sum()),
+        defects=tuple(defect for defect in booked.defects if defect.group == group),
+    )
+
+
+def _of_shard(name: str, group: int, scenario: Scenario, history: History, booked: Booked) -> Finding:
+    shard = _shard(group, scenario, history, booked)
+    total = int(shard.acked.sum())
+    return Finding(
+        check=name,
+        verdict="fail" if shard.bad else "pass" if total else "inconclusive",
+        title=_title(shard),
+        measured=f"{len(shard.lost):,} of {count(total, 'acknowledged write')} lost, {shard.recovered} recovered",
+        allowed=_allowed_text(scenario),
+        value=float(len(shard.lost)),
+        unit="ops",
+        reason=_reason(shard, total),
+        where=_where(shard, history),
+        rests_on=_rests_on(shard),
+        evidence=tuple(_evidence(shard, history))[:EVIDENCE_MAX],
+        evidence_total=len(shard.lost) + len(shard.defects),
+        measures=_measures(name, shard, history),
+    )
+
+
+def ages(history: History, rows: Ints) -> Any:
+    """Seconds from each op's answer to the instant at which the first fault took effect; empty without a fault."""
+    applied = injections(history)
+    if not applied:
+        return np.empty(0)
+    return (applied[0].applied - history.ops.returned[rows]) / SECOND_US
+
+
+def allowed(scenario: Scenario, history: History, rows: Ints) -> Flags:
+    """Which of these lost writes the durability that the stack asks for allows to be lost."""
+    ops = history.ops
+    inside = np.zeros(len(rows), dtype=np.bool_)
+    if isinstance(scenario.stack.durability, Async):
+        for fault in injections(history):
+            recent = ops.returned[rows] >= fault.applied - WINDOW_US
+            inside |= recent & (ops.called[rows] <= fault.applied)
+    return inside
+
+
+def _allowed_text(scenario: Scenario) -> str:
+    if isinstance(scenario.stack.durability, Async):
+        return f"only acknowledged within {WINDOW_US / SECOND_US:g} s before the fault"
+    return "none lost"
+
+
+def _title(shard: _Shard) -> str:
+    if len(shard.outside) or (len(shard.lost) and not shard.defects):
+        return f"{count(len(shard.lost), 'acknowledged write')} lost{_when(shard)}"
+    if shard.defects:
+        return ", ".join(f"{number:,} {what}" for what, number in _tally(shard).items())
+    return "every acknowledged write is there"
+
+
+def _when(shard: _Shard) -> str:
+    ages_s = shard.ages_s
+    return f", acknowledged {span(float(ages_s.min()), float(ages_s.max()))}" if len(ages_s) else ""
+
+
+def _tally(shard: _Shard) -> Counter[str]:
+    return Counter(defect.what for defect in shard.defects)
+
+
+def _reason(shard: _Shard, total: int) -> str:
+    reasons = [f"{number:,} {what}" for what, number in _tally(shard).items()]
+    lost, outside = len(shard.lost), len(shard.outside)
+    if outside:
+        reasons.insert(0, f"{outside:,} of {lost:,} lost writes were acknowledged outside what may be lost")
+    elif lost:
+        reasons.insert(0, f"{lost:,} lost{_when(shard)}, which async replication allows")
+    if not total and not reasons:
+        reasons.append("nothing was acknowledged that could be lost")
+    return "; ".join(reasons)
+
+
+def _rests_on(shard: _Shard) -> tuple[str, ...]:
+    if len(shard.outside) or any(defect.what in _OF_THE_AUDIT for defect in shard.defects):
+        return needs.AUDIT
+    if shard.bad:  # a value that nobody is known to have written may stand in a line that is missing
+        return (*needs.AUDIT, "assumption.history-whole", "assumption.generator-alive")
+    return needs.AUDIT + needs.WHOLE + needs.LOAD + needs.FAULT + needs.SHARDS
+
+
+def _where(shard: _Shard, history: History) -> Where:
+    if not len(shard.lost):
+        return Where(group=f"shard {shard.group}")
+    acked = history.ops.returned[shard.lost]
+    return Where(group=f"shard {shard.group}", start_us=int(acked.min()), end_us=int(acked.max()))
+
+
+def _evidence(shard: _Shard, history: History) -> Iterator[dict[str, Any]]:
+    ops, outside = history.ops, set(shard.outside.tolist())
+    for defect in shard.defects[:EVIDENCE_MAX]:
+        yield {"what": defect.what, "key": defect.key, "detail": defect.detail}
+    for index, row in enumerate(shard.lost[:EVIDENCE_MAX].tolist()):
+        item: dict[str, Any] = {
+            "what": "lost", "op": ops.name(row), "kind": ops.kinds[ops.kind[row]], "key": ops.keys[ops.key[row]],
+            "value": str(ops.value[row]), "called_us": int(ops.called[row]), "acked_us": int(ops.returned[row]),
+            "allowed": row not in outside,
+        }  # fmt: skip
+        yield item | ({"age_s": round(float(shard.ages_s[index]), 6)} if len(shard.ages_s) else {})
+
+
+def _measures(name: str, shard: _Shard, history: History) -> dict[str, float]:
+    acked, lost = float(shard.acked.sum()), float(len(shard.lost))
+    measures = {
+        "durability.acked_ops": acked,
+        "durability.lost_ops": lost,
+        "durability.lost_outside_window_ops": float(len(shard.outside)),
+        "durability.recovered_ops": float(shard.recovered),
+        "durability.defect_ops": float(len(shard.defects)),
+        f"{name}.acked_ops": acked,
+        f"{name}.lost_ops": lost,
+    }
+    if len(shard.ages_s):
+        measures["durability.lost_oldest_s"] = float(shard.ages_s.max())
+        measures["durability.lost_newest_s"] = float(shard.ages_s.min())
+    for hit in hit_shards(history):
+        if hit.group == shard.group:
+            in_window = float((shard.acked & _in_window(history, hit)).sum())
+            measures |= {"durability.acked_in_window_ops": in_window, f"{name}.acked_in_window_ops": in_window}
+    return measures
+
+
+def _in_window(history: History, shard: HitShard) -> Flags:
+    until = promoted_at(history, shard) or shard.injection.healed or load_end_us(history)
+    return (history.ops.returned >= shard.injection.applied) & (history.ops.returned < until)

@@ -1,0 +1,66 @@
+"""Edits: each acknowledged one must be in its room's stored log, once, under the number that the answer named."""
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+
+from resilience.check.durability.booking import Booked, Defect, What, findings
+from resilience.check.finding import Finding
+from resilience.history.columns import FAIL, OK, UNKNOWN
+from resilience.history.read import History
+from resilience.history.record import RoomRead
+from resilience.spec.scenario import Scenario
+
+
+def collaboration(scenario: Scenario, history: History) -> tuple[Finding, ...]:
+    """A finding for each shard about the edits of the rooms on it."""
+    return findings("durability.collaboration", scenario, history, book(history))
+
+
+def book(history: History) -> Booked:
+    """What the audit found of the rooms."""
+    ops = history.ops
+    writes = ops.of_kind("collaboration.edit")
+    numbers = {key: {edit: (epoch, seq) for epoch, seq, edit in room.log} for key, room in history.audit.rooms.items()}
+    lost, recovered, defects, written = [], [], [], set()
+    for row in np.flatnonzero(writes).tolist():
+        room, edit = ops.keys[ops.key[row]], ops.value[row]
+        written.add((room, edit))
+        if room not in numbers:
+            continue
+        number, outcome = numbers[room].get(edit), ops.outcome[row]
+        if number is None and outcome == OK:
+            lost.append(row)
+        elif number is not None and outcome == UNKNOWN:
+            recovered.append(row)
+        elif number is not None and outcome == FAIL:
+            defects.append(_defect("refused but there", history.audit.rooms[room], ops.name(row)))
+        elif number is not None and number != (ops.epoch[row], ops.version[row]):
+            said = f"{ops.name(row)} was acknowledged as {ops.epoch[row]}/{ops.version[row]}"
+            detail = f"{said}, the log says {number[0]}/{number[1]}"
+            defects.append(_defect("version went back", history.audit.rooms[room], detail))
+    for room_read in history.audit.rooms.values():
+        defects += _log_defects(room_read, written)
+    return Booked(
+        writes=writes,
+        lost=np.array(lost, dtype=np.int64),
+        recovered=np.array(recovered, dtype=np.int64),
+        defects=tuple(defects),
+    )
+
+
+def _log_defects(room: RoomRead, written: set[tuple[str, str]]) -> Iterator[Defect]:
+    for edit, times in Counter(edit for _, _, edit in room.log).items():
+        if times > 1:
+            yield _defect("duplicated", room, f"{edit} is {times} times in the log")
+        if (room.key, edit) not in written:
+            yield _defect("unexpected", room, f"{edit} is in the log, and nobody wrote it")
+    for before, row in pairwise(room.log):
+        if row[:2] <= before[:2]:
+            yield _defect("version went back", room, f"{row[0]}/{row[1]} follows {before[0]}/{before[1]}")
+
+
+def _defect(what: What, room: RoomRead, detail: str) -> Defect:
+    return Defect(what=what, group=room.group, key=room.key, detail=detail)

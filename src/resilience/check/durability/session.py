@@ -1,0 +1,169 @@
+"""Sessions: each acknowledged write must be a row of the session's log, and the log an unbroken chain.
+
+A row is (version, op id, hash of the row before). The op id is the op's ``value``; the hash is the first 16 hex digits
+of the SHA-1 of the row's text, compact JSON, and "" for the first row. A log keeps its last `LOG_ROWS` rows: of older
+ones the chain and the versions tell that they were there. A write that was rolled back and written over is one whose
+version belongs to another op now.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import msgspec
+import numpy as np
+
+from resilience.check.assumption.record import SESSION_WRITES
+from resilience.check.durability.booking import Booked, Defect, What, findings
+from resilience.check.finding import Finding
+from resilience.history.columns import FAIL, OK, UNKNOWN, Codes, Flags, Ints
+from resilience.history.read import History
+from resilience.history.record import SessionRead
+from resilience.spec.scenario import Scenario
+
+LOG_ROWS = 64
+HASH_DIGITS = 16
+
+
+def session(scenario: Scenario, history: History) -> tuple[Finding, ...]:
+    """A finding for each shard about the sessions on it."""
+    return findings("durability.session", scenario, history, book(history))
+
+
+@dataclass(slots=True)
+class _Book:
+    """What was found so far."""
+
+    lost: list[int] = field(default_factory=list)
+    recovered: list[int] = field(default_factory=list)
+    defects: list[Defect] = field(default_factory=list)
+
+    def defect(self, what: What, read: SessionRead, detail: str) -> None:
+        self.defects.append(Defect(what=what, group=read.group, key=read.key, detail=detail))
+
+
+def book(history: History) -> Booked:
+    """What the audit found of the sessions."""
+    ops = history.ops
+    writes = ops.of_kind(*SESSION_WRITES)
+    found = _Book()
+    for key, rows in _rows_by_key(history, writes):
+        if (read := history.audit.sessions.get(key)) is not None:
+            _book_writes(history, read, rows, found)
+            _book_log(history, read, rows, found)
+    lost = np.array(sorted(found.lost), dtype=np.int64)
+    return Booked(
+        writes=writes,
+        lost=lost,
+        recovered=np.array(found.recovered, dtype=np.int64),
+        defects=(*found.defects, *_stale_reads(history, writes, lost)),
+    )
+
+
+def _rows_by_key(history: History, writes: Flags) -> Iterator[tuple[str, list[int]]]:
+    ops = history.ops
+    rows = np.flatnonzero(writes)
+    rows = rows[np.argsort(ops.key[rows], kind="stable")]
+    borders = np.flatnonzero(np.diff(ops.key[rows])) + 1
+    for part in np.split(rows, borders):
+        if len(part):
+            yield ops.keys[ops.key[part[0]]], part.tolist()
+
+
+def _book_writes(history: History, read: SessionRead, rows: list[int], found: _Book) -> None:
+    """Compares each write's outcome with the log."""
+    ops = history.ops
+    versions = {op: version for version, op, _ in read.log}
+    for row in rows:
+        stored, outcome = versions.get(ops.value[row]), ops.outcome[row]
+        if stored is None and outcome == OK and not _trimmed(read, int(ops.version[row])):
+            found.lost.append(row)
+        elif stored is not None and outcome == UNKNOWN:
+            found.recovered.append(row)
+        elif stored is not None and outcome == FAIL:
+            found.defect("refused but there", read, f"{ops.name(row)} was refused, the log has it as version {stored}")
+        elif stored is not None and stored != ops.version[row]:
+            detail = f"{ops.name(row)} was answered with version {ops.version[row]}, the log says {stored}"
+            found.defect("version went back", read, detail)
+
+
+def _trimmed(read: SessionRead, version: int) -> bool:
+    """Whether a row with that version has left the log because of newer ones."""
+    return len(read.log) >= LOG_ROWS and 0 < version < read.log[0][0]
+
+
+def _book_log(history: History, read: SessionRead, rows: list[int], found: _Book) -> None:
+    """Looks for what a log must never be."""
+    ops = history.ops
+    stored = [op for _, op, _ in read.log]
+    for op in dict.fromkeys(op for op in stored if stored.count(op) > 1):
+        found.defect("duplicated", read, f"{op} is {stored.count(op)} times in the log")
+    known = {ops.value[row] for row in rows}
+    for op in (op for op in stored if op not in known):
+        found.defect("unexpected", read, f"{op} is in the log, and nobody wrote it")
+    for detail in _chain_breaks(read):
+        found.defect("chain broken", read, detail)
+    for detail in _resurrections(history, read, rows):
+        found.defect("resurrected", read, detail)
+
+
+def _chain_breaks(read: SessionRead) -> Iterator[str]:
+    if not read.log:
+        if read.exists:
+            yield f"the session is at version {read.version}, its log is empty"
+        return
+    first, last = read.log[0], read.log[-1]
+    if len(read.log) < LOG_ROWS and (first[0] != 1 or first[2]):
+        yield f"the log begins at version {first[0]}"
+    if last[0] != read.version:
+        yield f"the session is at version {read.version}, its log ends at {last[0]}"
+    for before, row in pairwise(read.log):
+        if row[0] != before[0] + 1:
+            yield f"version {row[0]} follows version {before[0]}"
+        elif row[2] != row_hash(before):
+            yield f"version {row[0]} does not follow from the stored version {before[0]}"
+
+
+def row_hash(row: tuple[int, str, str]) -> str:
+    """The hash by which a row is named in the next one."""
+    # SHA-1 is what the services use: a fingerprint that Redis can compute in a script, no protection
+    return hashlib.sha1(msgspec.json.encode(row), usedforsecurity=False).hexdigest()[:HASH_DIGITS]
+
+
+def _resurrections(history: History, read: SessionRead, rows: list[int]) -> Iterator[str]:
+    """An acknowledged end that is in the log, and yet the session lives or was written afterwards."""
+    ops = history.ops
+    ended = {ops.value[row] for row in rows if ops.kinds[ops.kind[row]] == "session.end" and ops.outcome[row] == OK}
+    for version, op, _ in read.log:
+        if op in ended and (read.state != "ended" or read.version > version):
+            yield f"{op} ended it at version {version}; it is {read.state} at version {read.version}"
+
+
+def _stale_reads(history: History, writes: Flags, lost: Ints) -> Iterator[Defect]:
+    """Reads that named an older version than one acknowledged before the read was sent; a loss is booked as such."""
+    ops = history.ops
+    good = ops.outcome == OK
+    solid = writes & good & (ops.version >= 0)
+    solid[lost] = False
+    reads = np.flatnonzero(ops.of_kind("session.read") & good & (ops.version >= 0))
+    acked = np.flatnonzero(solid)
+    rows = np.concatenate((acked, reads))
+    is_read = np.concatenate((np.zeros(len(acked), dtype=np.bool_), np.ones(len(reads), dtype=np.bool_)))
+    instants = np.where(is_read, ops.called[rows], ops.returned[rows])
+    order = np.lexsort((~is_read, instants, ops.key[rows]))  # at the same instant the read comes first: it may miss
+    rows, is_read = rows[order], is_read[order]
+    newest = _running_max(ops.key[rows], np.where(is_read, -1, ops.version[rows]))
+    for index in np.flatnonzero(is_read & (ops.version[rows] < newest)).tolist():
+        row = int(rows[index])
+        detail = f"{ops.name(row)} read version {ops.version[row]}, {newest[index]} had been acknowledged"
+        yield Defect(what="stale read", group=int(ops.group[row]), key=ops.keys[ops.key[row]], detail=detail)
+
+
+def _running_max(keys: Codes, values: Ints) -> Ints:
+    """For each position the largest value so far among those of its key; the keys are sorted."""
+    if not len(values):
+        return values
+    span = int(values.max()) + 2
+    ranks = np.concatenate(([0], np.cumsum(np.diff(keys) != 0))).astype(np.int64)
+    return np.maximum.accumulate(values + ranks * span) - ranks * span

@@ -1,0 +1,51 @@
+"""The first line of a verdict: what a person who reads nothing else has to know."""
+
+from collections.abc import Iterable
+
+from resilience.check.finding import Finding, Verdict
+from resilience.check.measure import combined
+from resilience.check.text import count, span
+
+# what is worse comes first: data, then service, then numbers that explain
+_WORST_FIRST = ("durability.", "collaboration.", "recovery", "slo.", "availability", "latency")
+
+
+def headline(verdict: Verdict, findings: Iterable[Finding]) -> str:
+    """One line: of a pass what was lost within what is allowed, of a fail the worst, else the first reason."""
+    found = tuple(findings)
+    if verdict == "fail":
+        return _failed(found)
+    if verdict == "inconclusive":
+        return _inconclusive(found)
+    judged = sum(not finding.check.startswith("assumption.") for finding in found)
+    return f"pass: {_losses(found) or 'no acknowledged write lost'}; {count(judged, 'finding')}, all within bounds"
+
+
+def _failed(found: tuple[Finding, ...]) -> str:
+    failed = sorted((finding for finding in found if finding.verdict == "fail"), key=_rank)
+    first = failed[0]
+    more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+    place = f" on {first.where.group}" if first.where.group and first.where.group not in first.title else ""
+    compared = f": {first.measured}, allowed: {first.allowed}" if first.measured else ""
+    return f"fail: {first.title}{place}{compared}{more}"
+
+
+def _rank(finding: Finding) -> tuple[int, float]:
+    place = next((at for at, prefix in enumerate(_WORST_FIRST) if finding.check.startswith(prefix)), len(_WORST_FIRST))
+    return place, -(finding.value or 0.0) if finding.check.startswith("durability.") else 0.0
+
+
+def _inconclusive(found: tuple[Finding, ...]) -> str:
+    unsure = [finding for finding in found if finding.verdict == "inconclusive"]
+    if not unsure:
+        return "inconclusive: nothing was judged"
+    return f"inconclusive: {unsure[0].reason or unsure[0].title}"
+
+
+def _losses(found: tuple[Finding, ...]) -> str:
+    measures = combined(finding for finding in found if finding.check.startswith("durability."))
+    lost = int(measures.get("durability.lost_ops", 0))
+    if not lost:
+        return ""
+    when = span(measures["durability.lost_newest_s"], measures["durability.lost_oldest_s"])
+    return f"{count(lost, 'acknowledged write')} lost, acknowledged {when}, as async replication allows"

@@ -1,0 +1,26 @@
+"""The numbers of a judgement, put together from those of its findings.
+
+Several findings may measure the same thing, each for its shard or kind of key: counts (``…_ops``) are added up, of
+``durability.lost_newest_s`` the smallest counts, and of everything else the largest, which is the worst.
+"""
+
+from collections.abc import Iterable
+
+from resilience.check.finding import Finding
+
+_SMALLEST = frozenset({"durability.lost_newest_s"})
+
+
+def combined(findings: Iterable[Finding]) -> dict[str, float]:
+    """All measures of these findings by their names."""
+    measures: dict[str, float] = {}
+    for finding in findings:
+        for name, value in finding.measures.items():
+            measures[name] = _together(name, measures[name], value) if name in measures else value
+    return measures
+
+
+def _together(name: str, one: float, other: float) -> float:
+    if name.endswith("_ops"):
+        return one + other
+    return min(one, other) if name in _SMALLEST else max(one, other)
