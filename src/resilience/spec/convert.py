@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 from msgspec.inspect import (
+    CollectionType,
     Field,
     LiteralType,
     Metadata,
     StructType,
     Type,
     UnionType,
-    VarTupleType,
     type_info,
 )
 
@@ -97,7 +97,7 @@ def _walk(path: str, value: Any, info: Type) -> tuple[Any, Type]:
         if name:
             value, info = _enter(name, value, info)
         else:
-            value, info = value[int(index)], info.item_type if isinstance(info, VarTupleType) else info
+            value, info = value[int(index)], info.item_type if isinstance(info, CollectionType) else info
     return value, _struct(info, value)
 
 

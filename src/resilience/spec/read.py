@@ -33,15 +33,6 @@ Text = Annotated[str, Meta(min_length=1, max_length=10_000)]
 FilePath = Annotated[str, Meta(min_length=1, max_length=500)]
 
 
-class Listed(Record, frozen=True, kw_only=True):
-    """A scenario as ``resilience list`` shows it; ``problem`` is the one line that is wrong with its file, or ""."""
-
-    name: str
-    title: str
-    file: str
-    problem: str = ""
-
-
 class _ScenarioFile(Record, frozen=True, kw_only=True):
     """A scenario's own file; ``checks`` absent means all."""
 
@@ -102,17 +93,9 @@ def read_slos(root: Path, path: str | Path) -> tuple[Slo, ...]:
     return slos_from_file(root / path, _label(root, root / path))
 
 
-def list_scenarios(root: Path) -> tuple[Listed, ...]:
-    """All scenarios of a project by name; one whose file is wrong is listed with its problem."""
-    return tuple(_listed(root, path) for path in _scenario_files(root))
-
-
-def _listed(root: Path, path: Path) -> Listed:
-    label = _label(root, path)
-    try:
-        return Listed(name=path.stem, title=read_scenario(root, str(path)).title, file=label)
-    except SpecError as error:
-        return Listed(name=path.stem, title="", file=label, problem=str(error))
+def list_scenarios(root: Path) -> tuple[str, ...]:
+    """The names of a project's scenarios, in alphabetical order; their files are not read."""
+    return tuple(path.stem for path in _scenario_files(root))
 
 
 def _scenario_files(root: Path) -> list[Path]:
