@@ -1,0 +1,63 @@
+"""How fast the load has been over the last few seconds, from the ops that its processes wrote down before sending."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from resilience.history.record import Invoked
+from resilience.spec.scenario import Scenario
+
+WINDOW_US = 5_000_000
+LAG_US = 1_000_000  # the last second is left out: it may not be on disk yet
+LEAST_RATIO = 0.9  # of a part's asked-for rate, where the load names no minimum of its own
+NOISE_RATIO = 0.8  # arrivals are random and the window is short; whole phases are judged by the run's own checks
+_TAIL_BYTES = 4_000_000
+_INVOKED = b'["i",'
+
+
+def too_slow(scenario: Scenario, directory: Path, now_us: int) -> list[str]:
+    """The parts of the load that sent less than nearly their least rate, in words."""
+    counted = _count(directory, now_us - LAG_US - WINDOW_US, now_us - LAG_US)
+    rates = {part: count / (WINDOW_US / 1_000_000) for part, count in counted.items()}
+    return [
+        f"{part}: {rates.get(part, 0.0):.1f} ops/s, at least {least * NOISE_RATIO:.1f} expected"
+        for part, least in _least(scenario).items()
+        if rates.get(part, 0.0) < least * NOISE_RATIO
+    ]
+
+
+def _least(scenario: Scenario) -> dict[str, float]:
+    load = scenario.load
+    direct = load.direct_rate_ops_per_s_min or load.direct_rate_ops_per_s * LEAST_RATIO
+    return {
+        "session": load.session_rate_ops_per_s_min or load.session_rate_ops_per_s * LEAST_RATIO,
+        "collaboration.edit": load.edit_rate_ops_per_s_min or load.edit_rate_ops_per_s * LEAST_RATIO,
+        **{f"direct.write of shard {group}": direct for group, _ in enumerate(scenario.stack.shards, start=1)},
+    }
+
+
+def _count(directory: Path, start_us: int, end_us: int) -> Counter[str]:
+    counted: Counter[str] = Counter()
+    for file in sorted(directory.glob("*.ops.jsonl")):
+        counted.update(_part(op) for op in _recent_ops(file) if start_us <= op.due < end_us)
+    return counted
+
+
+def _part(op: Invoked) -> str:
+    if op.kind.startswith("session."):
+        return "session"
+    return f"direct.write of shard {op.group}" if op.kind == "direct.write" else op.kind
+
+
+def _recent_ops(path: Path) -> Iterator[Invoked]:
+    decoder = msgspec.json.Decoder(Invoked)
+    with path.open("rb") as file:
+        skipped = max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES)
+        file.seek(skipped)
+        whole = file.read().rpartition(b"\n")[0].split(b"\n")
+    for line in whole[1:] if skipped else whole:
+        if line.startswith(_INVOKED):
+            yield decoder.decode(line)

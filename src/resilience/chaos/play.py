@@ -1,0 +1,193 @@
+"""How an experiment's activities act on a run: phases are held, a fault is injected, proved and healed.
+
+Phases change twice in an experiment, and each change is announced a moment ahead: ``fault`` as the fault is injected,
+``recovery`` as it is healed. Windows are cut at the instants that the agent recorded, not at those announced.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from resilience.backend.base import Evidence, Proof
+from resilience.chaos.session import Session
+from resilience.errors import FaultError, HarnessError
+from resilience.fault.base import NoTarget
+from resilience.fault.injector import injection_json, new_injection_id, us_from_ns
+from resilience.spec.fault import FaultSpec, Injection, Target
+
+NEVER = -1
+
+
+def hold(session: Session, phase: str, duration_s: float) -> None:
+    """Returns when a phase has lasted so long since it began. Raises `FaultError` if there is no such phase to hold."""
+    start = _start_of(session, phase)
+    until = start + int(duration_s * 1_000_000)
+    if phase == "fault":
+        _refuse_outliving(session, until)
+    try:
+        session.wait_until(until)
+    except BaseException:
+        if phase != "fault":  # the fault's window is closed by healing, which follows whatever happens
+            session.record_window(phase, start, NEVER)
+        raise
+    if phase == "recovery":
+        session.record_window(phase, _healed_at(session, start), max(until, session.clock.now_us()))
+
+
+def inject(session: Session, fault: dict[str, Any], target: dict[str, Any]) -> Injection:
+    """Announces the fault, plans it meanwhile, and injects it at that instant.
+
+    Raises `FaultError` if nothing matches the target (then nothing is touched), or if it cannot be injected.
+    """
+    wanted, aim = _converted(fault, FaultSpec), _converted(target, Target)
+    starts_at = session.announce("fault")
+    try:
+        injection, began_us = _inject_at(session, wanted, aim, starts_at)
+    except HarnessError:
+        _close_steady(session, starts_at)
+        session.record_window("fault", starts_at, NEVER)
+        raise
+    _close_steady(session, began_us)
+    return injection
+
+
+def in_effect(session: Session, when: str) -> bool:
+    """Probes the last injection and records what was seen; without one there is no effect."""
+    injections = session.ledger.injections()
+    if not injections:
+        return False
+    injection = injections[-1].id
+    try:
+        proof = session.injector.probe(injection)
+    except FaultError as error:
+        proof = _unseen(error)
+    evidence = msgspec.to_builtins(proof.evidence)
+    session.record("effect-probed", injection=injection, when=when, in_effect=proof.holds, evidence=evidence)
+    return proof.holds
+
+
+def heal(session: Session, by: str) -> tuple[str, ...]:
+    """Announces the recovery and ends what is open; harmless when everything has ended. Returns the ids.
+
+    Raises `FaultError` if something cannot be ended; it stays open in the ledger.
+    """
+    last = session.ledger.injections()[-1:]
+    first_time = session.board.starts_at("recovery") is None
+    ending = session.ledger.open_injections() or (last if first_time else ())
+    if not ending:
+        return ()
+    if first_time:
+        session.wait_until(session.announce("recovery"))
+    troubles = [trouble for injection in reversed(ending) if (trouble := _heal_one(session, injection.id, by))]
+    if first_time:
+        _close_fault(session, ending[0].id)
+    if troubles:
+        raise FaultError("; ".join(troubles))
+    return tuple(injection.id for injection in ending)
+
+
+def healed(session: Session) -> bool:
+    """Whether every injection has ended, and for the last of them the opposite of its effect was seen."""
+    injections = session.ledger.injections()
+    if not injections or session.ledger.open_injections():
+        return False
+    return session.platform.undo(injections[-1].id).proof.holds
+
+
+def _inject_at(session: Session, fault: FaultSpec, target: Target, starts_at: int) -> tuple[Injection, int]:
+    injector = session.injector
+    name, planned_s = session.scenario.name, session.scenario.timeline.fault_s
+    injection = injector.plan(new_injection_id(name), fault, target, planned_s)
+    if isinstance(injection, NoTarget):
+        session.record("no-target", target=msgspec.to_builtins(target), reason=injection.reason)
+        raise FaultError(f"nothing was injected: {injection.reason}")
+    session.record("injecting", injection=injection_json(injection))
+    injected = injector.inject(injection, starts_at)
+    began_us = us_from_ns(session.clock, injected.began_ns)
+    session.record(
+        "injected",
+        injection=injection.id,
+        began_us=began_us,
+        applied_us=us_from_ns(session.clock, injected.applied_ns),
+        members=injection.members,
+        nodes=injection.nodes,
+    )
+    return injection, began_us
+
+
+def _heal_one(session: Session, injection: str, by: str) -> str:
+    """Heals and records it; what went wrong, or ""."""
+    session.record("healing", injection=injection)
+    try:
+        undone = session.injector.heal(injection, by)
+    except FaultError as error:
+        evidence = msgspec.to_builtins(_unseen(error).evidence)
+        session.record("healed", injection=injection, healed=False, by=by, healed_us=NEVER, evidence=evidence)
+        return str(error)
+    booked = session.ledger.last(injection, "healed")
+    session.record(
+        "healed",
+        injection=injection,
+        healed=undone.proof.holds,
+        by=booked.by if booked else by,
+        healed_us=us_from_ns(session.clock, undone.healed_ns),
+        evidence=msgspec.to_builtins(undone.proof.evidence),
+    )
+    return ""
+
+
+def _start_of(session: Session, phase: str) -> int:
+    start = session.board.starts_at(phase)
+    if phase == "fault" and not _applied(session):
+        raise FaultError("phase fault: nothing was injected, so there is nothing to hold")
+    if start is not None:
+        return start
+    if phase != "steady":
+        raise FaultError(f"phase {phase}: it has not begun, so it cannot be held")
+    return session.announce(phase)
+
+
+def _applied(session: Session) -> Sequence[Injection]:
+    injections = session.ledger.injections()
+    return [injection for injection in injections if session.ledger.last(injection.id, "applied")]
+
+
+def _refuse_outliving(session: Session, until_us: int) -> None:
+    for injection in _applied(session):
+        applied = session.ledger.last(injection.id, "applied")
+        if applied and applied.at_us + injection.ttl_s * 1_000_000 < until_us:
+            raise FaultError(
+                f"phase fault: the experiment plans longer than {injection.id} may live ({injection.ttl_s:g} s)"
+            )
+
+
+def _healed_at(session: Session, otherwise: int) -> int:
+    """When the last injection was undone (us)."""
+    last = session.ledger.injections()[-1:]
+    entry = session.ledger.last(last[0].id, "healed") if last else None
+    return entry.at_us if entry else otherwise
+
+
+def _close_steady(session: Session, end_us: int) -> None:
+    start = session.board.starts_at("steady")
+    if start is not None:
+        session.record_window("steady", start, end_us)
+
+
+def _close_fault(session: Session, injection: str) -> None:
+    applied, ended = session.ledger.last(injection, "applied"), session.ledger.last(injection, "healed")
+    start = applied.began_us if applied else session.board.starts_at("fault")
+    if start is not None:
+        session.record_window("fault", start, ended.at_us if ended else NEVER)
+
+
+def _converted(data: dict[str, Any], kind: Any) -> Any:
+    try:
+        return msgspec.convert(data, kind)
+    except msgspec.ValidationError as error:
+        raise FaultError(f"experiment: {error}") from error
+
+
+def _unseen(error: FaultError) -> Proof:
+    return Proof(evidence=(Evidence(what="agent", expected="an answer", observed=str(error), ok=False),))
