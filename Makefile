@@ -97,7 +97,7 @@ fix: environment ## write what check only checks: format, and what lint can mend
 .PHONY: bench
 bench: environment ## measure image, stack, run and recorder; writes reports/bench.md (ARGS="--repeats 3 recorder")
 	@setup/packages sandbox
-	@$(BIN)/python bench $(ARGS)
+	@$(BIN)/python -m bench $(ARGS)
 
 # --- files that are made from others ---------------------------------------------------------------------------------
 

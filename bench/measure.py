@@ -1,0 +1,99 @@
+"""What all benchmarks share: figures with their medians, and the command `resilience` as something to be timed."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from types import MappingProxyType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMAND_TIMEOUT_S = 1_800
+NOTHING_SET: Mapping[str, str] = MappingProxyType({})
+
+
+class BenchError(Exception):
+    """A benchmark could not be measured: one line that says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One thing measured several times; ``aim`` says what was hoped for, in words."""
+
+    name: str
+    unit: str
+    values: tuple[float, ...]
+    aim: str = ""
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """The cells of the table."""
+        low, high = min(self.values), max(self.values)
+        shown = (f"{median(self.values):.2f} {self.unit}".strip(), f"{low:.2f} to {high:.2f}", str(len(self.values)))
+        return (self.name, *shown, self.aim)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a benchmark keeps its runs, and how often it repeats each."""
+
+    reports: Path
+    repeats: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """A run that is over: how long the whole command took, its exit code, and what it recorded."""
+
+    took_s: float
+    exit_code: int
+    directory: Path
+
+    def spec(self) -> Any:
+        """The run's ``spec.json``."""
+        return json.loads((self.directory / "spec.json").read_text())
+
+    def events(self, name: str, file: str = "history.jsonl") -> Iterator[dict[str, Any]]:
+        """The data of all events of a name in one of the run's files, in order."""
+        for line in (self.directory / file).read_text().splitlines():
+            record = json.loads(line)
+            if record[:2] == ["event", name]:
+                yield record[3]
+
+
+def timed_run(scenario: str, place: Place, environment: Mapping[str, str] = NOTHING_SET) -> Timed:
+    """Runs a scenario as a person would. Raises `BenchError` if it has no recorded run to show."""
+    folder = place.reports / scenario
+    before = set(folder.glob("*"))
+    took_s, code = timed_command(["run", scenario, "--reports", str(place.reports)], environment)
+    made = sorted(set(folder.glob("*")) - before)
+    if not made:
+        raise BenchError(f"resilience run {scenario}: exit {code}, and no run directory in {folder}")
+    return Timed(took_s=took_s, exit_code=code, directory=made[-1])
+
+
+def timed_command(arguments: Iterable[str], environment: Mapping[str, str] = NOTHING_SET) -> tuple[float, int]:
+    """Runs ``resilience`` with these arguments; seconds and exit code."""
+    argv = [sys.executable, "-m", "resilience", *arguments]
+    print(f"bench: resilience {' '.join(argv[3:])}", file=sys.stderr)
+    began = time.monotonic()
+    done = subprocess.run(
+        argv, cwd=ROOT, env={**os.environ, **environment}, stdout=sys.stderr, timeout=COMMAND_TIMEOUT_S, check=False
+    )
+    return time.monotonic() - began, done.returncode
+
+
+def table(figures: Iterable[Figure]) -> str:
+    """The figures as a Markdown table."""
+    rows = [("measured", "median", "from to", "times", "aim"), *(figure.row for figure in figures)]
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+    ]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
