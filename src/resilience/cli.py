@@ -5,7 +5,9 @@ Exit codes: 0 pass · 1 fail (the platform missed an SLO or lost data) · 2 a fi
 """
 
 import argparse
+import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from resilience import host, runner, supervise
+from resilience import runner, supervise
 from resilience.errors import HarnessError
 from resilience.report.html import html_page
 from resilience.report.progress import Steps
 from resilience.report.store import RunStore, find_run
-from resilience.report.terminal import console_for, plain
+from resilience.report.terminal import can_move, console_for, plain
 from resilience.spec.read import list_scenarios, read_scenario
 from resilience.spec.scenario import Scenario
 
@@ -109,8 +111,7 @@ def _run(arguments: Any) -> int:
     scenario = _scenario(arguments)
     if runner.in_sandbox():
         return _run_here(scenario, arguments)
-    say = Steps(console_for(sys.stderr)).say
-    code, directory = supervise.run_inside(_again(arguments), say)
+    code, directory = supervise.run_inside(_again(arguments), _image_root())
     if directory and not (directory / "verdict.json").exists():
         return _cut_short(directory, code, arguments.reports)
     return code
@@ -135,7 +136,7 @@ def _run_here(scenario: Scenario, arguments: Any) -> int:
     console = console_for(sys.stdout)
     store = RunStore(arguments.reports, runner.owner_of_reports())
     outcome = runner.run(scenario, store, console, _rerun(arguments))
-    return outcome.signal_code or VERDICT_CODES[outcome.judgement.verdict]
+    return outcome.cut_short_code or VERDICT_CODES[outcome.judgement.verdict]
 
 
 def _rerun(arguments: Any) -> str:
@@ -180,10 +181,19 @@ def _report(arguments: Any) -> int:
 
 
 def _image(arguments: Any) -> int:
-    with Steps(console_for(sys.stderr)).step("stack image") as step:
-        root = supervise.ensure_image(step.say, rebuild=arguments.rebuild)
-    print(root)  # noqa: T201
+    print(_image_root(rebuild=arguments.rebuild))  # noqa: T201
     return 0
+
+
+def _image_root(*, rebuild: bool = False) -> Path:
+    """The stack image, built now, with progress, if it is not there."""
+    found = None if rebuild else supervise.find_image()
+    if found:
+        return found
+    console = console_for(sys.stderr)
+    steps = Steps(console, time.monotonic, moving=can_move(console, os.environ))
+    with steps.step("building the stack image, about a minute, once") as step:
+        return supervise.ensure_image(step.say, rebuild=rebuild)
 
 
 def _heal(_arguments: Any) -> int:
@@ -196,7 +206,7 @@ def _heal(_arguments: Any) -> int:
 
 
 def _doctor(_arguments: Any) -> int:
-    problems = host.problems(supervise.cache())
+    problems = supervise.lacking()
     for problem in problems:
         print(problem)  # noqa: T201
     if not problems:
@@ -208,5 +218,5 @@ def _sandbox(arguments: Any) -> int:
     argv = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
     if runner.in_sandbox():
         return supervise.exec_inside(argv)
-    code, _ = supervise.run_inside(["sandbox", "--", *argv], Steps(console_for(sys.stderr)).say)
+    code, _ = supervise.run_inside(["sandbox", "--", *argv], _image_root())
     return code

@@ -2,10 +2,12 @@
 
 import threading
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
+from resilience.errors import HarnessError
 from resilience.history.clock import RunClock
 from resilience.history.event import NAMES
 from resilience.history.record import ClockPair, Event, PhaseWindow
@@ -34,10 +36,22 @@ class Notebook:
 
     def event(self, name: str, data: dict[str, Any]) -> None:
         """Writes an event that happened now."""
-        assert name in NAMES, name
+        self.note(Event(name, self.clock.now_us(), data))
+
+    def note(self, event: Event) -> None:
+        """Writes an event."""
+        assert event.name in NAMES, event.name
         with self._lock:
-            self._writer.write(Event(name, self.clock.now_us(), data))
-        self._listener(name, data)
+            self._writer.write(event)
+        self._listener(event.name, event.data)
+
+    def problem(self, error: BaseException) -> None:
+        """Writes an ``error`` event for each error in it; one that nobody meant leaves its trace in ``harness.log``."""
+        for cause in _causes(error):
+            self.event("error", {"where": type(cause).__name__, "message": str(cause)})
+            if not isinstance(cause, HarnessError):
+                with self._writer.path.with_name("harness.log").open("a") as log:
+                    log.writelines(traceback.format_exception(cause))
 
     def phase(self, phase: str, start_us: int, end_us: int) -> None:
         """Writes a phase that has ended."""
@@ -73,3 +87,11 @@ class Notebook:
         self._writer.close()
         if self._failure:
             raise self._failure
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _causes(inner)
+    else:
+        yield error

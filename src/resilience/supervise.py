@@ -14,11 +14,10 @@ from pathlib import Path
 
 from resilience.backend.local.image import ImageStore, Recipe
 from resilience.backend.local.place import cache_dir, calling_user
-from resilience.backend.local.sandbox import furnish, image_inside, run_in_sandbox, running_sandboxes
+from resilience.backend.local.sandbox import ANNOUNCE_FD, furnish, image_inside, run_in_sandbox, running_sandboxes
 from resilience.errors import HostError
-from resilience.host import require_host
+from resilience.host import problems, require_host
 
-ANNOUNCE_FD = "RESILIENCE_ANNOUNCE_FD"  # the run inside writes its directory there
 Say = Callable[[str], None]
 
 
@@ -32,14 +31,24 @@ def ensure_image(say: Say, *, rebuild: bool = False) -> Path:
     return store.ensure(Recipe(), say, rebuild=rebuild)
 
 
-def run_inside(arguments: Sequence[str], say: Say) -> tuple[int, Path | None]:
+def find_image() -> Path | None:
+    """The stack image's root if it is built."""
+    owner = calling_user()
+    return ImageStore(cache_dir(owner), owner).find(Recipe())
+
+
+def lacking() -> tuple[str, ...]:
+    """All that this machine lacks for a run, one line each, with what mends it."""
+    return problems(cache_dir(calling_user()), building=find_image() is None)
+
+
+def run_inside(arguments: Sequence[str], image: Path) -> tuple[int, Path | None]:
     """Runs ``resilience`` with these arguments in a sandbox.
 
     Returns its exit code (128 + n: signal n ended it) and the run's directory, if it came so far. Raises `HostError`.
     """
     owner = calling_user()
     require_host(cache_dir(owner), building=False)
-    image = ensure_image(say)
     reader, writer = os.pipe()
     try:
         os.set_inheritable(writer, True)  # noqa: FBT003
@@ -50,13 +59,6 @@ def run_inside(arguments: Sequence[str], say: Say) -> tuple[int, Path | None]:
         os.close(writer)
         os.close(reader)
     return code, Path(announced.strip()) if announced.strip() else None
-
-
-def announce(directory: Path) -> None:
-    """Tells the supervisor, if there is one, where the run is recorded."""
-    fd = os.environ.get(ANNOUNCE_FD, "")
-    if fd.isdigit():
-        os.write(int(fd), f"{directory}\n".encode())
 
 
 def exec_inside(argv: Sequence[str]) -> int:

@@ -144,7 +144,7 @@ class ImageStore:
         building = self.folder / f"building-{os.getpid()}"
         (building / "tmp").mkdir(parents=True)
         log = self.folder / "build.log"
-        say(f"building the stack image (Debian {recipe.suite}, about a minute; log: {log})")
+        say(f"Debian {recipe.suite}; log: {log}")
         try:
             self._unpack(recipe, source, building, log)
             hand_over(building, self.owner)

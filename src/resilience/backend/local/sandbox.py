@@ -24,6 +24,7 @@ from resilience.backend.local.tool import call
 from resilience.errors import HostError
 
 INSIDE = "RESILIENCE_INSIDE"  # set in the sandbox: the root of the stack image
+ANNOUNCE_FD = "RESILIENCE_ANNOUNCE_FD"  # set in the sandbox: where the run's directory is written for the supervisor
 BRIDGE = "hf0"
 GATEWAY = "198.18.0.1"
 PREFIX_BITS = 16
@@ -145,6 +146,13 @@ def _is_first(process: Path) -> bool:
     line = next(line for line in (process / "status").read_text().splitlines() if line.startswith("NSpid:"))
     numbers = line.split()[1:]
     return len(numbers) == 2 and numbers[-1] == "1"
+
+
+def announce(directory: Path) -> None:
+    """In the sandbox: tells the supervisor, if there is one, where the run is recorded."""
+    fd = os.environ.get(ANNOUNCE_FD, "")
+    if fd.isdigit():
+        os.write(int(fd), f"{directory}\n".encode())
 
 
 def python() -> str:

@@ -1,0 +1,126 @@
+"""Runs one scenario, from its stack to its verdict: the imperative shell around the pure judgement.
+
+::
+
+    open the run's directory                                save0: spec.json
+    play the scenario on its stage (`stage`)                save1: history.jsonl and all that is beside it
+    judge what there is, also after an error or Ctrl-C      save2: verdict.json, timeline.json
+    render                                                  junit.xml, report.html
+"""
+
+import time
+from dataclasses import dataclass
+from functools import partial
+
+from rich.console import Console
+
+from resilience.about import about
+from resilience.backend.local.place import PROJECT_ROOT, calling_user
+from resilience.backend.local.sandbox import announce, image_inside, state_dir
+from resilience.chaos.session import SESSION_ENV, open_session
+from resilience.check.compose import CHECKS, judge
+from resilience.check.finding import Judgement
+from resilience.check.timeline import timeline
+from resilience.errors import HarnessError, SpecError
+from resilience.fault.injector import heal_all
+from resilience.history.clock import RunClock
+from resilience.history.read import read_history
+from resilience.history.writer import Writer
+from resilience.interrupt import Interrupted, interruptible
+from resilience.notebook import Notebook
+from resilience.report.html import html_page
+from resilience.report.junit import junit_file
+from resilience.report.live import LiveBoard, LiveState, live_view
+from resilience.report.run import Owner, Run
+from resilience.report.store import RunStore
+from resilience.report.terminal import plain, verdict_screen
+from resilience.spec.scenario import Scenario
+from resilience.stage import Stage, show_event
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended: its judgement, and the exit code of what cut it short (0: nothing did)."""
+
+    judgement: Judgement
+    cut_short_code: int
+
+
+def run(scenario: Scenario, store: RunStore, console: Console, rerun: str) -> Outcome:
+    """Runs a scenario in the sandbox that this process is in, and judges it. Raises `HostError`."""
+    clock = RunClock.starting_now()
+    with store.open(scenario, about(PROJECT_ROOT, rerun)) as record:
+        announce(record.directory)
+        board = LiveBoard(_first_state(scenario))
+        console.print(plain(f"{scenario.name}: {scenario.title} (seed {scenario.seed}) → {record.directory}"))
+        with live_view(console, board.read, time.monotonic):
+            code = _recorded(scenario, record, clock, board)
+        return Outcome(judge_run(record, store, console), code)
+
+
+def _first_state(scenario: Scenario) -> LiveState:
+    return LiveState(scenario=scenario.name, run_began_s=time.monotonic(), run_length_s=scenario.timeline.total_s)
+
+
+def _recorded(scenario: Scenario, record: Run, clock: RunClock, board: LiveBoard) -> int:
+    """Plays the scenario; what goes wrong is on record afterwards. Returns the exit code of what cut it short."""
+    with Notebook(Writer(record.history), clock, partial(show_event, board)) as notebook:
+        stage = Stage(scenario, record, notebook, board)
+        try:
+            with interruptible(board.note):
+                stage.play()
+        except Interrupted as interrupted:
+            notebook.event("interrupted", {"signal": interrupted.signal.name})
+            return interrupted.exit_code
+        except Exception as error:  # noqa: BLE001  the run's boundary: whatever it was, what was recorded is judged
+            notebook.problem(error)
+            return HarnessError.exit_code
+    return HarnessError.exit_code if stage.troubled else 0
+
+
+def judge_run(record: Run, store: RunStore | None, console: Console) -> Judgement:
+    """Judges what is recorded of a run, saves and shows the judgement, and renders the report.
+
+    ``store``: where ``latest`` is moved to this run, or None to leave it.
+    """
+    spec = record.load_spec()
+    history = read_history(record.directory)
+    judgement = judge(spec.scenario, history)
+    record.save_judgement(judgement, timeline(spec.scenario, history))
+    junit_file(record)
+    page = html_page(record)
+    record.hand_over()
+    if store:
+        store.mark_latest(record)
+    console.print(verdict_screen(judgement, page, spec.rerun))
+    return judgement
+
+
+def require_known_checks(scenario: Scenario) -> None:
+    """Raises `SpecError` if the scenario names a check that there is not."""
+    for name in scenario.checks:
+        if name not in CHECKS:
+            raise SpecError(f"{scenario.file}: checks: one of {', '.join(CHECKS)} is expected (got {name!r})")
+
+
+def in_sandbox() -> bool:
+    """Whether this process runs in a sandbox."""
+    return image_inside() is not None
+
+
+def owner_of_reports() -> Owner | None:
+    """Whom a run's files belong to, where that is not this process's user."""
+    user = calling_user()
+    return Owner(user.uid, user.gid) if user.needs_handing_over else None
+
+
+def heal_here(console: Console) -> int:
+    """In a sandbox where a stack is up: heals what its ledger says is open. Returns the exit code."""
+    file = state_dir(calling_user()) / "session.json"
+    if not file.exists():
+        console.print(plain("nothing to heal: no stack is up here"))
+        return 0
+    session = open_session({SESSION_ENV: str(file)})
+    for injection, undone in heal_all(session.injector):
+        console.print(plain(f"{injection}: healed{'' if undone.proof.holds else ', but it is not proved'}"))
+    return 0

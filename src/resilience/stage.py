@@ -1,0 +1,206 @@
+"""The stage of one run: the stack is up, the load runs, the phases are played, everything is healed and read back.
+
+::
+
+    stack up ─ watch its roles
+    └─ load ─ warmup ─ steady ─ fault ─ recovery ─ stop
+    └─ everything healed, from the ledger
+    └─ converged? ─ audit of every write ─ samples of Prometheus
+    stack down
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from resilience.backend.base import OwnedPlatform
+from resilience.backend.local.place import calling_user
+from resilience.backend.local.platform import LocalBackend, OwnedLocalPlatform
+from resilience.backend.local.sandbox import furnish, image_inside
+from resilience.chaos.session import SessionFile, session_on
+from resilience.errors import HostError
+from resilience.fault.injector import Injector, heal_all
+from resilience.history.phase import STOP, PhaseBoard
+from resilience.history.read import read_history
+from resilience.history.writer import Writer
+from resilience.load.running import LoadRunning, load_running
+from resilience.metrics.collect import collect
+from resilience.notebook import Notebook
+from resilience.phases import Phases, current
+from resilience.report.live import LiveBoard
+from resilience.report.run import Run
+from resilience.spec.scenario import Scenario
+from resilience.spec.stack import PORTS
+from resilience.stack.audit import audit
+from resilience.stack.converge import wait_converged
+from resilience.stack.readiness import stack_ready
+from resilience.stack.redis_cluster import shard_layout
+from resilience.stack.versions import servers
+from resilience.stack.watch import RoleWatch
+
+READY_TIMEOUT_S = 60.0
+CONVERGE_TIMEOUT_S = 60.0
+AUDIT_TIMEOUT_S = 60.0
+
+
+class Stage:
+    """One scenario on one backend; everything that it learns goes into the run's directory."""
+
+    def __init__(self, scenario: Scenario, record: Run, notebook: Notebook, board: LiveBoard) -> None:
+        """Starts nothing."""
+        self._scenario = scenario
+        self._record = record
+        self._notebook = notebook
+        self._board = board
+        self._state = Path()
+        self._began_wall_s = time.time()
+        self.troubled = False  # whether a step of the end went wrong; it is on record then
+
+    def play(self) -> None:
+        """Plays the scenario. Raises what went wrong, after everything was healed and taken down."""
+        image = image_inside()
+        if image is None:
+            raise HostError("a run needs a sandbox: call 'resilience run', not its inner part")
+        self._state = furnish(calling_user())
+        backend = LocalBackend(
+            self._state, image, self._record.ledger, self._notebook.clock.base_ns, self._notebook.event
+        )
+        with self._stack_up(backend) as platform, self._watched(platform):
+            injector = session_on(platform, self._record.directory, self._scenario, self._notebook.clock).injector
+            try:
+                self._under_load(platform)
+            finally:
+                self._board.change(phase="audit", phase_began_s=time.monotonic(), phase_length_s=None, injection="")
+                self._try(lambda: self._heal_all(injector))
+                self._try(lambda: self._converge(platform))
+                self._try(lambda: self._collect(platform))
+                self._try(lambda: self._audit(platform))
+
+    def _try(self, step: Callable[[], None]) -> None:
+        """Does one step of the end; what goes wrong is on record and keeps no other step from being done."""
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001  a step of the teardown: all are tried, whatever became of the others
+            self._notebook.problem(error)
+            self.troubled = True
+
+    @contextmanager
+    def _stack_up(self, backend: LocalBackend) -> Iterator[OwnedLocalPlatform]:
+        self._board.change(phase="stack", phase_began_s=time.monotonic())
+        began = time.monotonic()
+        platform = backend.up(self._scenario.stack, self._record.members_dir)
+        try:
+            stack_ready(platform, began + READY_TIMEOUT_S)
+            self._notebook.event("stack-up", {"took_s": round(time.monotonic() - began, 3)})
+            self._record.save_servers(servers(platform))
+            session = SessionFile(
+                run_dir=str(self._record.directory),
+                state_dir=str(self._state),
+                base_ns=self._notebook.clock.base_ns,
+                backend="local",
+            )
+            (self._state / "session.json").write_bytes(msgspec.json.encode(session))
+            yield platform
+        finally:
+            self._try(platform.down)
+
+    @contextmanager
+    def _watched(self, platform: OwnedPlatform) -> Iterator[None]:
+        watch = RoleWatch(platform, self._notebook.clock, self._notebook.note)
+        watch.start()
+        try:
+            yield
+        finally:
+            self._try(watch.stop)
+
+    def _under_load(self, platform: OwnedPlatform) -> None:
+        layout = shard_layout(platform)
+        self._notebook.event("shards", {"shards": msgspec.to_builtins(layout)})
+        board = PhaseBoard(self._record.phases)
+        with load_running(self._scenario, layout, platform, self._record.load_dir, self._notebook.clock) as load:
+            phases = Phases(self._scenario, board, self._notebook, lambda: self._look(board, load))
+            warmup_us = phases.begin("warmup", ahead_us=0)
+            load.wait_for_rate()
+            phases.warm_up(warmup_us)
+            experiment = self._scenario.experiment
+            if experiment:
+                phases.by_experiment(experiment, self._record.chaos_dir, self._state / "session.json", warmup_us)
+            else:
+                phases.by_clock(warmup_us)
+            phases.begin(STOP)
+            load.stop()
+
+    def _look(self, board: PhaseBoard, load: LoadRunning) -> None:
+        """Shows on the terminal where the run is."""
+        clock = self._notebook.clock
+        phase, began_us = current(board, clock.now_us())
+        lengths = msgspec.to_builtins(self._scenario.timeline)
+        self._board.change(
+            phase=phase,
+            phase_began_s=clock.monotonic_s_from_us(began_us),
+            phase_length_s=lengths.get(f"{phase}_s"),
+            **load.now(),
+        )
+
+    def _heal_all(self, injector: Injector) -> None:
+        for injection, undone in heal_all(injector):
+            self._notebook.event(
+                "healed",
+                {
+                    "injection": injection,
+                    "healed": undone.proof.holds,
+                    "by": undone.by,
+                    "healed_us": (undone.healed_ns - self._notebook.clock.base_ns) // 1_000,
+                    "evidence": msgspec.to_builtins(undone.proof.evidence),
+                },
+            )
+
+    def _converge(self, platform: OwnedPlatform) -> None:
+        converged = wait_converged(platform, time.monotonic() + CONVERGE_TIMEOUT_S)
+        self._notebook.event("converged", converged._asdict())
+
+    def _collect(self, platform: OwnedPlatform) -> None:
+        url = f"http://{platform.stack.of('prometheus')[0].name}:{PORTS['prometheus']}"
+        with Writer(self._record.samples) as writer:
+            collect(self._scenario, url, self._began_wall_s, time.time(), writer)
+
+    def _audit(self, platform: OwnedPlatform) -> None:
+        """Reads back all that was attempted, acknowledged or not."""
+        ops = read_history(self._record.directory).ops
+        sessions: set[str] = set()
+        rooms: set[str] = set()
+        direct: set[tuple[str, int]] = set()
+        for kind, key, group in zip(ops.kind.tolist(), ops.key.tolist(), ops.group.tolist(), strict=True):
+            family = ops.kinds[kind].partition(".")[0]
+            if family == "direct":
+                direct.add((ops.keys[key], group))
+            else:
+                (sessions if family == "session" else rooms).add(ops.keys[key])
+        with Writer(self._record.audit) as writer:
+            audit(
+                platform,
+                writer,
+                sessions=sorted(sessions),
+                rooms=sorted(rooms),
+                direct=sorted(direct),
+                clock=self._notebook.clock,
+                deadline=time.monotonic() + AUDIT_TIMEOUT_S,
+            )
+
+
+def show_event(board: LiveBoard, name: str, data: dict[str, Any]) -> None:
+    """Shows on the terminal what an event says, where a person would want to know it."""
+    if name == "role":
+        board.role(data["member"], data["role"])
+    elif name == "failing":
+        board.note(f"{data['by']} takes {data['member']} for {data['flag']}")
+    elif name == "member" and data["what"] in {"exited", "restarted"}:
+        board.note(f"{data['member']} {data['what']}")
+    elif name in {"stack-up", "converged"}:
+        board.note(f"{name} after {data['took_s']:.1f} s {data.get('reason', '')}".rstrip())
+    elif name in {"error", "interrupted"}:
+        board.note(f"{name}: {data.get('message', data.get('signal', ''))}")
