@@ -1,0 +1,122 @@
+"""The conductor of Locust's side: starts arrivals, keeps the time, and brings the load to its end.
+
+::
+
+    run ──(stop announced)──▶ no arrivals ──▶ drain, deliveries ──▶ book, flush, summary ──▶ serve /metrics
+     └──(SIGINT, SIGTERM)───────────────────────────────────────▶ book, flush, summary ──▶ exit
+"""
+
+import time
+from collections.abc import Callable
+
+import gevent
+from gevent.pool import Pool
+
+from loadgen.arrivals import Schedule
+from loadgen.generator import EXIT_INTERRUPTED, EXIT_STOPPED, TICK_S, Generator
+from loadgen.http_client import EdgeClient
+from loadgen.shards import ShardMap
+from loadgen.users.collaboration import OPS as COLLABORATION_OPS
+from loadgen.users.collaboration import CollaborationUsers
+from loadgen.users.population import Population
+from loadgen.users.session import LIVE_S, SessionUsers
+from loadgen.users.session import OPS as SESSION_OPS
+from resilience.spec.plan import LoadPlan
+
+CLIENT = "locust"
+ALL_JOINED_S = 5.0  # edits begin when everybody has joined, or after so long
+POOL_SHARE = 2.0  # places for ops on their way, as a multiple of what a silent platform fills
+POOL_MIN = 32
+_NAP_S = 0.5  # the longest sleep of an arrival loop, so that the end is never missed
+_LAST_DELIVERIES_S = 2.0
+
+
+class Conductor:
+    """Everything that runs in Locust's process, apart from Locust."""
+
+    def __init__(self, plan: LoadPlan) -> None:
+        """Opens the generator's files; nothing is sent. Raises `OSError`."""
+        self.generator = Generator(CLIENT, plan, (*SESSION_OPS, *COLLABORATION_OPS))
+        self.problem: BaseException | None = None
+        self._plan = plan
+        load, shards = plan.load, ShardMap(plan.shards)
+        population = Population(shards, round(load.session_rate_ops_per_s * LIVE_S), plan.seed)
+        self._sessions = SessionUsers(self.generator, EdgeClient(plan.edges, load.timeout_s), population)
+        self._collaboration = CollaborationUsers(self.generator, shards)
+        self._session_ops = self._pool(load.session_rate_ops_per_s)
+        self._edit_ops = self._pool(load.edit_rate_ops_per_s)
+        self._members = Pool()
+
+    def _pool(self, rate_ops_per_s: float) -> Pool:
+        return Pool(max(POOL_MIN, int(rate_ops_per_s * self._plan.load.timeout_s * POOL_SHARE)))
+
+    def arrive_sessions(self) -> None:
+        """Sends session ops as they are due; returns when the load is over."""
+        self._arrive("session", self._plan.load.session_rate_ops_per_s, self._session_ops, self._sessions.act)
+
+    def arrive_edits(self) -> None:
+        """Lets everybody join, then sends edits as they are due; returns when the load is over."""
+        for member in self._collaboration.members:
+            self._spawn(self._members, member.live)
+        deadline = time.monotonic() + ALL_JOINED_S
+        while self._collaboration.connected < len(self._collaboration.members) and time.monotonic() < deadline:
+            gevent.sleep(TICK_S)
+        rate = self._plan.load.edit_rate_ops_per_s
+        self._arrive("collaboration.edit", rate, self._edit_ops, self._collaboration.act)
+
+    def keep_time(self) -> None:
+        """Flushes, looks at the phases and writes the stats, until the load is over; then ends it."""
+        second_at = time.monotonic() + 1.0
+        while not self.generator.over and self.problem is None:
+            second_at = self._tick(second_at)
+        self._drain(second_at)
+        self.finish(EXIT_STOPPED if self.problem is None else 1)
+
+    def finish(self, exit_code: int = EXIT_INTERRUPTED) -> None:
+        """Cuts off what is on its way, and writes the summary; a second call does nothing."""
+        for pool in (self._session_ops, self._edit_ops, self._members):
+            pool.kill(block=True, timeout=1.0)
+        for member in self._collaboration.members:
+            member.leave()
+        self.generator.finish(exit_code)
+
+    def _tick(self, second_at: float) -> float:
+        gevent.sleep(TICK_S)
+        self.generator.tick()
+        if time.monotonic() < second_at:
+            return second_at
+        self.generator.second(self._collaboration.connected)
+        return second_at + 1.0
+
+    def _drain(self, second_at: float) -> None:
+        """Waits for what is on its way, at most as long as the plan says, then for the last deliveries."""
+        deadline = time.monotonic() + self._plan.load.stop_timeout_s
+        while self._under_way() and time.monotonic() < deadline:
+            second_at = self._tick(second_at)
+
+    def _under_way(self) -> bool:
+        deliveries = self._collaboration.deliveries
+        return self.generator.recorder.inflight > 0 or deliveries.outstanding(self.generator.clock.now_us()) > 0
+
+    def _arrive(self, what: str, rate_ops_per_s: float, pool: Pool, act: Callable[[int], None]) -> None:
+        generator = self.generator
+        start_us, seed = generator.clock.now_us(), self._plan.seed
+        for due in Schedule(rate_ops_per_s=rate_ops_per_s, start_us=start_us, seed=seed):
+            self._sleep_until(due)
+            if generator.over_at(due) or generator.over:
+                return
+            if pool.full():
+                generator.recorder.dropped(what, generator.phase_at(due), due)
+            else:
+                self._spawn(pool, act, due)
+
+    def _sleep_until(self, due: int) -> None:
+        while (left_us := due - self.generator.clock.now_us()) > 0 and not self.generator.over:
+            gevent.sleep(min(_NAP_S, left_us / 1e6))
+
+    def _spawn(self, pool: Pool, act: Callable[..., None], *args: int) -> None:
+        """Runs an op on its own; what it raises is a mistake of ours and ends the generator."""
+        pool.spawn(act, *args).link_exception(self._failed)
+
+    def _failed(self, greenlet: gevent.Greenlet) -> None:
+        self.problem = self.problem or greenlet.exception
