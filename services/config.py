@@ -1,0 +1,75 @@
+"""The configuration of one service: a JSON file, read once at the start."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+Port = Annotated[int, Meta(ge=0, le=65_535)]  # 0: the system chooses
+Seconds = Annotated[float, Meta(gt=0, le=60)]
+
+
+class Durability(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an acknowledgement means: on the primary (`async`), or on this many replicas too (`wait`)."""
+
+    mode: Literal["async", "wait"] = "async"
+    replicas: Annotated[int, Meta(ge=1, le=5)] = 1
+    timeout_ms: Annotated[int, Meta(ge=1, le=600_000)] = 1_000
+
+
+class Rate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one client of the edge may ask for: requests per second, and how many at once after a pause."""
+
+    per_s: Annotated[float, Meta(gt=0)] = 500.0
+    burst: Annotated[float, Meta(ge=1)] = 1_000.0
+
+
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One service's configuration; `redis` is for the services behind the edge, `upstreams` and `rate` for the edge."""
+
+    name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,40}$")]
+    port: Port
+    host: str = "0.0.0.0"  # noqa: S104 - a member's own namespace holds nothing else
+    redis: tuple[str, ...] = ()
+    redis_password_file: str | None = None
+    durability: Durability = Durability()
+    session_ttl_s: Annotated[int, Meta(ge=1)] = 604_800
+    timeout_s: Seconds = 1.0
+    upstreams: dict[str, tuple[str, ...]] = {}
+    rate: Rate = Rate()
+
+    def redis_password(self) -> str | None:
+        """The password in the file that the configuration names. Raises `ConfigError`."""
+        if self.redis_password_file is None:
+            return None
+        try:
+            return Path(self.redis_password_file).read_text(encoding="utf-8").strip() or None
+        except OSError as error:
+            raise ConfigError(f"{self.redis_password_file}: {error.strerror}") from error
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the text is one line for a person."""
+
+
+def address_from_text(text: str) -> tuple[str, int]:
+    """`host:port` as a pair. Raises `ConfigError`."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit():
+        raise ConfigError(f"{text!r}: expected host:port")
+    return host, int(port)
+
+
+def read_config(path: Path) -> Config:
+    """The configuration in a file. Raises `ConfigError`."""
+    try:
+        content: Any = path.read_bytes()
+        config = msgspec.json.decode(content, type=Config)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    for address in (*config.redis, *(one for many in config.upstreams.values() for one in many)):
+        address_from_text(address)
+    return config

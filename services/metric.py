@@ -1,0 +1,80 @@
+"""What the services count; every label exists at 0 from the start, so that a first error is seen as an increase."""
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+OUTCOMES = ("ok", "rejected", "fail", "unknown")
+LATENCY_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+def new_registry() -> CollectorRegistry:
+    """A registry of this service's own, with its process's CPU time and memory."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    return registry
+
+
+class RequestMetrics:
+    """Requests (and WebSocket messages) by route and outcome; `rejected`: the request itself was at fault."""
+
+    def __init__(self, registry: CollectorRegistry, routes: Iterable[str]) -> None:
+        total = Counter("service_requests", "Requests by route and outcome.", ["route", "outcome"], registry=registry)
+        seconds = Histogram(
+            "service_request_seconds",
+            "Time to answer a request, in seconds.",
+            ["route"],
+            buckets=LATENCY_BOUNDS_S,
+            registry=registry,
+        )
+        names = (*routes, "healthz", "metrics", "other")
+        self._total = {(name, outcome): total.labels(name, outcome) for name in names for outcome in OUTCOMES}
+        self._seconds = {name: seconds.labels(name) for name in names}
+
+    def observe(self, route: str, outcome: str, duration_s: float) -> None:
+        """Book one request."""
+        self._total[route, outcome].inc()
+        self._seconds[route].observe(duration_s)
+
+
+class StoreMetrics:
+    """What happens between a service and Redis."""
+
+    def __init__(self, registry: CollectorRegistry, reasons: Iterable[str]) -> None:
+        errors = Counter("redis_errors", "Errors of Redis by reason.", ["reason"], registry=registry)
+        refreshes = Counter("redis_topology_refreshes", "Refreshes of the slot map.", ["outcome"], registry=registry)
+        self.errors = {reason: errors.labels(reason) for reason in reasons}
+        self.refreshes = {outcome: refreshes.labels(outcome) for outcome in ("ok", "fail")}
+        self.redirects = Counter("redis_redirects", "MOVED and ASK that were followed.", registry=registry)
+        self.connections = Gauge("redis_connections", "Open connections in the pools.", registry=registry)
+
+
+class FanoutMetrics:
+    """Edits on their way between instances."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.published = Counter("fanout_published", "Edits that Redis took for all instances.", registry=registry)
+        self.received = Counter("fanout_received", "Edits heard from all instances.", registry=registry)
+        self.lost = Counter("fanout_lost", "Edits that could not be published.", registry=registry)
+
+
+class RoomMetrics:
+    """Who is here, and what befell the rooms."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.members = Gauge("ws_members", "Members connected to this instance.", registry=registry)
+        self.rooms = Gauge("ws_rooms", "Rooms with members on this instance.", registry=registry)
+        self.resyncs = Counter("room_resyncs", "Members that had edits which were rolled back.", registry=registry)
+        self.missed = Counter("room_missed", "Questions for missed edits.", registry=registry)
+        self.overflows = Counter("ws_overflows", "Members that were too slow and were closed.", registry=registry)
+
+
+class EdgeMetrics:
+    """How the edge sees the instances behind it."""
+
+    def __init__(self, registry: CollectorRegistry, upstreams: Iterable[str]) -> None:
+        healthy = Gauge("upstream_healthy", "1: requests go to this instance.", ["upstream"], registry=registry)
+        self.healthy = {name: healthy.labels(name) for name in upstreams}
+        self.retries = Counter("edge_retries", "Requests that went to a second instance.", registry=registry)
+        self.limited = Counter("edge_limited", "Requests over a client's rate.", registry=registry)
+        self.relays = Gauge("ws_relays", "WebSockets passed through.", registry=registry)

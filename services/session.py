@@ -1,0 +1,167 @@
+"""The session service: what a person is doing, kept in Redis for seven days and changed by compare-and-set."""
+
+import asyncio
+import sys
+from typing import Annotated
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from services.config import Config, address_from_text
+from services.metric import RequestMetrics, StoreMetrics, new_registry
+from services.redis_cluster import RedisCluster
+from services.redis_node import REASONS, Login, StoreError
+from services.script import Script
+from services.web import (
+    BODY_BYTES_MAX,
+    ID_PATTERN,
+    Refusal,
+    Service,
+    body_from,
+    guard,
+    json_response,
+    main,
+    matches_id,
+    wait_for_signal,
+)
+
+Id = Annotated[str, Meta(pattern=ID_PATTERN)]
+Data = Annotated[str, Meta(max_length=16_384)]
+
+
+class Create(Struct, frozen=True):
+    """The body of a create."""
+
+    session: Id
+    op: Id
+    data: Data
+
+
+class Update(Struct, frozen=True):
+    """The body of an update; `version` is the one that it replaces."""
+
+    op: Id
+    version: Annotated[int, Meta(ge=0, le=2**53)]
+    data: Data
+
+
+class Touch(Struct, frozen=True):
+    """The body of a heartbeat or an end."""
+
+    op: Id
+
+
+class Sessions:
+    """The routes of the session service."""
+
+    def __init__(self, cluster: RedisCluster, config: Config) -> None:
+        self._cluster = cluster
+        self._ttl_s = config.session_ttl_s
+        self._timeout_s = config.timeout_s
+        self._write_script = Script.load("session")
+        self._read_script = Script.load("session_read")
+        self._create_body = msgspec.json.Decoder(Create)
+        self._update_body = msgspec.json.Decoder(Update)
+        self._touch_body = msgspec.json.Decoder(Touch)
+
+    def add_routes(self, app: web.Application) -> None:
+        """Add the routes."""
+        app.router.add_post("/sessions", self.create, name="create")
+        app.router.add_get("/sessions/{id}", self.read, name="read")
+        app.router.add_put("/sessions/{id}", self.update, name="update")
+        app.router.add_post("/sessions/{id}/heartbeat", self.heartbeat, name="heartbeat")
+        app.router.add_post("/sessions/{id}/end", self.end, name="end")
+
+    async def create(self, request: web.Request) -> web.StreamResponse:
+        """Begin a session."""
+        deadline = self._deadline()
+        body = await body_from(request, self._create_body, deadline)
+        version = await self._write(body.session, "create", body.op, deadline, data=body.data)
+        return json_response({"session": body.session, "version": version}, status=201)
+
+    async def read(self, request: web.Request) -> web.StreamResponse:
+        """A session as it is."""
+        session = _id_from(request)
+        try:
+            stored = await self._cluster.run(
+                self._read_script, (f"session:{{{session}}}",), (), durable=False, deadline=self._deadline()
+            )
+        except StoreError as error:
+            raise Refusal(503, error.reason, "fail") from error  # a read has no effect
+        if stored is None:
+            raise Refusal(404, "missing")
+        version, state, data = stored
+        return json_response({"session": session, "version": int(version), "state": state, "data": data})
+
+    async def update(self, request: web.Request) -> web.StreamResponse:
+        """Replace the data of the version that the client knows."""
+        session, deadline = _id_from(request), self._deadline()
+        body = await body_from(request, self._update_body, deadline)
+        version = await self._write(session, "update", body.op, deadline, expected=body.version, data=body.data)
+        return json_response({"version": version})
+
+    async def heartbeat(self, request: web.Request) -> web.StreamResponse:
+        """The person is still there."""
+        return await self._touch(request, "heartbeat")
+
+    async def end(self, request: web.Request) -> web.StreamResponse:
+        """The session is over; it stays readable until its time is over."""
+        return await self._touch(request, "end")
+
+    async def _touch(self, request: web.Request, action: str) -> web.StreamResponse:
+        session, deadline = _id_from(request), self._deadline()
+        body = await body_from(request, self._touch_body, deadline)
+        return json_response({"version": await self._write(session, action, body.op, deadline)})
+
+    async def _write(
+        self, session: str, action: str, op: str, deadline: float, *, expected: int = 0, data: str = ""
+    ) -> int:
+        keys = (f"session:{{{session}}}", f"session-log:{{{session}}}")
+        args = (action, op, self._ttl_s, expected, data)
+        try:
+            word, version = await self._cluster.run(self._write_script, keys, args, durable=True, deadline=deadline)
+        except StoreError as error:
+            raise Refusal(503, error.reason, error.outcome) from error
+        if word == "done":
+            return int(version)
+        if word == "conflict":
+            raise Refusal(409, "conflict", version=version)
+        if word == "ended":
+            raise Refusal(410, "ended", version=version)
+        raise Refusal(404, "missing")
+
+    def _deadline(self) -> float:
+        return asyncio.get_running_loop().time() + self._timeout_s
+
+
+def _id_from(request: web.Request) -> str:
+    session = request.match_info["id"]
+    if not matches_id(session):
+        raise Refusal(400, "bad-id")
+    return session
+
+
+async def serve(config: Config) -> None:
+    """Serve sessions until a signal comes."""
+    registry = new_registry()
+    cluster = RedisCluster(
+        [address_from_text(text) for text in config.redis],
+        login=Login(name=config.name, password=config.redis_password()),
+        durability=config.durability,
+        metrics=StoreMetrics(registry, REASONS),
+    )
+    routes = RequestMetrics(registry, ("create", "read", "update", "heartbeat", "end"))
+    app = web.Application(middlewares=[guard(routes)], client_max_size=BODY_BYTES_MAX)
+    service = Service(config, registry, lambda: cluster.ready)
+    service.add_routes(app)
+    Sessions(cluster, config).add_routes(app)
+    await service.start(app)
+    await cluster.open()
+    await wait_for_signal()
+    await service.stop()
+    await cluster.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main(serve))
