@@ -1,9 +1,11 @@
 """The shape of a Chaos Toolkit document that the harness relies on; everything else in such a file is refused.
 
 What is refused would run, and undermine a verdict: controls fail open, dynamic configuration and secrets end in the
-journal, other providers have no proof of effect, and background activities lose their errors.
+journal, other providers have no proof of effect, background activities lose their errors, and pauses stretch phases.
+Phases last as long as the scenario says: their lengths come from the environment (`CONFIGURATION`), never from here.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,8 +17,24 @@ from resilience.spec.fault import FaultSpec, Target
 from resilience.spec.record import Record
 from resilience.spec.scenario import Experiment
 
-ACTIONS = "resilience.chaos.actions"
-PROBES = "resilience.chaos.probes"
+CONFIGURATION = {
+    "steady_s": "RESILIENCE_STEADY_S",
+    "fault_s": "RESILIENCE_FAULT_S",
+    "recovery_s": "RESILIENCE_RECOVERY_S",
+}
+# The method's steps, in this order; probes of the steady state may stand between them.
+METHOD = (
+    "hold_phase steady",
+    "inject",
+    "in_effect injected",
+    "hold_phase fault",
+    "in_effect before-heal",
+    "heal request",
+    "healed",
+    "hold_phase recovery",
+)
+ROLLBACKS = ("heal rollback",)
+_STEADY_STATE = frozenset({"members_running", "shards_replicated", "load_at_rate"})
 Text = Annotated[str, Meta(min_length=1, max_length=2_000)]
 
 
@@ -34,31 +52,15 @@ class _ProbeProvider(Record, frozen=True, kw_only=True):
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
-class _Pauses(Record, frozen=True, kw_only=True):
-    before: Annotated[float, Meta(ge=0, le=600)] = 0.0
-    after: Annotated[float, Meta(ge=0, le=600)] = 0.0
-
-
 class _Action(Record, frozen=True, kw_only=True, tag_field="type", tag="action"):
     name: Text
     provider: _ActionProvider
-    pauses: _Pauses | UnsetType = UNSET
 
 
 class _Probe(Record, frozen=True, kw_only=True, tag_field="type", tag="probe"):
     name: Text
     provider: _ProbeProvider
     tolerance: bool | UnsetType = UNSET  # other tolerances are met or not by rules that surprise
-    pauses: _Pauses | UnsetType = UNSET
-
-
-class _FromEnvironment(Record, frozen=True, kw_only=True):
-    """A number of seconds that the runner hands over; no other source of configuration is known before the run."""
-
-    type: Literal["env"]
-    key: Annotated[str, Meta(pattern=r"^RESILIENCE_[A-Z_]+_S$")]
-    default: Annotated[float, Meta(ge=0, le=3_600)]
-    env_var_type: Literal["float"]
 
 
 class _Hypothesis(Record, frozen=True, kw_only=True):
@@ -66,16 +68,40 @@ class _Hypothesis(Record, frozen=True, kw_only=True):
     probes: Annotated[list[_Probe], Meta(min_length=1)]
 
 
+class _FromEnvironment(Record, frozen=True, kw_only=True):
+    """A number of seconds that the runner hands over; the default serves `chaos validate`, not a run."""
+
+    type: Literal["env"]
+    key: Text
+    env_var_type: Literal["float"]
+    default: Annotated[float, Meta(ge=0, le=3_600)] | UnsetType = UNSET
+
+
+class _Configuration(Record, frozen=True, kw_only=True):
+    steady_s: _FromEnvironment
+    fault_s: _FromEnvironment
+    recovery_s: _FromEnvironment
+
+
 class _Document(Record, frozen=True, kw_only=True):
     title: Text
     description: Text
+    configuration: _Configuration
     hypothesis: _Hypothesis = field(name="steady-state-hypothesis")
     method: Annotated[list[_Action | _Probe], Meta(min_length=1)]
     rollbacks: list[_Action | _Probe]
     version: str = "1.0.0"
-    configuration: dict[str, _FromEnvironment] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     contributions: dict[str, str] = field(default_factory=dict)
+
+
+class _Nothing(Record, frozen=True, kw_only=True):
+    """The arguments of a function that takes none."""
+
+
+class _Holding(Record, frozen=True, kw_only=True):
+    phase: Literal["steady", "fault", "recovery"]
+    duration_s: Text
 
 
 class _Injecting(Record, frozen=True, kw_only=True):
@@ -83,33 +109,87 @@ class _Injecting(Record, frozen=True, kw_only=True):
     target: Target
 
 
+class _Proving(Record, frozen=True, kw_only=True):
+    when: Literal["injected", "before-heal"]
+
+
+class _Healing(Record, frozen=True, kw_only=True):
+    by: Literal["request", "rollback"] = "request"
+
+
+_ARGUMENTS: Mapping[str, type[Record]] = {
+    "hold_phase": _Holding,
+    "inject": _Injecting,
+    "in_effect": _Proving,
+    "heal": _Healing,
+}
+
+
 def experiment_from_file(path: Path, label: str) -> Experiment:
     """The experiment of a file. Raises `SpecError`."""
     value = read_document(path, label)
     document = record_from(value, _Document, label)
+    _check_configuration(document.configuration, label)
     for index, probe in enumerate(document.hypothesis.probes):
+        where = f"steady-state-hypothesis.probes[{index}]"
+        _step(probe, label, where)
         if probe.tolerance is not True:  # chaoslib demands one, and false would turn the probe's meaning round
-            raise refuse(label, f"steady-state-hypothesis.probes[{index}].tolerance", "expected true")
-    injecting = _injecting(document, label)
+            raise refuse(label, f"{where}.tolerance", "expected true")
+    injecting = _injecting(document.method, label)
+    _check_steps(document.method, METHOD, label, "method")
+    _check_steps(document.rollbacks, ROLLBACKS, label, "rollbacks")
     return Experiment(file=label, title=document.title, fault=injecting.fault, target=injecting.target, document=value)
 
 
-def _injecting(document: _Document, label: str) -> _Injecting:
-    """The one injection, after the order of the method has been checked: inject, proof, heal, proof."""
-    names = [activity.provider.func for activity in document.method]
-    for name in ("inject", "heal"):
-        if names.count(name) != 1:
-            raise refuse(label, "method", f"expected exactly one action {name} (got {names.count(name)})")
-    inject, heal = names.index("inject"), names.index("heal")
-    if heal < inject:
-        raise refuse(label, f"method[{heal}]", "expected heal after inject")
-    if "in_effect" not in names[inject:heal]:
-        raise refuse(label, "method", "expected the probe in_effect between inject and heal")
-    if "healed" not in names[heal:]:
-        raise refuse(label, "method", "expected the probe healed after heal")
-    rollbacks = [activity.provider.func for activity in document.rollbacks]
-    if "heal" not in rollbacks or "inject" in rollbacks:
-        raise refuse(label, "rollbacks", "expected heal, and no inject")
-    return record_from(
-        document.method[inject].provider.arguments, _Injecting, label, f".method[{inject}].provider.arguments"
-    )
+def _check_configuration(configuration: _Configuration, label: str) -> None:
+    for name, key in CONFIGURATION.items():
+        given = getattr(configuration, name).key
+        if given != key:
+            raise refuse(label, f"configuration.{name}.key", f"expected {key}", given)
+
+
+def _injecting(method: Sequence[_Action | _Probe], label: str) -> _Injecting:
+    """The arguments of the one injection."""
+    found = [
+        arguments
+        for index, activity in enumerate(method)
+        if isinstance(arguments := _arguments(activity, label, f"method[{index}]"), _Injecting)
+    ]
+    if len(found) != 1:
+        raise refuse(label, "method", f"expected exactly one action inject (got {len(found)})")
+    return found[0]
+
+
+def _check_steps(activities: Sequence[_Action | _Probe], expected: Sequence[str], label: str, where: str) -> None:
+    """The steps are the expected ones, in their order; probes of the steady state are left out."""
+    steps = {index: _step(activity, label, f"{where}[{index}]") for index, activity in enumerate(activities)}
+    steps = {index: step for index, step in steps.items() if step not in _STEADY_STATE}
+    for (index, step), wanted in zip(steps.items(), expected, strict=False):
+        if step != wanted:
+            raise refuse(label, f"{where}[{index}]", f"expected {wanted} here", step)
+    if len(steps) != len(expected):
+        raise refuse(label, where, f"expected the steps {', '.join(expected)} (got {len(steps)} of them)")
+
+
+def _step(activity: _Action | _Probe, label: str, where: str) -> str:
+    """An activity in short: its function and what tells two of them apart."""
+    arguments = _arguments(activity, label, where)
+    match arguments:
+        case _Holding():
+            expected = "${" + arguments.phase + "_s}"
+            if arguments.duration_s != expected:
+                field_of_it = f"{where}.provider.arguments.duration_s"
+                raise refuse(label, field_of_it, f"expected {expected}", arguments.duration_s)
+            return f"hold_phase {arguments.phase}"
+        case _Proving():
+            return f"in_effect {arguments.when}"
+        case _Healing():
+            return f"heal {arguments.by}"
+        case _:
+            return activity.provider.func
+
+
+def _arguments(activity: _Action | _Probe, label: str, where: str) -> Record:
+    provider = activity.provider
+    record = _ARGUMENTS.get(provider.func, _Nothing)
+    return record_from(provider.arguments, record, label, f".{where}.provider.arguments")

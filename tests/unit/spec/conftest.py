@@ -44,6 +44,10 @@ members:
 EXPERIMENT = """\
 title: A node is lost
 description: All of it, in silence.
+configuration:
+  steady_s: {type: env, key: RESILIENCE_STEADY_S, default: 20, env_var_type: float}
+  fault_s: {type: env, key: RESILIENCE_FAULT_S, default: 25, env_var_type: float}
+  recovery_s: {type: env, key: RESILIENCE_RECOVERY_S, env_var_type: float}
 steady-state-hypothesis:
   title: All is well
   probes:
@@ -52,6 +56,16 @@ steady-state-hypothesis:
       tolerance: true
       provider: {type: python, module: resilience.chaos.probes, func: members_running}
 method:
+  - type: action
+    name: hold steady
+    provider:
+      type: python
+      module: resilience.chaos.actions
+      func: hold_phase
+      arguments: {phase: steady, duration_s: "${steady_s}"}
+  - type: probe
+    name: all is well still
+    provider: {type: python, module: resilience.chaos.probes, func: load_at_rate}
   - type: action
     name: lose it
     provider:
@@ -63,8 +77,17 @@ method:
         target: {component: redis, role: primary, shard: 1, scope: node}
   - type: probe
     name: it is lost
-    tolerance: true
-    provider: {type: python, module: resilience.chaos.probes, func: in_effect}
+    provider: {type: python, module: resilience.chaos.probes, func: in_effect, arguments: {when: injected}}
+  - type: action
+    name: hold fault
+    provider:
+      type: python
+      module: resilience.chaos.actions
+      func: hold_phase
+      arguments: {phase: fault, duration_s: "${fault_s}"}
+  - type: probe
+    name: it is lost still
+    provider: {type: python, module: resilience.chaos.probes, func: in_effect, arguments: {when: before-heal}}
   - type: action
     name: mend it
     provider: {type: python, module: resilience.chaos.actions, func: heal}
@@ -72,10 +95,17 @@ method:
     name: it is mended
     tolerance: true
     provider: {type: python, module: resilience.chaos.probes, func: healed}
+  - type: action
+    name: hold recovery
+    provider:
+      type: python
+      module: resilience.chaos.actions
+      func: hold_phase
+      arguments: {phase: recovery, duration_s: "${recovery_s}"}
 rollbacks:
   - type: action
     name: mend it again
-    provider: {type: python, module: resilience.chaos.actions, func: heal}
+    provider: {type: python, module: resilience.chaos.actions, func: heal, arguments: {by: rollback}}
 """
 
 SLOS = """\

@@ -52,6 +52,21 @@ def whole(name: str, new: str | bytes, *expect: str, file: str = SCENARIO) -> Ca
     return Case(name=f"file-{name}", file=file, new=new, expect=expect)
 
 
+EXPERIMENT_ROLLBACKS = """\
+rollbacks:
+  - type: action
+    name: mend it again
+    provider: {type: python, module: resilience.chaos.actions, func: heal, arguments: {by: rollback}}
+"""
+EXPERIMENT_INJECT = """\
+  - type: action
+    name: lose it again
+    provider:
+      type: python
+      module: resilience.chaos.actions
+      func: inject
+      arguments: {fault: {kind: noop}, target: {component: redis}}
+"""
 LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{key}: &{key} [{','.join([f'*{before}'] * 9)}]\n" for before, key in zip("abcdefgh", "bcdefghi", strict=True)
 )
@@ -189,38 +204,60 @@ MALFORMED = (
     experiment("controls", "method:", "controls: []\nmethod:", "controls: unknown field"),
     experiment("secrets", "method:", "secrets: {}\nmethod:", "secrets: unknown field"),
     experiment("no-hypothesis", "steady-state-hypothesis:", "tags: []\nx-hypothesis:", "x-hypothesis: unknown field"),
-    experiment(
-        "no-tolerance", "      tolerance: true\n", "", "steady-state-hypothesis.probes[0].tolerance: expected true"
-    ),
+    experiment("no-tolerance", "      tolerance: true\n", "", "hypothesis.probes[0].tolerance: expected true"),
     experiment("float-tolerance", "tolerance: true", "tolerance: 0.5", "probes[0].tolerance: expected true or false"),
     experiment("provider", "type: python", "type: process", "probes[0].provider.type: expected one of python"),
     experiment("module", "resilience.chaos.probes", "chaosk8s.probes", "provider.module: expected one of resilience"),
-    experiment("function", "func: in_effect", "func: in_affect", "method[1].provider.func: expected one of"),
-    experiment("action-as-probe", "func: in_effect", "func: inject", "method[1].provider.func: expected one of"),
+    experiment("function", "func: in_effect", "func: in_affect", "method[3].provider.func: expected one of"),
+    experiment("action-as-probe", "func: in_effect", "func: inject", "method[3].provider.func: expected one of"),
+    experiment("argument", "func: members_running", "func: members_running, arguments: {n: 3}", "arguments.n: unknown"),
     experiment(
-        "background",
-        "    name: lose it\n",
-        "    name: lose it\n    background: true\n",
-        "method[0].background: unknown",
+        "background", "name: lose it\n", "name: lose it\n    background: true\n", "method[2].background: unknown"
     ),
-    experiment("no-inject", "func: inject", "func: hold_phase", "method: expected exactly one action inject (got 0)"),
     experiment(
-        "no-heal",
-        "func: heal}\n  - type: probe",
-        "func: hold_phase}\n  - type: probe",
-        "exactly one action heal (got 0)",
+        "pauses", "name: lose it\n", "name: lose it\n    pauses: {after: 3}\n", "method[2].pauses: unknown field"
     ),
-    experiment("no-proof", "func: in_effect", "func: load_at_rate", "expected the probe in_effect between"),
-    experiment("no-healed", "func: healed", "func: load_at_rate", "method: expected the probe healed after heal"),
+    experiment("no-configuration", "configuration:", "config:", "config: unknown field, did you mean 'configuration'?"),
+    experiment("dynamic", "{type: env, key", "{type: probe, key", "configuration.steady_s.type: expected one of env"),
+    experiment(
+        "other-variable", "RESILIENCE_FAULT_S", "FAULT_S", "configuration.fault_s.key: expected RESILIENCE_FAULT_S"
+    ),
+    experiment("own-duration", '"${fault_s}"', '"30"', "method[4].provider.arguments.duration_s: expected ${fault_s}"),
+    experiment("number-as-duration", '"${fault_s}"', "30", "method[4].provider.arguments.duration_s: expected text"),
+    experiment(
+        "phase-name", "phase: fault", "phase: fautl", "method[4].provider.arguments.phase: expected one of fault"
+    ),
+    experiment(
+        "phase-twice", 'fault, duration_s: "${fault', 'steady, duration_s: "${steady', "method[4]: expected hold"
+    ),
+    experiment("no-inject", "func: inject", "func: heal", "method[2].provider.arguments.fault: unknown field"),
+    experiment(
+        "two-injects",
+        EXPERIMENT_ROLLBACKS,
+        EXPERIMENT_INJECT + EXPERIMENT_ROLLBACKS,
+        "method: expected exactly one action inject (got 2)",
+    ),
+    experiment("no-heal", "func: heal}", "func: hold_phase}", "method[6].provider.arguments.phase: is missing"),
+    experiment(
+        "no-proof",
+        "func: in_effect, arguments: {when: injected}",
+        "func: load_at_rate",
+        "method[4]: expected in_effect injected here",
+    ),
+    experiment(
+        "no-late-proof", "when: before-heal", "when: injected", "method[5]: expected in_effect before-heal here"
+    ),
+    experiment("no-healed", "func: healed", "func: load_at_rate", "method[8]: expected healed here"),
+    experiment(
+        "healed-early", "func: heal}", "func: heal, arguments: {by: rollback}}", "method[6]: expected heal request"
+    ),
     experiment("no-rollback", "rollbacks:\n  -", "rollbacks: []\nx:\n  -", "x: unknown field"),
+    experiment("rollback-by-request", "{by: rollback}", "{by: request}", "rollbacks[0]: expected heal rollback here"),
     experiment(
-        "rollback-without-heal",
-        "mend it again\n    provider: {type: python, module: resilience.chaos.actions, func: heal}",
-        "mend it again\n    provider: {type: python, module: resilience.chaos.actions, func: hold_phase}",
-        "rollbacks: expected heal, and no inject",
+        "empty-rollbacks", EXPERIMENT_ROLLBACKS, "rollbacks: []\n", "rollbacks: expected the steps heal rollback"
     ),
     experiment(
-        "fault-kind", "kind: power-off", "kind: poweroff", "method[0].provider.arguments.fault.kind: expected one of"
+        "fault-kind", "kind: power-off", "kind: poweroff", "method[2].provider.arguments.fault.kind: expected one of"
     ),
     experiment("fault-without-kind", "kind: power-off", "", "fault.kind: is missing, expected one of kill"),
     experiment("fault-field", "kind: power-off", "kind: power-off, restart: true", "fault.restart: unknown field"),
