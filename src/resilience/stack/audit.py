@@ -9,7 +9,6 @@ from itertools import batched
 from typing import Any, Literal
 
 import msgspec
-from redis.crc import key_slot
 
 from resilience.backend.base import Platform
 from resilience.errors import StackError
@@ -17,9 +16,8 @@ from resilience.history.clock import RunClock
 from resilience.history.record import AuditDone, DirectRead, Line, RoomRead, SessionRead
 from resilience.history.writer import Writer
 from resilience.spec.stack import Stack
-from resilience.stack.redis_cluster import live_roles
+from resilience.stack.redis_cluster import group_of_key, live_roles
 from resilience.stack.redis_link import Command, RedisLink
-from resilience.stack.redis_role import group_of_slot
 from resilience.stack.wait import wait_until
 
 BATCH = 500  # keys in one pipeline
@@ -119,18 +117,18 @@ class Primaries:
 
 
 def _placed(stack: Stack, key: str, prefix: str) -> Asked:
-    return Asked(key=key, group=group_of_slot(stack, key_slot(f"{prefix}:{{{key}}}".encode())))
+    return Asked(key=key, group=group_of_key(stack, f"{prefix}:{{{key}}}"))
 
 
 def _read_kind(primaries: Primaries, writer: Writer, reading: Reading, keys: Sequence[Asked], deadline: float) -> None:
-    for batch in _batches(keys):
+    for batch in batches(keys):
         for line in _lines(primaries, reading, batch, deadline):
             writer.append(line)
         writer.flush()
 
 
-def _batches(keys: Sequence[Asked]) -> Iterator[tuple[Asked, ...]]:
-    """Bounded batches, each of one shard."""
+def batches(keys: Sequence[Asked]) -> Iterator[tuple[Asked, ...]]:
+    """Bounded batches, each of one shard, which hold all the keys."""
     for group in sorted({asked.group for asked in keys}):
         yield from batched((asked for asked in keys if asked.group == group), BATCH)
 

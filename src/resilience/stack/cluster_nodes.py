@@ -113,5 +113,5 @@ def _node(line: str) -> ClusterNode:
 
 
 def _slot_range(text: str) -> tuple[int, int]:
-    first, _, last = text.partition("-")
-    return int(first), int(last or first)
+    first, ranged, last = text.partition("-")
+    return int(first), int(last if ranged else first)

@@ -1,4 +1,8 @@
-"""Readiness of Prometheus: it answers, and has scraped every member that has a server by now."""
+"""Readiness of Prometheus: it answers, and has scraped every member that has a server by now.
+
+Prometheus hands its targets to the scrapers on a fixed tick of five seconds, so that is how soon it can be ready
+after its start, whatever the scrape interval (5.3 to 6.3 s were measured with 2.53).
+"""
 
 from collections.abc import Sequence
 from typing import Any

@@ -9,13 +9,15 @@ config epoch of its own before the members meet, then the replicas attach.
 
 from collections.abc import Mapping
 
+from redis.crc import key_slot
+
 from resilience.backend.base import Platform
 from resilience.errors import StackError
 from resilience.spec.plan import ShardPlan
 from resilience.spec.stack import PORTS, Stack
 from resilience.stack.cluster_nodes import SLOTS, ClusterView, view_from_text
 from resilience.stack.redis_link import Answers, Command, RedisLinks
-from resilience.stack.redis_role import RedisRole, decide, formed_group, shard_slots
+from resilience.stack.redis_role import RedisRole, decide, formed_group, group_of_slot, shard_slots
 from resilience.stack.redis_survey import survey, unready
 from resilience.stack.wait import Pause, wait_until
 
@@ -51,6 +53,11 @@ def live_roles(platform: Platform) -> tuple[RedisRole, ...]:
     """Asks the members themselves, now; one that does not answer is reported as unreachable."""
     with RedisLinks(platform, ROLES_TIMEOUT_S) as links:
         return decide(platform.stack, links.hosts, _views(links.ask_each(("CLUSTER", "NODES")))[0])
+
+
+def group_of_key(stack: Stack, key: str) -> int:
+    """The number of the shard that a Redis key belongs to, by its hash tag."""
+    return group_of_slot(stack, key_slot(key.encode()))
 
 
 def shard_layout(platform: Platform) -> tuple[ShardPlan, ...]:

@@ -50,7 +50,8 @@ class RedisLink:
         try:
             return pipeline.execute()
         except (RedisError, OSError) as error:
-            raise StackError(f"{self.member}: {error}") from error
+            # The class says what redis-py cuts off the text of some errors (MOVED).
+            raise StackError(f"{self.member}: {type(error).__name__}: {error}") from error
 
     def close(self) -> None:
         """Closes the connection; a later question would open it again."""

@@ -32,8 +32,7 @@ class RedisRole(msgspec.Struct, frozen=True, kw_only=True):
 def shard_slots(stack: Stack) -> tuple[tuple[int, int], ...]:
     """The slots of each shard as it is formed, inclusive: divided evenly, as ``redis-cli`` does it."""
     count = len(stack.shards)
-    bounds = [round(index * SLOTS / count) for index in range(count + 1)]
-    return tuple((bounds[index], bounds[index + 1] - 1) for index in range(count))
+    return tuple((round(index * SLOTS / count), round((index + 1) * SLOTS / count) - 1) for index in range(count))
 
 
 def group_of_slot(stack: Stack, slot: int) -> int:

@@ -164,7 +164,7 @@ def _doubts(member: str, of: Survey, members: int) -> list[str]:
 
 def _disagreements(surveys: Mapping[str, Survey]) -> list[str]:
     ownership = {name: slot_owners(one.view) for name, one in surveys.items()}
-    first, expected = next(iter(ownership.items()))
+    first, expected = next(iter(ownership.items()), ("", {}))
     return [
         f"{name} and {first} disagree about who owns which slots" for name, of in ownership.items() if of != expected
     ]

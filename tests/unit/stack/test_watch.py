@@ -1,0 +1,51 @@
+from resilience.stack.watch import first_statement, news, silent, stated
+from tests.unit.stack.views import HOSTS, NAMES, PRIMARIES, STACK, view
+
+BY = NAMES[3]
+BEFORE = stated(STACK, HOSTS, BY, view(BY))
+PROMOTED = {**PRIMARIES, 1: (BY, 7)}
+
+
+def test_the_first_statement_tells_the_role_and_no_health():
+    assert news(None, BEFORE) == [("role", {"member": BY, "group": 1, "role": "replica", "epoch": 1})]
+
+
+def test_nothing_new_is_no_news():
+    assert news(BEFORE, stated(STACK, HOSTS, BY, view(BY))) == []
+
+
+def test_a_suspicion_its_confirmation_and_its_end_are_news():
+    suspects = stated(STACK, HOSTS, BY, view(BY, flags={NAMES[0]: "fail?"}))
+    knows = stated(STACK, HOSTS, BY, view(BY, flags={NAMES[0]: "fail"}))
+    assert news(BEFORE, suspects) == [("failing", {"member": NAMES[0], "by": BY, "flag": "fail?"})]
+    assert news(suspects, knows) == [("failing", {"member": NAMES[0], "by": BY, "flag": "fail"})]
+    assert news(knows, BEFORE) == [("failing", {"member": NAMES[0], "by": BY, "flag": "ok"})]
+
+
+def test_who_is_failing_when_first_asked_is_news():
+    suspects = stated(STACK, HOSTS, BY, view(BY, flags={NAMES[0]: "fail"}))
+    assert ("failing", {"member": NAMES[0], "by": BY, "flag": "fail"}) in news(None, suspects)
+
+
+def test_a_promotion_is_news_with_its_epoch():
+    after = stated(STACK, HOSTS, BY, view(BY, primaries=PROMOTED, replicas={NAMES[4]: 2, NAMES[5]: 3}))
+    assert news(BEFORE, after) == [("role", {"member": BY, "group": 1, "role": "primary", "epoch": 7})]
+
+
+def test_a_primary_that_lost_its_slots_is_a_stray_of_its_shard():
+    after = stated(STACK, HOSTS, NAMES[0], view(NAMES[0], primaries=PROMOTED, replicas={NAMES[4]: 2, NAMES[5]: 3}))
+    assert (after.role.group, after.role.role) == (1, "stray")
+
+
+def test_silence_is_news_once_and_keeps_what_was_said_of_others():
+    suspects = stated(STACK, HOSTS, BY, view(BY, flags={NAMES[0]: "fail"}))
+    gone = silent(suspects)
+    assert news(suspects, gone) == [("role", {"member": BY, "group": 1, "role": "unreachable", "epoch": 1})]
+    assert news(gone, silent(gone)) == []
+    assert [name for name, _ in news(gone, BEFORE)] == ["role", "failing"]
+
+
+def test_a_member_that_never_answered_is_unreachable_in_its_shard():
+    assert news(None, silent(first_statement(STACK, NAMES[4], HOSTS[NAMES[4]]))) == [
+        ("role", {"member": NAMES[4], "group": 2, "role": "unreachable", "epoch": 0})
+    ]
