@@ -20,6 +20,7 @@ from resilience.backend.local.sandbox import children
 
 POLL_S = 0.02
 _FIND_SERVER_TIMEOUT_S = 2.0
+_REAP_TIMEOUT_S = 10.0
 
 Say = Callable[[str, dict[str, Any]], None]
 
@@ -99,6 +100,12 @@ class Kubelet:
             self._thread.join(5)
         if self._failure:
             raise self._failure
+
+    def reap(self) -> None:
+        """Waits for the ends of all servers, once their members have been closed."""
+        for server in self._servers.values():
+            if server.process:
+                server.process.wait(_REAP_TIMEOUT_S)
 
     def state(self, name: str) -> MemberState | None:
         """One member as it is now, or None if there is none of that name."""

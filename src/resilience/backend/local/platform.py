@@ -145,7 +145,7 @@ class OwnedLocalPlatform(LocalPlatform):
 
     def down(self) -> None:
         """Ends every member; harmless if they are gone. Raises `ExceptionGroup` with all that went wrong."""
-        problems = _try_each([self._kubelet.stop, *(pod.close for pod in self._pods.values())])
+        problems = _try_each([self._kubelet.stop, *(pod.close for pod in self._pods.values()), self._kubelet.reap])
         if problems:
             raise ExceptionGroup("the stack could not be ended cleanly", problems)
 
