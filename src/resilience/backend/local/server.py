@@ -67,7 +67,7 @@ def _service(pod: Pod, site: Site) -> tuple[str, ...]:
 
 def _prometheus(pod: Pod, site: Site) -> tuple[str, ...]:
     stack = site.stack
-    scraped = ("prometheus", "session", "collaboration", "edge", "node-exporter", "loadgen", "direct-client")
+    scraped = tuple(name for name in PORTS if name != "redis")  # Redis is asked through its exporter
     exporter = stack.of("redis-exporter")
     jobs = {
         job: [{"address": f"{m.name}:{PORTS[m.component]}", "member": m.name, "node": m.node} for m in stack.of(job)]
