@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Event as Flag
+from threading import Lock, Thread
 from typing import Any
 
 import msgspec
@@ -322,6 +323,23 @@ def test_convergence_waits_for_a_replica_that_lags_behind(cluster: Servers) -> N
     assert "redis-cluster-0: 0 of 1 replicas online" in detached.reason
     cluster.client(NAMES[4]).config_set("masterauth", PASSWORD)
     assert wait_converged(cluster.platform, within(20)).ok
+
+
+def test_convergence_is_not_put_off_by_somebody_who_goes_on_writing(cluster: Servers) -> None:
+    done = Flag()
+
+    def write() -> None:
+        client, key = cluster.client(NAMES[0]), slot_key(cluster, 1, "k")
+        while not done.wait(0.002):
+            client.incr(key)
+
+    writer = Thread(target=write)
+    writer.start()
+    try:
+        assert wait_converged(cluster.platform, within(10)).ok
+    finally:
+        done.set()
+        writer.join()
 
 
 def test_convergence_names_a_member_that_does_not_run(cluster: Servers) -> None:

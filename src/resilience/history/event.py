@@ -16,7 +16,8 @@
 - ``no-target``: ``target``: nothing matched at injection time, nothing was touched [chaos]
 - ``experiment``: ``status``, ``deviated``, ``exit``, ``failed``: names of activities that failed [runner, from the
   journal]
-- ``role``: ``member``, ``group``, ``role`` (``primary``, ``replica``, ``unreachable``), ``epoch`` [runner's watch]
+- ``role``: ``member``, ``group``, ``role`` (``primary``, ``replica``, ``unreachable``, ``stray``: it answers and has
+  no slots), ``epoch``; each member's own statement [runner's watch]
 - ``failing``: ``member`` (whom), ``by`` (who says it), ``flag``: ``fail?``, ``fail`` or ``ok`` [runner's watch]
 - ``member``: ``member``, ``what``: ``started``, ``exited``, ``restarted``, ``held``, ``released``; ``pid``,
   ``code`` [backend]

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import msgspec
 
@@ -100,11 +101,14 @@ def unready(stack: Stack, hosts: Mapping[str, str], surveys: Surveys) -> list[st
     return reasons + _each_shard(stack, hosts, answered, _missing_replicas)
 
 
-def diverged(stack: Stack, hosts: Mapping[str, str], surveys: Surveys) -> list[str]:
+def diverged(
+    stack: Stack, hosts: Mapping[str, str], surveys: Surveys, written: Mapping[str, int] | None = None
+) -> list[str]:
     """Why the cluster has not converged; empty if it has.
 
     Converged: ready, every view names the same owner for every slot and takes nobody for failing, no slot is being
-    moved, and every replica has acknowledged all that its primary has written (so nothing may be writing).
+    moved, and every replica has acknowledged what its primary has written: up to ``written`` (`written_before`), or up
+    to now, which holds only while nobody writes.
     """
     reasons = unready(stack, hosts, surveys)
     if reasons:
@@ -112,7 +116,18 @@ def diverged(stack: Stack, hosts: Mapping[str, str], surveys: Surveys) -> list[s
     answered = {name: answer for name, answer in surveys.items() if isinstance(answer, Survey)}
     for name, one in answered.items():
         reasons += _doubts(name, one, len(hosts))
-    return reasons + _disagreements(answered) + _each_shard(stack, hosts, answered, _lagging_replicas)
+    lagging = partial(_lagging_replicas, written or {})
+    return reasons + _disagreements(answered) + _each_shard(stack, hosts, answered, lagging)
+
+
+def written_before(marks: Mapping[str, int], surveys: Surveys) -> dict[str, int]:
+    """How much each member had written when it was first seen; ``marks`` are the former looks' answer.
+
+    Caught up with that means caught up with all that came before the first look, whoever goes on writing. A member
+    that was started anew counts from its new, lower offset.
+    """
+    offsets = {name: one.replication.offset for name, one in surveys.items() if isinstance(one, Survey)}
+    return {**marks, **{name: min(marks.get(name, offset), offset) for name, offset in offsets.items()}}
 
 
 def _each_shard(
@@ -141,11 +156,12 @@ def _missing_replicas(primary: str, of: Survey, replicas: list[str]) -> list[str
     return [f"{primary}: {len(online)} of {len(replicas)} replicas online, not {', '.join(missing)}"] if missing else []
 
 
-def _lagging_replicas(primary: str, of: Survey, replicas: list[str]) -> list[str]:
+def _lagging_replicas(written: Mapping[str, int], primary: str, of: Survey, replicas: list[str]) -> list[str]:
+    goal = written.get(primary, of.replication.offset)
     return [
-        f"{primary}: replica {replica.host} has acknowledged {replica.offset} of {of.replication.offset} bytes"
+        f"{primary}: replica {replica.host} has acknowledged {replica.offset} of {goal} bytes"
         for replica in of.replication.attached
-        if replica.host in replicas and replica.offset < of.replication.offset
+        if replica.host in replicas and replica.offset < goal
     ]
 
 

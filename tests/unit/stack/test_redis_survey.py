@@ -14,6 +14,7 @@ from resilience.stack.redis_survey import (
     fields_from_info,
     replication_from_info,
     unready,
+    written_before,
 )
 from tests.unit.stack.views import HOSTS, NAMES, PRIMARIES, REPLICAS, STACK, view
 
@@ -129,6 +130,23 @@ def test_what_has_not_converged_is_said(case: Case):
 @pytest.mark.parametrize("case", NOT_CONVERGED, ids=lambda case: case.name)
 def test_readiness_asks_for_less_than_convergence(case: Case):
     assert unready(STACK, HOSTS, case.surveys) == []
+
+
+def test_a_replica_has_to_catch_up_only_with_what_was_written_by_the_first_look():
+    behind = replicating(NAMES[0], Attached(host=HOST_3, online=True, offset=OFFSET - 1))
+    assert diverged(STACK, HOSTS, behind, {NAMES[0]: OFFSET - 1}) == []
+    assert diverged(STACK, HOSTS, behind, {NAMES[0]: OFFSET}) != []
+
+
+def test_the_first_look_decides_what_was_written():
+    later = but(NAMES[0], replication=Replication(offset=OFFSET + 5, link_up=True, attached=()))
+    anew = but(NAMES[0], replication=Replication(offset=3, link_up=True, attached=()))
+    silent: Surveyed = {NAMES[0]: StackError("refused")}
+    first = written_before({}, healthy())
+    assert first == dict.fromkeys(NAMES, OFFSET)
+    assert written_before(first, later)[NAMES[0]] == OFFSET
+    assert written_before(first, silent) == first
+    assert written_before(first, anew)[NAMES[0]] == 3
 
 
 PRIMARY_INFO = """# Replication\r
