@@ -24,6 +24,14 @@ SECONDS = 92
 FAULT_S, HEALED_S = 31.25, 61.25
 HOSTILE = "</script><img src=x onerror=alert(1)>\x1b[31m\u202e<b>"
 STARTED = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+RECOVERY = {
+    "recovery.detected_s": 5.02,
+    "recovery.elected_s": 5.65,
+    "recovery.first_good_write_s": 6.152,
+    "recovery.steady_again_s": 8.4,
+    "recovery.outage_s": 6.152,
+    "recovery.outage_error_s": 0.02,
+}
 ABOUT = About(
     revision="24cfa9d",
     versions={"python": "3.12.11", "redis": "8.0.2", "prometheus": "2.53.3"},
@@ -58,7 +66,6 @@ def stack() -> Stack:
 def scenario() -> Scenario:
     ratio = RatioSource(good='ops{outcome="ok"}', total="ops", latency_threshold_s=0.25)
     time = FindingSource(measure="recovery.first_good_write_s", unit="s")
-    slo = {"service": "session", "file": "scenarios/slo/steady.yaml"}
     return Scenario(
         name="redis-failover",
         title="The node that holds a shard's primary is lost",
@@ -74,8 +81,18 @@ def scenario() -> Scenario:
             document={},
         ),
         slos=(
-            Slo(name="session-latency", title="Fast", phases=("steady",), source=ratio, op="gte", target=0.99, **slo),
-            Slo(name="recovery", title="Back", phases=("fault",), source=time, op="lte", target=12.0, **slo),
+            Slo(
+                name="session-latency",
+                title="Fast",
+                phases=("steady",),
+                source=ratio,
+                op="gte",
+                target=0.99,
+                service="session",
+            ),
+            Slo(
+                name="recovery", title="Back", phases=("fault",), source=time, op="lte", target=12.0, service="session"
+            ),
         ),
         checks=("durability",),
         seed=42,
@@ -131,7 +148,7 @@ def passed() -> Judgement:
     return Judgement(
         scenario="redis-failover",
         verdict="pass",
-        headline="redis-failover: writes to shard 1 were away for 6.152 s, no acknowledged write was lost",
+        headline="pass: no acknowledged write lost; 5 findings, all within bounds",
         findings=(
             Finding(
                 check="slo.session-latency",
@@ -167,6 +184,19 @@ def passed() -> Judgement:
                 for group in (1, 2, 3)
             ),
             Finding(
+                check="recovery",
+                verdict="pass",
+                title="shard 1 was restored after its primary redis-cluster-0 was hit",
+                measured="suspected 5.020 s, elected 5.650 s, first good write 6.152 s, outage 6.132 s to 6.152 s",
+                allowed="writes and people's service come back before the load ends",
+                value=6.152,
+                unit="s",
+                where=Where(group="shard 1", start_us=31_250_000, end_us=37_402_000),
+                evidence=tuple({"what": name, "value": value} for name, value in RECOVERY.items()),
+                evidence_total=len(RECOVERY),
+                measures=RECOVERY,
+            ),
+            Finding(
                 check="assumption.load-rate",
                 verdict="pass",
                 title="The load kept its minimum rate in each phase",
@@ -181,13 +211,7 @@ def passed() -> Judgement:
                 allowed="proved after injecting and before healing",
             ),
         ),
-        measures={
-            "recovery.detection_s": 5.02,
-            "recovery.election_s": 5.65,
-            "recovery.first_good_write_s": 6.152,
-            "recovery.steady_s": 8.4,
-            "durability.lost_ops": 0.0,
-        },
+        measures={**RECOVERY, "durability.acked_ops": 31_204.0, "durability.lost_ops": 0.0},
     )
 
 
@@ -196,22 +220,25 @@ def lost_writes(count: int = 12, key: str = "direct:{a}:17") -> Finding:
     return Finding(
         check="durability.direct",
         verdict="fail",
-        title="Acknowledged direct writes that are gone",
-        measured=f"{count} lost, acknowledged 0.012 s to 1.310 s before the fault took effect",
-        allowed="0 older than 1 s before the fault",
+        title=f"{count} acknowledged writes lost, acknowledged 0.012 s to 1.310 s before the fault took effect",
+        measured=f"{count} of 9,102 acknowledged writes lost, 4 recovered",
+        allowed="only acknowledged within 1 s before the fault",
         value=float(count),
         unit="ops",
-        reason="3 of them were acknowledged more than 1 s before the fault took effect",
-        where=Where(phase="steady", group="shard 1", start_us=29_940_000, end_us=31_238_000),
+        reason="3 of 12 lost writes were acknowledged outside what may be lost",
+        where=Where(group="shard 1", start_us=29_940_000, end_us=31_238_000),
         rests_on=("assumption.audit-complete",),
         evidence=tuple(
             {
+                "what": "lost",
                 "op": f"direct/{3_000 + n}",
+                "kind": "direct.write",
                 "key": key,
                 "value": f"direct-42-{3_000 + n}",
-                "shard": 1,
+                "called_us": 29_939_000 + n * 100_000,
                 "acked_us": 29_940_000 + n * 100_000,
-                "window": "29.940 to 31.238 s",
+                "allowed": n > 2,
+                "age_s": round(1.31 - n / 10, 3),
             }
             for n in range(min(count, 200))
         ),
@@ -225,7 +252,7 @@ def failed(loss: Finding | None = None) -> Judgement:
     return msgspec.structs.replace(
         passed(),
         verdict="fail",
-        headline=f"{loss.measured}: shard 1",
+        headline=f"fail: {loss.title} on shard 1: {loss.measured}, allowed: {loss.allowed}",
         findings=(*passed().findings, loss),
         measures={**passed().measures, "durability.lost_ops": loss.value or 0.0},
     )
@@ -243,7 +270,10 @@ def inconclusive() -> Judgement:
     )
     findings = (*passed().findings[:-1], unproved)
     return msgspec.structs.replace(
-        passed(), verdict="inconclusive", headline="the fault was not proved", findings=findings
+        passed(),
+        verdict="inconclusive",
+        headline="inconclusive: power-off-1 was not in effect after it was injected",
+        findings=findings,
     )
 
 
@@ -252,7 +282,7 @@ def hostile() -> Judgement:
     loss = msgspec.structs.replace(
         lost_writes(3, key=f"direct:{HOSTILE}:1"), title=f"Gone {HOSTILE}", reason=HOSTILE, measured=HOSTILE
     )
-    return msgspec.structs.replace(failed(loss), headline=f"lost {HOSTILE}")
+    return msgspec.structs.replace(failed(loss), headline=f"fail: lost {HOSTILE}")
 
 
 def events() -> list[Event]:

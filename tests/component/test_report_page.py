@@ -1,5 +1,6 @@
 """The report in a real browser: it opens without a network, fits a desktop and a phone, and trusts nobody's text."""
 
+import base64
 import json
 import os
 import shutil
@@ -13,7 +14,6 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from resilience.check.finding import Judgement
 from resilience.report.html import html_page
 from resilience.report.text import visible
 from tests import judged_run
@@ -41,7 +41,10 @@ const channel = c => (c /= 255) <= .03928 ? c / 12.92 : ((c + .055) / 1.055) ** 
 const light = c => .2126 * channel(c[0]) + .7152 * channel(c[1]) + .0722 * channel(c[2]);
 const parts = text => { const n = text.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n; };
 const behind = node => {
-  for (; node; node = node.parentElement) { const c = parts(getComputedStyle(node).backgroundColor); if (c[3] === 1) return c; }
+  for (; node; node = node.parentElement) {
+    const c = parts(getComputedStyle(node).backgroundColor);
+    if (c[3] === 1) return c;
+  }
   return [255, 255, 255, 1];
 };
 let worst = [99, ''];
@@ -96,18 +99,22 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
     driver.quit()
 
 
+def log(browser: webdriver.Chrome, kind: str) -> list[dict[str, Any]]:
+    return list(browser.get_log(kind))  # type: ignore[no-untyped-call]
+
+
 def look(browser: webdriver.Chrome, page: Path, view: View) -> None:
     metrics = {"width": view.width, "height": view.height, "deviceScaleFactor": 1, "mobile": view.width < 600}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     media = {"features": [{"name": "prefers-color-scheme", "value": view.scheme}]}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     for kind in ("performance", "browser"):
-        browser.get_log(kind)  # what was before belongs to another page
+        log(browser, kind)  # what was before belongs to another page
     browser.get(page.as_uri())
 
 
 def requests(browser: webdriver.Chrome) -> list[str]:
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    messages = [json.loads(entry["message"])["message"] for entry in log(browser, "performance")]
     sent = [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]
     return [params["request"]["url"] for params in sent]
 
@@ -119,8 +126,6 @@ def screenshot(browser: webdriver.Chrome, name: str, directory: Path) -> None:
     size: dict[str, Any] = browser.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
     clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
     shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"clip": clip, "captureBeyondViewport": True})
-    import base64
-
     (folder / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
 
 
@@ -136,7 +141,7 @@ def test_the_page_opens_whole(browser: webdriver.Chrome, tmp_path: Path, name: s
     asked = [url for url in requests(browser) if not url.startswith("data:")]
     screenshot(browser, f"{name}-{view.name}", tmp_path)
     assert asked == [run.page.as_uri()]
-    assert browser.get_log("browser") == []
+    assert log(browser, "browser") == []
     assert overflow(browser) <= 0
     drawn = browser.execute_script(INKED + DRAWN)
     assert len(drawn) == 8
@@ -159,8 +164,9 @@ def test_lost_writes_open_with_a_click_and_show_hostile_text_as_text(
     details.find_element(By.TAG_NAME, "summary").click()
     assert table.is_displayed()
     assert f"direct:{visible(judged_run.HOSTILE)}:1" in table.text
-    for wanted in ("direct/3000", "shard 1" if view.width > 600 else "shard", "29.940 s", "29.940 to 31.238 s"):
-        assert wanted.removeprefix("shard ") in table.text
+    for wanted in ("direct/3000", "shard 1", "29.940 s"):
+        assert wanted in table.text
+    assert "29.940 to 31.238 s" in details.text
     assert not browser.find_elements(By.CSS_SELECTOR, "main img, main b")
     screenshot(browser, f"lost-open-{view.name}", tmp_path)
     assert overflow(browser) <= 0
@@ -176,7 +182,7 @@ def test_the_page_is_readable_without_scripts(browser: webdriver.Chrome, tmp_pat
             screenshot(browser, f"no-scripts-{view.name}", tmp_path)
             assert browser.find_element(By.CSS_SELECTOR, "svg.overview").is_displayed()
             assert not browser.find_element(By.ID, "whole").is_displayed()
-            assert "12 lost" in browser.find_element(By.CSS_SELECTOR, ".findings").text
+            assert "12 acknowledged writes lost" in browser.find_element(By.CSS_SELECTOR, ".findings").text
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
@@ -187,7 +193,7 @@ def test_charts_answer_to_the_keyboard(browser: webdriver.Chrome, tmp_path: Path
     plot = browser.find_element(By.CSS_SELECTOR, ".plot")
     plot.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
     values = [node.text for node in browser.find_elements(By.CSS_SELECTOR, ".key .value")]
-    assert values[0] not in {"", "–"}
+    assert values[0][0].isdigit()
     browser.find_element(By.CSS_SELECTOR, "button.key").send_keys(Keys.ENTER)
     assert browser.find_element(By.CSS_SELECTOR, "button.key").get_attribute("aria-pressed") == "false"
 
@@ -195,8 +201,6 @@ def test_charts_answer_to_the_keyboard(browser: webdriver.Chrome, tmp_path: Path
 def test_a_run_cut_short_still_has_a_page(browser: webdriver.Chrome, tmp_path: Path):
     run = judged_run.opened(tmp_path)
     look(browser, html_page(run), VIEWS[0])
-    assert browser.get_log("browser") == []
+    assert log(browser, "browser") == []
     assert "cut short" in browser.find_element(By.CSS_SELECTOR, ".banner").text
-    assert "injected" in browser.find_element(By.CSS_SELECTOR, "#timeline details").get_attribute("textContent")
-
-
+    assert "injected" in str(browser.find_element(By.CSS_SELECTOR, "#timeline details").get_attribute("textContent"))

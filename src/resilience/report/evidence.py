@@ -39,6 +39,8 @@ def _name(key: str) -> str:
 def _value(key: str, value: Any) -> str:
     if isinstance(value, str):
         return value
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if key.endswith("_us") and isinstance(value, int):
         return instant_text(value)
     unit = next((f" {unit}" for unit in ("ms", "s") if key.endswith(f"_{unit}")), "")

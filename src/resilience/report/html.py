@@ -5,6 +5,7 @@ nothing from outside. Jinja escapes every text, after characters that do not sho
 """
 
 import base64
+import dataclasses
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,13 +24,26 @@ from resilience.report.charts import Charts, charts_of
 from resilience.report.chronicle import events_of, generator_charts, happenings, hits
 from resilience.report.document import SpecFile
 from resilience.report.evidence import Table, evidence_table, plain_json
-from resilience.report.order import in_reading_order, is_assumption, is_loss, is_slo
+from resilience.report.order import headline_text, in_reading_order, is_assumption, is_loss, is_slo
 from resilience.report.overview import overview_svg
 from resilience.report.run import Run
 from resilience.report.text import visible, window_text
 
 _HERE = "resilience.report"
 _LOAD_WORDS = ("generator", "load", "schedule", "coverage", "totals")  # assumptions that speak of the generators
+_STEPS = {
+    "recovery.detected_s": "suspected by another member",
+    "recovery.elected_s": "replica elected",
+    "recovery.first_good_write_s": "first good write",
+    "recovery.steady_again_s": "steady again",
+}
+_TILES = (
+    ("recovery.first_good_write_s", "first good write after the fault", "{:.2f} s"),
+    ("recovery.outage_s", "longest outage of a shard that was hit, at most", "{:.2f} s"),
+    ("recovery.steady_again_s", "steady again after", "{:.2f} s"),
+    ("durability.acked_ops", "acknowledged writes audited", "{:,.0f}"),
+    ("durability.lost_ops", "of them lost", "{:,.0f}"),
+)
 _SECTIONS = (
     ("findings", "Findings"),
     ("timeline", "Timeline"),
@@ -49,6 +63,7 @@ class Row:
 
     finding: Finding
     where: str
+    window: str
     evidence: Table | None
 
 
@@ -60,14 +75,21 @@ class RowGroup:
     rows: tuple[Row, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Step:
-    """One step of the recovery, ``percent`` of the longest."""
+    """One step of a recovery; its bar is ``percent`` of the longest."""
 
     title: str
-    measure: str
     text: str
     percent: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """The finding of a recovery, and its steps."""
+
+    finding: Finding
+    steps: tuple[Step, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +124,8 @@ def rendered(run: Run) -> str:
         verdict=judgement.verdict,
         run=spec,
         judgement=judgement,
+        headline=headline_text(judgement),
+        started=spec.started_utc.replace("T", " ").replace("+00:00", " UTC"),
         count=_count(judgement.findings),
         servers=[(member, list(_settings(config))) for member, config in sorted(run.load_servers().items())],
         facts=list(_facts(spec)),
@@ -117,8 +141,10 @@ def _findings_part(judgement: Judgement) -> dict[str, Any]:
     return {
         "groups": list(_groups(ordered)),
         "health": [_row(finding) for finding in ordered if _is_of_load(finding)],
-        "recovery": list(_recovery(judgement.measures)),
-        "lost": [_row(finding) for finding in ordered if is_loss(finding)],
+        "tiles": list(_tiles(judgement.measures)),
+        "recoveries": list(_recoveries(judgement.findings)),
+        "lost": [_loss_row(finding) for finding in ordered if is_loss(finding)],
+        "losses": [finding for finding in ordered if is_loss(finding)],
         "loss_judged": any(finding.check.startswith("durability") for finding in judgement.findings),
     }
 
@@ -162,10 +188,13 @@ def _chart_tables(charts: Charts) -> list[Table]:
 
 
 def _groups(ordered: Sequence[Finding]) -> Iterable[RowGroup]:
+    """What is not a pass comes first; the rest by kind."""
+    passed = [finding for finding in ordered if finding.verdict == "pass"]
     kinds = (
-        ("Service level objectives", [finding for finding in ordered if is_slo(finding)]),
-        ("Checks", [finding for finding in ordered if not is_slo(finding) and not is_assumption(finding)]),
-        ("What the verdict rests on", [finding for finding in ordered if is_assumption(finding)]),
+        ("Not passed", [finding for finding in ordered if finding.verdict != "pass"]),
+        ("Service level objectives", [finding for finding in passed if is_slo(finding)]),
+        ("Checks", [finding for finding in passed if not is_slo(finding) and not is_assumption(finding)]),
+        ("What the verdict rests on", [finding for finding in passed if is_assumption(finding)]),
     )
     for title, findings in kinds:
         if findings:
@@ -174,25 +203,44 @@ def _groups(ordered: Sequence[Finding]) -> Iterable[RowGroup]:
 
 def _row(finding: Finding) -> Row:
     where = finding.where
-    places = (where.phase, where.group, window_text(where.start_us, where.end_us))
-    evidence = evidence_table("Evidence", finding.evidence, finding.evidence_total) if finding.evidence else None
-    return Row(finding=finding, where=", ".join(place for place in places if place), evidence=evidence)
+    is_table = finding.evidence and not is_loss(finding)  # lost writes have a section of their own
+    return Row(
+        finding=finding,
+        where=", ".join(place for place in (where.phase, where.group) if place),
+        window=window_text(where.start_us, where.end_us),
+        evidence=evidence_table("Evidence", finding.evidence, finding.evidence_total) if is_table else None,
+    )
+
+
+def _loss_row(finding: Finding) -> Row:
+    """A finding of lost writes; each of them is listed with its shard."""
+    evidence = ({**piece, "shard": finding.where.group} for piece in finding.evidence)
+    table = evidence_table("Lost writes", evidence, finding.evidence_total)
+    return dataclasses.replace(_row(finding), evidence=table)
 
 
 def _is_of_load(finding: Finding) -> bool:
     return is_assumption(finding) and any(word in finding.check for word in _LOAD_WORDS)
 
 
-def _recovery(measures: Mapping[str, float]) -> Iterable[Step]:
-    """The measured steps of the recovery, in the order in which they came."""
-    steps = sorted(
-        (value, name) for name, value in measures.items() if name.startswith("recovery.") and name.endswith("_s")
-    )
-    longest = max((value for value, _ in steps), default=0.0)
-    for value, name in steps:
-        title = name.removeprefix("recovery.").removesuffix("_s").replace("_", " ")
-        percent = f"{max(0.0, value / longest if longest > 0 else 0.0) * 100:.2f}"
-        yield Step(title=title, measure=name, text=f"{value:.3f} s", percent=percent)
+def _recoveries(findings: Iterable[Finding]) -> Iterable[Recovery]:
+    """The steps of each recovery that was measured, in the order in which a failover takes them."""
+    for finding in findings:
+        steps = {title: finding.measures[name] for name, title in _STEPS.items() if name in finding.measures}
+        if steps:
+            longest = max(*steps.values(), 0.0) or 1.0
+            rows = tuple(
+                Step(title, f"{value:.3f} s", f"{max(0.0, value / longest) * 100:.2f}")
+                for title, value in steps.items()
+            )
+            yield Recovery(finding=finding, steps=rows)
+
+
+def _tiles(measures: Mapping[str, float]) -> Iterable[tuple[str, str]]:
+    """The few numbers that everybody asks for first, as far as they were measured: name and value."""
+    for name, title, form in _TILES:
+        if name in measures:
+            yield title, form.format(measures[name])
 
 
 def _count(findings: Sequence[Finding]) -> str:

@@ -1,8 +1,8 @@
-"""The order in which people read findings, and what kind of finding each is."""
+"""How people read a judgement: in which order, and what kind of finding each is."""
 
 from collections.abc import Iterable
 
-from resilience.check.finding import Finding, Verdict
+from resilience.check.finding import Finding, Judgement, Verdict
 
 _WORST_FIRST: tuple[Verdict, ...] = ("fail", "inconclusive", "pass")
 
@@ -10,6 +10,11 @@ _WORST_FIRST: tuple[Verdict, ...] = ("fail", "inconclusive", "pass")
 def in_reading_order(findings: Iterable[Finding]) -> list[Finding]:
     """Worst first; of the same verdict SLOs before checks, and assumptions last; otherwise as judged."""
     return sorted(findings, key=lambda finding: (_WORST_FIRST.index(finding.verdict), _rank(finding)))
+
+
+def headline_text(judgement: Judgement) -> str:
+    """The headline without the verdict's word, which stands before it wherever it is shown."""
+    return judgement.headline.removeprefix(f"{judgement.verdict}: ")
 
 
 def is_slo(finding: Finding) -> bool:

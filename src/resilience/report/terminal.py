@@ -4,7 +4,7 @@ Everything is put together from `rich.text.Text`, never from markup, so that no 
 colour, link or move anything.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -15,11 +15,14 @@ from rich.text import Text
 
 from resilience.check.finding import Finding, Judgement, Verdict
 from resilience.report.evidence import pieces
-from resilience.report.order import in_reading_order, is_loss
+from resilience.report.order import headline_text, in_reading_order, is_assumption, is_loss
 from resilience.report.text import visible, window_text
 
 PIPE_WIDTH = 120  # columns where the output is no terminal
-_LOST_SHOWN_MAX = 10  # the rest is in the report
+_LOST_SHOWN_MAX = 5  # the rest is in the report
+_LOSS_FIELDS = ("what", "op", "key", "acked", "age", "allowed", "detail")
+_ALLOWED_WIDTH = 28  # columns
+_SAME_SHOWN_MAX = 4  # passed findings of one check that are listed one by one
 _LOOK: Mapping[Verdict, tuple[str, str, str]] = {
     "pass": ("✓", "green", "PASS"),
     "fail": ("✗", "red", "FAIL"),
@@ -52,66 +55,98 @@ def plain(text: str, style: str = "") -> Text:
 
 def verdict_screen(judgement: Judgement, page: Path, rerun: str) -> RenderableType:
     """Headline, each finding with measured, allowed and where, lost writes, where to look and how to repeat it."""
+    ordered = in_reading_order(judgement.findings)
+    passed = [finding for finding in ordered if finding.verdict == "pass"]
     parts: list[RenderableType] = [Text(""), _headline(judgement), Text("")]
-    if judgement.findings:
-        parts += [_findings(judgement.findings), Text("")]
-    parts += [_lost(finding) for finding in judgement.findings if finding.verdict != "pass" and is_loss(finding)]
-    parts += [_pointer("report", str(page)), _pointer("again", rerun)]
-    return Group(*parts)
+    parts += [_not_passed(finding) for finding in ordered if finding.verdict != "pass"]
+    parts += [_passed(passed), Text("")] if passed else []
+    return Group(*parts, _pointer("report", str(page)), _pointer("again", rerun))
 
 
 def _headline(judgement: Judgement) -> Text:
     _, colour, word = _LOOK[judgement.verdict]
-    line = Text()
-    line.append(f" {word} ", style=f"bold reverse {colour}")
-    line.append("  ")
-    line.append(visible(judgement.scenario), style="bold")
-    line.append("  ")
-    line.append(visible(judgement.headline))
-    return line
+    badge = Text(f" {word} ", style=f"bold reverse {colour}")
+    return Text("  ").join([badge, plain(judgement.scenario, "bold"), plain(headline_text(judgement))])
 
 
-def _findings(findings: Iterable[Finding]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim", expand=False)
-    table.add_column("")
-    table.add_column("finding", overflow="fold")
-    table.add_column("measured", overflow="fold")
-    table.add_column("allowed", overflow="fold")
-    table.add_column("where", overflow="fold")
-    for finding in in_reading_order(findings):
-        mark, colour, _ = _LOOK[finding.verdict]
-        table.add_row(
-            Text(mark, style=colour), _title(finding), plain(finding.measured), plain(finding.allowed), _where(finding)
-        )
+def _not_passed(finding: Finding) -> RenderableType:
+    """All of a finding that needs somebody's attention, with the first writes that it speaks of."""
+    mark, colour, _ = _LOOK[finding.verdict]
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim", width=8)
+    facts.add_column(overflow="fold")
+    for name, value in _facts(finding):
+        if value:
+            facts.add_row(name, plain(value))
+    title = Text.assemble((f"{mark} ", colour), plain(finding.title, "bold"))
+    lost = _evidence_lines(finding) if is_loss(finding) else []
+    return Group(title, Padding(Group(facts, *lost), (0, 0, 1, 2)))
+
+
+def _facts(finding: Finding) -> Iterable[tuple[str, str]]:
+    where = finding.where
+    places = (where.phase, where.group, window_text(where.start_us, where.end_us))
+    yield "why", finding.reason
+    yield "measured", finding.measured
+    yield "allowed", finding.allowed
+    yield "where", ", ".join(place for place in places if place)
+
+
+def _evidence_lines(finding: Finding) -> list[Text]:
+    """The first pieces of evidence, one a line, and how many more there are."""
+    shown = finding.evidence[:_LOST_SHOWN_MAX]
+    lines = [plain(_loss_text(dict(pieces(piece)))) for piece in shown]
+    more = finding.evidence_total - len(shown)
+    return [*lines, Text(f"and {more:,} more, in the report", style="dim")] if more > 0 else lines
+
+
+def _loss_text(piece: Mapping[str, str]) -> str:
+    """A lost write on one line: what identifies it, and when it was acknowledged."""
+    named = {name: piece.get(name, "") for name in _LOSS_FIELDS}
+    return "  ".join(f"{name} {value}".removeprefix("what ") for name, value in named.items() if value)
+
+
+def _passed(findings: Iterable[Finding]) -> Table:
+    """One line for each; many of the same check become one, and so do the assumptions."""
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column("", width=1)
+    for name, width in (("finding", None), ("measured", None), ("allowed", _ALLOWED_WIDTH)):
+        table.add_column(name, overflow="fold", max_width=width)
+    mark, colour, _ = _LOOK["pass"]
+    for name, group in _by_check(findings).items():
+        if len(group) > _SAME_SHOWN_MAX or name == "assumption":
+            table.add_row(Text(mark, colour), *_folded(name, group))
+            continue
+        for finding in group:
+            title = Text.assemble(plain(finding.title), plain(_unsaid(finding), "dim"))
+            table.add_row(Text(mark, colour), title, plain(finding.measured), plain(finding.allowed))
     return table
 
 
-def _title(finding: Finding) -> Text:
-    if finding.verdict == "pass" or not finding.reason:
-        return plain(finding.title)
-    return Text.assemble(plain(finding.title, "bold"), "\n", plain(finding.reason))
+def _by_check(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
+    groups: dict[str, list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault("assumption" if is_assumption(finding) else finding.check, []).append(finding)
+    return groups
 
 
-def _where(finding: Finding) -> Text:
-    where = finding.where
-    places = [place for place in (where.phase, where.group) if place]
-    if not places:
-        places = [text for text in (window_text(where.start_us, where.end_us),) if text]
-    return plain(", ".join(places), "dim")
+def _folded(name: str, group: Sequence[Finding]) -> tuple[Text, ...]:
+    """A row for many passed findings of one check, with what was measured where it was nearest to its bound."""
+    if name == "assumption":
+        return (plain(f"what the verdict rests on: {len(group)} assumptions hold"),)
+    title = f"{name}: {len(group)} findings"
+    ratios = [finding for finding in group if finding.unit == "ratio" and finding.value is not None]
+    least = min(ratios, key=lambda finding: finding.value or 0.0, default=None)
+    if least is None:
+        return (plain(title),)
+    return plain(f"{title}, the least: {least.title}"), plain(least.measured), plain(least.allowed)
 
 
-def _lost(finding: Finding) -> RenderableType:
-    """The first lost writes of a finding, one a line, and how many more there are."""
-    lines = [Text.assemble(plain(finding.title, "bold"), f"  ({finding.evidence_total})")]
-    shown = finding.evidence[:_LOST_SHOWN_MAX]
-    lines += [
-        Text.assemble("  ", plain("  ".join(f"{name} {value}" for name, value in pieces(evidence))))
-        for evidence in shown
-    ]
-    more = finding.evidence_total - len(shown)
-    if more > 0:
-        lines.append(Text(f"  and {more} more, in the report", style="dim"))
-    return Padding(Group(*lines), (0, 0, 1, 0))
+def _unsaid(finding: Finding) -> str:
+    """Where a finding holds, as far as its title does not say so."""
+    places = (finding.where.phase, finding.where.group)
+    unsaid = ", ".join(place for place in places if place and place not in finding.title)
+    return f" · {unsaid}" if unsaid else ""
 
 
 def _pointer(word: str, target: str) -> Text:

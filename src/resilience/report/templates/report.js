@@ -39,6 +39,7 @@
     }
     ctx.font = FONT.replace("12px", 11.5 * dpr + "px");
     ctx.textBaseline = "top";
+    ctx.textAlign = "left";
     for (const phase of data.phases) {
       const from = x(phase.start), to = x(phase.end);
       if (to - from < 1) continue;
@@ -78,6 +79,7 @@
     ctx.save();
     ctx.font = FONT.replace("12px", 11.5 * dpr + "px");
     ctx.textBaseline = "top";
+    ctx.textAlign = "left";
     data.lanes.forEach((lane, at) => {
       const top = box.top + at * LANE * dpr;
       ctx.fillStyle = css("--text");
@@ -101,7 +103,7 @@
       padding: [top, RIGHT, 0, 0], legend: { show: false },
       cursor: { sync: { key: "run", scales: ["x", null], setSeries: false }, drag: { x: true, y: false }, y: false, points: { show: !isLanes, size: 7 } },
       scales: {
-        x: { time: false, range: (u, min, max) => min === max ? [data.start, data.end] : [Math.max(min, data.start), Math.min(max, data.end)] },
+        x: { time: false, range: (u, min, max) => min <= chart.t[0] && max >= chart.t[chart.t.length - 1] ? [data.start, data.end] : [Math.max(min, data.start), Math.min(max, data.end)] },
         y: isLanes ? { range: [0, 1] } : chart.log ? { distr: 3, range: (u, min, max) => [Math.min(min || 1, 1), Math.max(max || 10, ...(chart.marks || []).map((mark) => mark.value)) * 1.6] }
           : { range: (u, min, max) => [0, Math.max(max * 1.08, chart.atLeast || 0) || 1] },
       },
