@@ -1,0 +1,106 @@
+"""A job on disk, with holds as its only steps: nothing of the machine is touched."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resilience.agent.error import AgentError
+from resilience.agent.job import Job
+from resilience.agent.probe import PROBES, probe_from_json
+from resilience.agent.process import look_up
+from resilience.agent.step import PRIMITIVES, step_from_json
+
+GONE = {"name": "nobody", "address": "198.18.0.9", "init_pid": 1, "init_start": -1, "server_pid": None}
+
+
+def request(folder: Path, **injection: Any) -> dict[str, Any]:
+    private = folder / "agent"
+    private.mkdir(exist_ok=True)
+    whole = {"id": "test-1", "ttl_s": 5, "steps": [{"primitive": "hold", "dirs": [str(folder / "hold")]}], "watch": []}
+    return {"injection": whole | injection, "dir": str(private), "ledger": str(folder / "ledger.jsonl"), "base_ns": 0}
+
+
+def test_applied_and_undone(tmp_path: Path) -> None:
+    job = Job(request(tmp_path))
+    done = job.apply(0)
+    assert done["began_ns"] <= done["applied_ns"]
+    assert (tmp_path / "hold" / "test-1").exists()
+    undone = job.undo("request", 0)
+    assert not (tmp_path / "hold" / "test-1").exists()
+    assert undone["evidence"] == [{"what": "restarts held back", "expected": "none", "observed": "none", "ok": True}]
+    assert not (tmp_path / "ledger.jsonl").exists()  # whoever asked for it writes it down
+
+
+def test_a_second_undo_answers_what_the_first_found(tmp_path: Path) -> None:
+    Job(request(tmp_path)).apply(0)
+    first = Job(request(tmp_path)).undo("request", 0)
+    assert Job(request(tmp_path)).undo("ttl", 0) == first
+
+
+def test_an_end_by_the_time_to_live_is_booked(tmp_path: Path) -> None:
+    job = Job(request(tmp_path))
+    job.apply(0)
+    undone = job.undo("ttl", 0)
+    line = json.loads((tmp_path / "ledger.jsonl").read_text())
+    assert line == {"at_us": undone["healed_ns"] // 1_000, "injection": "test-1", "state": "healed", "by": "ttl"}
+
+
+def test_undone_without_its_maker(tmp_path: Path) -> None:
+    Job(request(tmp_path)).apply(0)
+    Job(request(tmp_path)).undo("request", 0)
+    assert not (tmp_path / "hold" / "test-1").exists()
+
+
+def test_what_was_undone_first_is_never_applied(tmp_path: Path) -> None:
+    Job(request(tmp_path)).undo("request", 0)
+    with pytest.raises(AgentError, match="before"):
+        Job(request(tmp_path)).apply(0)
+    assert not (tmp_path / "hold" / "test-1").exists()
+
+
+def test_a_step_that_fails_takes_the_others_with_it(tmp_path: Path) -> None:
+    hold = {"primitive": "hold", "dirs": [str(tmp_path / "hold")]}
+    broken = {"primitive": "signal", "signal": "KILL", "members": [GONE]}
+    job = Job(request(tmp_path, steps=[hold, broken]))
+    with pytest.raises(AgentError, match="has been undone"):
+        job.apply(0)
+    assert not (tmp_path / "hold" / "test-1").exists()
+
+
+def test_probes_of_what_is_gone_do_not_hold(tmp_path: Path) -> None:
+    to = {"via": GONE, "to": GONE, "port": 1, "say": "", "arrives": False}
+    watch = [{"probe": name, "of": GONE, "expect": "dead", "in": GONE, **to} for name in PROBES]
+    job = Job(request(tmp_path, steps=[], watch=watch))
+    job.apply(0)
+    seen = job.in_effect()
+    assert len(seen) >= len(PROBES)
+    assert not any(item["ok"] for item in seen)
+    job.close()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"primitive": "nothing"}, {}, {"primitive": "hold"}, {"primitive": "signal", "signal": "TERM", "members": []}],
+)
+def test_steps_that_are_none(bad: dict[str, Any]) -> None:
+    with pytest.raises(AgentError, match="primitive"):
+        step_from_json("test-1", bad)
+
+
+@pytest.mark.parametrize("bad", [{"probe": "nothing"}, {}, {"probe": "silent"}])
+def test_probes_that_are_none(bad: dict[str, Any]) -> None:
+    with pytest.raises(AgentError, match="probe"):
+        probe_from_json("test-1", bad)
+
+
+def test_every_primitive_is_named() -> None:
+    assert set(PRIMITIVES) == {"signal", "hold", "links", "drop"}
+
+
+def test_a_process_is_known_by_its_start() -> None:
+    init = look_up(1)
+    assert init is not None
+    assert init.start >= 0
+    assert look_up(2**22 + 1) is None

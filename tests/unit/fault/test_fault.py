@@ -1,0 +1,119 @@
+"""Which steps and watches come of which fault, and what each refuses."""
+
+from typing import Any, get_args
+
+import pytest
+
+from resilience.errors import FaultError
+from resilience.fault.base import Aim, Watch
+from resilience.fault.registry import FAULTS, fault_from_spec
+from resilience.spec.fault import FaultSpec, Kill, Noop, Partition, PowerOff
+from tests.fakes import FakeFaultPlatform
+from tests.unit.fault.stand import STACK
+
+NODE_1 = Aim(members=("redis-cluster-0", "redis-cluster-5", "session-0"), nodes=("node-1",))
+PRIMARY = Aim(members=("redis-cluster-0",))
+PEERS = {f"redis-cluster-{number}" for number in range(1, 6)}
+ALL = {member.name for member in STACK.members} - {"redis-cluster-0"}
+
+
+def steps(spec: FaultSpec, aim: Aim) -> list[str]:
+    return [step["primitive"] for step in fault_from_spec(spec).inject(aim, FakeFaultPlatform(STACK))]
+
+
+def effect(spec: FaultSpec, aim: Aim, platform: FakeFaultPlatform | None = None) -> tuple[Watch, ...]:
+    return fault_from_spec(spec).effect(aim, platform or FakeFaultPlatform(STACK))
+
+
+def pairs(watches: tuple[Watch, ...], probe: str, **having: Any) -> set[tuple[str, str]]:
+    return {
+        (item["via"]["name"], item["to"]["name"])
+        for item in watches
+        if item["probe"] == probe and having.items() <= item.items()
+    }
+
+
+def test_every_kind_is_carried_out() -> None:
+    assert set(FAULTS) == set(get_args(FaultSpec))
+
+
+@pytest.mark.parametrize(
+    ("spec", "aim", "expect"),
+    [
+        (Noop(), PRIMARY, []),
+        (Kill(restart=True), PRIMARY, ["signal"]),
+        (Kill(restart=False), PRIMARY, ["hold", "signal"]),
+        (PowerOff(), NODE_1, ["hold", "links", "signal"]),
+        (Partition(cut_from="peers"), PRIMARY, ["drop"]),
+    ],
+)
+def test_steps(spec: FaultSpec, aim: Aim, expect: list[str]) -> None:
+    assert steps(spec, aim) == expect
+
+
+@pytest.mark.parametrize(
+    "spec", [Noop(), Kill(restart=True), Kill(restart=False), PowerOff(), Partition(cut_from="all")]
+)
+def test_every_fault_is_watched(spec: FaultSpec) -> None:
+    assert effect(spec, NODE_1 if isinstance(spec, PowerOff) else PRIMARY)
+
+
+def test_a_restarted_kill_watches_the_identity_alone() -> None:
+    assert [(item["probe"], item["expect"]) for item in effect(Kill(restart=True), PRIMARY)] == [
+        ("identity", "replaced")
+    ]
+
+
+def test_power_off_is_watched_from_an_observer_and_from_another_node() -> None:
+    watches = effect(PowerOff(), NODE_1)
+    assert pairs(watches, "silent") == {
+        (via, to) for via in ("prometheus-0", "redis-cluster-1") for to in NODE_1.members
+    }
+    assert sum(item["probe"] == "identity" and item["expect"] == "dead" for item in watches) == len(NODE_1.members)
+    assert watches[-1] == {"probe": "counter"}
+
+
+@pytest.mark.parametrize(
+    ("cut_from", "cut"), [("peers", PEERS), ("clients", ALL - PEERS), ("all", ALL)], ids=["peers", "clients", "all"]
+)
+def test_a_partition_is_watched_between_exactly_the_intended_pairs(cut_from: Any, cut: set[str]) -> None:
+    spec = Partition(cut_from=cut_from)
+    drop = fault_from_spec(spec).inject(PRIMARY, FakeFaultPlatform(STACK))[0]
+    watches = effect(spec, PRIMARY)
+    target = "redis-cluster-0"
+    assert set(drop["others"]) == cut
+    assert pairs(watches, "unreachable") == {(other, target) for other in cut}
+    assert pairs(watches, "datagram", arrives=False) == {p for o in cut for p in ((o, target), (target, o))}
+    assert {pair for pair in pairs(watches, "reachable") if target in pair} == {(other, target) for other in ALL - cut}
+
+
+@pytest.mark.parametrize(
+    ("direction", "arriving"),
+    [("in", ("redis-cluster-0", "redis-cluster-1")), ("out", ("redis-cluster-1", "redis-cluster-0"))],
+)
+def test_one_direction_still_arrives(direction: Any, arriving: tuple[str, str]) -> None:
+    watches = effect(Partition(cut_from="peers", direction=direction), PRIMARY)
+    assert arriving in pairs(watches, "datagram", arrives=True)
+    assert tuple(reversed(arriving)) in pairs(watches, "datagram", arrives=False)
+
+
+def test_a_member_that_is_down_is_not_expected_to_answer() -> None:
+    platform = FakeFaultPlatform(STACK)
+    platform.stopped.add("redis-cluster-2")
+    reached = {to for _via, to in pairs(effect(Partition(cut_from="peers"), PRIMARY, platform), "reachable")}
+    assert "redis-cluster-2" not in reached
+
+
+@pytest.mark.parametrize(
+    ("spec", "aim", "message"),
+    [
+        (PowerOff(), PRIMARY, "expected node"),
+        (Partition(cut_from="peers"), NODE_1, "expected member"),
+        (Partition(cut_from="peers"), Aim(members=("edge-0",)), "expected a member on a platform node"),
+        (Partition(cut_from="peers"), Aim(members=("prometheus-0",)), "expected a member on a platform node"),
+    ],
+    ids=["power off of a member", "partition of a node", "partition of the edge", "partition of an observer"],
+)
+def test_refused(spec: FaultSpec, aim: Aim, message: str) -> None:
+    with pytest.raises(FaultError, match=message):
+        steps(spec, aim)

@@ -1,0 +1,130 @@
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resilience.backend.base import Injected
+from resilience.errors import FaultError
+from resilience.fault.base import NoTarget
+from resilience.fault.injector import Injector, heal_all, new_injection_id, ttl_s
+from resilience.spec.fault import Injection, Kill, Partition, Target
+from tests.fakes import FakeFaultPlatform
+from tests.unit.fault.stand import STACK, injector_on
+
+KILL, REPLICA = Kill(restart=False), Target(component="redis", role="replica", shard=2)
+
+
+@pytest.fixture
+def platform() -> FakeFaultPlatform:
+    return FakeFaultPlatform(STACK)
+
+
+@pytest.fixture
+def injector(platform: FakeFaultPlatform, tmp_path: Path) -> Injector:
+    return injector_on(platform, tmp_path)
+
+
+def planned(injector: Injector, injection_id: str = "test-1") -> Injection:
+    injection = injector.plan(injection_id, KILL, REPLICA, 20.0)
+    assert isinstance(injection, Injection)
+    return injection
+
+
+@pytest.mark.parametrize(("planned_s", "expect"), [(20.0, 30.0), (40.0, 50.0), (100.0, 125.0)])
+def test_time_to_live(planned_s: float, expect: float) -> None:
+    assert ttl_s(planned_s) == expect
+
+
+def test_ids_say_what_they_belong_to_and_differ() -> None:
+    assert new_injection_id("redis-failover").startswith("redis-failover-")
+    assert new_injection_id("x") != new_injection_id("x")
+
+
+def test_planning_touches_nothing(platform: FakeFaultPlatform, injector: Injector) -> None:
+    injection = planned(injector)
+    assert (injection.members, injection.ttl_s) == (("redis-cluster-4",), 30.0)
+    assert platform.told == []
+    assert injector.ledger.entries() == ()
+
+
+def test_a_target_that_matches_nothing_is_an_answer(injector: Injector) -> None:
+    found = injector.plan("test-1", KILL, Target(component="redis", role="replica", shard=3), 20.0)
+    assert isinstance(found, NoTarget)
+
+
+def test_it_is_in_the_ledger_before_anything_is_touched(tmp_path: Path) -> None:
+    class Looking(FakeFaultPlatform):
+        def apply(self, injection: Mapping[str, Any], at_ns: int = 0) -> Injected:
+            assert [planned.id for planned in watched.ledger.open_injections()] == [injection["id"]]
+            return super().apply(injection, at_ns)
+
+    watched = injector_on(Looking(STACK), tmp_path)
+    watched.inject(planned(watched), at_us=5_000)
+    entry = watched.ledger.last("test-1", "applied")
+    assert entry is not None
+    assert (entry.began_us, entry.at_us) == (5_000, 7_000)
+
+
+def test_what_could_not_be_applied_is_undone_and_closed(platform: FakeFaultPlatform, injector: Injector) -> None:
+    platform.refuses = {"apply"}
+    with pytest.raises(FaultError, match="refused by the test"):
+        injector.inject(planned(injector))
+    assert platform.told == [("apply", "test-1"), ("undo", "test-1")]
+    assert injector.ledger.open_injections() == ()
+
+
+def test_what_could_not_be_undone_stays_open(platform: FakeFaultPlatform, injector: Injector) -> None:
+    platform.refuses = {"apply", "undo"}
+    with pytest.raises(FaultError):
+        injector.inject(planned(injector))
+    assert [injection.id for injection in injector.ledger.open_injections()] == ["test-1"]
+
+
+def test_healing_twice_is_booked_once(platform: FakeFaultPlatform, injector: Injector) -> None:
+    injector.inject(planned(injector))
+    injector.heal("test-1", "request")
+    injector.heal("test-1", "rollback")
+    assert [entry.by for entry in injector.ledger.entries() if entry.state == "healed"] == ["request"]
+
+
+def test_what_the_agent_ended_by_itself_is_booked_so(platform: FakeFaultPlatform, injector: Injector) -> None:
+    injector.inject(planned(injector))
+    platform.ended_by["test-1"] = "ttl"
+    injector.heal("test-1", "request")
+    entry = injector.ledger.last("test-1", "healed")
+    assert entry is not None
+    assert entry.by == "ttl"
+
+
+def test_heal_all_tries_all_newest_first(platform: FakeFaultPlatform, injector: Injector) -> None:
+    for injection_id in ("test-1", "test-2", "test-3"):
+        injector.inject(planned(injector, injection_id))
+    injector.heal("test-2", "request")
+    platform.told.clear()
+    assert [injection_id for injection_id, _undone in heal_all(injector)] == ["test-3", "test-1"]
+    assert heal_all(injector) == ()
+
+
+def test_heal_all_raises_everything_that_failed(platform: FakeFaultPlatform, injector: Injector) -> None:
+    for injection_id in ("test-1", "test-2"):
+        injector.inject(planned(injector, injection_id))
+    platform.refuses = {"undo"}
+    with pytest.raises(ExceptionGroup) as caught:
+        heal_all(injector)
+    assert len(caught.value.exceptions) == 2
+    assert len(injector.ledger.open_injections()) == 2
+
+
+def test_an_effect_that_is_not_there_is_not_proved(platform: FakeFaultPlatform, injector: Injector) -> None:
+    platform.works = False
+    injector.inject(planned(injector))
+    assert not injector.probe("test-1").holds
+
+
+def test_a_partition_without_others_is_refused(tmp_path: Path) -> None:
+    platform = FakeFaultPlatform(STACK)
+    alone = tuple(state for state in platform.states() if state.component != "redis" or state.name == "redis-cluster-0")
+    platform.states = lambda: alone  # type: ignore[method-assign]
+    with pytest.raises(FaultError, match="has no peers"):
+        injector_on(platform, tmp_path).plan("test-1", Partition(cut_from="peers"), Target(component="redis"), 20.0)

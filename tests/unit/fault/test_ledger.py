@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import pytest
+
+from resilience.errors import FaultError
+from resilience.fault.ledger import Entry, Ledger
+from resilience.spec.fault import Injection, Kill, Target
+
+
+def planned(injection_id: str) -> Entry:
+    injection = Injection(
+        id=injection_id, fault=Kill(restart=False), target=Target(component="redis"), members=("redis-cluster-0",),
+        nodes=(), ttl_s=35.0, steps=({"primitive": "hold", "dirs": []},), watch=(),
+    )  # fmt: skip
+    return Entry(at_us=1, injection=injection_id, state="planned", spec=injection)
+
+
+def healed(injection_id: str) -> Entry:
+    return Entry(at_us=9, injection=injection_id, state="healed", by="ttl")
+
+
+def ledger_with(folder: Path, *entries: Entry) -> Ledger:
+    ledger = Ledger(folder / "ledger.jsonl")
+    for entry in entries:
+        ledger.append(entry)
+    return ledger
+
+
+def test_a_ledger_that_was_never_written_is_empty(tmp_path: Path) -> None:
+    assert Ledger(tmp_path / "ledger.jsonl").open_injections() == ()
+
+
+def test_what_is_planned_is_open_until_it_is_healed(tmp_path: Path) -> None:
+    ledger = ledger_with(tmp_path, planned("a-1"), planned("b-2"), healed("a-1"))
+    assert [injection.id for injection in ledger.open_injections()] == ["b-2"]
+    assert [injection.id for injection in ledger.injections()] == ["a-1", "b-2"]
+    assert ledger.injections()[0] == planned("a-1").spec
+    entry = ledger.last("a-1", "healed")
+    assert entry is not None
+    assert entry.by == "ttl"
+
+
+@pytest.mark.parametrize("length", [1, 20, 60])
+def test_a_torn_last_line_is_left_out(tmp_path: Path, length: int) -> None:
+    ledger = ledger_with(tmp_path, planned("a-1"))
+    with ledger.path.open("ab") as file:
+        file.write(
+            b'{"at_us":9,"injection":"a-1","state":"healed","by":"ttl"}'[: length - 5 if length == 60 else length]
+        )
+    assert [injection.id for injection in ledger.open_injections()] == ["a-1"]
+
+
+def test_a_bad_line_in_the_middle_is_an_error(tmp_path: Path) -> None:
+    ledger = ledger_with(tmp_path, planned("a-1"))
+    with ledger.path.open("ab") as file:
+        file.write(b"nonsense\n")
+    ledger.append(healed("a-1"))
+    with pytest.raises(FaultError, match=r"ledger\.jsonl:2"):
+        ledger.open_injections()
+
+
+def test_without_a_ledger_nothing_goes_on(tmp_path: Path) -> None:
+    with pytest.raises(FaultError, match="nothing is injected without a ledger"):
+        Ledger(tmp_path / "missing" / "ledger.jsonl").append(planned("a-1"))

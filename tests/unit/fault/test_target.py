@@ -1,0 +1,61 @@
+from dataclasses import dataclass
+
+import pytest
+
+from resilience.errors import FaultError
+from resilience.fault.base import Aim, NoTarget
+from resilience.fault.target import resolve
+from resilience.spec.fault import Target
+from tests.fakes import FakeFaultPlatform
+from tests.unit.fault.stand import ROLES, STACK
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    target: Target
+    expect: Aim | str  # the aim, or a part of the reason why there is none
+    stopped: frozenset[str] = frozenset()
+
+
+NODE_2 = ("redis-cluster-1", "redis-cluster-3", "session-1", "collaboration-0")
+CASES = (
+    Case("primary now", Target(component="redis", role="primary", shard=1), Aim(members=("redis-cluster-3",))),
+    Case("replica", Target(component="redis", role="replica", shard=2), Aim(members=("redis-cluster-4",))),
+    Case("any of a shard", Target(component="redis", shard=1), Aim(members=("redis-cluster-0",))),
+    Case("any primary", Target(component="redis", role="primary"), Aim(members=("redis-cluster-1",))),
+    Case("unreachable", Target(component="redis", role="replica", shard=3), "no redis replica of shard 3"),
+    Case(
+        "whole node",
+        Target(component="redis", role="primary", shard=1, scope="node"),
+        Aim(members=NODE_2, nodes=("node-2",)),
+    ),
+    Case("first that runs", Target(component="session"), Aim(members=("session-1",)), frozenset({"session-0"})),
+    Case("none runs", Target(component="session"), "no session runs", frozenset({"session-0", "session-1"})),
+)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_resolve(case: Case) -> None:
+    platform = FakeFaultPlatform(STACK)
+    platform.stopped |= case.stopped
+    found = resolve(case.target, platform.states(), lambda: ROLES)
+    if isinstance(case.expect, Aim):
+        assert found == case.expect
+    else:
+        assert isinstance(found, NoTarget)
+        assert case.expect in found.reason
+
+
+def test_roles_are_asked_only_where_they_matter() -> None:
+    def never() -> tuple[()]:
+        raise AssertionError("asked")
+
+    assert resolve(Target(component="redis"), FakeFaultPlatform(STACK).states(), never) == Aim(
+        members=("redis-cluster-0",)
+    )
+
+
+def test_no_node_but_a_platform_node_is_touched() -> None:
+    with pytest.raises(FaultError, match="node outside is no platform node"):
+        resolve(Target(component="edge", scope="node"), FakeFaultPlatform(STACK).states(), lambda: ROLES)
