@@ -46,8 +46,9 @@ def hits(events: Iterable[Event], stack: Stack) -> Table:
 
 def _hit_rows(event: Event, stack: Stack) -> Iterator[tuple[str, ...]]:
     failed = frozenset(map(str, event.data.get("nodes", ())))
+    at = event.data.get("applied_us", event.at)
     for name in map(str, event.data.get("members", ())):
-        yield str(event.data.get("injection", "")), *_stand(name, stack, failed), instant_text(event.at)
+        yield str(event.data.get("injection", "")), *_stand(name, stack, failed), instant_text(at)
 
 
 def generator_charts(events: Sequence[Event]) -> tuple[Chart, ...]:

@@ -30,6 +30,8 @@ from resilience.report.run import Run
 from resilience.report.text import visible, window_text
 
 _HERE = "resilience.report"
+_CHECKS, _ASSUMPTIONS = "Checks passed", "What the verdict rests on, all of it given"
+_LISTED_MAX = 8  # passed checks; more of them are folded
 _LOAD_WORDS = ("generator", "load", "schedule", "coverage", "totals")  # assumptions that speak of the generators
 _STEPS = {
     "recovery.detected_s": "suspected by another member",
@@ -73,6 +75,7 @@ class RowGroup:
 
     title: str
     rows: tuple[Row, ...]
+    folded: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,13 +195,14 @@ def _groups(ordered: Sequence[Finding]) -> Iterable[RowGroup]:
     passed = [finding for finding in ordered if finding.verdict == "pass"]
     kinds = (
         ("Not passed", [finding for finding in ordered if finding.verdict != "pass"]),
-        ("Service level objectives", [finding for finding in passed if is_slo(finding)]),
-        ("Checks", [finding for finding in passed if not is_slo(finding) and not is_assumption(finding)]),
-        ("What the verdict rests on", [finding for finding in passed if is_assumption(finding)]),
+        ("Service level objectives met", [finding for finding in passed if is_slo(finding)]),
+        (_CHECKS, [finding for finding in passed if not is_slo(finding) and not is_assumption(finding)]),
+        (_ASSUMPTIONS, [finding for finding in passed if is_assumption(finding)]),
     )
     for title, findings in kinds:
         if findings:
-            yield RowGroup(title=title, rows=tuple(_row(finding) for finding in findings))
+            folded = title == _ASSUMPTIONS or (title == _CHECKS and len(findings) > _LISTED_MAX)
+            yield RowGroup(title=title, rows=tuple(map(_row, findings)), folded=folded)
 
 
 def _row(finding: Finding) -> Row:
