@@ -158,7 +158,7 @@ def missing_commands(
         return {name: commands for name, commands in first.items() if commands}
     ids = {name: view.myself.id for name, view in views.items()}
     later = {
-        name: [*_meet_commands(name, hosts, views[name]), *_replicate_commands(stack, name, ids, views[name])]
+        name: [*_meet_commands(name, hosts, views), *_replicate_commands(stack, name, ids, views[name])]
         for name in hosts
     }
     return {name: commands for name, commands in later.items() if commands}
@@ -174,15 +174,23 @@ def _first_commands(stack: Stack, member: str, epoch: int, view: ClusterView) ->
     return commands
 
 
-def _meet_commands(member: str, hosts: Mapping[str, str], view: ClusterView) -> list[Command]:
-    # Both ends learn of each other by one MEET, so each pair needs only one; those in handshake are being met.
+def _meet_commands(member: str, hosts: Mapping[str, str], views: Mapping[str, ClusterView]) -> list[Command]:
+    view = views[member]
+    meeting = {node.host for node in view.nodes if not node.met}
     names = list(hosts)
-    known = {node.host for node in view.nodes}
+    # Both ends learn of each other by one MEET, so each pair needs only one.
+    unknown = [other for other in names[names.index(member) + 1 :] if view.at(hosts[other]) is None]
+    # What a primary owns comes with its next ping, up to half a node time-out later; a second MEET tells it at once.
+    told = [other for other in names if view.myself.slots and _lacks_slots(views[other], hosts[member])]
     return [
-        ("CLUSTER", "MEET", hosts[other], PORTS["redis"])
-        for other in names[names.index(member) + 1 :]
-        if hosts[other] not in known
+        ("CLUSTER", "MEET", hosts[other], PORTS["redis"]) for other in unknown + told if hosts[other] not in meeting
     ]
+
+
+def _lacks_slots(view: ClusterView, primary_host: str) -> bool:
+    """Whether a member has met a primary and does not know yet that it owns anything."""
+    primary = view.at(primary_host)
+    return primary is not None and not primary.is_myself and not primary.slots
 
 
 def _replicate_commands(stack: Stack, member: str, ids: Mapping[str, str], view: ClusterView) -> list[Command]:

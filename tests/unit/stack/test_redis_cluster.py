@@ -112,6 +112,18 @@ def test_who_is_in_handshake_is_not_met_again():
     assert any(reason.startswith(f"{NAMES[0]} does not know") for reason in unformed(HOSTS, waiting))
 
 
+def test_a_primary_meets_again_who_does_not_know_its_slots():
+    uninformed = views() | {NAMES[4]: view(NAMES[4], primaries={1: PRIMARIES[1], 3: PRIMARIES[3]})}
+    meets = [("CLUSTER", "MEET", HOSTS[NAMES[4]], 6379)]
+    assert missing_commands(STACK, HOSTS, uninformed) == {NAMES[1]: meets}
+    meeting = uninformed | {NAMES[1]: view(NAMES[1], flags={NAMES[4]: "handshake"})}
+    assert missing_commands(STACK, HOSTS, meeting) == {}
+
+
+def test_nothing_is_missing_in_a_formed_cluster():
+    assert missing_commands(STACK, HOSTS, views()) == {}
+
+
 def test_a_formed_cluster_is_left_whoever_is_primary():
     assert not unformed(HOSTS, views())
     failed_over = {**PRIMARIES, 1: (NAMES[3], 7)}
