@@ -24,6 +24,8 @@ STREAM = "edit"
 JOIN_STREAM = "join"
 OPS = ("collaboration.join", "collaboration.edit")
 BACKOFF_S = (0.05, 0.1, 0.2, 0.4, 0.8)  # before a member tries again; at most a quarter more, by chance
+SILENCE_S = 1.5  # the room's head comes every second: a member that hears nothing for so long asks who is there
+ASK_AGAIN_S = 0.2  # after a question about missed edits was refused
 CONNECT_SHARE = 0.5  # of an op's time: a silent edge must not take all of it
 
 
@@ -39,7 +41,10 @@ class Member:
         self._edge = number  # the members of a room are spread over the edges
         self._inbox = Inbox()
         self._connection = RoomConnection()
-        self._asked_at = 0.0
+        self._asked_at = 0.0  # instants of `time.monotonic`; 0: no question is open
+        self._ask_after = 0.0
+        self._heard_at = 0.0
+        self._probed = False
 
     def live(self) -> None:
         """Joins, receives, and joins again when the connection is lost, until the load is over."""
@@ -84,17 +89,23 @@ class Member:
         return True
 
     def _receive(self) -> None:
+        self._heard_at, self._probed = time.monotonic(), False
         try:
             while True:
-                self._take(self._connection.read())
-                self._ask()
+                message = self._connection.read()
+                now = time.monotonic()
+                self._take(message)
+                self._listen(now, heard=message is not None)
+                self._ask(now)
         except ConnectionLostError:
             self._lost("lost")
 
-    def _take(self, message: ServerMessage) -> None:
+    def _take(self, message: ServerMessage | None) -> None:
         match message:
             case Edit(epoch, seq, edit):
                 self._deliver(self._inbox.live(Row(epoch, seq, edit)))
+            case Refused(None, error):
+                self._refused(error)
             case Ack() | Refused():
                 self._connection.answered(message)
             case Head(epoch, seq):
@@ -128,16 +139,32 @@ class Member:
         users.write(JoinedLine(self.name, self.room, epoch, seq, users.now_us()))
         self.connected = True
 
-    def _ask(self) -> None:
+    def _refused(self, error: str) -> None:
+        """A question was refused: joining is over, missed edits are asked for again in a while."""
+        if not self.connected:
+            raise ConnectionLostError(error[:60] or "refused")
+        self._asked_at = 0.0
+        self._ask_after = time.monotonic() + ASK_AGAIN_S
+
+    def _listen(self, now: float, *, heard: bool) -> None:
+        """Finds out whether a silent connection still stands: by asking, since a room without Redis has no head."""
+        if heard:
+            self._heard_at, self._probed = now, False
+        elif now > self._heard_at + SILENCE_S + self._users.timeout_s:
+            raise ConnectionLostError("timeout")
+        elif now > self._heard_at + SILENCE_S and not self._probed:
+            self._probed = True
+            self._connection.send({"type": "presence"})
+
+    def _ask(self, now: float) -> None:
         """Asks for what is missing, once; a question without an answer means a dead connection."""
-        now = time.monotonic()
         if not self._inbox.asking:
             self._asked_at = 0.0
-        elif not self._asked_at:
+        elif not self._asked_at and now >= self._ask_after:
             self._asked_at = now
             epoch, seq = self._inbox.position
             self._connection.send({"type": "missed", "epoch": epoch, "seq": seq})
-        elif now > self._asked_at + self._users.timeout_s:
+        elif self._asked_at and now > self._asked_at + self._users.timeout_s:
             raise ConnectionLostError("timeout")
 
     def _deliver(self, deliveries: list[Delivery]) -> None:

@@ -13,7 +13,7 @@ from gevent.event import AsyncResult
 from loadgen.users.message import Ack, Refused, ServerMessage
 from resilience.history.record import Outcome
 
-SILENCE_S = 2.5  # the room's head comes every second; without any message for so long the connection is dead
+READ_S = 1.0  # the longest that `read` waits
 
 
 class ConnectionLostError(Exception):
@@ -55,19 +55,21 @@ class RoomConnection:
                 suppress_origin=True,
                 redirect_limit=0,
             )
-            self._socket.settimeout(SILENCE_S)
+            self._socket.settimeout(READ_S)
         except (OSError, websocket.WebSocketException) as error:
             if raw is not None:
                 raw.close()
             raise ConnectionLostError(_error_class(error)) from error
 
-    def read(self) -> ServerMessage:
-        """The next message. Raises `ConnectionLostError`."""
+    def read(self) -> ServerMessage | None:
+        """The next message, or None if there is none for a while. Raises `ConnectionLostError`."""
         if self._socket is None:
             raise ConnectionLostError("closed")
         try:
             text: str | bytes = self._socket.recv()
             message: ServerMessage = self._decoder.decode(text)
+        except websocket.WebSocketTimeoutException:
+            return None  # what came of a message by now is kept for the next call
         except (OSError, websocket.WebSocketException) as error:
             raise ConnectionLostError(_error_class(error)) from error
         except msgspec.MsgspecError as error:  # a close frame reads as an empty text
@@ -101,7 +103,7 @@ class RoomConnection:
 
     def answered(self, message: Ack | Refused) -> None:
         """Hands an answer to the edit that waits for it; one that came too late is nobody's."""
-        waiter = self._waiting.get(message.edit)
+        waiter = self._waiting.get(message.edit or "")
         if waiter is None:
             return
         if isinstance(message, Ack):

@@ -85,8 +85,10 @@ class Inbox:
             else:
                 self.asking = True
         self._held = [row for row in self._held if row.position > self.position]
-        if self.position < head and stuck and not self._held:
-            self.position = head
+        if self.position < head and not self._held:
+            if stuck:
+                self.position = head
+            self.asking = not stuck
         return deliveries
 
     def head(self, head: Position) -> None:

@@ -27,9 +27,12 @@ class Ack(Message, frozen=True, tag="ack"):
 
 
 class Refused(Message, frozen=True, tag="refused"):
-    """An edit of this connection was not stored (``fail``), or may have been (``unknown``)."""
+    """An edit of this connection was not stored (``fail``), or may have been (``unknown``).
 
-    edit: str
+    Without an edit it answers another question, that could not be answered: joining, what was missed, who is there.
+    """
+
+    edit: str | None
     error: str
     outcome: str
 
@@ -43,7 +46,7 @@ class Edit(Message, frozen=True, tag="edit"):
 
 
 class Head(Message, frozen=True, tag="head"):
-    """The last edit of the room; comes once a second, so that silence means a dead connection."""
+    """The last edit of the room; comes once a second while the room's log can be read."""
 
     epoch: int
     seq: int
@@ -70,10 +73,4 @@ class Presence(Message, frozen=True, tag="presence"):
     members: tuple[str, ...] = ()
 
 
-class Failed(Message, frozen=True, tag="error"):
-    """The service could not do what was asked."""
-
-    error: str = ""
-
-
-ServerMessage = Joined | Ack | Refused | Edit | Head | Missed | Resync | Presence | Failed
+ServerMessage = Joined | Ack | Refused | Edit | Head | Missed | Resync | Presence

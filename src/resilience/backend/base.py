@@ -131,6 +131,10 @@ class OwnedPlatform(Platform, Protocol):
         """Starts a command with the project's interpreter in a new member on the observer node."""
         ...
 
+    def secret_file(self, name: str) -> Path:
+        """The file that holds a secret of the stack, as such a command can read it."""
+        ...
+
     def down(self) -> None:
         """Ends every member; harmless if they are gone. Raises `ExceptionGroup` with all that went wrong."""
         ...

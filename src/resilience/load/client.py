@@ -1,0 +1,150 @@
+"""A client of the load: one generator's process, as the runner sees it through its plan, log, stats and summary."""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from resilience.history.record import Event
+from resilience.spec.load import Load
+from resilience.spec.scenario import Scenario
+
+PLAN_VARIABLE = "RESILIENCE_LOAD_PLAN"
+RECORD_VARIABLE = "RESILIENCE_RECORD"  # "0": nothing is recorded, for the benchmark of the recorder alone
+RATE_SHARE_MIN = 0.9  # of what is asked for, where the scenario names no minimum
+
+
+class Process(Protocol):
+    """A command that runs in the stack; see `backend.base.Process`."""
+
+    def poll(self) -> int | None:
+        """Its exit code, or None while it runs."""
+        ...
+
+    def interrupt(self) -> None:
+        """Asks it to end (SIGINT)."""
+        ...
+
+    def wait(self, timeout_s: float) -> int:
+        """Waits for its end, kills it after the time-out; the exit code."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientSpec:
+    """What one kind of client is: the component whose member it runs in, its command, the rates that it is to reach."""
+
+    name: str
+    component: str
+    argv: Callable[[Path, Mapping[str, str]], list[str]]  # from its plan and the runner's environment
+    rates_min: Callable[[Scenario], dict[str, float]]  # ok ops per second, by stream
+
+
+def _variables(environment: Mapping[str, str]) -> list[str]:
+    """A member's environment is its own: what a client is to know goes with its command."""
+    return [f"{name}={environment[name]}" for name in (RECORD_VARIABLE,) if name in environment]
+
+
+def _locust_argv(plan: Path, environment: Mapping[str, str]) -> list[str]:
+    return [
+        "env", *_variables(environment), f"{PLAN_VARIABLE}={plan}",
+        sys.executable, "-m", "locust", "-f", "loadgen/locustfile.py", "--headless", "--users", "2",
+        "--spawn-rate", "10", "--exit-code-on-error", "0", "--only-summary",
+    ]  # fmt: skip
+
+
+def _direct_argv(plan: Path, environment: Mapping[str, str]) -> list[str]:
+    return ["env", *_variables(environment), sys.executable, "-m", "loadgen.direct", str(plan)]
+
+
+def _least(rate: float, least: float | None) -> float:
+    return RATE_SHARE_MIN * rate if least is None else least
+
+
+def _locust_rates(scenario: Scenario) -> dict[str, float]:
+    load: Load = scenario.load
+    return {
+        "session": _least(load.session_rate_ops_per_s, load.session_rate_ops_per_s_min),
+        "edit": _least(load.edit_rate_ops_per_s, load.edit_rate_ops_per_s_min),
+    }
+
+
+def _direct_rates(scenario: Scenario) -> dict[str, float]:
+    load = scenario.load
+    least = _least(load.direct_rate_ops_per_s, load.direct_rate_ops_per_s_min)
+    return {f"shard-{group}": least for group, _ in enumerate(scenario.stack.shards, 1)}
+
+
+CLIENTS: tuple[ClientSpec, ...] = (
+    ClientSpec(name="locust", component="loadgen", argv=_locust_argv, rates_min=_locust_rates),
+    ClientSpec(name="direct", component="direct-client", argv=_direct_argv, rates_min=_direct_rates),
+)
+
+
+class Client:
+    """One client that was started."""
+
+    def __init__(self, name: str, process: Process, directory: Path, rates_min: Mapping[str, float]) -> None:
+        """``directory`` is where it writes; ``rates_min`` what it is to reach, by stream."""
+        self.name = name
+        self.process = process
+        self.latest: Mapping[str, Any] = {}  # of the last whole second
+        self._rates_min = rates_min
+        self._directory = directory
+        self._read_bytes = 0
+        self._decoder = msgspec.json.Decoder(Event)
+
+    def look(self) -> None:
+        """Reads the stats that came since the last look."""
+        path = self._directory / f"{self.name}.stats.jsonl"
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            file.seek(self._read_bytes)
+            whole = file.read().rpartition(b"\n")[0]
+        if whole:
+            self._read_bytes += len(whole) + 1
+            self.latest = self._decoder.decode(whole.rpartition(b"\n")[2]).data
+
+    @property
+    def short_of(self) -> list[str]:
+        """The streams that were under their minimum in the last second, each with both numbers."""
+        done = self.latest.get("ok_by", {})
+        return [
+            f"{self.name} {stream}: {done.get(stream, 0)} of {least:g} ops/s"
+            for stream, least in self._rates_min.items()
+            if done.get(stream, 0) < least
+        ]
+
+    @property
+    def has_summary(self) -> bool:
+        """Whether it has said that it is done."""
+        return self._summary_path.exists()
+
+    def last_words(self) -> str:
+        """The last line of its log."""
+        log = self._directory / f"{self.name}.log"
+        said = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+        return said[-1].strip() if said else "it said nothing"
+
+    def end(self, exit_code: int) -> dict[str, Any]:
+        """What is on record of its end: exit code, unfinished ops (None: it never said), whether its file is torn."""
+        unfinished = None
+        if self.has_summary:
+            unfinished = msgspec.json.decode(self._summary_path.read_bytes(), type=dict[str, Any])["unfinished"]
+        return {"exit": exit_code, "unfinished": unfinished, "torn": self._torn()}
+
+    @property
+    def _summary_path(self) -> Path:
+        return self._directory / f"{self.name}.summary.json"
+
+    def _torn(self) -> bool:
+        path = self._directory / f"{self.name}.ops.jsonl"
+        if not path.exists() or path.stat().st_size == 0:
+            return False
+        with path.open("rb") as file:
+            file.seek(-1, 2)
+            return file.read() != b"\n"

@@ -1,0 +1,161 @@
+"""The load of a run while it runs: starts the clients, waits for their rate, ends them, says how they ended.
+
+A client that dies before the rate is reached is an error; one that dies later is a fact of the run, on record like
+any other, and makes its judgement inconclusive.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from resilience.errors import LoadError
+from resilience.history.clock import RunClock
+from resilience.history.record import Event
+from resilience.history.writer import Writer
+from resilience.load.client import CLIENTS, Client, ClientSpec, Process
+from resilience.load.plan import plan_for
+from resilience.spec.plan import ShardPlan
+from resilience.spec.scenario import Scenario
+
+POLL_S = 0.1
+RATE_TIMEOUT_S = 30.0
+SUMMARY_GRACE_S = 3.0  # beyond the time that the plan gives the clients to drain
+END_TIMEOUT_S = 5.0  # for a client that was interrupted; then it is killed
+LAST_SCRAPES = 3
+PASSWORD = "redis-password"  # noqa: S105  the name of a secret
+
+Wait = Callable[[float], None]
+Say = Callable[[str, dict[str, Any]], None]  # writes an event
+
+
+class Launcher(Protocol):
+    """Where clients are started; `backend.base.OwnedPlatform` is one."""
+
+    def run_beside(self, name: str, argv: Sequence[str], log: Path) -> Process:
+        """Starts a command in the member of that name."""
+        ...
+
+    def secret_file(self, name: str) -> Path:
+        """The file that holds a secret of the stack."""
+        ...
+
+
+class LoadRunning:
+    """The clients that were started."""
+
+    def __init__(self, clients: Sequence[Client], scenario: Scenario, say: Say, wait: Wait = time.sleep) -> None:
+        """``say`` writes an event, ``wait`` sleeps."""
+        self._clients = clients
+        self._scenario = scenario
+        self._say = say
+        self._wait = wait
+        self._ended = False
+
+    def wait_for_rate(self, timeout_s: float = RATE_TIMEOUT_S) -> None:
+        """Returns once every stream had its minimum of answered ops in one second.
+
+        Raises `LoadError` when a client died, or the time is over.
+        """
+        for _ in range(max(1, round(timeout_s / POLL_S))):
+            short = [reason for client in self._looked_at() for reason in client.short_of]
+            if not short:
+                return
+            for client in self._clients:
+                if (code := client.process.poll()) is not None:
+                    raise LoadError(f"the load client {client.name} ended with {code}: {client.last_words()}")
+            self._wait(POLL_S)
+        raise LoadError(f"the load did not reach its minimum rate within {timeout_s:g} s: {'; '.join(short)}")
+
+    def now(self) -> dict[str, float | None]:
+        """The last second of all clients together, as the terminal shows it; None where nothing is known."""
+        seconds = [client.latest for client in self._looked_at() if client.latest]
+        ended = sum(second[outcome] for second in seconds for outcome in ("ok", "fail", "unknown"))
+        not_ok = sum(second[outcome] for second in seconds for outcome in ("fail", "unknown"))
+        return {
+            "rate_ops_per_s": float(sum(second["sent"] for second in seconds)) if seconds else None,
+            "error_ratio": not_ok / ended if ended else None,
+            "lag_ms": max((second["lag_ms_p99"] for second in seconds), default=None),
+        }
+
+    def stop(self) -> None:
+        """Waits until the clients have drained and their last values are scraped, then ends them.
+
+        To be called once `stop` was announced.
+        """
+        self._wait_summaries()
+        self._wait(LAST_SCRAPES * self._scenario.stack.scrape_interval_s)
+        self.end()
+
+    def end(self) -> None:
+        """Ends the clients and puts on record how; a second call does nothing."""
+        if self._ended:
+            return
+        self._ended = True
+        for client in self._clients:
+            if client.process.poll() is None:
+                client.process.interrupt()
+        ends = {client.name: client.end(client.process.wait(END_TIMEOUT_S)) for client in self._clients}
+        self._say("load-stopped", {"clients": ends})
+
+    def _wait_summaries(self) -> None:
+        """Waits for the summaries of all clients that live; one that never comes shows in what is on record."""
+        timeout_s = self._scenario.load.stop_timeout_s + SUMMARY_GRACE_S
+        for _ in range(max(1, round(timeout_s / POLL_S))):
+            if all(client.has_summary or client.process.poll() is not None for client in self._clients):
+                return
+            self._wait(POLL_S)
+
+    def _looked_at(self) -> Sequence[Client]:
+        for client in self._clients:
+            client.look()
+        return self._clients
+
+
+@contextmanager
+def load_running(
+    scenario: Scenario, shards: tuple[ShardPlan, ...], launcher: Launcher, directory: Path, clock: RunClock
+) -> Iterator[LoadRunning]:
+    """Runs the load while it is entered; ``directory`` is the run's folder for it.
+
+    Its start and end go into ``history.jsonl`` of the run, the folder's parent. Raises what the launcher raises; what
+    was started by then is ended.
+    """
+
+    def say(name: str, data: dict[str, Any]) -> None:
+        with Writer(directory.parent / "history.jsonl") as history:
+            history.write(Event(name, clock.now_us(), data))
+
+    clients: list[Client] = []
+    load = LoadRunning(clients, scenario, say)
+    try:
+        for spec in CLIENTS:
+            path = directory / f"{spec.name}.plan.json"
+            plan = plan_for(
+                spec.component,
+                scenario=scenario,
+                shards=shards,
+                directory=directory,
+                password_file=launcher.secret_file(PASSWORD),
+                clock=clock,
+            )
+            path.write_bytes(msgspec.json.format(msgspec.json.encode(plan)))
+            clients.append(_started(spec, scenario, launcher, path))
+        say("load-started", {"clients": [client.name for client in clients]})
+        yield load
+    finally:
+        load.end()
+
+
+def _started(spec: ClientSpec, scenario: Scenario, launcher: Launcher, plan: Path) -> Client:
+    """Starts a client in its member, with the plan beside which it writes."""
+    member = scenario.stack.of(spec.component)
+    if not member:
+        raise LoadError(f"the stack {scenario.stack.name} has no member for the load's {spec.component}")
+    directory = plan.parent
+    process = launcher.run_beside(member[0].name, spec.argv(plan, os.environ), directory / f"{spec.name}.log")
+    return Client(spec.name, process, directory, spec.rates_min(scenario))
