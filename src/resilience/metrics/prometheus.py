@@ -84,7 +84,7 @@ class Prometheus:
 
     def _ask(self, query: str, time: str, timeout_s: float) -> _Answer:
         try:
-            self._client.custom_query(query, params={"time": time, "timeout": f"{timeout_s:.3f}s"}, timeout=timeout_s)
+            self._client.custom_query(query, params={"time": time, "timeout": f"{timeout_s:.3f}"}, timeout=timeout_s)
         except requests.JSONDecodeError:
             pass  # judged below, from the body itself
         except requests.RequestException as error:

@@ -1,0 +1,172 @@
+"""Which room may import which: the arrows of the architecture, held."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "src" / "resilience"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """What a room may import besides the standard library and itself: of ours (modules and below), and of others.
+
+    ``others`` None: anything but ``never``.
+    """
+
+    ours: frozenset[str] = frozenset()
+    others: frozenset[str] | None = frozenset()
+    never: frozenset[str] = field(default=frozenset({"chaoslib", "chaosk8s", "locust", "gevent"}))
+
+
+def room(ours: str = "", others: str = "") -> Room:
+    return Room(ours=frozenset(f"resilience.{name}" for name in ours.split()), others=frozenset(others.split()))
+
+
+TABLE = {
+    "errors": room(),
+    "spec": room("errors", "yaml msgspec"),
+    "history": room("errors spec", "msgspec numpy"),
+    "check": room("spec history", "msgspec numpy"),
+    "agent": room(),
+    "backend": room("errors spec agent", "msgspec jinja2"),
+    "stack": room("errors spec backend history", "msgspec redis"),
+    "fault": room("errors spec backend stack history", "msgspec"),
+    "load": room("errors spec history", "msgspec"),
+    "metrics": room("errors spec history", "msgspec prometheus_api_client requests"),
+    "chaos": room("errors spec backend stack fault history", "msgspec yaml chaoslib"),
+    # of the checks, the records that verdict.json and timeline.json hold
+    "report": room("errors spec history check.finding check.timeline", "msgspec jinja2 markupsafe rich"),
+    # the imperative shell: the runner, and what stands beside it in the package's own folder
+    "runner": Room(ours=frozenset({"resilience"}), others=None),
+    "cli": room("runner supervise spec report errors history", "rich"),
+    "__main__": room("cli"),
+    "loadgen": Room(
+        ours=frozenset({"resilience.history", "resilience.spec"}),
+        others=frozenset({"gevent", "locust", "msgspec", "prometheus_client", "redis", "uvloop", "websocket"}),
+    ),
+    "services": room("", "aiohttp msgspec prometheus_client redis uvloop yarl"),
+}
+EFFECTS = frozenset({"subprocess", "socket", "os", "time", "random", "threading", "asyncio", "datetime", "secrets"})
+PURE = {"check": EFFECTS, "spec": EFFECTS - {"datetime"}}
+
+
+@dataclass(frozen=True)
+class Import:
+    file: str
+    line: int
+    module: str
+
+
+def imports_of(source: str, file: str) -> Iterator[Import]:
+    """All imports of a source, late ones and ``from package import module`` too."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (Import(file, node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            whole = {"resilience", "loadgen", "services"}
+            names = [f"{base}.{alias.name}" for alias in node.names] if base in whole else [base]
+            yield from (Import(file, node.lineno, name) for name in names)
+
+
+def offence(room_name: str, found: Import) -> str:
+    """Why a room may not import this, or ""."""
+    rules, module = TABLE[room_name], found.module
+    top = module.split(".")[0]
+    where = f"{found.file}:{found.line}: {room_name} imports {module}"
+    if module.startswith("."):
+        return f"{where}: name modules in full"
+    if top in sys.stdlib_module_names:
+        return f"{where}: it is pure" if top in PURE.get(room_name, ()) else ""
+    own = f"resilience.{room_name}" if room_name in {*TABLE} - {"loadgen", "services"} else room_name
+    if any(module == name or module.startswith(f"{name}.") for name in {*rules.ours, own}):
+        return ""
+    if top in {"resilience", "loadgen", "services", "tests"}:
+        return where
+    allowed = top not in rules.never if rules.others is None else top in rules.others
+    return "" if allowed else where
+
+
+def room_of(path: Path) -> str:
+    if not path.is_relative_to(PACKAGE):
+        return path.relative_to(ROOT).parts[0]
+    name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if name == "pytest_plugin":
+        return "cli"
+    return name if name in TABLE or (PACKAGE / name).is_dir() else "runner"
+
+
+def sources() -> list[Path]:
+    return sorted(path for base in (PACKAGE, ROOT / "loadgen", ROOT / "services") for path in base.rglob("*.py"))
+
+
+def test_every_room_is_in_the_table() -> None:
+    assert {room_of(path) for path in sources()} <= {*TABLE}
+
+
+@pytest.mark.parametrize("name", sorted(TABLE))
+def test_room_imports_what_it_may(name: str) -> None:
+    found = [
+        item
+        for path in sources()
+        if room_of(path) == name
+        for item in imports_of(path.read_text(encoding="utf-8"), str(path.relative_to(ROOT)))
+    ]
+    assert [why for item in found if (why := offence(name, item))] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("agent", "import resilience.errors"),
+        ("agent", "import msgspec"),
+        ("check", "import time"),
+        ("check", "def f():\n    from resilience.backend import base"),
+        ("check", "from resilience import report"),
+        ("spec", "import socket"),
+        ("spec", "from resilience.history.record import Series"),
+        ("history", "from resilience.check import finding"),
+        ("backend", "from resilience.stack import roles"),
+        ("backend", "from resilience.fault.base import Fault"),
+        ("stack", "from resilience.fault.base import Fault"),
+        ("fault", "import chaoslib"),
+        ("fault", "from resilience.report import text"),
+        ("load", "import locust"),
+        ("metrics", "from resilience.check import finding"),
+        ("report", "from resilience.check.compose import judge"),
+        ("report", "from resilience.backend import base"),
+        ("chaos", "from resilience.runner import run"),
+        ("runner", "import locust"),
+        ("runner", "from chaoslib.run import Runner"),
+        ("cli", "from resilience.backend import base"),
+        ("cli", "from resilience.check import compose"),
+        ("loadgen", "from resilience.check import finding"),
+        ("loadgen", "from resilience.load import start"),
+        ("services", "from resilience.errors import HarnessError"),
+        ("services", "import loadgen.metrics"),
+        ("metrics", "from .prometheus import Prometheus"),
+    ],
+)
+def test_broken_rule_is_found(name: str, source: str) -> None:
+    assert [why for item in imports_of(source, "x.py") if (why := offence(name, item))]
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("check", "from resilience.check.finding import Finding\nimport re\nimport numpy as np"),
+        ("spec", "import yaml"),
+        ("report", "from resilience.check.finding import Finding"),
+        ("runner", "from resilience.stage import stage"),
+        ("cli", "from resilience import runner"),
+        ("loadgen", "from resilience.history.record import Invoked\nimport loadgen.metrics"),
+    ],
+)
+def test_kept_rule_is_not(name: str, source: str) -> None:
+    assert [why for item in imports_of(source, "x.py") if (why := offence(name, item))] == []
