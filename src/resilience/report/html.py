@@ -278,6 +278,8 @@ def _facts(spec: SpecFile) -> Iterable[tuple[str, str]]:
 
 def _files(run: Run) -> Iterable[LinkedFile]:
     for path, size in run.files():
+        if path.name == run.page.name:
+            continue
         yield LinkedFile(name=str(path), href=quote(str(path)), size=_size_text(size))
 
 

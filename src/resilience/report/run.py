@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -139,7 +140,8 @@ class Run:
             beside.write_bytes(content)
             beside.replace(path)
         except OSError as error:
-            beside.unlink(missing_ok=True)
+            with suppress(OSError):  # the error that is told is the first one
+                beside.unlink()
             raise HostError(f"{path}: cannot be written: {error.strerror}") from error
         self._own(path)
 
