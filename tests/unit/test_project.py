@@ -46,6 +46,7 @@ def targets() -> set[str]:
     return set(re.findall(r"^([a-z%-]+):(?!=)", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
+@pytest.fixture(scope="module")
 def commands() -> set[str]:
     """The commands of ``resilience``, from its own help."""
     argv = [sys.executable, "-m", "resilience", "--help"]
@@ -70,12 +71,12 @@ def test_help_shows_every_target():
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_what_the_pages_tell_people_to_type_exists(page: str):
+def test_what_the_pages_tell_people_to_type_exists(page: str, commands: set[str]):
     text = (ROOT / page).read_text()
     named = set(re.findall(r"`?make ((?:[a-z]+-)*[a-zA-Z]+)(?=[`\s)])", "\n".join(code_of(text))))
     scenarios = {f"chaos-{name}" for name in (*list_scenarios(ROOT), "NAME")}
     assert named <= targets() | scenarios
-    assert set(re.findall(r"(?:^|[ /])resilience ([a-z]+)", "\n".join(code_of(text)), re.MULTILINE)) <= commands()
+    assert set(re.findall(r"(?:^|[ /])resilience ([a-z]+)", "\n".join(code_of(text)), re.MULTILINE)) <= commands
 
 
 def code_of(page: str) -> list[str]:
