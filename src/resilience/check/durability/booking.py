@@ -58,10 +58,9 @@ class Booked:
 
 
 def findings(name: str, scenario: Scenario, history: History, booked: Booked) -> tuple[Finding, ...]:
-    """A finding for each shard of the stack, and for shard 0 if anything belongs to none."""
-    groups = set(range(1, len(scenario.stack.shards) + 1))
-    groups |= set(history.ops.group[booked.writes].tolist()) | {defect.group for defect in booked.defects}
-    return tuple(_of_shard(name, group, scenario, history, booked) for group in sorted(groups))
+    """A finding for each shard that such a write was sent to; one for none if there was no write at all."""
+    groups = set(history.ops.group[booked.writes].tolist()) | {defect.group for defect in booked.defects}
+    return tuple(_of_shard(name, group, scenario, history, booked) for group in sorted(groups or {0}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,0 +1,447 @@
+"""Recorded runs made by hand: a whole run as it should be, to be changed in one place by each test.
+
+`recorded()` is a run of a small platform in which the node with shard 1's primary is lost: 2 s of warm-up, then 20 s
+each of steady state, fault and recovery. Its shard takes no writes for 8 s and loses none. `Recorded.history` writes
+the files of a run directory and reads them back.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from resilience.check.selection import rows_of_selector
+from resilience.history.read import History, read_history
+from resilience.history.record import (
+    AuditDone,
+    ClockPair,
+    Delivered,
+    DirectRead,
+    Dropped,
+    Event,
+    Invoked,
+    Joined,
+    Left,
+    Line,
+    PhaseWindow,
+    QueryFailed,
+    Returned,
+    RoomRead,
+    Series,
+    SessionRead,
+)
+from resilience.spec.fault import FaultSpec, PowerOff, Target
+from resilience.spec.load import Load
+from resilience.spec.scenario import Experiment, Scenario, Timeline
+from resilience.spec.slo import FindingSource, RatioSource, Slo
+from resilience.spec.stack import Async, Durability, Member, Redis, Shard, Stack
+
+S = 1_000_000  # a second, in the unit of all instants
+WALL0 = 1_760_000_000.0  # the run's base on the wall clock, in seconds since 1970
+STEADY, FAULT, RECOVERY, END = 2 * S, 22 * S, 42 * S, 62 * S
+BEGAN, APPLIED = FAULT, FAULT + 10_000
+RESTORED = APPLIED + 8 * S
+INJECTION = "power-off-1"
+AVAILABLE = 'load_ops_total{op=~"session[.].+",outcome="ok"}'
+ALL_OPS = 'load_ops_total{op=~"session[.].+"}'
+FAST = 'load_op_duration_seconds_bucket{op=~"session[.].+",le="0.25"}'
+ALL_TIMED = 'load_op_duration_seconds_count{op=~"session[.].+"}'
+GROUPS = (1, 2, 3)
+
+
+def stack(durability: Durability | None = None) -> Stack:
+    redis = tuple(Member(name=f"redis-cluster-{n}", component="redis", node=f"node-{1 + n % 3}") for n in range(6))
+    others = (
+        Member(name="session-0", component="session", node="node-1"),
+        Member(name="prometheus-0", component="prometheus", node="observer"),
+        Member(name="loadgen", component="loadgen", node="observer"),
+        Member(name="direct-client", component="direct-client", node="observer"),
+    )
+    return Stack(
+        name="small",
+        durability=durability or Async(),
+        nodes=("node-1", "node-2", "node-3"),
+        restart_delay_s=1.0,
+        session_ttl_s=604_800,
+        scrape_interval_s=1.0,
+        redis=Redis(),
+        shards=tuple(Shard(primary=f"redis-cluster-{n}", replicas=(f"redis-cluster-{3 + n}",)) for n in range(3)),
+        members=redis + others,
+    )
+
+
+LOAD = Load(session_rate_ops_per_s=10, edit_rate_ops_per_s=5, rooms=2, room_members=2, direct_rate_ops_per_s=20)
+
+
+def availability_slo(phase: Any, target: float) -> Slo:
+    source = RatioSource(good=AVAILABLE, total=ALL_OPS)
+    return Slo(
+        name=f"session-availability-{phase}", title="Session requests answered", service="session", phases=(phase,),
+        source=source, op="gte", target=target, events_min=100,
+    )  # fmt: skip
+
+
+def latency_slo(phase: Any, target: float) -> Slo:
+    source = RatioSource(good=FAST, total=ALL_TIMED, latency_threshold_s=0.25)
+    return Slo(
+        name=f"session-latency-{phase}", title="Session requests within 250 ms", service="session", phases=(phase,),
+        source=source, op="gte", target=target, events_min=100,
+    )  # fmt: skip
+
+
+def measured_slo(name: str, measure: str, limit: float, unit: Any = "s") -> Slo:
+    return Slo(
+        name=name, title=name, service="redis", phases=("fault",), source=FindingSource(measure=measure, unit=unit),
+        op="lte", target=limit,
+    )  # fmt: skip
+
+
+SLOS = (
+    availability_slo("steady", 0.99),
+    latency_slo("steady", 0.99),
+    availability_slo("fault", 0.8),
+    availability_slo("recovery", 0.99),
+    measured_slo("recovery-time", "recovery.first_good_write_s", 12.5),
+    measured_slo("durability", "durability.lost_outside_window_ops", 0, "ops"),
+)
+
+
+def scenario(
+    *,
+    fault: FaultSpec | None = None,
+    durability: Durability | None = None,
+    slos: tuple[Slo, ...] = SLOS,
+    checks: tuple[str, ...] = (),
+) -> Scenario:
+    experiment = Experiment(
+        file="experiments/redis/redis-failover.yaml",
+        title="lose a node",
+        fault=fault or PowerOff(),
+        target=Target(component="redis", role="primary", shard=1, scope="node"),
+        document={},
+    )
+    return Scenario(
+        name="redis-failover",
+        title="The node that holds a shard's primary is lost",
+        description="",
+        stack=stack(durability),
+        load=LOAD,
+        timeline=Timeline(warmup_s=2, steady_s=20, fault_s=20, recovery_s=20),
+        experiment=experiment,
+        slos=slos,
+        checks=checks,
+        seed=42,
+    )
+
+
+def baseline(slos: tuple[Slo, ...] = SLOS[:2], checks: tuple[str, ...] = ()) -> Scenario:
+    """The same without a fault: steady state is all there is."""
+    return msgspec.structs.replace(
+        scenario(slos=slos, checks=checks),
+        name="baseline",
+        title="Nothing is broken",
+        experiment=None,
+        timeline=Timeline(warmup_s=2, steady_s=60, fault_s=0, recovery_s=0),
+    )
+
+
+@dataclass(slots=True)
+class Op:
+    """One op, to be changed before it is written; ``returned`` None: it never ended."""
+
+    client: str
+    id: int
+    kind: str
+    key: str
+    value: str
+    group: int
+    phase: str
+    due: int
+    called: int
+    outcome: str = "ok"
+    returned: int | None = None
+    version: int = -1
+    epoch: int = -1
+    error: str = ""
+
+    def end(self, outcome: str, after_us: int, error: str = "") -> None:
+        self.outcome, self.returned, self.error = outcome, self.due + after_us, error
+
+    def lines(self) -> Iterator[Line]:
+        yield Invoked(self.id, self.kind, self.key, self.value, self.group, self.phase, self.due, self.called)
+        if self.returned is not None:
+            outcome: Any = self.outcome
+            yield Returned(self.id, outcome, self.returned, self.version, self.epoch, self.error)
+
+
+@dataclass(slots=True)
+class Recorded:
+    """All lines of a run, before they are written; the samples follow from the ops unless `series` is set."""
+
+    ops: list[Op] = field(default_factory=list)
+    joins: list[Joined] = field(default_factory=list)
+    deliveries: list[Delivered] = field(default_factory=list)
+    leaves: list[Left] = field(default_factory=list)
+    dropped: list[Dropped] = field(default_factory=list)
+    windows: list[PhaseWindow] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    clock: list[ClockPair] = field(default_factory=list)
+    direct: dict[str, DirectRead] = field(default_factory=dict)
+    sessions: dict[str, SessionRead] = field(default_factory=dict)
+    rooms: dict[str, RoomRead] = field(default_factory=dict)
+    audited: list[str] = field(default_factory=lambda: ["direct", "session", "room"])
+    series: list[Series] | None = None
+    queries_failed: list[QueryFailed] = field(default_factory=list)
+    summaries: dict[str, dict[str, Any]] = field(
+        default_factory=lambda: {name: {"client": name, "exit": 0} for name in ("locust", "direct")}
+    )
+    rough: dict[str, bytes] = field(default_factory=dict)  # file: bytes that are appended as they are
+
+    def of(self, kind: str, group: int | None = None, phase: str | None = None) -> list[Op]:
+        """The ops of a kind, a shard and a phase, in the order of time."""
+        return [op for op in self.ops if op.kind == kind and group in {None, op.group} and phase in {None, op.phase}]
+
+    def good(self, kind: str, group: int | None = None, phase: str | None = None) -> list[Op]:
+        """Those of them that were acknowledged."""
+        return [op for op in self.of(kind, group, phase) if op.outcome == "ok"]
+
+    def event(self, name: str) -> Event:
+        """The first event of a name."""
+        return next(event for event in self.events if event.name == name)
+
+    def change(self, name: str, index: int = 0, **data: Any) -> None:
+        """Changes the data of the event of that name and index."""
+        at = [place for place, event in enumerate(self.events) if event.name == name][index]
+        event = self.events[at]
+        self.events[at] = Event(event.name, event.at, event.data | data)
+
+    def drop(self, name: str, index: int | None = None) -> None:
+        """Takes events of a name away, all or the one of that index."""
+        named = [event for event in self.events if event.name == name]
+        gone = named if index is None else [named[index]]
+        self.events = [event for event in self.events if not any(event is one for one in gone)]
+
+    def lose(self, op: Op) -> None:
+        """The op's write is not in the store."""
+        match op.kind.partition(".")[0]:
+            case "direct":
+                self.direct[op.key] = DirectRead(op.key, None, op.group)
+            case "session":
+                self.rewrite(op.key, lambda rows: [row for row in rows if row != op.value])
+            case _:
+                room = self.rooms[op.key]
+                self.rooms[op.key] = RoomRead(
+                    room.key, room.group, room.epoch, tuple(row for row in room.log if row[2] != op.value)
+                )
+                self.deliveries = [line for line in self.deliveries if line.edit != op.value]
+
+    def rewrite(self, session: str, change: Callable[[list[str]], list[str]]) -> None:
+        """The session as the store would have it if these op ids had been its writes."""
+        read = self.sessions[session]
+        ops = change([op for _, op, _ in read.log])
+        log = chained(ops)
+        ended = any(op.value in ops for op in self.of("session.end") if op.key == session)
+        state = "ended" if ended else "live"
+        self.sessions[session] = SessionRead(session, read.group, bool(ops), state if ops else "", len(log), 600, log)
+
+    def save(self, directory: Path, about: Scenario) -> None:
+        """Writes the files of a run directory."""
+        (directory / "load").mkdir(parents=True, exist_ok=True)
+        _write(directory / "history.jsonl", [*self.windows, *self.events, *self.clock])
+        for client in ("locust", "direct"):
+            lines = [line for op in self.ops if op.client == client for line in op.lines()]
+            if client == "locust":
+                lines += [*self.joins, *self.deliveries, *self.leaves, *self.dropped]
+            _write(directory / "load" / f"{client}.ops.jsonl", lines)
+        for client, summary in self.summaries.items():
+            (directory / "load" / f"{client}.summary.json").write_bytes(msgspec.json.encode(summary))
+        _write(directory / "audit.jsonl", self._audit())
+        for name, extra in self.rough.items():
+            with (directory / name).open("ab") as file:
+                file.write(extra)
+        series = samples(read_history(directory), about) if self.series is None else self.series
+        _write(directory / "samples.jsonl", [*series, *self.queries_failed])
+
+    def _audit(self) -> list[Line]:
+        reads: dict[str, dict[str, Any]] = {"direct": self.direct, "session": self.sessions, "room": self.rooms}
+        kinds: Any = self.audited
+        done = [AuditDone(kind, len(reads[kind]), END + 5 * S) for kind in kinds]
+        return [*self.direct.values(), *self.sessions.values(), *self.rooms.values(), *done]
+
+    def history(self, directory: Path, about: Scenario) -> History:
+        """The run, saved and read again."""
+        self.save(directory, about)
+        return read_history(directory)
+
+
+def chained(ops: list[str]) -> tuple[tuple[int, str, str], ...]:
+    """A session's log of these op ids."""
+    rows: list[tuple[int, str, str]] = []
+    for version, op in enumerate(ops, start=1):
+        text = f'[{rows[-1][0]},"{rows[-1][1]}","{rows[-1][2]}"]' if rows else None
+        before = hashlib.sha1(text.encode()).hexdigest()[:16] if text else ""
+        rows.append((version, op, before))
+    return tuple(rows[-64:])
+
+
+def recorded(*, fault: bool = True, outage_us: int = RESTORED - APPLIED) -> Recorded:
+    """A run as it should be, with the loss of a node or without."""
+    run = Recorded()
+    phases = {"warmup": (0, STEADY), "steady": (STEADY, FAULT), "fault": (FAULT, RECOVERY), "recovery": (RECOVERY, END)}
+    if not fault:
+        phases = {"warmup": (0, STEADY), "steady": (STEADY, END)}
+    run.windows = [PhaseWindow(name, start, end) for name, (start, end) in phases.items()]
+    run.clock = [ClockPair(at, int(WALL0 * S) + at) for at in range(0, END + 6 * S, S)]
+    run.events = [*_stack_events(), *(_fault_events(outage_us) if fault else ())]
+
+    def phase_at(due: int) -> str:
+        return next(name for name, (start, end) in phases.items() if start <= due < end)
+
+    def away(group: int, due: int) -> bool:
+        return fault and group == 1 and APPLIED <= due < APPLIED + outage_us
+
+    _add_direct(run, phase_at, away)
+    _add_sessions(run, phase_at, away)
+    _add_edits(run, phase_at)
+    return run
+
+
+def _stack_events() -> list[Event]:
+    slots = ((0, 5460), (5461, 10922), (10923, 16383))
+    shards = [
+        {"group": n + 1, "primary": f"redis-cluster-{n}", "replicas": [f"redis-cluster-{n + 3}"], "slots": [slots[n]]}
+        for n in range(3)
+    ]
+    clients = {name: {"exit": 0, "unfinished": 0, "torn": False} for name in ("locust", "direct")}
+    return [
+        Event("stack-up", 0, {"took_s": 3.0}),
+        Event("shards", 0, {"shards": shards}),
+        Event("load-started", 0, {"clients": list(clients)}),
+        Event("load-stopped", END + 2 * S, {"clients": clients}),
+    ]
+
+
+def _fault_events(outage_us: int) -> list[Event]:
+    seen = [{"what": "ping redis-cluster-0", "expected": "no answer", "observed": "no answer", "ok": True}]
+    members = ["redis-cluster-0", "redis-cluster-3", "session-0"]
+    one = {"injection": INJECTION}
+    return [
+        Event("injecting", BEGAN, {"injection": {"id": INJECTION}}),
+        Event("injected", APPLIED + 1000,
+              one | {"began_us": BEGAN, "applied_us": APPLIED, "members": members[::2], "nodes": ["node-1"]}),
+        Event("effect-probed", APPLIED + S, one | {"when": "injected", "in_effect": True, "evidence": seen}),
+        Event("failing", APPLIED + 5 * S, {"member": "redis-cluster-0", "by": "redis-cluster-1", "flag": "fail?"}),
+        Event("role", APPLIED + max(outage_us - S, 0),
+              {"member": "redis-cluster-3", "group": 1, "role": "primary", "epoch": 7}),
+        Event("effect-probed", RECOVERY - S, one | {"when": "before-heal", "in_effect": True, "evidence": seen}),
+        Event("healing", RECOVERY - 1000, one),
+        Event("healed", RECOVERY + 1000,
+              one | {"healed": True, "by": "request", "healed_us": RECOVERY, "evidence": seen}),
+        Event("experiment", END, {"status": "completed", "deviated": False, "exit": 0, "failed": []}),
+    ]  # fmt: skip
+
+
+PhaseAt = Callable[[int], str]
+Away = Callable[[int, int], bool]
+
+
+def _add_direct(run: Recorded, phase_at: PhaseAt, away: Away) -> None:
+    number = 0
+    for due in range(0, END, S // 20):
+        for group in GROUPS:
+            number += 1
+            key, value = f"direct:{{t{group}}}:{number}", f"direct-42-{number}"
+            op = Op("direct", number, "direct.write", key, value, group, phase_at(due), due, due + 200)
+            op.end("ok", 1_500)
+            if away(group, due):
+                op.end("unknown", 2 * S, "timeout")
+            run.ops.append(op)
+            run.direct[key] = DirectRead(key, None if op.outcome != "ok" else value, group)
+
+
+_STEPS = ("create", "update", "read", "heartbeat", "end")
+
+
+def _add_sessions(run: Recorded, phase_at: PhaseAt, away: Away) -> None:
+    logs: dict[str, list[str]] = {}
+    for number, due in enumerate(range(0, END, S // 10), start=1):
+        session, step = f"s-{(number - 1) // 5:04x}", _STEPS[(number - 1) % 5]
+        group = ((number - 1) // 5) % 3 + 1
+        value = "" if step == "read" else f"locust-42-{number}"
+        op = Op("locust", number, f"session.{step}", session, value, group, phase_at(due), due, due + 300)
+        log = logs.setdefault(session, [])
+        if away(group, due) or (step != "create" and not log):
+            op.end("fail", 900_000, "http-503")
+        else:
+            op.end("ok", 6_000)
+            if value:
+                log.append(value)
+            op.version = len(log)
+        run.ops.append(op)
+        run.sessions[session] = SessionRead(session, group, exists=False, state="", version=0, ttl_s=-2, log=())
+    for session, log in logs.items():
+        run.rewrite(session, partial(_instead, log))
+
+
+def _instead(log: list[str], _: list[str]) -> list[str]:
+    return log
+
+
+def _add_edits(run: Recorded, phase_at: PhaseAt) -> None:
+    rows: dict[str, list[tuple[int, int, str]]] = {"room-1": [], "room-2": []}
+    receivers = {room: [f"m-{room}-{n}" for n in range(2)] for room in rows}
+    for room, names in receivers.items():
+        run.joins += [Joined(name, room, 1, 0, 1000) for name in names]
+        run.leaves += [Left(name, room, END + 2 * S, "stop") for name in names]
+    for number, due in enumerate(range(10_000, END, S // 5), start=1):
+        room = f"room-{1 + number % 2}"
+        phase = phase_at(due)
+        edit = f"e-{phase}-{number}"
+        rows[room].append((1, len(rows[room]) + 1, edit))
+        op = Op("locust", 100_000 + number, "collaboration.edit", room, edit, 2 + number % 2, phase, due, due + 200)
+        op.end("ok", 4_000)
+        op.epoch, op.version = 1, len(rows[room])
+        run.ops.append(op)
+        run.deliveries += [
+            Delivered(name, room, 1, len(rows[room]), edit, due + 5_000, "live") for name in receivers[room]
+        ]
+    for number, room in enumerate(rows):
+        run.rooms[room] = RoomRead(room, 2 + (number + 1) % 2, 1, tuple(rows[room]))
+
+
+def samples(history: History, about: Scenario) -> list[Series]:
+    """What Prometheus would have stored: counters that follow the ops, and the observers' scrapes."""
+    times_us = range(-S, END + 5 * S, S)
+    times_s = tuple(WALL0 + at / S for at in times_us)
+    sources = [slo.source for slo in about.slos if isinstance(slo.source, RatioSource)]
+    queries = dict.fromkeys(query for source in sources for query in (source.good, source.total))
+    found = [
+        Series(query, {"phase": phase}, times_s, _growing(history, query, phase, times_us))
+        for query in queries
+        for phase in ("warmup", "steady", "fault", "recovery")
+    ]
+    observers = {"prometheus": "localhost:9090", "loadgen": "loadgen:9646", "direct-client": "direct-client:9647"}
+    return found + [
+        Series("up", {"__name__": "up", "job": job, "instance": instance}, times_s, (1.0,) * len(times_s))
+        for job, instance in observers.items()
+    ]
+
+
+def _growing(history: History, query: str, phase: str, times_us: range) -> tuple[float, ...]:
+    ops = history.ops
+    rows = rows_of_selector(ops, query)
+    assert rows is not None
+    rows &= ops.in_phase(phase)
+    if 'le="0.25"' in query:
+        rows &= (ops.outcome == 0) & (ops.returned - ops.due <= S // 4)
+    ends = ops.returned[rows & (ops.returned >= 0)]
+    return tuple(float((ends <= at).sum()) for at in times_us)
+
+
+def _write(path: Path, lines: list[Any]) -> None:
+    encoder = msgspec.json.Encoder()
+    path.write_bytes(b"".join(encoder.encode(line) + b"\n" for line in lines))
