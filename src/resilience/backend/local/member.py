@@ -154,19 +154,19 @@ class Pod:
             "link set eth0 up",
         )
 
-    def command(self, argv: Sequence[str]) -> list[str]:
-        """The command line that runs ``argv`` in the member."""
+    def command(self, argv: Sequence[str], cwd: str) -> list[str]:
+        """The command line that runs ``argv`` in the member, in the folder ``cwd`` of its own files."""
         assert self.init is not None
-        return ["nsenter", "--target", str(self.init.pid), "--net", "--pid", "--mount", "--uts", "--ipc", "--", *argv]
+        enter = ["nsenter", "--target", str(self.init.pid), "--net", "--pid", "--mount", "--uts", "--ipc", "--"]
+        return [*enter, "env", f"--chdir={cwd}", *argv]  # nsenter leaves the caller's folder for the member's root
 
     def start(self, argv: Sequence[str], output: IO[bytes], cwd: str) -> "subprocess.Popen[bytes]":
         """Starts a command in the member; its output goes to ``output``."""
         return subprocess.Popen(
-            self.command(argv),
+            self.command(argv, cwd),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            cwd=cwd,
             env={
                 "PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
                 "HOME": "/nonexistent",
