@@ -145,9 +145,7 @@ def _check_load(load: Load, label: str) -> None:
 
 def _check_target(experiment: Experiment, stack: Stack) -> None:
     target, label = experiment.target, experiment.file
-    members = stack.of(target.component)
-    if not members:
-        raise refuse(label, "target.component", f"expected a component of stack {stack.name}", target.component)
+    members = stack.of(target.component)  # a stack has every component that a target may name
     if target.component != "redis":
         _check_no_role(target, label)
     elif target.shard is not None and target.shard > len(stack.shards):

@@ -83,7 +83,7 @@ MALFORMED = (
     whole("no-yaml", "title: [a\n", "line 2"),
     whole("tab", "title: a\n\tstack: b\n", "line 2"),
     whole("huge", "#" * (BYTES_MAX + 1), "at most 256 KiB"),
-    whole("latin-1", "title: caf\xe9\n".encode("latin-1"), "expected UTF-8 (byte 10"),
+    whole("latin-1", "title: \xe9t\xe9\n".encode("latin-1"), "expected UTF-8 (byte 7"),
     whole("utf-16", "title: a\n".encode("utf-16"), "expected UTF-8"),
     whole("nul", b"title: a\x00b\n", "control characters"),
     whole("deep", "a: " + "[" * 5_000, "deeper than 40 levels"),
@@ -128,7 +128,7 @@ MALFORMED = (
     scenario(
         "fault-without-experiment", "experiment: experiments/lose-node.yaml\n", "", "timeline.fault_s: expected 0"
     ),
-    scenario("no-stack", "stacks/small.yaml", "stacks/smal.yaml", "stack: expected a file that exists"),
+    scenario("no-stack", "stacks/small.yaml", "stacks/none.yaml", "stack: expected a file that exists"),
     scenario("outside", "stacks/small.yaml", "../small.yaml", "stack: expected a path below the project's root"),
     scenario("absolute", "stacks/small.yaml", "/etc/passwd", "stack: expected a path below the project's root"),
     scenario("folder", "stacks/small.yaml", "stacks", "stack: expected a file that exists"),
@@ -284,7 +284,10 @@ MALFORMED = (
     ),
     # SLOs
     slo(
-        "unknown-field", "service: session", "servise: session", "document 1: spec.servise: unknown field, did you mean"
+        "unknown-field",
+        "service: session",
+        "services: session",
+        "document 1: spec.services: unknown field, did you mean",
     ),
     slo(
         "version",
@@ -368,6 +371,25 @@ MALFORMED = (
         "measure: 'rate(x)'",
         "measure: expected text matching",
     ),
+    slo("total-is-good", TOTAL, GOOD, "ratioMetric.good: expected a selector that differs from total's"),
+    slo(
+        "threshold-of-no-histogram",
+        GOOD,
+        'load_seconds_sum{le="0.25"}',
+        "resilience/threshold: expected a good selector",
+    ),
+    slo("threshold-zero", "threshold: 250ms", "threshold: 0ms", "resilience/threshold: expected more than nothing"),
+    slo("threshold-over-timeout", "250ms, r", "3s, r", 'expected the bound of the good selector, le="3.0"'),
+    slo("quoted-label", GOOD, 'load_seconds_bucket{le="0.25" op="a"}', SELECTOR, "expected a comma"),
+    slo(
+        "no-source",
+        "thresholdMetric: {metricSource: {type: History, spec: {measure: recovery.first_good_write_s}}}",
+        "{}",
+        "recovery-time: spec.indicator.spec: expected either ratioMetric or thresholdMetric",
+    ),
+    whole("no-slo", "---\n---\n", "the file: expected at least one OpenSLO document", file=SLOS),
+    scenario("impatient", "timeout_s: 2.0", "timeout_s: 0.2", "slos: latency: expected a latency threshold within"),
+    scenario("nul-in-path", "stacks/small.yaml", '"a\\0b"', "stack: expected a path"),
     slo("name", "name: latency", "name: Latency!", "metadata.name: expected text matching"),
 )
 
