@@ -59,7 +59,8 @@ def run(scenario: Scenario, store: RunStore, console: Console, rerun: str) -> Ou
 
 
 def _first_state(scenario: Scenario) -> LiveState:
-    return LiveState(scenario=scenario.name, run_began_s=time.monotonic(), run_length_s=scenario.timeline.total_s)
+    now_s = time.monotonic()
+    return LiveState(scenario=scenario.name, phase_began_s=now_s, run_began_s=now_s)
 
 
 def _recorded(scenario: Scenario, record: Run, clock: RunClock, board: LiveBoard) -> int:

@@ -124,6 +124,7 @@ class Stage:
         with load_running(self._scenario, layout, platform, self._record.load_dir, self._notebook.clock) as load:
             phases = Phases(self._scenario, board, self._notebook, lambda: self._look(board, load))
             warmup_us = phases.begin("warmup", ahead_us=0)
+            self._show_length()
             load.wait_for_rate()
             phases.warm_up(warmup_us)
             experiment = self._scenario.experiment
@@ -133,6 +134,11 @@ class Stage:
                 phases.by_clock(warmup_us)
             phases.begin(STOP)
             load.stop()
+
+    def _show_length(self) -> None:
+        """From the warm-up on it is known how long the run will take."""
+        so_far_s = time.monotonic() - self._board.read().run_began_s
+        self._board.change(run_length_s=so_far_s + self._scenario.timeline.total_s)
 
     def _look(self, board: PhaseBoard, load: LoadRunning) -> None:
         """Shows on the terminal where the run is."""
@@ -196,8 +202,10 @@ def show_event(board: LiveBoard, name: str, data: dict[str, Any]) -> None:
     """Shows on the terminal what an event says, where a person would want to know it."""
     if name == "role":
         board.role(data["member"], data["role"])
-    elif name == "failing":
-        board.note(f"{data['by']} takes {data['member']} for {data['flag']}")
+    elif name == "failing" and data["flag"] == "fail":
+        note = f"{data['member']} is marked as failed"
+        if note not in board.read().notes:  # every other member says so
+            board.note(note)
     elif name == "member" and data["what"] in {"exited", "restarted"}:
         board.note(f"{data['member']} {data['what']}")
     elif name in {"stack-up", "converged"}:

@@ -150,7 +150,7 @@ class Process(Protocol):
         ...
 
     def interrupt(self) -> None:
-        """Asks it to end (SIGINT)."""
+        """Asks it to end (SIGTERM)."""
         ...
 
     def wait(self, timeout_s: float) -> int:

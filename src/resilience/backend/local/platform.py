@@ -110,8 +110,11 @@ class MemberProcess:
         return self._process.poll()
 
     def interrupt(self) -> None:
-        """Asks every process of the command to end (SIGINT)."""
-        self._signal(signal.SIGINT)
+        """Asks every process of the command to end.
+
+        By SIGTERM: what a shell starts in the background may have been told to ignore SIGINT.
+        """
+        self._signal(signal.SIGTERM)
 
     def wait(self, timeout_s: float) -> int:
         """Waits for its end, kills it after the time-out; the exit code."""
