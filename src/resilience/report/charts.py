@@ -35,8 +35,8 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
     t: tuple[float, ...]
     series: tuple[Line, ...]
     log: bool = False
-    atLeast: float = 0.0  # noqa: N815 - the page's JavaScript reads it; the axis reaches at least this far
-    phaseNames: bool = False  # noqa: N815
+    floor: float = 0.0  # the axis reaches at least this far
+    phases: bool = False  # whether their names are shown
     outages: bool = False
     marks: tuple[Mark, ...] = ()
     kinds: tuple[str, ...] = ()  # of the spans in the lanes
@@ -127,7 +127,7 @@ def _load_charts(timeline: Timeline, scenario: Scenario) -> tuple[Chart, ...]:
             unit="ops/s",
             t=t,
             series=tuple(Line(label=name, kind=name, values=values) for name, values in timeline.ops_per_s.items()),
-            phaseNames=True,
+            phases=True,
         ),
         Chart(
             id="errors",
@@ -135,7 +135,7 @@ def _load_charts(timeline: Timeline, scenario: Scenario) -> tuple[Chart, ...]:
             unit="ratio",
             t=t,
             series=(Line(label="not ok", kind="fail", values=timeline.error_ratio, area=True),),
-            atLeast=0.02,
+            floor=0.02,
         ),
         Chart(
             id="latency",

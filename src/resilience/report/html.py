@@ -24,13 +24,20 @@ from resilience.report.charts import Charts, charts_of
 from resilience.report.chronicle import events_of, generator_charts, happenings, hits
 from resilience.report.document import SpecFile
 from resilience.report.evidence import Table, evidence_table, plain_json
-from resilience.report.order import headline_text, in_reading_order, is_assumption, is_loss, is_slo
+from resilience.report.order import (
+    broken_assumptions,
+    headline_text,
+    in_reading_order,
+    is_assumption,
+    is_loss,
+    is_slo,
+    is_undermined,
+)
 from resilience.report.overview import overview_svg
 from resilience.report.run import Run
 from resilience.report.text import visible, window_text
 
 _HERE = "resilience.report"
-_CHECKS, _ASSUMPTIONS = "Checks passed", "What the verdict rests on, all of it given"
 _LISTED_MAX = 8  # passed checks; more of them are folded
 _LOAD_WORDS = ("generator", "load", "schedule", "coverage", "totals")  # assumptions that speak of the generators
 _STEPS = {
@@ -191,17 +198,21 @@ def _chart_tables(charts: Charts) -> list[Table]:
 
 
 def _groups(ordered: Sequence[Finding]) -> Iterable[RowGroup]:
-    """What is not a pass comes first; the rest by kind."""
+    """What is not a pass comes first, causes before what they make meaningless; the rest by kind."""
+    broken = broken_assumptions(ordered)
     passed = [finding for finding in ordered if finding.verdict == "pass"]
+    undermined = [finding for finding in ordered if is_undermined(finding, broken)]
+    bad = [finding for finding in ordered if finding.verdict != "pass" and finding not in undermined]
+    checks = [finding for finding in passed if not is_slo(finding) and not is_assumption(finding)]
     kinds = (
-        ("Not passed", [finding for finding in ordered if finding.verdict != "pass"]),
-        ("Service level objectives met", [finding for finding in passed if is_slo(finding)]),
-        (_CHECKS, [finding for finding in passed if not is_slo(finding) and not is_assumption(finding)]),
-        (_ASSUMPTIONS, [finding for finding in passed if is_assumption(finding)]),
+        ("Not passed", bad, False),
+        ("What rests on that and so means nothing", undermined, True),
+        ("Service level objectives met", [finding for finding in passed if is_slo(finding)], False),
+        ("Checks passed", checks, len(checks) > _LISTED_MAX),
+        ("What the verdict rests on, and holds", [finding for finding in passed if is_assumption(finding)], True),
     )
-    for title, findings in kinds:
+    for title, findings, folded in kinds:
         if findings:
-            folded = title == _ASSUMPTIONS or (title == _CHECKS and len(findings) > _LISTED_MAX)
             yield RowGroup(title=title, rows=tuple(map(_row, findings)), folded=folded)
 
 

@@ -8,8 +8,24 @@ _WORST_FIRST: tuple[Verdict, ...] = ("fail", "inconclusive", "pass")
 
 
 def in_reading_order(findings: Iterable[Finding]) -> list[Finding]:
-    """Worst first; of the same verdict SLOs before checks, and assumptions last; otherwise as judged."""
-    return sorted(findings, key=lambda finding: (_WORST_FIRST.index(finding.verdict), _rank(finding)))
+    """Worst first; of the same verdict SLOs before checks, and otherwise as judged.
+
+    Assumptions that do not hold are causes: they come before the inconclusive findings that rest on them. Those that
+    hold come last.
+    """
+    found = list(findings)
+    broken = broken_assumptions(found)
+    return sorted(found, key=lambda finding: (_WORST_FIRST.index(finding.verdict), _rank(finding, broken)))
+
+
+def broken_assumptions(findings: Iterable[Finding]) -> frozenset[str]:
+    """The names of the assumptions that do not hold."""
+    return frozenset(finding.check for finding in findings if is_assumption(finding) and finding.verdict != "pass")
+
+
+def is_undermined(finding: Finding, broken: frozenset[str]) -> bool:
+    """Whether a finding says nothing, since it rests on an assumption that does not hold."""
+    return finding.verdict == "inconclusive" and not broken.isdisjoint(finding.rests_on)
 
 
 def headline_text(judgement: Judgement) -> str:
@@ -32,7 +48,8 @@ def is_loss(finding: Finding) -> bool:
     return finding.check.startswith("durability") and bool(finding.evidence)
 
 
-def _rank(finding: Finding) -> int:
-    if is_slo(finding):
-        return 0
-    return 2 if is_assumption(finding) else 1
+def _rank(finding: Finding, broken: frozenset[str]) -> tuple[bool, int]:
+    kind = 0 if is_slo(finding) else 1
+    if is_assumption(finding):
+        kind = 2 if finding.verdict == "pass" else -1
+    return is_undermined(finding, broken), kind

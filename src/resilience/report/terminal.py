@@ -4,6 +4,7 @@ Everything is put together from `rich.text.Text`, never from markup, so that no 
 colour, link or move anything.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
@@ -15,7 +16,14 @@ from rich.text import Text
 
 from resilience.check.finding import Finding, Judgement, Verdict
 from resilience.report.evidence import pieces
-from resilience.report.order import headline_text, in_reading_order, is_assumption, is_loss
+from resilience.report.order import (
+    broken_assumptions,
+    headline_text,
+    in_reading_order,
+    is_assumption,
+    is_loss,
+    is_undermined,
+)
 from resilience.report.text import visible, window_text
 
 PIPE_WIDTH = 120  # columns where the output is no terminal
@@ -56,10 +64,13 @@ def plain(text: str, style: str = "") -> Text:
 def verdict_screen(judgement: Judgement, page: Path, rerun: str) -> RenderableType:
     """Headline, each finding with measured, allowed and where, lost writes, where to look and how to repeat it."""
     ordered = in_reading_order(judgement.findings)
+    broken = broken_assumptions(ordered)
     passed = [finding for finding in ordered if finding.verdict == "pass"]
+    undermined = [finding for finding in ordered if is_undermined(finding, broken)]
     parts: list[RenderableType] = [Text(""), _headline(judgement), Text("")]
-    parts += [_not_passed(finding) for finding in ordered if finding.verdict != "pass"]
-    parts += [_passed(passed), Text("")] if passed else []
+    parts += [_not_passed(item) for item in ordered if item.verdict != "pass" and not is_undermined(item, broken)]
+    parts += [_undermined(undermined), Text("")] if undermined else []
+    parts += [_listed(passed, "pass"), Text("")] if passed else []
     return Group(*parts, _pointer("report", str(page)), _pointer("again", rerun))
 
 
@@ -106,13 +117,24 @@ def _loss_text(piece: Mapping[str, str]) -> str:
     return "  ".join(f"{name} {value}".removeprefix("what ") for name, value in named.items() if value)
 
 
-def _passed(findings: Iterable[Finding]) -> Table:
+def _undermined(findings: Sequence[Finding]) -> RenderableType:
+    """Findings that say nothing, since what they rest on does not hold: a few in full, many by their number."""
+    title = f"{len(findings)} more of no meaning, since they rest on what does not hold"
+    if len(findings) <= _SAME_SHOWN_MAX:
+        return Group(plain(title, "bold"), _listed(findings, "inconclusive"))
+    counts = Counter(finding.check.partition(".")[0] for finding in findings)
+    kinds = ", ".join(f"{number} {kind}" for kind, number in counts.items())
+    mark, colour, _ = _LOOK["inconclusive"]
+    return Text.assemble((f"{mark} ", colour), plain(title, "bold"), plain(f": {kinds}; each is in the report"))
+
+
+def _listed(findings: Iterable[Finding], verdict: Verdict) -> Table:
     """One line for each; many of the same check become one, and so do the assumptions."""
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     table.add_column("", width=1)
     for name, width in (("finding", None), ("measured", None), ("allowed", _ALLOWED_WIDTH)):
         table.add_column(name, overflow="fold", max_width=width)
-    mark, colour, _ = _LOOK["pass"]
+    mark, colour, _ = _LOOK[verdict]
     for name, group in _by_check(findings).items():
         if len(group) > _SAME_SHOWN_MAX or name == "assumption":
             table.add_row(Text(mark, colour), *_folded(name, group))

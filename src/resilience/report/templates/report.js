@@ -45,7 +45,7 @@
       if (to - from < 1) continue;
       ctx.fillStyle = css("--grid");
       ctx.fillRect(from, box.top, dpr, box.height);
-      if (!chart.phaseNames || ctx.measureText(phase.name).width + 8 * dpr > to - from) continue;
+      if (!chart.phases || ctx.measureText(phase.name).width + 8 * dpr > to - from) continue;
       ctx.fillStyle = css("--axis");
       ctx.fillText(phase.name, from + 5 * dpr, box.top - 16 * dpr);
     }
@@ -96,7 +96,7 @@
 
   function options(chart, width) {
     const isLanes = chart.id === "roles";
-    const top = chart.phaseNames ? 22 : 8;
+    const top = chart.phases ? 22 : 8;
     const axis = { stroke: () => css("--axis"), grid: { stroke: () => css("--grid"), width: 1 }, ticks: { show: false }, font: FONT };
     return {
       width, height: (isLanes ? data.lanes.length * LANE + 34 : HEIGHT + top),
@@ -105,7 +105,7 @@
       scales: {
         x: { time: false, range: (u, min, max) => min <= chart.t[0] && max >= chart.t[chart.t.length - 1] ? [data.start, data.end] : [Math.max(min, data.start), Math.min(max, data.end)] },
         y: isLanes ? { range: [0, 1] } : chart.log ? { distr: 3, range: (u, min, max) => [Math.min(min || 1, 1), Math.max(max || 10, ...(chart.marks || []).map((mark) => mark.value)) * 1.6] }
-          : { range: (u, min, max) => [0, Math.max(max * 1.08, chart.atLeast || 0) || 1] },
+          : { range: (u, min, max) => [0, Math.max(max * 1.08, chart.floor || 0) || 1] },
       },
       axes: [
         { ...axis, size: 28, gap: 4, space: 60, values: (u, all) => all.map((value) => +value.toFixed(2) + " s") },
@@ -173,7 +173,7 @@
         keys.append(entry);
       }
     else chart.series.forEach((series, at) => keys.append(key(chart, series, at)));
-    if (chart.phaseNames) { chart.clock = made("span", "small muted"); }
+    if (chart.phases) { chart.clock = made("span", "small muted"); }
     head.append(title, keys);
     if (chart.clock) head.append(chart.clock);
     chart.node = made("div", "plot");
