@@ -1,0 +1,63 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resilience.chaos.launch import ChaosProcess, ChaosResult, result_from_journal
+from resilience.errors import FaultError
+from tests.unit.chaos.stand import SCENARIO
+
+
+def probe(name: str, *, met: bool = True, status: str = "succeeded") -> dict[str, Any]:
+    return {"activity": {"name": name, "type": "probe"}, "status": status, "tolerance_met": met}
+
+
+def entry(name: str, kind: str = "action", **rest: Any) -> dict[str, Any]:
+    return {"activity": {"name": name, "type": kind}, "status": "succeeded", **rest}
+
+
+def journal(**changes: Any) -> dict[str, Any]:
+    states = {"before": {"probes": [probe("a")]}, "after": {"probes": [probe("a")]}, "during": []}
+    whole = {"status": "completed", "deviated": False, "steady_states": states, "run": [], "rollbacks": []}
+    return whole | changes
+
+
+CLEAN = ChaosResult(status="completed", deviated=False, exit=0, failed=(), interrupted=False)
+
+
+def test_a_clean_run() -> None:
+    run = [entry("inject"), entry("in effect", "probe", output=True)]
+    assert result_from_journal(journal(run=run), 0) == CLEAN
+
+
+@pytest.mark.parametrize(
+    ("changes", "failed"),
+    [
+        ({"run": [entry("inject") | {"status": "failed"}]}, ("inject",)),
+        ({"run": [{"activity": {"name": "hold"}}]}, ("hold",)),
+        ({"run": [entry("in effect", "probe", output=False)]}, ("in effect",)),
+        ({"rollbacks": [entry("heal") | {"status": "failed"}]}, ("heal",)),
+        ({"steady_states": {"before": {"probes": [probe("a", met=False)]}, "after": None}}, ("a (before)",)),
+        ({"steady_states": {"before": None, "after": {"probes": [probe("a", status="failed")]}}}, ("a (after)",)),
+    ],
+    ids=["failed injection", "interrupted activity", "no effect", "failed rollback", "gate not met", "probe raised"],
+)
+def test_what_an_exit_code_of_0_hides(changes: dict[str, Any], failed: tuple[str, ...]) -> None:
+    assert result_from_journal(journal(**changes), 0).failed == failed
+
+
+def test_without_a_journal() -> None:
+    result = result_from_journal({}, -9)
+    assert (result.status, result.exit, result.failed) == ("no-journal", -9, ())
+
+
+def test_an_interrupted_run() -> None:
+    assert result_from_journal(journal(status="interrupted"), 1).interrupted
+
+
+def test_nothing_can_be_asked_before_the_start(tmp_path: Path) -> None:
+    assert SCENARIO.experiment is not None
+    chaos = ChaosProcess(SCENARIO.experiment, SCENARIO.timeline, tmp_path, tmp_path / "session.json")
+    assert chaos.deadline_s > SCENARIO.timeline.steady_s + SCENARIO.timeline.fault_s + SCENARIO.timeline.recovery_s
+    with pytest.raises(FaultError, match="not been started"):
+        chaos.poll()

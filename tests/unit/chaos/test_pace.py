@@ -1,0 +1,54 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from resilience.chaos.pace import LAG_US, WINDOW_US, too_slow
+from resilience.history.record import Invoked, Returned
+from resilience.history.writer import Writer
+from tests.unit.chaos.stand import SCENARIO
+
+NOW = 60_000_000
+ALL = {"session.update": 150.0, "collaboration.edit": 50.0, "direct.write/1": 100.0, "direct.write/2": 100.0}
+FULL = ALL | {"direct.write/3": 100.0}
+
+
+def ops(rates: dict[str, float], end: int = NOW) -> Iterator[Invoked]:
+    for part, rate in rates.items():
+        kind, _, group = part.partition("/")
+        for number in range(int(rate * (WINDOW_US + LAG_US) / 1e6)):
+            due = end - int(number / rate * 1e6) - 1
+            yield Invoked(number, kind, "k", "v", int(group or 0), "steady", due, due)
+
+
+def write(folder: Path, rates: dict[str, float], end: int = NOW) -> Path:
+    with Writer(folder / "locust.ops.jsonl") as writer:
+        for op in ops(rates, end):
+            writer.append(op)
+            writer.append(Returned(op.id, "ok", op.called))
+    return folder
+
+
+def test_the_asked_for_rate_is_enough(tmp_path: Path) -> None:
+    assert too_slow(SCENARIO, write(tmp_path, FULL), NOW) == []
+
+
+@pytest.mark.parametrize("part", FULL)
+def test_each_part_is_missed(tmp_path: Path, part: str) -> None:
+    slow = too_slow(SCENARIO, write(tmp_path, FULL | {part: FULL[part] * 0.6}), NOW)
+    assert len(slow) == 1
+    assert part.partition("/")[0].partition(".")[0] in slow[0]
+
+
+def test_a_load_that_stopped_is_too_slow(tmp_path: Path) -> None:
+    assert len(too_slow(SCENARIO, write(tmp_path, FULL, NOW - 10_000_000), NOW)) == 5
+
+
+def test_nothing_is_too_slow(tmp_path: Path) -> None:
+    assert len(too_slow(SCENARIO, tmp_path, NOW)) == 5
+
+
+def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
+    with (write(tmp_path, FULL) / "locust.ops.jsonl").open("ab") as file:
+        file.write(b'["i",1,"session.up')
+    assert too_slow(SCENARIO, tmp_path, NOW) == []

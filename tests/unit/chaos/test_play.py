@@ -1,0 +1,185 @@
+"""An experiment's activities against a fake platform: phases, events and the ledger, also when things go wrong."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resilience.chaos import play
+from resilience.errors import FaultError
+from resilience.history.event import NAMES
+from resilience.history.record import Event, PhaseWindow
+from tests.unit.chaos.stand import SECOND, Stand, stand_in
+
+KILL = {"kind": "kill", "restart": False}
+REPLICA = {"component": "redis", "role": "replica", "shard": 2}
+AHEAD = 150_000
+
+
+@pytest.fixture
+def stand(tmp_path: Path) -> Stand:
+    return stand_in(tmp_path)
+
+
+def method(stand: Stand, *, fault_s: float = 25.0) -> None:
+    play.hold(stand.session, "steady", 20.0)
+    play.inject(stand.session, KILL, REPLICA)
+    play.in_effect(stand.session, "injected")
+    play.hold(stand.session, "fault", fault_s)
+    play.in_effect(stand.session, "before-heal")
+    play.heal(stand.session, "request")
+    play.hold(stand.session, "recovery", 30.0)
+
+
+def test_phases_are_cut_at_the_instants_of_the_injection(stand: Stand) -> None:
+    method(stand)
+    began = AHEAD + 20 * SECOND + AHEAD
+    healed = began + 25 * SECOND + AHEAD
+    assert stand.windows() == [
+        PhaseWindow("steady", AHEAD, began),
+        PhaseWindow("fault", began, healed),
+        PhaseWindow("recovery", healed, healed + 30 * SECOND),
+    ]
+
+
+def test_events_are_in_order_and_whole(stand: Stand) -> None:
+    method(stand)
+    names = [line.name for line in stand.lines() if isinstance(line, Event)]
+    assert names == [
+        "phase-announced", "phase-announced", "injecting", "injected", "effect-probed", "effect-probed",
+        "phase-announced", "healing", "healed",
+    ]  # fmt: skip
+    assert set(names) <= NAMES
+    injected = stand.events("injected")[0].data
+    assert injected["members"] == ["redis-cluster-4"]
+    assert injected["applied_us"] > injected["began_us"]
+    assert [event.data["when"] for event in stand.events("effect-probed")] == ["injected", "before-heal"]
+    healed = stand.events("healed")[0].data
+    assert (healed["healed"], healed["by"], healed["injection"]) == (True, "request", injected["injection"])
+    assert healed["evidence"]
+
+
+def test_the_injection_begins_as_its_phase_does(stand: Stand) -> None:
+    play.inject(stand.session, KILL, REPLICA)
+    announced = stand.events("phase-announced")[0].data
+    assert stand.events("injected")[0].data["began_us"] == announced["starts_at"]
+
+
+def test_an_effect_that_is_not_there_is_recorded_as_such(stand: Stand) -> None:
+    stand.platform.works = False
+    play.inject(stand.session, KILL, REPLICA)
+    assert not play.in_effect(stand.session, "injected")
+    event = stand.events("effect-probed")[0]
+    assert event.data["in_effect"] is False
+    assert event.data["evidence"][0]["ok"] is False
+
+
+def test_a_probe_that_cannot_be_had_is_no_effect(stand: Stand) -> None:
+    play.inject(stand.session, KILL, REPLICA)
+    stand.platform.refuses = {"probe"}
+    assert not play.in_effect(stand.session, "injected")
+    assert "refused by the test" in stand.events("effect-probed")[0].data["evidence"][0]["observed"]
+
+
+def test_no_target_touches_nothing_and_ends_the_method(stand: Stand) -> None:
+    play.hold(stand.session, "steady", 20.0)
+    with pytest.raises(FaultError, match="nothing was injected"):
+        play.inject(stand.session, KILL, REPLICA | {"shard": 3})
+    assert stand.platform.told == []
+    assert stand.events("no-target")[0].data["target"] == {**REPLICA, "shard": 3, "scope": "member"}
+    assert [window.end == play.NEVER for window in stand.windows()] == [False, True]
+    with pytest.raises(FaultError, match="nothing to hold"):
+        play.hold(stand.session, "fault", 25.0)
+    assert not play.in_effect(stand.session, "injected")
+    assert stand.events("effect-probed") == []
+    assert play.heal(stand.session, "request") == ()
+    assert not play.healed(stand.session)
+    with pytest.raises(FaultError, match="has not begun"):
+        play.hold(stand.session, "recovery", 30.0)
+
+
+def test_an_injection_that_fails_is_healed_and_not_held(stand: Stand) -> None:
+    stand.platform.refuses = {"apply"}
+    with pytest.raises(FaultError, match="refused by the test"):
+        play.inject(stand.session, KILL, REPLICA)
+    assert stand.session.ledger.open_injections() == ()
+    with pytest.raises(FaultError, match="nothing to hold"):
+        play.hold(stand.session, "fault", 25.0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "target"),
+    [({"kind": "kil"}, REPLICA), (KILL | {"x": 1}, REPLICA), (KILL, {"component": "postgres"}), (KILL, {})],
+    ids=["kind", "unknown field", "component", "no component"],
+)
+def test_arguments_that_make_no_sense_announce_nothing(
+    stand: Stand, fault: dict[str, Any], target: dict[str, Any]
+) -> None:
+    with pytest.raises(FaultError, match="experiment"):
+        play.inject(stand.session, fault, target)
+    assert stand.lines() == []
+
+
+def test_a_phase_that_outlives_the_time_to_live_is_refused(stand: Stand) -> None:
+    with pytest.raises(FaultError, match="plans longer"):
+        method(stand, fault_s=36.0)
+
+
+def test_rollbacks_after_healing_do_nothing(stand: Stand) -> None:
+    method(stand)
+    before = stand.lines()
+    assert play.heal(stand.session, "rollback") == ()
+    assert stand.lines() == before
+
+
+def test_a_rollback_heals_what_the_method_did_not(stand: Stand) -> None:
+    play.inject(stand.session, KILL, REPLICA)
+    assert len(play.heal(stand.session, "rollback")) == 1
+    assert stand.events("healed")[0].data["by"] == "rollback"
+    assert play.healed(stand.session)
+
+
+def test_what_the_time_to_live_ended_is_said_so(stand: Stand) -> None:
+    injection = play.inject(stand.session, KILL, REPLICA).id
+    stand.platform.ended_by[injection] = "ttl"
+    assert not play.in_effect(stand.session, "before-heal")
+    play.heal(stand.session, "request")
+    assert stand.events("healed")[0].data["by"] == "ttl"
+
+
+def test_healing_that_is_not_seen_is_not_healed(stand: Stand) -> None:
+    stand.platform.heals = False
+    play.inject(stand.session, KILL, REPLICA)
+    play.heal(stand.session, "request")
+    assert stand.events("healed")[0].data["healed"] is False
+    assert not play.healed(stand.session)
+
+
+def test_what_cannot_be_healed_stays_open_and_is_tried_again(stand: Stand) -> None:
+    play.inject(stand.session, KILL, REPLICA)
+    stand.platform.refuses = {"undo"}
+    with pytest.raises(FaultError, match="refused by the test"):
+        play.heal(stand.session, "request")
+    assert stand.events("healed")[0].data["healed"] is False
+    assert not play.healed(stand.session)
+    stand.platform.refuses = set()
+    assert len(play.heal(stand.session, "rollback")) == 1
+    assert play.healed(stand.session)
+
+
+@pytest.mark.parametrize(("phase", "booked"), [("steady", True), ("fault", False), ("recovery", True)])
+def test_a_phase_that_is_broken_off_never_ended(stand: Stand, phase: str, booked: bool) -> None:
+    play.hold(stand.session, "steady", 1.0)
+    play.inject(stand.session, KILL, REPLICA)
+    if phase == "recovery":
+        play.heal(stand.session, "request")
+    before = len(stand.windows())
+
+    def interrupted(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    object.__setattr__(stand.session, "sleep", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        play.hold(stand.session, phase, 25.0)
+    added = stand.windows()[before:]
+    assert [(window.phase, window.end) for window in added] == ([(phase, play.NEVER)] if booked else [])
