@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from resilience.check.selection import rows_of_selector
 from resilience.history.read import History, read_history
@@ -200,6 +201,7 @@ class Recorded:
         default_factory=lambda: {name: {"client": name, "exit": 0} for name in ("locust", "direct")}
     )
     rough: dict[str, bytes] = field(default_factory=dict)  # file: bytes that are appended as they are
+    later: "Callable[[Recorded, Path], None] | None" = None  # a change that needs what would have been written
 
     def of(self, kind: str, group: int | None = None, phase: str | None = None) -> list[Op]:
         """The ops of a kind, a shard and a phase, in the order of time."""
@@ -438,8 +440,8 @@ def _growing(history: History, query: str, phase: str, times_us: range) -> tuple
     rows &= ops.in_phase(phase)
     if 'le="0.25"' in query:
         rows &= (ops.outcome == 0) & (ops.returned - ops.due <= S // 4)
-    ends = ops.returned[rows & (ops.returned >= 0)]
-    return tuple(float((ends <= at).sum()) for at in times_us)
+    ends = np.sort(ops.returned[rows & (ops.returned >= 0)])
+    return tuple(np.searchsorted(ends, np.array(times_us), side="right").astype(float).tolist())
 
 
 def _write(path: Path, lines: list[Any]) -> None:

@@ -131,11 +131,18 @@ def _resting(finding: Finding, broken: Mapping[str, str]) -> Finding:
     fallen = [name for name in finding.rests_on if name in broken]
     if not fallen:
         return finding
-    why = "; ".join(f"{name.removeprefix('assumption.')}: {broken[name]}" for name in fallen)
-    otherwise = f" (otherwise {_said(finding)})"
+    first = f"{_short(fallen[0])}: {broken[fallen[0]]}"
+    others = f"; also {', '.join(map(_short, fallen[1:]))}" if fallen[1:] else ""
     verdict: Verdict = "inconclusive"
-    return replace(finding, verdict=verdict, reason=f"rests on what does not hold: {why}{otherwise}")
+    return replace(
+        finding, verdict=verdict, reason=f"rests on what does not hold: {first}{others}{_otherwise(finding)}"
+    )
 
 
-def _said(finding: Finding) -> str:
-    return f"{finding.verdict}: {finding.reason}" if finding.reason else finding.verdict
+def _short(assumption: str) -> str:
+    return assumption.removeprefix("assumption.")
+
+
+def _otherwise(finding: Finding) -> str:
+    """What the finding would have been, if that is worth knowing."""
+    return "" if finding.verdict == "pass" else f" (otherwise {finding.verdict}: {finding.reason})"

@@ -12,6 +12,7 @@ from resilience.check.compare import holds
 from resilience.check.fault import SECOND_US
 from resilience.check.finding import Finding, Where
 from resilience.check.selection import rows_of_selector
+from resilience.check.slo import titled
 from resilience.check.text import count, percent
 from resilience.history.columns import OK, Flags
 from resilience.history.read import History
@@ -48,7 +49,7 @@ def _judged(slo: Slo, threshold_s: float, phase: str, history: History, rows: Fl
     return Finding(
         check="latency",
         verdict="inconclusive" if not enough else "pass" if met else "fail",
-        title=f"{slo.title}, counted from the ops, in phase {phase}",
+        title=f"{titled(slo, phase)}, counted from the ops",
         measured=f"{percent(ratio)} of {count(total, 'op')} in {threshold_s * 1000:g} ms{_quantiles(history, rows)}",
         allowed=f"≥ {percent(slo.target)}",
         value=ratio,

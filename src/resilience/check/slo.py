@@ -33,7 +33,7 @@ def _ratio(objective: Slo, source: RatioSource, phase: str, history: History) ->
     return Finding(
         check=f"slo.{objective.name}",
         verdict="inconclusive" if reasons else "pass" if met else "fail",
-        title=f"{objective.title} in phase {phase}",
+        title=titled(objective, phase),
         measured=f"{percent(ratio)} of {total.events:,g} events" if total.events else "no events",
         allowed=f"{SIGNS[objective.op]} {percent(objective.target)}",
         value=ratio if total.events else None,
@@ -42,6 +42,11 @@ def _ratio(objective: Slo, source: RatioSource, phase: str, history: History) ->
         where=Where(phase=phase, start_us=window.start if window else -1, end_us=window.end if window else -1),
         rests_on=needs.in_phase(phase) + needs.TIMING + needs.METRICS,
     )
+
+
+def titled(objective: Slo, phase: str) -> str:
+    """An objective's title with the phase, which many titles name already."""
+    return objective.title if phase in objective.title else f"{objective.title} in phase {phase}"
 
 
 def _uncountable(objective: Slo, good: Count, total: Count) -> Iterator[str]:

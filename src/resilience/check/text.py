@@ -19,8 +19,9 @@ def seconds(value_s: float) -> str:
 
 def span(newest_s: float, oldest_s: float) -> str:
     """When lost writes were acknowledged, from their ages at the instant the fault took effect."""
-    if newest_s >= 0:
-        return f"{seconds(newest_s)} to {seconds(oldest_s)} before the fault took effect"
-    if oldest_s <= 0:
-        return f"{seconds(-oldest_s)} to {seconds(-newest_s)} after the fault took effect"
-    return f"from {seconds(oldest_s)} before to {seconds(-newest_s)} after the fault took effect"
+    newest, oldest = seconds(abs(newest_s)), seconds(abs(oldest_s))
+    if newest_s < 0 < oldest_s:
+        return f"from {oldest} before to {newest} after the fault took effect"
+    first, last = (newest, oldest) if newest_s >= 0 else (oldest, newest)
+    ages = first if first == last else f"{first} to {last}"
+    return f"{ages} {'before' if newest_s >= 0 else 'after'} the fault took effect"

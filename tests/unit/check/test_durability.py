@@ -1,0 +1,328 @@
+"""What became of acknowledged writes: each defect alone is found, by shard, and nothing else is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from resilience.check.compose import judge
+from resilience.check.durability.collaboration import collaboration
+from resilience.check.durability.direct import direct
+from resilience.check.durability.session import row_hash, session
+from resilience.check.finding import Finding
+from resilience.history.record import DirectRead, Event, RoomRead, SessionRead
+from resilience.spec.scenario import Scenario
+from resilience.spec.stack import Wait
+from tests.histories import APPLIED, FAULT, INJECTION, Op, Recorded, S, chained, recorded, scenario
+
+NAMES = {"durability.direct": direct, "durability.session": session, "durability.collaboration": collaboration}
+BEFORE = APPLIED - S // 2  # inside the second before the fault took effect
+EARLY = APPLIED - 3 * S
+LATE = APPLIED + 3 * S
+
+
+def acked_about(run: Recorded, kind: str, instant: int, group: int | None = None) -> Op:
+    """The acknowledged op of a kind whose answer came closest after an instant."""
+    later = [op for op in run.good(kind, group) if op.returned is not None and op.returned >= instant]
+    return min(later, key=lambda op: op.returned or 0)
+
+
+def lose(kind: str, instant: int, group: int | None = None) -> Callable[[Recorded], None]:
+    return lambda run: run.lose(acked_about(run, kind, instant, group))
+
+
+def read_session(run: Recorded, **change: object) -> None:
+    """Changes what the audit found of a session whose journey was whole."""
+    op = acked_about(run, "session.end", EARLY)
+    read = run.sessions[op.key]
+    fields: dict[str, object] = {name: getattr(read, name) for name in read.__struct_fields__}
+    run.sessions[op.key] = SessionRead(**(fields | change))  # type: ignore[arg-type]  # the record's own fields
+
+
+def relog(run: Recorded, change: Callable[[list[str]], list[str]]) -> None:
+    run.rewrite(acked_about(run, "session.end", EARLY).key, change)
+
+
+def reroom(run: Recorded, change: Callable[[tuple[tuple[int, int, str], ...]], object]) -> None:
+    room = run.rooms["room-1"]
+    run.rooms["room-1"] = RoomRead(room.key, room.group, room.epoch, tuple(change(room.log)))  # type: ignore[arg-type]
+
+
+def refuse(run: Recorded, kind: str) -> None:
+    acked_about(run, kind, EARLY).outcome = "fail"
+
+
+def doubt(run: Recorded, kind: str) -> None:
+    op = acked_about(run, kind, EARLY)
+    op.outcome, op.returned = "unknown", None
+
+
+def copy_value(run: Recorded) -> None:
+    one, other = run.good("direct.write", 1)[10:12]
+    run.direct[one.key] = DirectRead(one.key, other.value, 1)
+
+
+def strange_value(run: Recorded) -> None:
+    op = run.good("direct.write", 1)[10]
+    run.direct[op.key] = DirectRead(op.key, "who-1", 1)
+
+
+def stale_read(run: Recorded) -> None:
+    acked_about(run, "session.read", EARLY).version = 1  # created and updated before
+
+
+def break_chain(run: Recorded) -> None:
+    op = acked_about(run, "session.end", EARLY)
+    rows = list(run.sessions[op.key].log)
+    rows[2] = (rows[2][0], rows[2][1], "0" * 16)
+    rows[3] = (rows[3][0], rows[3][1], row_hash(rows[2]))
+    read_session(run, log=tuple(rows))
+
+
+def renumber(run: Recorded, kind: str) -> None:
+    acked_about(run, kind, EARLY).version += 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    name: str
+    change: Callable[[Recorded], object]
+    check: str
+    verdict: str = "fail"
+    says: str = ""  # in the finding's title, reason or evidence
+    group: str | None = None
+    about: Scenario = field(default_factory=scenario)
+
+
+WAIT = scenario(durability=Wait())
+CASES = (
+    Case(name="direct lost early", change=lose("direct.write", EARLY, 1), check="durability.direct", group="shard 1",
+         says="1 acknowledged write lost, acknowledged 2.958 s before"),
+    Case(name="direct lost on another shard", change=lose("direct.write", EARLY, 3), check="durability.direct",
+         group="shard 3", says="1 acknowledged write lost"),
+    Case(name="direct lost in the window", change=lose("direct.write", BEFORE, 1), check="durability.direct",
+         verdict="pass", group="shard 1", says="which async replication allows"),
+    Case(name="direct lost in the window under wait", change=lose("direct.write", BEFORE, 1), about=WAIT,
+         check="durability.direct", group="shard 1", says="1 of 1 lost writes"),
+    Case(name="direct lost after the fault", change=lose("direct.write", LATE, 2), check="durability.direct",
+         says="after the fault took effect"),
+    Case(name="direct duplicated", change=copy_value, check="durability.direct", says="written to another key"),
+    Case(name="direct unexpected", change=strange_value, check="durability.direct", says="which nobody wrote"),
+    Case(name="direct refused but there", change=lambda run: refuse(run, "direct.write"), check="durability.direct",
+         says="refused but there"),
+    Case(name="direct recovered", change=lambda run: doubt(run, "direct.write"), check="durability.direct",
+         verdict="pass", says="0 of 1,079 acknowledged writes lost, 1 recovered"),
+    Case(name="session write lost early", change=lose("session.update", EARLY), check="durability.session",
+         says="acknowledged write"),
+    Case(name="session write lost in the window", change=lose("session.end", APPLIED - 900_000),
+         check="durability.session", verdict="pass", says="which async replication allows"),
+    Case(name="session gone", change=lambda run: relog(run, lambda _: []), check="durability.session",
+         says="4 acknowledged writes lost"),
+    Case(name="session op twice", check="durability.session", says="is 2 times in the log",
+         change=lambda run: relog(run, lambda ops: [*ops, ops[-1]])),
+    Case(name="session op of nobody", check="durability.session", says="nobody wrote it",
+         change=lambda run: relog(run, lambda ops: [*ops[:3], "who-1", ops[3]])),
+    Case(name="session refused but there", change=lambda run: refuse(run, "session.update"),
+         check="durability.session", says="refused but there"),
+    Case(name="session recovered", change=lambda run: doubt(run, "session.update"), check="durability.session",
+         verdict="pass", says="1 recovered"),
+    Case(name="session resurrected", change=lambda run: read_session(run, state="live"), check="durability.session",
+         says="resurrected"),
+    Case(name="session hash lags its log", change=lambda run: read_session(run, version=3), check="durability.session",
+         says="the session is at version 3, its log ends at 4"),
+    Case(name="session chain broken", change=break_chain, check="durability.session", says="does not follow"),
+    Case(name="session renumbered", change=lambda run: renumber(run, "session.heartbeat"), check="durability.session",
+         says="version went back"),
+    Case(name="stale read", change=stale_read, check="durability.session", says="1 stale read"),
+    Case(name="edit lost early", change=lose("collaboration.edit", EARLY), check="durability.collaboration",
+         says="1 acknowledged write lost"),
+    Case(name="edit lost in the window", change=lose("collaboration.edit", BEFORE), check="durability.collaboration",
+         verdict="pass", says="which async replication allows"),
+    Case(name="edit twice", change=lambda run: reroom(run, lambda log: [*log, (1, 999, log[4][2])]),
+         check="durability.collaboration", says="is 2 times in the log"),
+    Case(name="edit of nobody", change=lambda run: reroom(run, lambda log: [*log, (1, 999, "who-1")]),
+         check="durability.collaboration", says="nobody wrote it"),
+    Case(name="edits out of order", check="durability.collaboration", says="1/5 follows 1/6",
+         change=lambda run: reroom(run, lambda log: [*log[:4], log[5], log[4], *log[6:]])),
+    Case(name="edit refused but there", change=lambda run: refuse(run, "collaboration.edit"),
+         check="durability.collaboration", says="refused but there"),
+    Case(name="edit recovered", change=lambda run: doubt(run, "collaboration.edit"), check="durability.collaboration",
+         verdict="pass", says="1 recovered"),
+    Case(name="edit renumbered", change=lambda run: renumber(run, "collaboration.edit"),
+         check="durability.collaboration", says="the log says"),
+)  # fmt: skip
+
+
+def text(finding: Finding) -> str:
+    return " | ".join((finding.title, finding.measured, finding.reason, str(finding.evidence)))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_exactly_this_is_found(case: Case, tmp_path: Path) -> None:
+    run = recorded()
+    case.change(run)
+    history = run.history(tmp_path, case.about)
+    for name, check in NAMES.items():
+        findings = check(case.about, history)
+        told = [finding for finding in findings if case.says in text(finding)]
+        if name != case.check:
+            assert {finding.verdict for finding in findings} == {"pass"}
+        elif case.verdict == "fail":
+            (failed,) = [finding for finding in findings if finding.verdict != "pass"]
+            assert failed.verdict == "fail"
+            assert case.says in text(failed)
+            assert case.group in {None, failed.where.group}
+            assert failed.evidence
+        else:
+            assert {finding.verdict for finding in findings} == {"pass"}
+            assert told, [text(finding) for finding in findings]
+
+
+@pytest.mark.parametrize("check", NAMES.values(), ids=NAMES)
+def test_without_a_write_nothing_is_judged(check: Callable[..., tuple[Finding, ...]], tmp_path: Path) -> None:
+    run = Recorded()
+    (finding,) = check(scenario(), run.history(tmp_path, scenario()))
+    assert finding.verdict == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("called", "returned", "allowed"),
+    [
+        (APPLIED - S - 1_000, APPLIED - S, True),
+        (APPLIED - S - 1_000, APPLIED - S - 1, False),
+        (APPLIED, APPLIED + 30_000, True),  # under way as the fault took effect
+        (APPLIED + 1, APPLIED + 30_000, False),
+    ],
+)
+def test_the_window_to_the_microsecond(called: int, returned: int, allowed: bool, tmp_path: Path) -> None:
+    run, about = recorded(), scenario()
+    op = acked_about(run, "direct.write", BEFORE, 1)
+    op.called, op.returned = called, returned
+    run.lose(op)
+    finding = direct(about, run.history(tmp_path, about))[0]
+    assert finding.verdict == ("pass" if allowed else "fail")
+    assert finding.measures["durability.lost_ops"] == 1
+    assert finding.measures["durability.lost_outside_window_ops"] == (0 if allowed else 1)
+    assert finding.measures["durability.lost_oldest_s"] == pytest.approx((APPLIED - returned) / S)
+
+
+def test_without_a_fault_no_loss_is_allowed(tmp_path: Path) -> None:
+    run, about = recorded(), scenario()
+    run.drop("injected")
+    lose("direct.write", BEFORE, 1)(run)
+    assert direct(about, run.history(tmp_path, about))[0].verdict == "fail"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rewritten:
+    """Writes to one key: (called, returned, outcome); ``stored`` is the index of the write that is there."""
+
+    name: str
+    writes: tuple[tuple[int, int | None, str], ...]
+    stored: int | None
+    lost: int
+
+
+REWRITTEN = (
+    Rewritten(name="the last is there", writes=((0, 1, "ok"), (2, 3, "ok")), stored=1, lost=0),
+    Rewritten(name="the last is gone", writes=((0, 1, "ok"), (2, 3, "ok")), stored=0, lost=1),
+    Rewritten(name="all are gone", writes=((0, 1, "ok"), (2, 3, "ok")), stored=None, lost=2),
+    Rewritten(name="concurrent, either may be last", writes=((0, 3, "ok"), (2, 4, "ok")), stored=0, lost=0),
+    Rewritten(name="called as the other was answered", writes=((0, 2, "ok"), (2, 4, "ok")), stored=0, lost=0),
+    Rewritten(name="an unknown one came late", writes=((0, None, "unknown"), (2, 3, "ok")), stored=0, lost=0),
+    Rewritten(name="an unknown one never came", writes=((0, 1, "ok"), (2, None, "unknown")), stored=0, lost=0),
+    Rewritten(name="nothing acknowledged", writes=((0, None, "unknown"), (2, 3, "fail")), stored=None, lost=0),
+)
+
+
+@pytest.mark.parametrize("case", REWRITTEN, ids=lambda case: case.name)
+def test_a_key_that_is_written_again(case: Rewritten, tmp_path: Path) -> None:
+    run = Recorded()
+    for number, (called, returned, outcome) in enumerate(case.writes, start=1):
+        run.ops.append(Op("direct", number, "direct.write", "k", f"v{number}", 1, "steady", called, called, outcome,
+                          returned))  # fmt: skip
+    run.direct["k"] = DirectRead("k", None if case.stored is None else f"v{case.stored + 1}", 1)
+    (finding,) = direct(scenario(), run.history(tmp_path, scenario()))
+    assert finding.measures["durability.lost_ops"] == case.lost
+
+
+def test_a_rolled_back_session_that_was_written_over(tmp_path: Path) -> None:
+    """The acknowledged version 3 belongs to another op now; the chain by itself is whole."""
+    run, about = recorded(), scenario()
+    op = acked_about(run, "session.heartbeat", EARLY)
+    other = replace(op, id=50_000, value="locust-42-over", due=op.due + 1_000, called=op.called + 1_000)
+    other.returned = (op.returned or 0) + 1_000
+    run.ops.append(other)
+    run.rewrite(op.key, lambda ops: [*ops[:2], other.value, *ops[3:]])
+    findings = session(about, run.history(tmp_path, about))
+    (failed,) = [finding for finding in findings if finding.verdict == "fail"]
+    assert failed.measures["durability.lost_ops"] == 1
+    assert failed.evidence[0]["value"] == op.value
+    assert failed.evidence[0]["op"] == f"locust/{op.id}"
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_log_that_was_cut_to_its_last_rows(lost: bool, tmp_path: Path) -> None:
+    """Of 100 writes 64 rows are kept: the others count as there, unless the chain is broken."""
+    run, about = Recorded(), scenario()
+    for number in range(1, 101):
+        kind = "session.create" if number == 1 else "session.heartbeat"
+        due = number * 1_000
+        run.ops.append(Op("locust", number, kind, "s-1", f"v{number}", 1, "steady", due, due, "ok", due + 100, number))
+    ops = [f"v{number}" for number in range(1, 101) if not (lost and number == 80)]
+    log = chained(ops)
+    run.sessions["s-1"] = SessionRead("s-1", 1, True, "live", len(ops), 600, log)
+    (finding,) = session(about, run.history(tmp_path, about))
+    assert finding.verdict == ("fail" if lost else "pass"), text(finding)
+    assert finding.measures["durability.lost_ops"] == (1 if lost else 0)
+
+
+def test_what_the_old_primary_acknowledged_alone(tmp_path: Path) -> None:
+    """A primary cut off from its peers goes on for 5 s: all of that is lost and counted, by shard and window."""
+    run, about = recorded(), scenario()
+    for op in run.of("direct.write", 1):
+        if APPLIED < op.due < APPLIED + 5 * S:
+            op.end("ok", 1_500)
+            run.lose(op)
+    finding = direct(about, run.history(tmp_path, about))[0]
+    assert finding.verdict == "fail"
+    assert finding.measures["durability.lost_ops"] == 100
+    assert finding.measures["durability.acked_in_window_ops"] == 100
+    assert finding.measures["durability.lost_newest_s"] == pytest.approx(-4.9915)
+    assert finding.measures["durability.lost_oldest_s"] == pytest.approx(-0.0415)
+    assert "s to 4.9" in finding.title
+    assert "after the fault took effect" in finding.title
+    assert finding.evidence_total == 100
+
+
+@pytest.mark.parametrize("wrong", ["effect-probed", "healed", "load-stopped", "shards"])
+def test_a_loss_stays_a_fail_whatever_else_is_wrong(wrong: str, tmp_path: Path) -> None:
+    run, about = recorded(), scenario()
+    lose("direct.write", EARLY, 2)(run)
+    run.drop(wrong)
+    run.events.append(Event("interrupted", FAULT, {"signal": "SIGINT", "injection": INJECTION}))
+    judgement = judge(about, run.history(tmp_path, about))
+    assert judgement.verdict == "fail"
+    assert judgement.headline.startswith("fail: 1 acknowledged write lost")
+    assert "on shard 2" in judgement.headline
+
+
+def test_a_loss_in_an_incomplete_audit_is_not_one(tmp_path: Path) -> None:
+    run, about = recorded(), scenario()
+    lose("direct.write", EARLY, 2)(run)
+    run.audited.remove("room")
+    judgement = judge(about, run.history(tmp_path, about))
+    assert judgement.verdict == "inconclusive"
+    found = [f for f in judgement.findings if f.check == "durability.direct" and f.where.group == "shard 2"]
+    assert "otherwise fail" in found[0].reason
+
+
+def test_the_headline_of_a_pass_tells_what_was_lost(tmp_path: Path) -> None:
+    run, about = recorded(), scenario()
+    for op in (acked_about(run, "direct.write", BEFORE, 1), acked_about(run, "session.end", APPLIED - 900_000)):
+        run.lose(op)
+    judgement = judge(about, run.history(tmp_path, about))
+    assert judgement.verdict == "pass", judgement.headline
+    assert judgement.headline.startswith("pass: 2 acknowledged writes lost, acknowledged 0.459 s to 0.604 s ")
+    assert "before the fault took effect" in judgement.headline
