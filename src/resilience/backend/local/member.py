@@ -82,6 +82,7 @@ class Pod:
     ground: Ground
     own_code: bool  # runs the project's code, so on the host's files instead of the stack image's
     init: ProcessId | None = field(default=None, init=False)
+    _holder: int = field(default=0, init=False)  # the child of the init whose end is the end of the member
     _wrapper: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
 
     @property
@@ -128,8 +129,9 @@ class Pod:
         deadline = time.monotonic() + INIT_TIMEOUT_S
         while time.monotonic() < deadline:
             pids = children(self._wrapper.pid)
-            if pids and _comm(pids[0]).startswith("tini"):
-                self.init = ProcessId.of(pids[0])
+            held = children(pids[0]) if pids and _comm(pids[0]).startswith("tini") else []
+            if held:
+                self.init, self._holder = ProcessId.of(pids[0]), held[0]
             if self.init:
                 return self.init
             if self._wrapper.poll() is not None:
@@ -178,13 +180,13 @@ class Pod:
         )
 
     def processes(self) -> tuple[ProcessId, ...]:
-        """Every process in the member but its init."""
+        """Every process in the member but those that hold it: its init and the init's own child."""
         if self.init is None:
             return ()
         found = []
         namespace = _pid_namespace(self.init.pid)
         for entry in os.scandir("/proc"):
-            if entry.name.isdigit() and int(entry.name) != self.init.pid and namespace:
+            if entry.name.isdigit() and int(entry.name) not in {self.init.pid, self._holder} and namespace:
                 pid = int(entry.name)
                 process = ProcessId.of(pid) if _pid_namespace(pid) == namespace else None
                 found += [process] if process else []
