@@ -139,7 +139,10 @@ def timeline() -> Timeline:
             Span(label="recovery", start_s=61.25, end_s=91.6),
         ),
         injections=(Span(label="power-off-1", start_s=FAULT_S, end_s=HEALED_S),),
-        outages=(Span(label="outage", start_s=31.25, end_s=37.402, group=1),),
+        outages=(
+            Span(label="outage", start_s=31.25, end_s=37.402, group=1),
+            Span(label="outage", start_s=35.9, end_s=37.31, group=2),
+        ),
     )
 
 

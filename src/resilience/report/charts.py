@@ -60,13 +60,14 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
-    """A named interval, in seconds; ``text`` says it for people."""
+    """A named interval, in seconds; ``text`` says it for people. ``row`` counts from 0, one for each shard."""
 
     name: str
     label: str
     start: float
     end: float
     text: str
+    row: int = 0
 
 
 class Charts(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,6 +198,7 @@ def _windows(spans: tuple[Interval, ...], label: str = "") -> tuple[Window, ...]
             start=span.start_s,
             end=span.end_s,
             text=f"{span.start_s:.3f} to {span.end_s:.3f} s",
+            row=max(span.group - 1, 0),
         )
         for span in spans
     )

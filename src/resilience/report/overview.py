@@ -37,9 +37,9 @@ def overview_svg(environment: jinja2.Environment, charts: Charts) -> Markup:
         return f"{max(share, _FLOOR_PERCENT):.3f}"
 
     bars = list(_bars(throughput, peak)) if throughput and peak else []
-    drawing = environment.get_template("overview.svg.j2").render(
-        charts=charts, throughput=bars, peak=peak, x=x, w=width
-    )
+    rows = max((outage.row + 1 for outage in charts.outages), default=0)
+    template = environment.get_template("overview.svg.j2")
+    drawing = template.render(charts=charts, throughput=bars, peak=peak, rows=rows, x=x, w=width)
     return Markup(drawing)  # noqa: S704 - rendered by the same escaping environment
 
 

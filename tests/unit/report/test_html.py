@@ -137,7 +137,7 @@ def test_it_is_readable_without_scripts(tmp_path: Path):
     text = page_of(tmp_path, judged_run.passed())
     svg = text[text.index('<svg class="overview"') :]
     svg = svg[: svg.index("</svg>\n<details")] if "</svg>\n<details" in svg else svg[: svg.index("</svg>")]
-    assert all(name in svg for name in ("warmup", "recovery", "redis-cluster-5", 'class="shade"', "k-outage"))
+    assert all(name in svg for name in ("warmup", "recovery", "redis-cluster-5", 'class="shade"', "k-shard-1"))
 
 
 def test_a_run_cut_short_has_a_page_that_says_so(tmp_path: Path):

@@ -97,3 +97,17 @@ def test_nothing_moves_in_a_pipe_nor_in_ci(monkeypatch: pytest.MonkeyPatch):
     assert not can_move(console_for(io.StringIO()), {})
     assert can_move(console_for(Terminal()), {})
     assert not can_move(console_for(Terminal()), {"CI": "true"})
+
+
+def test_many_findings_that_mean_nothing_are_one_line_after_their_cause():
+    base = judged_run.inconclusive()
+    resting = tuple(
+        Finding(check=f"slo.{n}", verdict="inconclusive", title=f"objective {n}", rests_on=("assumption.fault-proved",))
+        for n in range(9)
+    )
+    text = shown(msgspec.structs.replace(base, findings=(*resting, *base.findings)))
+    assert "? 9 more of no meaning, since they rest on what does not hold: 9 slo" in text
+    assert "objective 3" not in text
+    assert text.index("The fault was in effect") < text.index("9 more")
+    few = shown(msgspec.structs.replace(base, findings=(*resting[:2], *base.findings)))
+    assert "?  objective 1" in few

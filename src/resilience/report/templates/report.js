@@ -50,8 +50,8 @@
       ctx.fillText(phase.name, from + 5 * dpr, box.top - 16 * dpr);
     }
     if (chart.outages) for (const outage of data.outages) {
-      ctx.fillStyle = css("--outage");
-      ctx.fillRect(x(outage.start), box.top, Math.max(x(outage.end) - x(outage.start), 2 * dpr), 4 * dpr);
+      ctx.fillStyle = colour({}, outage.row);  // that of the shard's line
+      ctx.fillRect(x(outage.start), box.top + outage.row * 6 * dpr, Math.max(x(outage.end) - x(outage.start), 2 * dpr), 4 * dpr);
     }
     ctx.restore();
   }
@@ -105,7 +105,7 @@
       scales: {
         x: { time: false, range: (u, min, max) => min <= chart.t[0] && max >= chart.t[chart.t.length - 1] ? [data.start, data.end] : [Math.max(min, data.start), Math.min(max, data.end)] },
         y: isLanes ? { range: [0, 1] } : chart.log ? { distr: 3, range: (u, min, max) => [Math.min(min || 1, 1), Math.max(max || 10, ...(chart.marks || []).map((mark) => mark.value)) * 1.6] }
-          : { range: (u, min, max) => [0, Math.max(max * 1.08, chart.floor || 0) || 1] },
+          : { range: (u, min, max) => [0, Math.max(max * (chart.outages && data.outages.length ? 1.3 : 1.08), chart.floor || 0) || 1] },
       },
       axes: [
         { ...axis, size: 28, gap: 4, space: 60, values: (u, all) => all.map((value) => +value.toFixed(2) + " s") },
