@@ -74,7 +74,7 @@ class Collaboration:
 
     def add_routes(self, app: web.Application) -> None:
         """Add the route, and the end of all connections when the service stops."""
-        app.router.add_get("/rooms/{room}/ws", self.connect, name="connect")
+        app.router.add_get("/rooms/{room:[^/]+}/ws", self.connect, name="connect")
         app.on_shutdown.append(self._close_sockets)
 
     async def close(self) -> None:

@@ -65,7 +65,7 @@ class Edge:
 
     def add_routes(self, app: web.Application) -> None:
         """Add the routes, and the end of all WebSockets when the edge stops."""
-        app.router.add_get("/rooms/{room}/ws", self.relay, name="rooms")
+        app.router.add_get("/rooms/{room:[^/]+}/ws", self.relay, name="rooms")
         app.router.add_route("*", "/sessions", self.sessions, name="sessions")
         app.router.add_route("*", "/sessions/{rest:.*}", self.sessions, name="session")
         app.on_shutdown.append(self._end_relays)

@@ -68,10 +68,10 @@ class Sessions:
     def add_routes(self, app: web.Application) -> None:
         """Add the routes."""
         app.router.add_post("/sessions", self.create, name="create")
-        app.router.add_get("/sessions/{id}", self.read, name="read")
-        app.router.add_put("/sessions/{id}", self.update, name="update")
-        app.router.add_post("/sessions/{id}/heartbeat", self.heartbeat, name="heartbeat")
-        app.router.add_post("/sessions/{id}/end", self.end, name="end")
+        app.router.add_get("/sessions/{id:[^/]+}", self.read, name="read")
+        app.router.add_put("/sessions/{id:[^/]+}", self.update, name="update")
+        app.router.add_post("/sessions/{id:[^/]+}/heartbeat", self.heartbeat, name="heartbeat")
+        app.router.add_post("/sessions/{id:[^/]+}/end", self.end, name="end")
 
     async def create(self, request: web.Request) -> web.StreamResponse:
         """Begin a session."""
