@@ -9,6 +9,9 @@ import msgspec
 from resilience.report.text import instant_text
 
 
+_NAMES = {"age_s": "before the fault"}  # a negative one is after it
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """Columns, and rows of texts of the same length; ``more`` rows are not shown."""
@@ -33,6 +36,8 @@ def evidence_table(title: str, evidence: Iterable[Mapping[str, Any]], total: int
 
 
 def _name(key: str) -> str:
+    if key in _NAMES:
+        return _NAMES[key]
     return key.removesuffix("_us").removesuffix("_s").removesuffix("_ms").replace("_", " ")
 
 

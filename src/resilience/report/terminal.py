@@ -28,7 +28,7 @@ from resilience.report.text import visible, window_text
 
 PIPE_WIDTH = 120  # columns where the output is no terminal
 _LOST_SHOWN_MAX = 5  # the rest is in the report
-_LOSS_FIELDS = ("what", "op", "key", "acked", "age", "allowed", "detail")
+_LOSS_FIELDS = ("what", "op", "key", "acked", "before the fault", "allowed", "detail")
 _ALLOWED_WIDTH = 28  # columns
 _SAME_SHOWN_MAX = 4  # passed findings of one check that are listed one by one
 _LOOK: Mapping[Verdict, tuple[str, str, str]] = {
