@@ -8,7 +8,6 @@ import msgspec
 
 from resilience.report.text import instant_text
 
-
 _NAMES = {"age_s": "before the fault"}  # a negative one is after it
 
 
