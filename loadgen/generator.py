@@ -60,7 +60,7 @@ class Generator:
         self._board.look()
         self._tally = Tally()
         sink = sink_for(self._directory / f"{client}.ops.jsonl")
-        self.recorder = Recorder(sink, self.clock, self.metrics, self._tally)
+        self.recorder = Recorder(sink, self.clock.now_us, self.metrics, self._tally)
         self._stats = Writer(self._directory / f"{client}.stats.jsonl").open()
         self._cpu_s = time.process_time()
         self._second_at = time.monotonic()

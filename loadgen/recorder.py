@@ -10,7 +10,6 @@ from typing import Protocol
 
 from loadgen.metrics import LoadMetrics
 from loadgen.tally import Tally
-from resilience.history.clock import RunClock
 from resilience.history.record import Dropped, Invoked, Line, Outcome, Returned
 
 UNFINISHED = "unfinished"
@@ -66,11 +65,11 @@ def _nobody(_op: Op, _outcome: Outcome, _latency_s: float, _error: str) -> None:
 class Recorder:
     """Writes ops, and keeps the counts and metrics in step with what was written."""
 
-    def __init__(self, sink: LineSink, clock: RunClock, metrics: LoadMetrics, tally: Tally) -> None:
-        """``on_end`` may be set by one listener that is told of each op's end (latency in seconds)."""
+    def __init__(self, sink: LineSink, now_us: Callable[[], int], metrics: LoadMetrics, tally: Tally) -> None:
+        """``now_us`` is the run's clock. ``on_end`` may be set by one listener that is told of each op's end."""
         self.on_end: OnEnd = _nobody
         self._sink = sink
-        self._clock = clock
+        self._now_us = now_us
         self._metrics = metrics
         self._tally = tally
         self._open: dict[int, Op] = {}
@@ -84,7 +83,7 @@ class Recorder:
     def invoked(self, *, stream: str, kind: str, key: str, value: str, group: int, phase: str, due: int) -> Op:
         """Books an op that is about to be sent, and returns it for `returned`."""
         self._ids += 1
-        called = self._clock.now_us()
+        called = self._now_us()
         op = Op(self._ids, kind, phase, stream, due)
         self._open[op.id] = op
         self._sink.append(Invoked(op.id, kind, key, value, group, phase, due, called))
@@ -97,7 +96,7 @@ class Recorder:
         """Books the end of an op; ignored if it has been booked (its time ran out, then the answer came)."""
         if self._open.pop(op.id, None) is None:
             return
-        now = self._clock.now_us()
+        now = self._now_us()
         self._sink.append(Returned(op.id, outcome, now, version, epoch, error))
         latency_s = (now - op.due) / 1e6
         self._metrics.op_ended(op.kind, op.phase, outcome, latency_s)

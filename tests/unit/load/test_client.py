@@ -1,0 +1,83 @@
+"""A client as the runner sees it."""
+
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from resilience.history.record import Event
+from resilience.load.client import CLIENTS, Client
+
+LOCUST, DIRECT = CLIENTS
+
+
+class Done:
+    """A process that has ended."""
+
+    def poll(self):
+        return 1
+
+    def interrupt(self):
+        raise AssertionError("it is gone")
+
+    def wait(self, timeout_s):
+        return 1
+
+
+@pytest.fixture
+def client(tmp_path):
+    return Client("locust", Done(), tmp_path, {"session": 135.0, "edit": 45.0})
+
+
+def second(tmp_path: Path, at: int, end: bytes = b"\n", **ok_by: int):
+    line = msgspec.json.encode(Event("generator", at, {"client": "locust", "ok_by": ok_by}))
+    with (tmp_path / "locust.stats.jsonl").open("ab") as file:
+        file.write(line + end)
+
+
+def test_commands():
+    assert LOCUST.argv(Path("/r/locust.plan.json"), {"HOME": "/x"})[:5] == [
+        "env", "RESILIENCE_LOAD_PLAN=/r/locust.plan.json", sys.executable, "-m", "locust",
+    ]  # fmt: skip
+    assert DIRECT.argv(Path("/r/p"), {"RESILIENCE_RECORD": "0"}) == [
+        "env", "RESILIENCE_RECORD=0", sys.executable, "-m", "loadgen.direct", "/r/p",
+    ]  # fmt: skip
+
+
+def test_before_the_first_second_every_stream_is_short(client):
+    client.look()
+    assert client.short_of == ["locust session: 0 of 135 ops/s", "locust edit: 0 of 45 ops/s"]
+
+
+@pytest.mark.parametrize(
+    ("session", "edit", "expect"),
+    [(135, 45, []), (150, 44, ["locust edit: 44 of 45 ops/s"]), (134, 50, ["locust session: 134 of 135 ops/s"])],
+)
+def test_the_last_whole_second_counts(client, tmp_path, session, edit, expect):
+    second(tmp_path, 1, session=1, edit=1)
+    client.look()
+    second(tmp_path, 2, session=session, edit=edit)
+    second(tmp_path, 3, end=b"", session=0, edit=0)  # is being written
+    client.look()
+    assert client.short_of == expect
+
+
+def test_the_end_of_one_that_said_all(client, tmp_path):
+    (tmp_path / "locust.summary.json").write_bytes(b'{"client":"locust","unfinished":3,"exit":0}')
+    (tmp_path / "locust.ops.jsonl").write_bytes(b'["i"]\n')
+    assert client.end(0) == {"exit": 0, "unfinished": 3, "torn": False}
+
+
+@pytest.mark.parametrize(("ops", "torn"), [(b"", False), (b'["i"]\n', False), (b'["i"]\n["r",', True), (None, False)])
+def test_the_end_of_one_that_was_killed(client, tmp_path, ops, torn):
+    if ops is not None:
+        (tmp_path / "locust.ops.jsonl").write_bytes(ops)
+    assert client.end(-9) == {"exit": -9, "unfinished": None, "torn": torn}
+
+
+@pytest.mark.parametrize(("log", "expect"), [(None, "it said nothing"), ("", "it said nothing"), ("a\nb\n\n", "b")])
+def test_last_words(client, tmp_path, log, expect):
+    if log is not None:
+        (tmp_path / "locust.log").write_text(log)
+    assert client.last_words() == expect
