@@ -8,6 +8,7 @@ import argparse
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
+    except Exception as error:  # noqa: BLE001  the last boundary: a fault of ours must never look like a verdict
+        traceback.print_exc()
+        print(f"resilience: a fault of the harness itself ({type(error).__name__}); please report it", file=sys.stderr)  # noqa: T201
+        return HarnessError.exit_code
     return code
 
 

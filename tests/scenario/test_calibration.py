@@ -1,0 +1,38 @@
+"""The harness against platforms whose loss is known: it must find it where it is, and nothing where there is none."""
+
+import pytest
+
+from tests.scenario.conftest import Resilience
+
+pytestmark = [pytest.mark.scenario, pytest.mark.slow]
+
+
+def test_baseline_is_clean(resilience: Resilience) -> None:
+    ended = resilience.run("baseline")
+    assert ended.code == 0, ended.output[-3000:]
+    assert ended.verdict["verdict"] == "pass"
+
+
+def test_a_lost_replica_costs_no_write(resilience: Resilience) -> None:
+    ended = resilience.run("redis-kill-replica")
+    assert ended.code == 0, ended.output[-3000:]
+    assert ended.verdict["measures"]["durability.lost_ops"] == 0
+
+
+def test_partition_under_async_loses_writes_inside_the_predicted_window(resilience: Resilience) -> None:
+    ended = resilience.run("redis-partition-primary")
+    measures = ended.verdict["measures"]
+    assert ended.code == 1, ended.output[-3000:]
+    assert measures["durability.acked_in_window_ops"] >= 500
+    assert measures["durability.lost_ops"] > 0
+    # the isolated primary stops about a node time-out after the cut: everything lost lies in [cut, cut + 1.6 node time-outs]
+    assert measures["durability.lost_newest_s"] <= 8.0
+
+
+def test_partition_under_wait_loses_nothing_and_costs_availability_until_healing(resilience: Resilience) -> None:
+    ended = resilience.run("redis-partition-primary", "--set", "durability=wait:1")
+    measures = ended.verdict["measures"]
+    assert measures["durability.lost_ops"] == 0
+    acknowledged = sum(finding["value"] or 0 for finding in ended.findings("availability"))
+    assert acknowledged >= 1
+    assert [f for f in ended.findings("slo.session-availability") if f["verdict"] == "fail"], "the outage is a finding"

@@ -1,0 +1,129 @@
+"""Whole runs that every change has to pass; the long ones are in ``test_calibration``."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.scenario.conftest import Resilience, below, namespaces, wait_for
+
+pytestmark = pytest.mark.scenario
+
+
+def secrets_in(directory: Path, secret: bytes) -> list[Path]:
+    return [path for path in directory.rglob("*") if path.is_file() and secret in path.read_bytes()]
+
+
+def test_failover_passes_leaves_its_evidence_and_no_secret(resilience: Resilience) -> None:
+    before = namespaces()
+    process = resilience.start("redis-failover")
+    secret = b""
+
+    def has_secret() -> bool:
+        nonlocal secret
+        secret = secret or next(filter(None, (secret_below(pid) for pid in below(process.pid))), b"")
+        return bool(secret)
+
+    wait_for("the stack's password exists", has_secret, 60)
+    ended = resilience.wait(process)
+    assert ended.code == 0, ended.output[-3000:]
+    assert ended.verdict["verdict"] == "pass"
+    assert ended.directory
+    for name in ("spec.json", "servers.json", "history.jsonl", "audit.jsonl", "samples.jsonl", "ledger.jsonl",
+                 "timeline.json", "junit.xml", "report.html", "load/locust.ops.jsonl", "load/direct.ops.jsonl",
+                 "chaos/journal.json", "members/redis-cluster-0/server.log"):  # fmt: skip
+        assert (ended.directory / name).stat().st_size > 0, name
+    assert (resilience.reports / "latest").resolve() == ended.directory.resolve()
+    assert secrets_in(ended.directory, secret) == []
+    assert namespaces() <= before
+    # what follows from cluster-node-timeout 5000: see docs/track-record.md
+    assert 5.5 <= ended.verdict["measures"]["recovery.first_good_write_s"] <= 12.5
+    assert {"redis-cluster-0", "redis-cluster-5", "session-0"} <= set(ended.events("injected")[0]["members"])
+
+
+def secret_below(pid: int) -> bytes:
+    try:
+        mounts = Path(f"/proc/{pid}/mounts").read_text().splitlines()
+    except OSError:
+        return b""
+    for line in mounts:
+        source, folder = line.split()[:2]
+        file = Path(f"/proc/{pid}/root{folder}/secrets/redis-password")
+        if source == "harmonyflow":
+            try:
+                return file.read_bytes()
+            except OSError:
+                return b""
+    return b""
+
+
+def test_a_fault_that_does_nothing_is_inconclusive(resilience: Resilience) -> None:
+    ended = resilience.run("no-effect")
+    assert ended.code == 3, ended.output[-3000:]
+    assert ended.verdict["verdict"] == "inconclusive"
+    assert [finding["verdict"] for finding in ended.findings("assumption.fault-proved")] == ["inconclusive"]
+
+
+def test_ctrl_c_heals_reports_and_ends_with_130(resilience: Resilience) -> None:
+    before = namespaces()
+    process = resilience.start("redis-failover")
+    wait_for("the fault is injected", lambda: injected(resilience), 120)
+    process.send_signal(signal.SIGINT)
+    ended = resilience.wait(process)
+    assert ended.code == 130, ended.output[-3000:]
+    assert ended.verdict["verdict"] == "inconclusive"
+    assert ended.directory
+    assert '"healed"' in (ended.directory / "ledger.jsonl").read_text()
+    assert (ended.directory / "report.html").exists()
+    assert namespaces() <= before
+
+
+@pytest.mark.parametrize("victim", ["runner", "first process of the sandbox", "supervisor"])
+def test_kill_9_leaves_nothing(resilience: Resilience, victim: str) -> None:
+    before = namespaces()
+    process = resilience.start("baseline")
+    wait_for("the load runs", lambda: any((d / "load/phases.jsonl").exists() for d in resilience.directories()), 60)
+    family = below(process.pid)
+    os.kill(chosen(process.pid, victim), signal.SIGKILL)
+    ended = resilience.wait(process, 60)
+    assert ended.code != 0
+    wait_for("every process is gone", lambda: not any(Path(f"/proc/{pid}").exists() for pid in family), 5)
+    wait_for("every namespace is gone", lambda: namespaces() <= before, 5)
+    if victim != "supervisor":  # it judges what there is
+        assert ended.code == 3
+        assert ended.verdict["verdict"] == "inconclusive"
+
+
+def chosen(supervisor: int, victim: str) -> int:
+    by_depth = [supervisor]
+    while True:
+        children = Path(f"/proc/{by_depth[-1]}/task/{by_depth[-1]}/children").read_text().split()
+        by_depth.append(int(children[0]))
+        if Path(f"/proc/{by_depth[-1]}/comm").read_text().startswith("tini"):
+            break
+    first = by_depth[-1]
+    runner = int(Path(f"/proc/{first}/task/{first}/children").read_text().split()[0])
+    return {"supervisor": supervisor, "first process of the sandbox": first, "runner": runner}[victim]
+
+
+def injected(resilience: Resilience) -> bool:
+    ledgers = [directory / "ledger.jsonl" for directory in resilience.directories()]
+    return any(ledger.exists() and '"applied"' in ledger.read_text() for ledger in ledgers)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("no-such-scenario",), "no-such-scenario"),
+        (("redis-failover", "--set", "timeline.fault_s=3"), "fault"),
+        (("redis-failover", "--set", "load.rooms=many"), "rooms"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else " ".join(value),
+)
+def test_a_wrong_command_is_one_line_and_starts_nothing(resilience: Resilience, arguments, says) -> None:
+    ended = resilience.run(*arguments)
+    assert ended.code == 2
+    assert len(ended.output.strip().splitlines()) == 1
+    assert says in ended.output
+    assert resilience.directories() == []
