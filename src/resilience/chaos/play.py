@@ -17,6 +17,7 @@ from resilience.fault.injector import injection_json, new_injection_id, us_from_
 from resilience.spec.fault import FaultSpec, Injection, Target
 
 NEVER = -1
+PREPARE_US = 1_000_000  # from announcing a fault to injecting it: to resolve the target and get the agent ready
 
 
 def hold(session: Session, phase: str, duration_s: float) -> None:
@@ -41,7 +42,7 @@ def inject(session: Session, fault: dict[str, Any], target: dict[str, Any]) -> I
     Raises `FaultError` if nothing matches the target (then nothing is touched), or if it cannot be injected.
     """
     wanted, aim = _converted(fault, FaultSpec), _converted(target, Target)
-    starts_at = session.announce("fault")
+    starts_at = session.announce("fault", PREPARE_US)
     try:
         injection, began_us = _inject_at(session, wanted, aim, starts_at)
     except HarnessError:

@@ -46,9 +46,9 @@ class Session:
     injector: Injector
     sleep: Callable[[float], None] = time.sleep
 
-    def announce(self, phase: str) -> int:
+    def announce(self, phase: str, ahead_us: int = AHEAD_US) -> int:
         """Tells every generator that a phase begins in a moment; the instant (us) at which it does."""
-        starts_at = self.clock.now_us() + AHEAD_US
+        starts_at = self.clock.now_us() + ahead_us
         self.board.announce(phase, starts_at)
         self.board.look()
         self.record("phase-announced", phase=phase, starts_at=starts_at)

@@ -33,7 +33,7 @@ def method(stand: Stand, *, fault_s: float = 25.0) -> None:
 
 def test_phases_are_cut_at_the_instants_of_the_injection(stand: Stand) -> None:
     method(stand)
-    began = AHEAD + 20 * SECOND + AHEAD
+    began = AHEAD + 20 * SECOND + play.PREPARE_US
     healed = began + 25 * SECOND + AHEAD
     assert stand.windows() == [
         PhaseWindow("steady", AHEAD, began),
