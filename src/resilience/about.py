@@ -10,6 +10,8 @@ from resilience.report.document import About
 
 _TOOLS = ("harmonyflow-resilience", "chaostoolkit", "chaostoolkit-lib", "locust", "redis", "prometheus-api-client")
 
+_SHOWN = {"redis": "redis-py"}  # the server of that name is another thing
+
 
 def about(root: Path, rerun: str) -> About:
     """Everything that is known before the stack is up; the servers' own versions are in ``servers.json``."""
@@ -20,9 +22,9 @@ def _versions() -> dict[str, str]:
     versions = {"python": sys.version.split()[0]}
     for name in _TOOLS:
         try:
-            versions[name] = version(name)
+            versions[_SHOWN.get(name, name)] = version(name)
         except PackageNotFoundError:
-            versions[name] = "not installed"
+            versions[_SHOWN.get(name, name)] = "not installed"
     return versions
 
 

@@ -140,14 +140,13 @@ def _again(arguments: Any) -> list[str]:
 def _run_here(scenario: Scenario, arguments: Any) -> int:
     console = console_for(sys.stdout)
     store = RunStore(arguments.reports, runner.owner_of_reports())
-    outcome = runner.run(scenario, store, console, _rerun(arguments))
+    outcome = runner.run(scenario, store, console, _rerun(arguments, scenario.seed))
     return outcome.cut_short_code or VERDICT_CODES[outcome.judgement.verdict]
 
 
-def _rerun(arguments: Any) -> str:
+def _rerun(arguments: Any, seed: int) -> str:
     sets = "".join(f" --set {override}" for override in arguments.overrides)
-    seed = "" if arguments.seed is None else f" --seed {arguments.seed}"
-    return f"resilience run {arguments.scenario}{sets}{seed}"
+    return f"resilience run {arguments.scenario}{sets} --seed {seed}"
 
 
 def _cut_short(directory: Path, code: int, reports: Path) -> int:
