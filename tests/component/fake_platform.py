@@ -1,11 +1,14 @@
 """A tiny platform in one process: the edge's interface for sessions and rooms, kept in memory.
 
-Run as ``python tests/component/fake_platform.py PORT``; it can be stopped with SIGSTOP like any server.
+Run as ``python tests/component/fake_platform.py PORT``; it can be stopped with SIGSTOP like any server, and SIGUSR1
+cuts all WebSockets.
 """
 
 import asyncio
 import json
+import signal
 import sys
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -24,7 +27,13 @@ class Rooms:
 
     async def fan_out(self, room: str, message: dict[str, Any]) -> None:
         for socket in tuple(self.sockets.setdefault(room, set())):
-            await socket.send_str(json.dumps(message))
+            with suppress(ConnectionError):
+                await socket.send_str(json.dumps(message))
+
+    def cut(self) -> None:
+        for socket in [socket for sockets in self.sockets.values() for socket in sockets]:
+            transport = socket.get_extra_info("socket")
+            transport.shutdown(2)
 
     async def beat(self) -> None:
         while True:
@@ -102,6 +111,7 @@ async def answer(rooms: Rooms, room: str, socket: web.WebSocketResponse, message
 
 
 async def started(app: web.Application) -> None:
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, app[ROOMS].cut)
     app[BEAT] = asyncio.create_task(app[ROOMS].beat())
 
 
