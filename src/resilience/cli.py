@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,7 @@ def _add_run(commands: Any) -> None:
         help="change a field, e.g. durability=wait:1, redis.cluster_node_timeout_ms=2000, timeline.fault_s=40",
     )
     run.add_argument("--seed", type=int, help="of every random choice in the run (default: the scenario's)")
+    run.add_argument("--share", action="store_true", help="do not wait for other runs on this machine")
     _add_reports(run)
 
 
@@ -116,7 +118,11 @@ def _run(arguments: Any) -> int:
     scenario = _scenario(arguments)
     if runner.in_sandbox():
         return _run_here(scenario, arguments)
-    code, directory = supervise.run_inside(_again(arguments), _image_root())
+    image = _image_root()
+    console = console_for(sys.stderr)
+    alone = nullcontext() if arguments.share else supervise.machine_to_itself(lambda text: console.print(plain(text)))
+    with alone:
+        code, directory = supervise.run_inside(_again(arguments), image)
     if directory and not (directory / "verdict.json").exists():
         return _cut_short(directory, code, arguments.reports)
     return code

@@ -4,16 +4,18 @@ The supervisor holds nothing that a run needs: when it is killed the sandbox goe
 killed the supervisor judges what was recorded until then.
 """
 
+import fcntl
 import os
 import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from resilience.backend.local.image import ImageStore, Recipe
-from resilience.backend.local.place import cache_dir, calling_user
+from resilience.backend.local.place import cache_dir, calling_user, hand_over
 from resilience.backend.local.sandbox import ANNOUNCE_FD, furnish, image_inside, run_in_sandbox, running_sandboxes
 from resilience.errors import HostError
 from resilience.host import problems, require_host
@@ -59,6 +61,25 @@ def run_inside(arguments: Sequence[str], image: Path) -> tuple[int, Path | None]
         os.close(writer)
         os.close(reader)
     return code, Path(announced.strip()) if announced.strip() else None
+
+
+@contextmanager
+def machine_to_itself(say: Say) -> Iterator[None]:
+    """Waits until no other run of this user's is under way: two would share the cores and spoil each other's verdict.
+
+    The lock is the supervisor's open file: however it ends, the next one goes on.
+    """
+    owner = calling_user()
+    path = cache_dir(owner) / "run.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        hand_over(path, owner)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another run uses this machine; waiting for its end (--share: run beside it)")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def exec_inside(argv: Sequence[str]) -> int:

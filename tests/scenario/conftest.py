@@ -28,7 +28,8 @@ class Ended:
     @property
     def verdict(self) -> dict[str, Any]:
         assert self.directory, self.output[-_TAIL_CHARACTERS:]
-        return json.loads((self.directory / "verdict.json").read_text())
+        verdict: dict[str, Any] = json.loads((self.directory / "verdict.json").read_text())
+        return verdict
 
     def findings(self, check: str) -> list[dict[str, Any]]:
         """The findings whose check begins with this."""
@@ -71,7 +72,9 @@ class Resilience:
         for process in self._started:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-                process.communicate(timeout=60)
+                process.wait(60)
+            if process.stdout:
+                process.stdout.close()
 
 
 @pytest.fixture

@@ -112,6 +112,19 @@ def injected(resilience: Resilience) -> bool:
     return any(ledger.exists() and '"applied"' in ledger.read_text() for ledger in ledgers)
 
 
+def test_a_second_run_waits_for_the_first(resilience: Resilience) -> None:
+    first = resilience.start("baseline")
+    wait_for("the first is under way", lambda: len(resilience.directories()) == 1, 60)
+    second = resilience.start("baseline")
+    assert second.stdout
+    assert "another run uses this machine" in second.stdout.readline()
+    second.send_signal(signal.SIGINT)
+    assert second.wait(10) == 130
+    first.send_signal(signal.SIGTERM)
+    assert resilience.wait(first, 90).code == 143
+    assert len(resilience.directories()) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
