@@ -23,7 +23,6 @@ from resilience.backend.local.tool import TIMEOUT_S, call
 from resilience.errors import StackError
 from resilience.spec.stack import Stack
 
-
 _OBSERVERS_NICENESS = -10
 
 
