@@ -179,10 +179,19 @@ def tools_needed(*, root: bool, building: bool) -> dict[str, str]:
 # --- finding the facts out -------------------------------------------------------------------------------------------
 
 
+def system_path(path: str) -> str:
+    """A search path with the folders of administrators' tools, which an ordinary user's leaves out on Debian."""
+    folders = path.split(":") if path else []
+    return ":".join([*folders, *(folder for folder in ("/usr/sbin", "/sbin") if folder not in folders)])
+
+
 def facts_of_host(cache: Path, reports: Path, *, building: bool) -> Facts:
     """Tries everything that a run does to the kernel, in namespaces that are gone when this returns."""
     root = os.geteuid() == 0
-    missing = frozenset(tool for tool in tools_needed(root=root, building=building) if shutil.which(tool) is None)
+    path = system_path(os.environ.get("PATH", ""))
+    missing = frozenset(
+        tool for tool in tools_needed(root=root, building=building) if shutil.which(tool, path=path) is None
+    )
     refusals = _refusals(missing, root=root) if platform.system() == "Linux" else ("", "", "")
     return Facts(
         system=platform.system(),
@@ -226,7 +235,15 @@ def inside(*, root: bool) -> list[str]:
 def attempt(argv: Sequence[str], text: str = "") -> str:
     """Runs a command with ``text`` as its input; what it said if it failed, in one line, else ""."""
     try:
-        done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            argv,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=PROBE_TIMEOUT_S,
+            check=False,
+            env={**os.environ, "PATH": system_path(os.environ.get("PATH", ""))},
+        )
     except subprocess.TimeoutExpired:
         return f"no answer within {PROBE_TIMEOUT_S} s"
     except OSError as error:

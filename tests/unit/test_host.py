@@ -155,7 +155,7 @@ def facts_with(
 
     monkeypatch.setattr(host, "attempt", answer)
     monkeypatch.setattr(platform, "system", lambda: "Linux")
-    monkeypatch.setattr(shutil, "which", lambda tool: None if tool in missing else f"/usr/bin/{tool}")
+    monkeypatch.setattr(shutil, "which", lambda tool, path: None if tool in missing else f"/usr/bin/{tool}")
     return host.facts_of_host(tmp_path, tmp_path, building=True), asked
 
 
@@ -216,3 +216,17 @@ def test_each_build_tool_is_asked_for_only_where_it_is_used():
     assert "mmdebstrap" not in host.tools_needed(root=True, building=False)
     assert "newuidmap" not in host.tools_needed(root=True, building=True)
     assert {"mmdebstrap", "newuidmap", "nft"} <= set(host.tools_needed(root=False, building=True))
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("", "/usr/sbin:/sbin"),
+        ("/usr/bin:/bin", "/usr/bin:/bin:/usr/sbin:/sbin"),
+        ("/usr/sbin:/usr/bin", "/usr/sbin:/usr/bin:/sbin"),
+        ("/sbin:/usr/sbin", "/sbin:/usr/sbin"),
+    ],
+    ids=["none", "a user's", "half", "root's"],
+)
+def test_administrators_tools_are_found_by_an_ordinary_user(path: str, expected: str):
+    assert host.system_path(path) == expected
