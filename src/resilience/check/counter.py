@@ -6,7 +6,6 @@ whole run. What cannot be counted exactly is a reason, never a number.
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from math import isfinite
 
 from resilience.check.fault import SECOND_US
 from resilience.history.read import History
@@ -40,8 +39,6 @@ def _growth(series: Series, history: History, phase: str) -> tuple[float, list[s
     """What a series grew by, and why that may not be the truth."""
     if not series.values:
         return 0.0, [f"a series of {series.selector} has no samples"]
-    if not all(map(isfinite, series.values)):
-        return 0.0, [f"{series.selector} holds a value that is no number"]
     window = history.window(phase)
     if window is None:
         return 0.0, [f"phase {phase} has no window"]

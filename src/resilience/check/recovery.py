@@ -21,7 +21,7 @@ from resilience.check import needs
 from resilience.check.fault import SECOND_US, HitShard, failover_expected, hit_shards, injections, promoted_at
 from resilience.check.finding import Finding, Verdict, Where
 from resilience.check.outage import Outage, longest, outages
-from resilience.check.steady import Steady, steady_again
+from resilience.check.steady import WINDOW_US, Steady, steady_again
 from resilience.check.text import seconds
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
@@ -52,7 +52,8 @@ def _of_hit(scenario: Scenario, history: History, shard: HitShard) -> Iterator[F
 def _restored(history: History, shard: HitShard, outage: Outage | None, steady: Steady | None) -> Finding:
     measures = _measures(history, shard, outage, steady)
     reason = _not_restored(outage, steady)
-    inside = "" if steady is None or steady.window_us >= 10 * SECOND_US else "; seen over less than 10 s of load"
+    short_us = steady.window_us if steady and steady.window_us < WINDOW_US else 0
+    brief = f"steady again, seen over {seconds(short_us / SECOND_US)} only" if short_us else ""
     return Finding(
         check="recovery",
         verdict="fail" if reason else "pass",
@@ -61,7 +62,7 @@ def _restored(history: History, shard: HitShard, outage: Outage | None, steady: 
         allowed="writes and people's service come back before the load ends",
         value=measures.get("recovery.first_good_write_s"),
         unit="s",
-        reason=reason or inside.lstrip("; "),
+        reason=reason or brief,
         where=_where(shard.group, outage),
         rests_on=_RESTS_ON,
         evidence=tuple({"what": name, "value": value} for name, value in measures.items()),

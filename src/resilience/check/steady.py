@@ -68,11 +68,12 @@ def _usual_latency_us(history: History) -> float:
 def steady_again(scenario: Scenario, history: History, after: int) -> Steady:
     """The first window of session ops inside the bounds that starts at or after an instant.
 
-    The window is `WINDOW_US` long, or as long as what is left of the load if that is less.
+    The window is `WINDOW_US` long, or half of what is left of the load if that is less, so that it need not begin at
+    once.
     """
     ops, inside = history.ops, bounds(scenario, history)
     end = load_end_us(history)
-    window = min(WINDOW_US, end - after)
+    window = min(WINDOW_US, (end - after) // 2)
     if window < WINDOW_US_MIN:
         return Steady(since=None, window_us=max(window, 0))
     rows = np.flatnonzero(ops.of_kind("session.") & (ops.due >= after) & (ops.due < end))

@@ -1,0 +1,135 @@
+"""Defects planted in a long history are found exactly: no other, and none is missed."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from resilience.check.durability.booking import Booked
+from resilience.check.durability.direct import book
+from resilience.check.durability.session import book as book_sessions
+from resilience.history.columns import FAIL, OK, UNKNOWN, Deliveries, Ops, code_arrays, text_array
+from resilience.history.read import Audit, History
+from resilience.history.record import SessionRead
+from tests.histories import Op, Recorded, recorded, scenario
+
+WRITES = 100_000
+
+
+@pytest.fixture(scope="module")
+def long() -> History:
+    """So many acknowledged direct writes, each of its own key, one a millisecond; all of them are there."""
+    numbers = np.arange(WRITES, dtype=np.int64)
+    zeros = np.zeros(WRITES, dtype=np.int32)
+    ops = Ops(
+        client=zeros, id=numbers + 1, kind=zeros, key=numbers.astype(np.int32), phase=zeros, error=zeros,
+        group=(1 + numbers % 3).astype(np.int32), due=numbers * 1000, called=numbers * 1000,
+        returned=numbers * 1000 + 500, outcome=np.full(WRITES, OK, dtype=np.int32), version=-1 + 0 * numbers,
+        epoch=-1 + 0 * numbers, value=text_array([f"v{number}" for number in range(WRITES)]), clients=("direct",),
+        kinds=("direct.write",), keys=tuple(f"k{number}" for number in range(WRITES)), phases=("steady",),
+        errors=("",),
+    )  # fmt: skip
+    nothing = np.empty(0, dtype=np.int64)
+    deliveries = Deliveries(
+        receiver=code_arrays([], {}), room=code_arrays([], {}), epoch=nothing, seq=nothing, edit=text_array([]),
+        at=nothing, live=np.empty(0, dtype=np.bool_), receivers=(), rooms=(),
+    )  # fmt: skip
+    audit = Audit(
+        direct={f"k{number}": f"v{number}" for number in range(WRITES)},
+        direct_groups={f"k{number}": 1 + number % 3 for number in range(WRITES)},
+        sessions={}, rooms={}, done=(), direct_lines=WRITES, session_lines=0, room_lines=0,
+    )  # fmt: skip
+    return History(
+        ops=ops, deliveries=deliveries, joins=(), leaves=(), dropped=(), windows=(), events=(), clock=(), audit=audit,
+        series=(), queries_failed=(), summaries={}, torn=0, problems=(),
+    )  # fmt: skip
+
+
+def planted(whole: History, stored: dict[str, str | None], outcomes: dict[int, int] | None = None) -> History:
+    """The history with other values in the store, and other outcomes of some ops."""
+    outcome = whole.ops.outcome.copy()
+    for number, code in (outcomes or {}).items():
+        outcome[number] = code
+    audit = dataclasses.replace(whole.audit, direct=whole.audit.direct | stored)
+    return dataclasses.replace(whole, ops=dataclasses.replace(whole.ops, outcome=outcome), audit=audit)
+
+
+def found(booked: Booked) -> tuple[set[int], set[int], set[tuple[str, str]]]:
+    defects = {(str(defect.what), defect.key) for defect in booked.defects}
+    return set(booked.lost.tolist()), set(booked.recovered.tolist()), defects
+
+
+numbers = st.integers(0, WRITES - 1)
+
+
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_one_write_in_100_000(data: st.DataObject, long: History) -> None:
+    """Each kind of defect at a key of its own, all at once, in a history that is whole otherwise."""
+    lost, copied, strange, refused, recovered, vanished = data.draw(
+        st.lists(numbers, min_size=6, max_size=6, unique=True)
+    )
+    other = data.draw(numbers.filter(lambda number: number != copied))
+    outcomes = {refused: FAIL, recovered: UNKNOWN, vanished: UNKNOWN}
+    stored = {f"k{lost}": None, f"k{vanished}": None, f"k{copied}": f"v{other}", f"k{strange}": "who-1"}
+    booked = book(planted(long, stored, outcomes))
+    assert found(booked) == (
+        {lost},
+        {recovered},
+        {("duplicated", f"k{copied}"), ("unexpected", f"k{strange}"), ("refused but there", f"k{refused}")},
+    )
+
+
+def test_a_whole_history_is_clean(long: History) -> None:
+    assert found(book(long)) == (set(), set(), set())
+
+
+@settings(max_examples=15, deadline=None)
+@given(lost=st.lists(numbers, unique=True, max_size=50))
+def test_every_lost_write_and_no_other(lost: list[int], long: History) -> None:
+    booked = book(planted(long, {f"k{number}": None for number in lost}))
+    assert found(booked)[0] == set(lost)
+
+
+def session_history(directory: Path) -> tuple[Recorded, History]:
+    run = recorded()
+    return run, run.history(directory, scenario(slos=()))
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_one_stale_read(data: st.DataObject, whole: tuple[Recorded, History]) -> None:
+    """A read that names an older version than one acknowledged before it, among all reads of a run."""
+    run, history = whole
+    read = data.draw(st.sampled_from([op for op in run.good("session.read") if op.version > 1]))
+    ops = history.ops
+    row = int(np.flatnonzero((ops.id == read.id) & ops.of_kind("session.read"))[0])
+    versions = ops.version.copy()
+    versions[row] = data.draw(st.integers(0, read.version - 1))
+    booked = book_sessions(dataclasses.replace(history, ops=dataclasses.replace(ops, version=versions)))
+    assert [(defect.what, defect.key) for defect in booked.defects] == [("stale read", read.key)]
+    assert not len(booked.lost)
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_one_lost_session_write(data: st.DataObject, whole: tuple[Recorded, History]) -> None:
+    """An acknowledged write that is gone from its session's log is lost, alone, whichever row it was."""
+    run, history = whole
+    kinds = ("session.create", "session.update", "session.heartbeat", "session.end")
+    op: Op = data.draw(st.sampled_from([op for kind in kinds for op in run.good(kind)]))
+    read: SessionRead = history.audit.sessions[op.key]
+    cut = replace(read, log=tuple(row for row in read.log if row[1] != op.value))
+    sessions = history.audit.sessions | {op.key: cut}
+    booked = book_sessions(dataclasses.replace(history, audit=dataclasses.replace(history.audit, sessions=sessions)))
+    assert [history.ops.value[row] for row in booked.lost] == [op.value]
+    assert {defect.what for defect in booked.defects} <= {"chain broken"}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recorded, History]:
+    return session_history(tmp_path_factory.mktemp("whole"))

@@ -1,0 +1,215 @@
+"""Reading a run back: columns, outcomes, and what is said of damage."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from resilience.history.columns import FAIL, OK, OUTCOMES, UNFINISHED, UNKNOWN
+from resilience.history.lines import BATCH_LINES, Damage, read_batches
+from resilience.history.read import History, read_history
+from resilience.history.record import (
+    ClockPair,
+    Delivered,
+    DirectRead,
+    Dropped,
+    Event,
+    Invoked,
+    Joined,
+    Left,
+    Line,
+    PhaseWindow,
+    QueryFailed,
+    Returned,
+    RoomRead,
+    Series,
+    SessionRead,
+)
+from resilience.history.writer import Writer
+
+
+def write(path: Path, *lines: Line) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with Writer(path) as writer:
+        for line in lines:
+            writer.append(line)
+
+
+def op(number: int, kind: str = "direct.write", key: str = "k", value: str = "v") -> Invoked:
+    return Invoked(number, kind, key, value, 1, "steady", number * 1000, number * 1000 + 10)
+
+
+def history_of(directory: Path, *ops: Line, client: str = "direct") -> History:
+    write(directory / "history.jsonl", PhaseWindow("steady", 0, 10))
+    write(directory / "load" / f"{client}.ops.jsonl", *ops)
+    return read_history(directory)
+
+
+def test_answers_are_joined_to_what_was_invoked(tmp_path: Path) -> None:
+    history = history_of(
+        tmp_path,
+        op(1), op(2, "session.update", "s-1", "locust-1"), Returned(2, "ok", 2500, 7), op(3), op(4),
+        Returned(4, "fail", 4600, error="refused"), Returned(1, "unknown", 4700, error="timeout"),
+    )  # fmt: skip
+    ops = history.ops
+    assert len(ops) == 4
+    assert ops.id.tolist() == [1, 2, 3, 4]
+    assert [OUTCOMES[code] for code in ops.outcome] == ["unknown", "ok", "unknown", "fail"]
+    assert [ops.errors[code] for code in ops.error] == ["timeout", "", UNFINISHED, "refused"]
+    assert ops.returned.tolist() == [4700, 2500, -1, 4600]
+    assert ops.version.tolist() == [-1, 7, -1, -1]
+    assert ops.value.tolist() == ["v", "locust-1", "v", "v"]
+    assert [ops.keys[code] for code in ops.key] == ["k", "s-1", "k", "k"]
+    assert ops.name(1) == "direct/2"
+    assert history.problems == ()
+    assert history.torn == 0
+
+
+def test_the_ops_of_all_clients_stand_side_by_side(tmp_path: Path) -> None:
+    write(tmp_path / "load" / "locust.ops.jsonl", op(1, "session.read"), Returned(1, "ok", 9))
+    history = history_of(tmp_path, op(1), Returned(1, "fail", 8))
+    ops = history.ops
+    assert ops.clients == ("direct", "locust")
+    assert ops.outcome[ops.of_client("direct")].tolist() == [FAIL]
+    assert ops.outcome[ops.of_client("locust")].tolist() == [OK]
+    assert not ops.of_client("nobody").any()
+
+
+def test_choosing_ops(tmp_path: Path) -> None:
+    ops = history_of(tmp_path, op(1), op(2, "session.read"), op(3, "session.end")).ops
+    assert ops.of_kind("session.").tolist() == [False, True, True]
+    assert ops.of_kind("session.read", "direct.write").tolist() == [True, True, False]
+    assert not ops.of_kind("session").any()
+    assert ops.in_phase("steady").all()
+    assert not ops.in_phase("fault", "nowhere").any()
+
+
+def test_everything_else_is_merged(tmp_path: Path) -> None:
+    write(tmp_path / "history.jsonl", Event("role", 30, {}), PhaseWindow("fault", 20, 40), ClockPair(5, 6),
+          Event("stack-up", 1, {}))  # fmt: skip
+    write(tmp_path / "load" / "locust.stats.jsonl", Event("generator", 10, {"client": "locust"}))
+    (tmp_path / "load" / "locust.summary.json").write_text('{"exit": 0}')
+    write(tmp_path / "audit.jsonl", DirectRead("k", None, 2), DirectRead("k", "v", 2),
+          RoomRead("r", 1, 3, ((3, 1, "e"),)), SessionRead("s", 1, True, "live", 1, 60, ((1, "op", ""),)))  # fmt: skip
+    write(tmp_path / "samples.jsonl", Series("up", {"job": "x"}, (1.0,), (0.0,)), QueryFailed("y", "timeout"))
+    history = history_of(
+        tmp_path, Joined("m", "r", 1, 0, 5), Delivered("m", "r", 1, 1, "e", 6, "live"),
+        Delivered("m", "r", 1, 2, "f", 7, "replay"), Left("m", "r", 9, "lost"), Dropped("session.read", "fault", 8),
+        client="locust",
+    )  # fmt: skip
+    assert [event.name for event in history.events] == ["stack-up", "generator", "role"]
+    assert [event.at for event in history.events_of("role", "generator")] == [10, 30]
+    assert history.window("fault") == PhaseWindow("fault", 20, 40)
+    assert history.window("recovery") is None
+    assert history.clock == (ClockPair(5, 6),)
+    assert history.summaries == {"locust": {"exit": 0}}
+    assert history.audit.direct == {"k": "v"}
+    assert history.audit.direct_lines == 2
+    assert history.audit.rooms["r"].log == ((3, 1, "e"),)
+    assert history.audit.sessions["s"].version == 1
+    assert [series.selector for series in history.series] == ["up"]
+    assert history.queries_failed == (QueryFailed("y", "timeout"),)
+    assert history.dropped == (("locust", Dropped("session.read", "fault", 8)),)
+    assert history.deliveries.live.tolist() == [True, False]
+    assert history.deliveries.edit.tolist() == ["e", "f"]
+    assert [line.receiver for line in history.joins] == ["m"]
+    assert [line.why for line in history.leaves] == ["lost"]
+
+
+def test_a_phase_that_never_ended_has_no_window(tmp_path: Path) -> None:
+    write(tmp_path / "history.jsonl", PhaseWindow("fault", 20, -1))
+    assert read_history(tmp_path).window("fault") is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Damaged:
+    name: str
+    file: str
+    content: bytes
+    torn: int = 0
+    problem: str = ""
+    kept: int = 2  # ops
+
+
+GOOD = b'["i",1,"direct.write","k","v",1,"steady",1,2]\n["i",2,"direct.write","k","v",1,"steady",1,2]\n'
+OPS = "load/direct.ops.jsonl"
+DAMAGED = (
+    Damaged(name="whole", file=OPS, content=GOOD),
+    Damaged(name="torn", file=OPS, content=GOOD + b'["i",3,"dire', torn=1),
+    Damaged(name="torn inside a character", file=OPS, content=GOOD + b'["i",3,"\xc3', torn=1),
+    Damaged(name="whole without its end of line", file=OPS, content=GOOD[:-1]),
+    Damaged(name="broken in the middle", file=OPS, content=b'["i",9,\n' + GOOD, problem="load/direct.ops.jsonl:1: "),
+    Damaged(name="broken, with its end of line", file=OPS, content=GOOD + b'["i",3,"dire\n',
+            problem="load/direct.ops.jsonl:3: "),
+    Damaged(name="an empty line", file=OPS, content=GOOD + b"\n" + GOOD[:0], problem="load/direct.ops.jsonl:3: "),
+    Damaged(name="no text at all", file=OPS, content=b"\xff\xfe\n" + GOOD, problem="load/direct.ops.jsonl:1: "),
+    Damaged(name="an unknown record", file=OPS, content=b'["q",1]\n' + GOOD, problem="load/direct.ops.jsonl:1: "),
+    Damaged(name="a wrong type", file=OPS, content=b'["r","1","ok",5]\n' + GOOD, problem="load/direct.ops.jsonl:1: "),
+    Damaged(name="an unknown outcome", file=OPS, content=b'["r",1,"good",5]\n' + GOOD, problem="direct.ops.jsonl:1: "),
+    Damaged(name="two lines in one", file=OPS, content=GOOD.replace(b"\n", b"", 1), problem=":1: ", kept=0),
+    Damaged(name="an answer to nothing", file=OPS, content=GOOD + b'["r",7,"ok",5]\n',
+            problem="1 answers to ops that were never invoked"),
+    Damaged(name="answered twice", file=OPS, content=GOOD + b'["r",1,"ok",5]\n["r",1,"fail",6]\n',
+            problem="an op was answered twice"),
+    Damaged(name="an id used twice", file=OPS, content=GOOD + GOOD, problem="an op id was used twice", kept=4),
+    Damaged(name="a broken summary", file="load/direct.summary.json", content=b"{", kept=0,
+            problem="load/direct.summary.json:1: "),
+    Damaged(name="broken stats", file="load/direct.stats.jsonl", content=b"[]\n", kept=0,
+            problem="load/direct.stats.jsonl:1: "),
+    Damaged(name="a torn audit", file="audit.jsonl", content=b'["direct","k', kept=0, torn=1),
+    Damaged(name="broken samples", file="samples.jsonl", content=b'["series","up",{},[1],[null]]\n', kept=0,
+            problem="samples.jsonl:1: "),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", DAMAGED, ids=lambda case: case.name)
+def test_damage_is_named_and_the_rest_is_kept(case: Damaged, tmp_path: Path) -> None:
+    write(tmp_path / "history.jsonl")
+    (tmp_path / "load").mkdir()
+    (tmp_path / case.file).write_bytes(case.content)
+    history = read_history(tmp_path)
+    assert history.torn == case.torn
+    assert len(history.problems) == (1 if case.problem else 0), history.problems
+    assert all(case.problem in problem for problem in history.problems)
+    assert len(history.ops) == case.kept
+
+
+def test_no_history_at_all(tmp_path: Path) -> None:
+    history = read_history(tmp_path)
+    assert history.problems == ("history.jsonl: missing",)
+    assert len(history.ops) == 0
+    assert len(history.deliveries) == 0
+
+
+@pytest.mark.parametrize("broken", [0, BATCH_LINES - 1, BATCH_LINES, 2 * BATCH_LINES + 4])
+def test_batches_do_not_show(broken: int, tmp_path: Path) -> None:
+    """A broken line costs itself and nothing else, wherever batches begin; its number is the file's."""
+    lines = [b'["clock",%d,1]\n' % number for number in range(2 * BATCH_LINES + 5)]
+    lines[broken] = b"[\n"
+    path = tmp_path / "history.jsonl"
+    path.write_bytes(b"".join(lines))
+    damage = Damage()
+    found = [line.at for batch in read_batches(path, ClockPair, damage) for line in batch]
+    assert found == [number for number in range(len(lines)) if number != broken]
+    assert [problem.split(":")[1] for problem in damage.problems] == [str(broken + 1)]
+
+
+def test_columns_are_columns(tmp_path: Path) -> None:
+    """Two hundred bytes an op is what a line may have; read, no op is an object."""
+    count = 2_000
+    history = history_of(tmp_path, *(line for n in range(1, count + 1) for line in (op(n), Returned(n, "ok", n))))
+    ops = history.ops
+    columns = [getattr(ops, name) for name in type(ops).__slots__]
+    arrays = [column for column in columns if isinstance(column, np.ndarray)]
+    assert all(array.dtype.kind != "O" for array in arrays)
+    assert sum(array.nbytes for array in arrays) < 120 * count
+    assert (ops.outcome != UNKNOWN).all()
+
+
+def test_an_unreadable_file_is_not_silently_empty(tmp_path: Path) -> None:
+    (tmp_path / "history.jsonl").mkdir()
+    unreadable: Callable[[Path], History] = read_history
+    with pytest.raises(IsADirectoryError):
+        unreadable(tmp_path)
