@@ -22,7 +22,7 @@ from loadgen.arrivals import Schedule
 from loadgen.direct_link import Node, connection_to, reply_of
 from loadgen.direct_topology import Topology
 from loadgen.direct_write import Write, WriteForm
-from loadgen.generator import EXIT_INTERRUPTED, EXIT_STOPPED, TICK_S, Generator, load_plan
+from loadgen.generator import EXIT_INTERRUPTED, EXIT_STOPPED, TICK_S, Generator, be_punctual, load_plan
 from loadgen.shards import ShardMap, slot_of
 from resilience.history.record import Outcome
 from resilience.spec.plan import LoadPlan
@@ -171,6 +171,7 @@ async def serve(plan: LoadPlan) -> int:
 
 def main() -> int:
     """Reads the plan that the first argument names, and runs."""
+    be_punctual()
     disable_created_metrics()  # type: ignore[no-untyped-call]  # their lines would be half of every scrape
     return uvloop.run(serve(load_plan(Path(sys.argv[1]))))
 

@@ -17,7 +17,7 @@ from locust.env import Environment
 from prometheus_client import disable_created_metrics, start_http_server
 
 from loadgen.conductor import Conductor
-from loadgen.generator import EXIT_INTERRUPTED, EXIT_STOPPED, load_plan
+from loadgen.generator import EXIT_INTERRUPTED, EXIT_STOPPED, be_punctual, load_plan
 from loadgen.recorder import Op
 from resilience.history.record import Outcome
 
@@ -88,6 +88,7 @@ class Bridge:
 @events.init.add_listener  # type: ignore[untyped-decorator]
 def open_files(environment: Environment, **_: Any) -> None:
     """Reads the plan, opens the files, serves the metrics."""
+    be_punctual()
     disable_created_metrics()  # type: ignore[no-untyped-call]  # their lines would be half of every scrape
     plan = load_plan(Path(os.environ[PLAN_VARIABLE]))
     conductor = Conductor(plan)

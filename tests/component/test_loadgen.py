@@ -196,6 +196,22 @@ def test_a_stalled_platform_is_late_and_unknown_and_nothing_is_missing(tmp_path,
     assert deliveries[0] == deliveries[1] > 200
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="real-time priority needs root")
+def test_a_busy_machine_does_not_delay_the_schedule(tmp_path, platform_process):
+    with generator("locust", tmp_path, SHARDS) as run:
+        run.wait_rate(session=140, edit=45)
+        busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+        try:
+            seconds = len(run.stats())
+            wait_until(lambda: len(run.stats()) >= seconds + 4, "four seconds")
+        finally:
+            for process in busy:
+                process.kill()
+                process.wait()
+        lags = [second["lag_ms_p99"] for second in run.stats()[seconds + 1 :]]
+    assert sorted(lags)[len(lags) // 2] < 10
+
+
 def test_who_is_interrupted_books_what_is_unfinished(tmp_path, platform_process):
     with generator("locust", tmp_path, SHARDS) as run:
         run.wait_rate(session=140, edit=45)
