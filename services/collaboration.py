@@ -18,6 +18,7 @@ from services.redis_cluster import RedisCluster
 from services.redis_node import REASONS, Login, StoreError
 from services.room import Member, Room, edit_from_payload, payload_from_edit
 from services.room_log import NOTHING, Position, RoomLog
+from services.task import end
 from services.web import BODY_BYTES_MAX, ID_PATTERN, Refusal, Service, guard, main, matches_id, wait_for_signal
 
 JOIN_TIMEOUT_S = 5.0
@@ -119,9 +120,7 @@ class Collaboration:
                 member.outbox.put_nowait(None)
                 await writer  # says why, and closes
         finally:
-            writer.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await writer
+            await end(writer)
             await room.leave(member)
             await self._done_with(room)
 

@@ -20,6 +20,7 @@ from services.metric import FanoutMetrics
 from services.redis_cluster import RedisCluster
 from services.redis_node import Command, RedisNode, StoreError
 from services.slot import slot_from_key
+from services.task import end
 from services.topology import Address
 
 PING_INTERVAL_S = 1.0  # of silence; a second one means that the node is gone
@@ -125,9 +126,7 @@ class Listener:
 
     async def close(self) -> None:
         """Stop listening."""
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        await end(self._task)
 
     async def _run(self) -> None:
         while True:
@@ -151,9 +150,7 @@ class Listener:
             await self._listen(connection)
         finally:
             self._confirmed.clear()
-            asking.cancel()
-            with suppress(asyncio.CancelledError, exceptions.RedisError, OSError):
-                await asking
+            await end(asking)
             await connection.disconnect(nowait=True)
 
     async def _ask(self, connection: Connection) -> None:
@@ -193,6 +190,7 @@ class Listener:
                 self._confirmed.discard(channel)
                 if channel in self._wanted:  # the node lost the slot
                     self._asked.discard(channel)
+                    self._changed.set()
                     self._suspect()
             case _:
                 pass  # the answer to a ping
@@ -219,9 +217,7 @@ class Publisher:
 
     async def close(self) -> None:
         """Stop; what is still queued is dropped."""
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        await end(self._task)
 
     async def _run(self) -> None:
         while True:

@@ -1,7 +1,8 @@
 """The order in which a room's edits are passed on.
 
 Edits are numbered by Redis and published by the instance that took them, so that two of them can overtake each other.
-An early one is held for a moment; when the moment is over it is passed on, and the receivers see the gap.
+An early one is held for a moment; when the moment is over the gap is filled from the log, and if that cannot be read
+the early one is passed on: then the receivers see the gap and ask.
 """
 
 from dataclasses import dataclass
@@ -35,6 +36,13 @@ class Order:
         if edit.position > self.last:
             self._held[edit.position] = edit
         return self._take(gaps=False)
+
+    def fill(self, rows: list[Edit]) -> list[Edit]:
+        """What the log has after `last`, and what follows it now."""
+        taken = [row for row in sorted(rows) if row.position > self.last]
+        if taken:
+            self.restart(taken[-1].position)
+        return taken + self._take(gaps=False)
 
     def release(self) -> list[Edit]:
         """All that is held, with its gaps."""

@@ -11,7 +11,6 @@ taken from all nodes that answer, again each half second until no more errors co
 
 import asyncio
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import Any
 
 from redis import exceptions
@@ -21,6 +20,7 @@ from services.metric import StoreMetrics
 from services.redis_node import Command, Login, RedisNode, StoreError, store_error_from_reply
 from services.script import Script
 from services.slot import slot_from_key
+from services.task import end
 from services.topology import Address, Topology, View, merged, view_from_text
 
 REFRESH_INTERVAL_S = 0.5
@@ -82,9 +82,7 @@ class RedisCluster:
     async def close(self) -> None:
         """Stop following and close all idle connections."""
         if self._follower is not None:
-            self._follower.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._follower
+            await end(self._follower)
         for node in self._nodes.values():
             await node.close()
 

@@ -17,6 +17,7 @@ from services.metric import RoomMetrics
 from services.order import Edit, Order
 from services.redis_node import StoreError
 from services.room_log import NOTHING, ROWS_PER_ANSWER, Position, RoomLog, Stored
+from services.task import end
 
 HOLD_S = 0.05
 TICK_S = 1.0
@@ -66,7 +67,7 @@ class Room:
         self._seen: Position = NOTHING  # the highest position that this instance knows to have been stored
         self._order: Order | None = None
         self._recent: deque[Edit] = deque(maxlen=RECENT_MAX)
-        self._release: asyncio.TimerHandle | None = None
+        self._filling: asyncio.Task[None] | None = None
         self._realigning: asyncio.Task[None] | None = None
         self._ticking = asyncio.create_task(self._tick_forever(), name=f"tick-{name}")
 
@@ -107,12 +108,10 @@ class Room:
             return  # nobody has joined yet; who does will read it from the log
         self._see(edit.position)
         if self._order.rolled_back(edit):
-            self._recent.clear()
-            self._order.restart((edit.position[0], edit.position[1] - 1))
-            self._realign()
+            self._roll_back(self._order, (edit.position[0], edit.position[1] - 1))
         self._pass_on(self._order.offer(edit))
-        if self._order.holding and self._release is None:
-            self._release = asyncio.get_running_loop().call_later(HOLD_S, self._release_held)
+        if self._order.holding and (self._filling is None or self._filling.done()):
+            self._filling = asyncio.create_task(self._fill(self._order), name=f"fill-{self.name}")
 
     async def repair(self, member: Member, since: Position) -> None:
         """Tell a member what it missed since a position, or where to take up again. Raises `StoreError`."""
@@ -128,13 +127,9 @@ class Room:
 
     async def close(self) -> None:
         """Stop everything that goes on in this room."""
-        if self._release is not None:
-            self._release.cancel()
-        for task in (self._ticking, self._realigning):
+        for task in (self._ticking, self._filling, self._realigning):
             if task is not None:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+                await end(task)
 
     def _names(self) -> set[str]:
         return {member.name for member in self._members}
@@ -154,10 +149,22 @@ class Room:
             for member in self._members:
                 member.send_edit(edit, message)
 
-    def _release_held(self) -> None:
-        self._release = None
-        if self._order is not None:
-            self._pass_on(self._order.release())
+    async def _fill(self, order: Order) -> None:
+        """An edit came early: wait a moment for those before it, then take them from the log."""
+        await asyncio.sleep(HOLD_S)
+        while order.holding:
+            try:
+                stored = await self._read(since=order.last)
+            except StoreError:
+                self._pass_on(order.release())
+                return
+            self._learn(stored)
+            if stored.resume is not None:
+                self._roll_back(order, stored.head)
+            elif stored.rows:
+                self._pass_on(order.fill([_edit_from_row(row) for row in stored.rows]))
+            else:
+                self._pass_on(order.release())  # not in the log: whoever published it was rolled back
 
     def _catch_up(self, member: Member) -> None:
         """What came while the member was waiting for its answer."""
@@ -181,16 +188,16 @@ class Room:
         stored = await self._read(since=self._order.last, members=self._names(), rows_max=0)
         self._learn(stored)
         if stored.resume is not None:
-            self._recent.clear()
-            self._order.restart(stored.head)
-            self._realign()
+            self._roll_back(self._order, stored.head)
         head = b'{"type":"head","epoch":%d,"seq":%d}' % stored.head
         for member in self._members:
             if not member.repairing:
                 member.send(head)
 
-    def _realign(self) -> None:
+    def _roll_back(self, order: Order, last: Position) -> None:
         """Edits that members hold were rolled back: tell each of them where to take up again."""
+        self._recent.clear()
+        order.restart(last)
         for member in self._members:
             member.repairing = True
         if self._realigning is None or self._realigning.done():
@@ -221,6 +228,11 @@ class Room:
 def _message_from_edit(edit: Edit) -> bytes:
     epoch, seq = edit.position
     return b'{"type":"edit","epoch":%d,"seq":%d,"edit":%s}' % (epoch, seq, _encode(edit.text))
+
+
+def _edit_from_row(row: str) -> Edit:
+    epoch, seq, text = msgspec.json.decode(row, type=tuple[int, int, str])
+    return Edit(position=(epoch, seq), base=seq - 1, text=text)  # the log has no gaps: it follows the row before it
 
 
 def payload_from_edit(edit: Edit) -> str:

@@ -51,7 +51,7 @@ def create(running: Service, session: str) -> requests.Response:
 
 def log_of(cluster: Cluster, session: str) -> list[str]:
     key = f"session-log:{{{session}}}"
-    return list(cluster.primary_of(key).client().lrange(key, 0, -1))  # type: ignore[arg-type]
+    return list(cluster.primary_of(key).client().lrange(key, 0, -1))
 
 
 def breaks_in_chain(rows: list[str]) -> list[int]:
