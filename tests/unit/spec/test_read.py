@@ -14,7 +14,7 @@ from resilience.spec.scenario import Scenario
 from resilience.spec.slo import FindingSource, RatioSource
 
 ROOT = Path(__file__).resolve().parents[3]
-SHIPPED = ("baseline", "redis-failover", "redis-kill-replica", "redis-partition-primary")
+SHIPPED = ("baseline", "no-effect", "redis-failover", "redis-kill-replica", "redis-partition-primary")
 SCENARIO = "scenarios/redis/failover.yaml"
 STACK = "stacks/small.yaml"
 EXPERIMENT = "experiments/lose-node.yaml"
@@ -515,7 +515,7 @@ def test_shipped_scenario_reads(name: str) -> None:
     assert scenario.name == name
     assert (scenario.experiment is None) == (name == "baseline")
     if scenario.experiment is not None:
-        assert scenario.experiment.file == f"experiments/redis/{name}.yaml"
+        assert Path(scenario.experiment.file).stem == name
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "stacks").glob("*/*.yaml")), ids=lambda path: path.stem)

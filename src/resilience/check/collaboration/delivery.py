@@ -56,7 +56,7 @@ def delivery(scenario: Scenario, history: History) -> tuple[Finding, ...]:
             check="collaboration.delivery",
             verdict="fail" if evidence else "pass" if judged else "inconclusive",
             title="Every stored edit reached every member of its room",
-            measured=f"{len(missing):,} of {count(owed, 'delivery')} missing".replace("deliverys", "deliveries"),
+            measured=f"{len(missing):,} of {owed:,} {'delivery' if owed == 1 else 'deliveries'} missing",
             allowed="none missing, no room stuck",
             value=float(len(missing)),
             unit="deliveries",
