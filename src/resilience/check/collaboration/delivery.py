@@ -18,7 +18,6 @@ import numpy as np
 from resilience.check import needs
 from resilience.check.fault import SECOND_US, load_end_us
 from resilience.check.finding import Finding
-from resilience.check.text import count
 from resilience.history.columns import OK
 from resilience.history.read import History
 from resilience.history.record import Joined, Left
