@@ -58,10 +58,10 @@ class RoomClient:
             frame = await self._socket.receive()
             if frame.type is not WSMsgType.TEXT:
                 raise ConnectionError(f"closed: {self._socket.close_code}")
-            message: Message = json.loads(frame.data)
-            if _fits(message, kinds, having):
-                return message
-            self._kept.append(message)
+            received: Message = json.loads(frame.data)
+            if _fits(received, kinds, having):
+                return received
+            self._kept.append(received)
 
 
 def _fits(message: Message, kinds: tuple[str, ...], having: Message) -> bool:

@@ -322,12 +322,13 @@ async def test_edits_through_the_edge_reach_members_at_both_instances(platform: 
 
 
 async def test_a_websocket_has_a_bucket_too(platform: Platform):
+    url = f"http://{platform.edge.address}"
     async with (
         ClientSession(headers={"X-Visitor": "7"}) as session,
-        session.ws_connect(f"http://{platform.edge.address}/rooms/r/ws") as ws,
+        session.ws_connect(f"{url}/rooms/r/ws") as ws,
+        session.get(f"{url}/sessions/a") as over_http,
     ):
-        async with session.get(f"{platform.edge.url}/sessions/a") as over_http:
-            assert ws._response.headers["X-Bucket"] == over_http.headers["X-Bucket"]
+        assert ws._response.headers["X-Bucket"] == over_http.headers["X-Bucket"]
 
 
 @pytest.mark.parametrize(("how", "within_s"), [(signal.SIGKILL, 1.0), (signal.SIGSTOP, 3.0)], ids=["dead", "silent"])
