@@ -290,7 +290,7 @@ def chained(ops: list[str]) -> tuple[tuple[int, str, str], ...]:
     return tuple(rows[-64:])
 
 
-def recorded(*, fault: bool = True, outage_us: int = RESTORED - APPLIED) -> Recorded:
+def recorded(*, fault: bool = True, outage_us: int = RESTORED - APPLIED, load: Load = LOAD) -> Recorded:
     """A run as it should be, with the loss of a node or without."""
     run = Recorded()
     phases = {"warmup": (0, STEADY), "steady": (STEADY, FAULT), "fault": (FAULT, RECOVERY), "recovery": (RECOVERY, END)}
@@ -306,9 +306,9 @@ def recorded(*, fault: bool = True, outage_us: int = RESTORED - APPLIED) -> Reco
     def away(group: int, due: int) -> bool:
         return fault and group == 1 and APPLIED <= due < APPLIED + outage_us
 
-    _add_direct(run, phase_at, away)
-    _add_sessions(run, phase_at, away)
-    _add_edits(run, phase_at)
+    _add_direct(run, phase_at, away, round(S / load.direct_rate_ops_per_s))
+    _add_sessions(run, phase_at, away, round(S / load.session_rate_ops_per_s))
+    _add_edits(run, phase_at, round(S / load.edit_rate_ops_per_s))
     return run
 
 
@@ -351,9 +351,9 @@ PhaseAt = Callable[[int], str]
 Away = Callable[[int, int], bool]
 
 
-def _add_direct(run: Recorded, phase_at: PhaseAt, away: Away) -> None:
+def _add_direct(run: Recorded, phase_at: PhaseAt, away: Away, every_us: int) -> None:
     number = 0
-    for due in range(0, END, S // 20):
+    for due in range(0, END, every_us):
         for group in GROUPS:
             number += 1
             key, value = f"direct:{{t{group}}}:{number}", f"direct-42-{number}"
@@ -368,9 +368,9 @@ def _add_direct(run: Recorded, phase_at: PhaseAt, away: Away) -> None:
 _STEPS = ("create", "update", "read", "heartbeat", "end")
 
 
-def _add_sessions(run: Recorded, phase_at: PhaseAt, away: Away) -> None:
+def _add_sessions(run: Recorded, phase_at: PhaseAt, away: Away, every_us: int) -> None:
     logs: dict[str, list[str]] = {}
-    for number, due in enumerate(range(0, END, S // 10), start=1):
+    for number, due in enumerate(range(0, END, every_us), start=1):
         session, step = f"s-{(number - 1) // 5:04x}", _STEPS[(number - 1) % 5]
         group = ((number - 1) // 5) % 3 + 1
         value = "" if step == "read" else f"locust-42-{number}"
@@ -393,13 +393,13 @@ def _instead(log: list[str], _: list[str]) -> list[str]:
     return log
 
 
-def _add_edits(run: Recorded, phase_at: PhaseAt) -> None:
+def _add_edits(run: Recorded, phase_at: PhaseAt, every_us: int) -> None:
     rows: dict[str, list[tuple[int, int, str]]] = {"room-1": [], "room-2": []}
     receivers = {room: [f"m-{room}-{n}" for n in range(2)] for room in rows}
     for room, names in receivers.items():
         run.joins += [Joined(name, room, 1, 0, 1000) for name in names]
         run.leaves += [Left(name, room, END + 2 * S, "stop") for name in names]
-    for number, due in enumerate(range(10_000, END, S // 5), start=1):
+    for number, due in enumerate(range(10_000, END, every_us), start=1):
         room = f"room-{1 + number % 2}"
         phase = phase_at(due)
         edit = f"e-{phase}-{number}"

@@ -25,9 +25,9 @@ def _failed(found: tuple[Finding, ...]) -> str:
     failed = sorted((finding for finding in found if finding.verdict == "fail"), key=_rank)
     first = failed[0]
     more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-    place = f" on {first.where.group}" if first.where.group and first.where.group not in first.title else ""
+    place = f"{first.where.group}: " if first.where.group and first.where.group not in first.title else ""
     compared = f": {first.measured}, allowed: {first.allowed}" if first.measured else ""
-    return f"fail: {first.title}{place}{compared}{more}"
+    return f"fail: {place}{first.title}{compared}{more}"
 
 
 def _rank(finding: Finding) -> tuple[int, float]:

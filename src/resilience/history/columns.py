@@ -86,9 +86,17 @@ class Deliveries:
         return len(self.at)
 
 
-def code_arrays(texts: list[str], known: dict[str, int]) -> Codes:
-    """Codes of texts; one that is not in ``known`` yet is added to it."""
-    return np.fromiter((known.setdefault(text, len(known)) for text in texts), dtype=np.int32, count=len(texts))
+class Known(dict[str, int]):
+    """The texts that have a code; asking for another one gives it the next."""
+
+    def __missing__(self, text: str) -> int:
+        code = self[text] = len(self)
+        return code
+
+
+def code_array(texts: list[str], known: Known) -> Codes:
+    """Codes of texts; one that is not known yet is from now on."""
+    return np.fromiter(map(known.__getitem__, texts), dtype=np.int32, count=len(texts))
 
 
 def text_array(texts: list[str]) -> Texts:

@@ -6,6 +6,7 @@ line that cannot be decoded is *broken*.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,21 +33,12 @@ def read_batches(path: Path, kind: Any, damage: Damage) -> Iterator[list[Any]]:
     decoder = msgspec.json.Decoder(list[kind])
     first = 1
     with path.open("rb") as file:
-        while batch := _some_lines(file):
+        while batch := list(islice(file, BATCH_LINES)):
             try:
                 yield decoder.decode(b"[" + b",".join(batch) + b"]")
             except (msgspec.DecodeError, UnicodeDecodeError):
                 yield list(_one_by_one(batch, kind, f"{path.parent.name}/{path.name}", first, damage))
             first += len(batch)
-
-
-def _some_lines(file: Any) -> list[bytes]:
-    lines = []
-    for line in file:
-        lines.append(line)
-        if len(lines) == BATCH_LINES:
-            break
-    return lines
 
 
 def _one_by_one(batch: list[bytes], kind: Any, name: str, first: int, damage: Damage) -> Iterator[Any]:

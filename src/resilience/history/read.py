@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from resilience.history.columns import OUTCOMES, UNFINISHED, Codes, Deliveries, Ints, Ops, code_arrays, text_array
+from resilience.history.columns import OUTCOMES, UNFINISHED, Codes, Deliveries, Ints, Known, Ops, code_array, text_array
 from resilience.history.lines import Damage, read_batches
 from resilience.history.record import (
     AuditDone,
@@ -183,8 +183,10 @@ class _Load:
     joins: list[Joined] = field(default_factory=list)
     leaves: list[Left] = field(default_factory=list)
     dropped: list[tuple[str, Dropped]] = field(default_factory=list)
-    codes: dict[str, dict[str, int]] = field(
-        default_factory=lambda: {name: {} for name in ("client", "kind", "key", "phase", "error", "receiver", "room")}
+    codes: dict[str, Known] = field(
+        default_factory=lambda: {
+            name: Known() for name in ("client", "kind", "key", "phase", "error", "receiver", "room")
+        }
     )
     invoked: list[dict[str, Any]] = field(default_factory=list)  # chunks of columns of the file being read
     answers: list[dict[str, Any]] = field(default_factory=list)
@@ -213,11 +215,11 @@ class _Load:
     def _invoked_columns(self, lines: list[Invoked]) -> dict[str, Any]:
         return {
             "id": _ints([line.id for line in lines]),
-            "kind": code_arrays([line.kind for line in lines], self.codes["kind"]),
-            "key": code_arrays([line.key for line in lines], self.codes["key"]),
+            "kind": code_array([line.kind for line in lines], self.codes["kind"]),
+            "key": code_array([line.key for line in lines], self.codes["key"]),
             "value": text_array([line.value for line in lines]),
             "group": _codes([line.group for line in lines]),
-            "phase": code_arrays([line.phase for line in lines], self.codes["phase"]),
+            "phase": code_array([line.phase for line in lines], self.codes["phase"]),
             "due": _ints([line.due for line in lines]),
             "called": _ints([line.called for line in lines]),
         }
@@ -229,13 +231,13 @@ class _Load:
             "returned": _ints([line.returned for line in lines]),
             "version": _ints([line.version for line in lines]),
             "epoch": _ints([line.epoch for line in lines]),
-            "error": code_arrays([line.error for line in lines], self.codes["error"]),
+            "error": code_array([line.error for line in lines], self.codes["error"]),
         }
 
     def _arrival_columns(self, lines: list[Delivered]) -> dict[str, Any]:
         return {
-            "receiver": code_arrays([line.receiver for line in lines], self.codes["receiver"]),
-            "room": code_arrays([line.room for line in lines], self.codes["room"]),
+            "receiver": code_array([line.receiver for line in lines], self.codes["receiver"]),
+            "room": code_array([line.room for line in lines], self.codes["room"]),
             "epoch": _ints([line.epoch for line in lines]),
             "seq": _ints([line.seq for line in lines]),
             "edit": text_array([line.edit for line in lines]),
@@ -259,13 +261,13 @@ class _Load:
             self.damage.problems.append(f"{name}: {int((~known).sum())} answers to ops that were never invoked")
         if len(np.unique(answers["id"])) != len(answers["id"]):
             self.damage.problems.append(f"{name}: an op was answered twice")
-        unfinished = self.codes["error"].setdefault(UNFINISHED, len(self.codes["error"]))
+        unfinished = self.codes["error"][UNFINISHED]
         defaults = {"outcome": OUTCOMES.index("unknown"), "returned": -1, "version": -1, "epoch": -1}
         for column, default in (defaults | {"error": unfinished}).items():
             filled = np.full(len(order), default, dtype=answers[column].dtype)
             filled[order[slots[known]]] = answers[column][known]
             ops[column] = filled
-        code = self.codes["client"].setdefault(self.client, len(self.codes["client"]))
+        code = self.codes["client"][self.client]
         ops["client"] = np.full(len(order), code, dtype=np.int32)
         self.files.append(ops)
         self.invoked, self.answers = [], []

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from resilience.check.durability.booking import Booked
 from resilience.check.durability.direct import book
 from resilience.check.durability.session import book as book_sessions
-from resilience.history.columns import FAIL, OK, UNKNOWN, Deliveries, Ops, code_arrays, text_array
+from resilience.history.columns import FAIL, OK, UNKNOWN, Deliveries, Known, Ops, code_array, text_array
 from resilience.history.read import Audit, History
 from resilience.history.record import SessionRead
 from tests.histories import Op, Recorded, recorded, scenario
@@ -35,7 +35,7 @@ def long() -> History:
     )  # fmt: skip
     nothing = np.empty(0, dtype=np.int64)
     deliveries = Deliveries(
-        receiver=code_arrays([], {}), room=code_arrays([], {}), epoch=nothing, seq=nothing, edit=text_array([]),
+        receiver=code_array([], Known()), room=code_array([], Known()), epoch=nothing, seq=nothing, edit=text_array([]),
         at=nothing, live=np.empty(0, dtype=np.bool_), receivers=(), rooms=(),
     )  # fmt: skip
     audit = Audit(
