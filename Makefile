@@ -107,6 +107,10 @@ lock: ## choose the newest packages that fit pyproject.toml, and write requireme
 		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --python-version 3.12 -o requirements.lock
 	@setup/environment
 
+.PHONY: golden
+golden: environment ## judge the golden runs again and save what is found (ARGS=--record: record them again, too)
+	@$(AS_CALLER) $(BIN)/python -m tests.golden.renew $(ARGS)
+
 .PHONY: clean
 clean: ## remove .venv, tools' caches and build outputs; keeps reports and the cache folder
 	@rm -rf .venv build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
