@@ -23,8 +23,6 @@ from resilience.backend.local.tool import TIMEOUT_S, call
 from resilience.errors import StackError
 from resilience.spec.stack import Stack
 
-_OBSERVERS_NICENESS = -10
-
 
 class PlatformFile(msgspec.Struct, frozen=True):
     """What stays the same while a platform lives (``platform.json``)."""
@@ -145,11 +143,8 @@ class OwnedLocalPlatform(LocalPlatform):
         if name not in self._pods or self.stack.member(name).component not in {"loadgen", "direct-client"}:
             raise StackError(f"{name}: the stack has no member of that name for a load generator")
         pod = self._pods[name]
-        # who measures goes before who is measured: a starved generator makes a run inconclusive (a user who may not
-        # raise priorities gets a line in the log, and the same run without it)
-        command = ("nice", "-n", str(_OBSERVERS_NICENESS), *argv)
         with log.open("ab") as output:
-            return MemberProcess(name, pod, pod.start(command, output, str(PROJECT_ROOT)))
+            return MemberProcess(name, pod, pod.start(argv, output, str(PROJECT_ROOT)))
 
     def down(self) -> None:
         """Ends every member; harmless if they are gone. Raises `ExceptionGroup` with all that went wrong."""
