@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def test_every_member_resolves_every_other_and_so_does_the_sandbox(platform):
 
 def test_servers_answer_by_name_from_the_sandbox(platform):
     for name, port in (("redis-cluster-0", 6379), ("prometheus-0", 9090), ("node-exporter-0", 9100)):
-        wait_for(f"{name}:{port} answers", lambda name=name, port=port: answers(name, port))
+        wait_for(f"{name}:{port} answers", partial(answers, name, port))
 
 
 def test_the_image_cannot_be_changed_by_a_member(platform):
