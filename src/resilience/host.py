@@ -25,6 +25,7 @@ RUN_TOOLS: Mapping[str, str] = {  # tool: Debian's package
     "unshare": "util-linux",
     "nsenter": "util-linux",
     "setpriv": "util-linux",
+    "pivot_root": "util-linux",
     "mount": "mount",
     "ip": "iproute2",
     "nft": "nftables",
