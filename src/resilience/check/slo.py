@@ -7,7 +7,7 @@ from resilience.check.compare import SIGNS, holds
 from resilience.check.counter import Count, count
 from resilience.check.finding import Finding, Where
 from resilience.check.measure import combined
-from resilience.check.text import percent
+from resilience.check.text import percent, seconds
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
 from resilience.spec.slo import FindingSource, RatioSource, Slo
@@ -71,7 +71,7 @@ def _measured(objective: Slo, source: FindingSource, findings: tuple[Finding, ..
     sources = tuple(finding for finding in findings if source.measure in finding.measures)
     value = combined(sources).get(source.measure)
     met = value is not None and holds(value, objective.op, objective.target)
-    text = "not measured" if value is None else f"{value:g} {source.unit}"
+    text = "not measured" if value is None else seconds(value) if source.unit == "s" else f"{value:,g} {source.unit}"
     return Finding(
         check=f"slo.{objective.name}",
         verdict="inconclusive" if value is None else "pass" if met else "fail",
