@@ -48,10 +48,6 @@ class Order:
         """All that is held, with its gaps."""
         return self._take(gaps=True)
 
-    def rolled_back(self, edit: Edit) -> bool:
-        """Whether edits that were passed on are no more part of the log that this edit was appended to."""
-        return edit.position[0] > self.last[0] and edit.base < self.last[1]
-
     def restart(self, last: Position) -> None:
         """Go on from another position."""
         self.last = last

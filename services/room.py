@@ -107,8 +107,6 @@ class Room:
         if self._order is None:
             return  # nobody has joined yet; who does will read it from the log
         self._see(edit.position)
-        if self._order.rolled_back(edit):
-            self._roll_back(self._order, (edit.position[0], edit.position[1] - 1))
         self._pass_on(self._order.offer(edit))
         if self._order.holding and (self._filling is None or self._filling.done()):
             self._filling = asyncio.create_task(self._fill(self._order), name=f"fill-{self.name}")

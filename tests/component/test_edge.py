@@ -1,13 +1,15 @@
 """The edge: real instances behind it where that matters, small ones that fail on purpose where it does not."""
 
 import asyncio
+import base64
+import hashlib
 import json
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -146,6 +148,16 @@ def fine(accepted: socket.socket, _: bytes) -> None:
 
 def hang_up(accepted: socket.socket, _: bytes) -> None:
     accepted.shutdown(socket.SHUT_RDWR)
+
+
+def fall_silent(accepted: socket.socket, request: bytes) -> None:
+    """Take a WebSocket, and then answer nothing on it, not even a ping."""
+    key = next(line[19:] for line in request.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key: "))
+    digest = hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
+    lines = ["HTTP/1.1 101 Switching", "Upgrade: websocket", "Connection: Upgrade"]
+    lines += [f"Sec-WebSocket-Accept: {base64.b64encode(digest).decode()}"]
+    accepted.sendall("\r\n".join([*lines, "", ""]).encode())
+    time.sleep(4)
 
 
 def say_nothing(_: socket.socket, __: bytes) -> None:
@@ -348,6 +360,16 @@ async def test_a_client_is_let_go_when_its_instance_is_lost(
             one.cancel()
         async with member(address, "r-lost", "a") as again:  # comes in through the other instance
             await again.read("joined", timeout_s=2)
+
+
+async def test_a_client_is_let_go_when_only_its_own_connection_has_fallen_silent(folder: Path):
+    with instance(fall_silent) as one:
+        async with AsyncExitStack() as stack:
+            edge = stack.enter_context(service(folder, "edge", upstreams={"collaboration": [one.address]}))
+            wait_until(lambda: is_in(edge, one), "it is in")
+            client = await stack.enter_async_context(connection(edge.address, "r-silent"))
+            assert await client.closed(timeout_s=3) == 1012
+            assert is_in(edge, one)  # its health checks are fine
 
 
 async def test_a_client_that_leaves_is_let_go_behind_the_edge(platform: Platform):

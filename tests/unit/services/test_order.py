@@ -50,13 +50,6 @@ def test_a_gap_is_filled_from_the_log():
     assert order.last == (1, 13)
 
 
-@pytest.mark.parametrize(
-    ("late", "expected"), [(edit(2, 9, base=8), True), (edit(2, 11, base=10), False), (edit(1, 9), False)]
-)
-def test_a_rollback_is_seen(late: Edit, expected: bool):
-    assert Order((1, 10)).rolled_back(late) is expected
-
-
 @given(st.permutations(range(1, 13)), st.lists(st.integers(1, 12)))
 def test_every_order_of_arrival_gives_the_one_of_the_numbers(arrivals: list[int], again: list[int]):
     order = Order((1, 0))
