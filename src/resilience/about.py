@@ -30,7 +30,7 @@ def _versions() -> dict[str, str]:
 
 def _revision(root: Path) -> str:
     # under sudo the checkout belongs to somebody else, which git refuses unless it is told that this is meant
-    git = ["git", "-c", f"safe.directory={root}", "-C", str(root)]
+    git = ["git", "--no-optional-locks", "-c", f"safe.directory={root}", "-C", str(root)]
     try:
         head = subprocess.run(
             [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, timeout=10, check=True

@@ -1,9 +1,10 @@
 """Processes by pid and start time, and the place that a member's processes and network are found at."""
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,21 +17,35 @@ class Process:
 
     pid: int
     start: int
-    parent: int
+    parent: int = field(compare=False)  # a process whose parent has ended gets another one
+
+    @property
+    def alive(self) -> bool:
+        """Whether that very process still runs."""
+        return look_up(self.pid) == self
 
     def signal(self, number: int) -> None:
         """Sends a signal to exactly this process; does nothing if it is gone, even if its pid is somebody else's."""
-        try:
-            handle = os.pidfd_open(self.pid)
-        except ProcessLookupError:
-            return
-        try:
-            if look_up(self.pid) == self:
+        with contextlib.suppress(ProcessLookupError), _pinned(self.pid) as handle:
+            if not self.alive:
+                return
+            if handle is None:
+                os.kill(self.pid, number)
+            else:
                 signal.pidfd_send_signal(handle, number)
-        except ProcessLookupError:
-            return
-        finally:
-            os.close(handle)
+
+
+@contextlib.contextmanager
+def _pinned(pid: int) -> Iterator[int | None]:
+    """A handle that keeps the number from meaning another process; None where Python was built without them."""
+    if not hasattr(os, "pidfd_open"):
+        yield None
+        return
+    handle = os.pidfd_open(pid)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
 
 
 def look_up(pid: int) -> Process | None:

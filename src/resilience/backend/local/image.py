@@ -125,7 +125,9 @@ class ImageStore:
 
     @contextmanager
     def _only_builder(self, say: Callable[[str], None]) -> Iterator[None]:
-        with (self.folder / "build.lock").open("w") as lock:
+        path = self.folder / "build.lock"
+        with path.open("w") as lock:
+            hand_over(path, self.owner)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -14,8 +14,9 @@ from typing import Any
 
 import msgspec
 
+from resilience.agent.process import Process, look_up
 from resilience.backend.base import MemberState
-from resilience.backend.local.member import Pod, ProcessId
+from resilience.backend.local.member import Pod
 from resilience.backend.local.sandbox import children
 
 POLL_S = 0.02
@@ -35,7 +36,7 @@ class Server:
     log: Path
     holds: Path  # folder of hold files
     process: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
-    identity: ProcessId | None = field(default=None, init=False)
+    identity: Process | None = field(default=None, init=False)
     starts: int = field(default=0, init=False)
     start_at: float | None = field(default=None, init=False)  # `time.monotonic`, while a restart is due
     held_by: tuple[str, ...] = field(default=(), init=False)
@@ -167,12 +168,12 @@ class Kubelet:
         beside.replace(path)
 
 
-def _server_of(wrapper: "subprocess.Popen[bytes]") -> ProcessId | None:
+def _server_of(wrapper: "subprocess.Popen[bytes]") -> Process | None:
     """The server behind ``nsenter``, which forks to enter a PID namespace; None if it ended at once."""
     deadline = time.monotonic() + _FIND_SERVER_TIMEOUT_S
     while time.monotonic() < deadline and wrapper.poll() is None:
         pids = children(wrapper.pid)
         if pids:
-            return ProcessId.of(pids[0])
+            return look_up(pids[0])
         time.sleep(0.001)
     return None

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from resilience.agent.process import Process, look_up
 from resilience.backend.local.sandbox import BRIDGE, PREFIX_BITS, children
 from resilience.errors import StackError
 from resilience.spec.stack import Member
@@ -32,46 +33,6 @@ class Ground:
     hosts: Path  # becomes every member's /etc/hosts
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessId:
-    """A process that cannot be mistaken for a later one of the same number: pid and start time (clock ticks)."""
-
-    pid: int
-    start: int
-
-    @classmethod
-    def of(cls, pid: int) -> "ProcessId | None":
-        """The process of that number now, or None."""
-        fields = _stat_fields(pid)
-        return cls(pid, int(fields[19])) if fields and fields[0] != "Z" else None
-
-    @property
-    def alive(self) -> bool:
-        """Whether that very process still runs."""
-        return ProcessId.of(self.pid) == self
-
-    def signal(self, number: signal.Signals) -> None:
-        """Signals that very process; harmless if it is gone."""
-        try:
-            handle = os.pidfd_open(self.pid)
-        except ProcessLookupError:
-            return
-        try:
-            if self.alive:  # checked while the handle keeps the number from being used again
-                signal.pidfd_send_signal(handle, number)
-        except ProcessLookupError:
-            return
-        finally:
-            os.close(handle)
-
-
-def _stat_fields(pid: int) -> list[str]:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return []
-
-
 @dataclass(kw_only=True)
 class Pod:
     """A member's namespaces. ``open`` makes them, ``connect`` gives them a link, ``close`` ends all in them."""
@@ -81,7 +42,7 @@ class Pod:
     number: int  # unique in the sandbox; names the link
     ground: Ground
     own_code: bool  # runs the project's code, so on the host's files instead of the stack image's
-    init: ProcessId | None = field(default=None, init=False)
+    init: Process | None = field(default=None, init=False)
     _holder: int = field(default=0, init=False)  # the child of the init whose end is the end of the member
     _wrapper: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
 
@@ -123,7 +84,7 @@ class Pod:
                 stderr=output,
             )
 
-    def wait_open(self, log: Path) -> ProcessId:
+    def wait_open(self, log: Path) -> Process:
         """Waits until the init holds the namespaces. Raises `StackError` with the last line it said."""
         assert self._wrapper is not None
         deadline = time.monotonic() + INIT_TIMEOUT_S
@@ -131,7 +92,7 @@ class Pod:
             pids = children(self._wrapper.pid)
             held = children(pids[0]) if pids and _comm(pids[0]).startswith("tini") else []
             if held:
-                self.init, self._holder = ProcessId.of(pids[0]), held[0]
+                self.init, self._holder = look_up(pids[0]), held[0]
             if self.init:
                 return self.init
             if self._wrapper.poll() is not None:
@@ -179,7 +140,7 @@ class Pod:
             start_new_session=True,
         )
 
-    def processes(self) -> tuple[ProcessId, ...]:
+    def processes(self) -> tuple[Process, ...]:
         """Every process in the member but those that hold it: its init and the init's own child."""
         if self.init is None:
             return ()
@@ -188,7 +149,7 @@ class Pod:
         for entry in os.scandir("/proc"):
             if entry.name.isdigit() and int(entry.name) not in {self.init.pid, self._holder} and namespace:
                 pid = int(entry.name)
-                process = ProcessId.of(pid) if _pid_namespace(pid) == namespace else None
+                process = look_up(pid) if _pid_namespace(pid) == namespace else None
                 found += [process] if process else []
         return tuple(found)
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
-from resilience.backend.local.place import Owner, cache_dir
+from resilience.backend.local.place import Owner, cache_dir, hand_over
 from resilience.backend.local.tool import call
 from resilience.errors import HostError
 
@@ -37,6 +37,7 @@ def run_in_sandbox(argv: Sequence[str], image: Path, owner: Owner, env: Mapping[
     SIGINT, SIGTERM, SIGHUP and SIGQUIT are handed on to the command. Raises `HostError` if it cannot be started.
     """
     state_dir(owner).mkdir(parents=True, exist_ok=True)
+    hand_over(state_dir(owner), owner)
     command = [*_namespaces(), str(image / "usr/bin/tini-static"), "--", *argv]
     try:
         sandbox = subprocess.Popen(
