@@ -10,6 +10,7 @@ taken from all nodes that answer, again each half second until no more errors co
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -43,6 +44,8 @@ SUSPICIOUS = frozenset(
         "reset",
     }
 )
+
+log = logging.getLogger("services")
 
 
 class RedisCluster:
@@ -118,6 +121,7 @@ class RedisCluster:
         if not views or topology == self._topology:
             return
         self._topology = topology
+        log.info("primaries: %s; %d nodes", topology.primaries, len(topology.nodes))
         for address in self._nodes.keys() - topology.nodes:
             await self._nodes.pop(address).close()
         for listener in self._listeners:

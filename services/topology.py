@@ -42,6 +42,11 @@ class Topology:
         """The primary that serves the slot."""
         return self.owners[slot]
 
+    @property
+    def primaries(self) -> str:
+        """The primaries in the order of their slots, for a log."""
+        return ", ".join(f"{owner[0]}:{owner[1]}" for owner in dict.fromkeys(self.owners) if owner is not None)
+
 
 def view_from_text(text: str, asked: Address) -> View:
     """One node's answer to `CLUSTER NODES`. Raises `ValueError` if it is not one."""

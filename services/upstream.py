@@ -5,6 +5,7 @@ back. An instance that does not answer any more takes its WebSockets with it: th
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
@@ -14,6 +15,8 @@ from prometheus_client import Gauge
 CHECK_INTERVAL_S = 0.5
 CHECK_TIMEOUT_S = 0.5
 FAILURES_MAX = 2
+
+log = logging.getLogger("services")
 
 
 class Upstream:
@@ -55,6 +58,8 @@ class Upstream:
         return lambda: self._enders.discard(end)
 
     def _set(self, *, healthy: bool) -> None:
+        if healthy is not self.healthy:
+            log.info("%s is %s", self.base, "in" if healthy else "out")
         self.healthy = healthy
         self._gauge.set(healthy)
 

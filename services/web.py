@@ -124,11 +124,14 @@ class Service:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_TIMEOUT_S - 1)
         await self._runner.setup()
         await web.TCPSite(self._runner, self._config.host, self._config.port, backlog=1_024).start()
-        return int(self._runner.addresses[0][1])
+        port = int(self._runner.addresses[0][1])
+        log.info("%s listens on %s:%d", self._config.name, self._config.host, port)
+        return port
 
     async def stop(self) -> None:
         """Accept nothing more, let what is in flight finish, close; within `STOP_TIMEOUT_S`."""
         self._stopping = True
+        log.info("%s stops", self._config.name)
         if self._runner is None:
             return
         try:

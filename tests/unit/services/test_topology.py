@@ -26,6 +26,7 @@ def view(text: str) -> View:
 def test_all_slots_have_their_owner():
     topology = merged([view(BEFORE)])
     assert topology.nodes == {P1, P2, P3, R1}
+    assert topology.primaries == "198.18.0.1:6379, 198.18.0.2:6379, 198.18.0.3:6379"
     assert [topology.owner(slot) for slot in (0, 5_460, 5_461, 10_923, 16_383)] == [P1, P1, P2, P3, P3]
 
 
