@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from resilience import host, runner, supervise
+from resilience import runner, supervise
 from resilience.errors import HarnessError
 from resilience.report.html import html_page
 from resilience.report.progress import Steps
@@ -48,7 +48,7 @@ exit codes:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
     arguments = _parser().parse_args(argv)
-    os.environ["PATH"] = host.system_path(os.environ.get("PATH", ""))  # an ordinary user's lacks the sbin folders
+    supervise.find_system_tools()
     try:
         code: int = arguments.command(arguments)
     except HarnessError as error:

@@ -18,9 +18,14 @@ from resilience.backend.local.image import ImageStore, Recipe
 from resilience.backend.local.place import cache_dir, calling_user, hand_over
 from resilience.backend.local.sandbox import ANNOUNCE_FD, furnish, image_inside, run_in_sandbox, running_sandboxes
 from resilience.errors import HostError
-from resilience.host import problems, require_host
+from resilience.host import problems, require_host, system_path
 
 Say = Callable[[str], None]
+
+
+def find_system_tools() -> None:
+    """Lets this process and all that it starts find tools where an ordinary user's PATH does not look."""
+    os.environ["PATH"] = system_path(os.environ.get("PATH", ""))
 
 
 def ensure_image(say: Say, *, rebuild: bool = False) -> Path:
