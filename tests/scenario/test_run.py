@@ -118,8 +118,8 @@ def test_a_second_run_waits_for_the_first(resilience: Resilience) -> None:
     second = resilience.start("baseline")
     assert second.stdout
     assert "another run uses this machine" in second.stdout.readline()
-    second.send_signal(signal.SIGINT)
-    assert second.wait(10) == 130
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(10) == -signal.SIGTERM
     first.send_signal(signal.SIGTERM)
     assert resilience.wait(first, 90).code == 143
     assert len(resilience.directories()) == 1
