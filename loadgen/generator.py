@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from loadgen.metrics import LoadMetrics
-from loadgen.recorder import LineSink, NullSink, Recorder
+from loadgen.recorder import EveryOtherSecond, Recorder
 from loadgen.tally import Tally
 from resilience.history.clock import RunClock
 from resilience.history.phase import STOP, PhaseBoard
@@ -42,11 +42,6 @@ def load_plan(path: Path) -> LoadPlan:
     return msgspec.json.decode(path.read_bytes(), type=LoadPlan)
 
 
-def sink_for(path: Path) -> LineSink:
-    """The file of ops; the benchmark alone asks for none (``RESILIENCE_RECORD=0``)."""
-    return NullSink() if os.environ.get("RESILIENCE_RECORD") == "0" else Writer(path).open()
-
-
 def be_punctual() -> None:
     """Runs this process before all others that want a processor, where that is permitted; before it has threads.
 
@@ -69,8 +64,10 @@ class Generator:
         self._board = PhaseBoard(self._directory / "phases.jsonl")
         self._board.look()
         self._tally = Tally()
-        sink = sink_for(self._directory / f"{client}.ops.jsonl")
-        self.recorder = Recorder(sink, self.clock.now_us, self.metrics, self._tally)
+        sink = Writer(self._directory / f"{client}.ops.jsonl").open()
+        # for the benchmark of the recorder alone
+        self._halved = EveryOtherSecond(sink) if os.environ.get("RESILIENCE_RECORD") == "alternate" else None
+        self.recorder = Recorder(self._halved or sink, self.clock.now_us, self.metrics, self._tally)
         self._stats = Writer(self._directory / f"{client}.stats.jsonl").open()
         self._cpu_s = time.process_time()
         self._second_at = time.monotonic()
@@ -104,6 +101,8 @@ class Generator:
         inflight = self.recorder.inflight
         self.metrics.now(self.phase_at(at), inflight)
         data = {"client": self.client, "cpu_ratio": round(cpu_ratio, 4), "inflight": inflight, "members": members}
+        if self._halved:
+            data["recorded"] = self._halved.next_second()
         self._stats.write(Event("generator", at, data | self._tally.second()))
 
     def finish(self, exit_code: int) -> None:

@@ -13,7 +13,7 @@ from resilience.spec.load import Load
 from resilience.spec.scenario import Scenario
 
 PLAN_VARIABLE = "RESILIENCE_LOAD_PLAN"
-RECORD_VARIABLE = "RESILIENCE_RECORD"  # "0": nothing is recorded, for the benchmark of the recorder alone
+RECORD_VARIABLE = "RESILIENCE_RECORD"  # "alternate": every other second only, for the benchmark of the recorder
 RATE_SHARE_MIN = 0.9  # of what is asked for, where the scenario names no minimum
 
 

@@ -40,8 +40,8 @@ def test_commands():
     assert LOCUST.argv(Path("/r/locust.plan.json"), {"HOME": "/x"})[:5] == [
         "env", "RESILIENCE_LOAD_PLAN=/r/locust.plan.json", sys.executable, "-m", "locust",
     ]  # fmt: skip
-    assert DIRECT.argv(Path("/r/p"), {"RESILIENCE_RECORD": "0"}) == [
-        "env", "RESILIENCE_RECORD=0", sys.executable, "-m", "loadgen.direct", "/r/p",
+    assert DIRECT.argv(Path("/r/p"), {"RESILIENCE_RECORD": "alternate"}) == [
+        "env", "RESILIENCE_RECORD=alternate", sys.executable, "-m", "loadgen.direct", "/r/p",
     ]  # fmt: skip
 
 

@@ -97,10 +97,13 @@ def test_the_end_books_flushes_and_sums_up(plan, tmp_path):
     }  # fmt: skip
 
 
-def test_without_a_record_there_is_no_file(plan, tmp_path, monkeypatch):
-    monkeypatch.setenv("RESILIENCE_RECORD", "0")
+def test_for_the_benchmark_every_other_second_is_recorded(plan, tmp_path, monkeypatch):
+    monkeypatch.setenv("RESILIENCE_RECORD", "alternate")
     generator = Generator("direct", plan, OPS)
-    generator.recorder.returned(send(generator), "ok")
+    for _ in range(3):
+        generator.recorder.returned(send(generator), "ok")
+        generator.second(members=6)
     generator.finish(0)
-    assert not (tmp_path / "direct.ops.jsonl").exists()
-    assert msgspec.json.decode((tmp_path / "direct.summary.json").read_bytes())["ok"] == 1
+    assert [event.data["recorded"] for event in lines(tmp_path / "direct.stats.jsonl", Event)] == [True, False, True]
+    assert [op.id for op in lines(tmp_path / "direct.ops.jsonl", OpLine)] == [1, 1, 3, 3]
+    assert msgspec.json.decode((tmp_path / "direct.summary.json").read_bytes())["ok"] == 3
