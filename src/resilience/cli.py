@@ -11,13 +11,14 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from resilience import runner, supervise
+from resilience import runner, standing_cli, supervise
 from resilience.errors import HarnessError
 from resilience.report.html import html_page
 from resilience.report.progress import Steps
@@ -33,6 +34,7 @@ INTERRUPTED_CODES = (130, 143)
 _EXAMPLES = """\
 examples:
   resilience list                                        what can be run
+  resilience plan redis-failover                         what a run would do, and to whom; does nothing
   resilience run redis-failover                          one run, a verdict, a report
   resilience run redis-partition-primary --set durability=wait:1
   resilience run redis-failover --set timeline.fault_s=40 --seed 7
@@ -73,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_run(commands)
     _add(commands, "list", _list, "the scenarios that can be run")
+    standing_cli.add_plan(partial(_add, commands))
     judge = _add(commands, "judge", _judge, "judge a recorded run again, without the system")
     report = _add(commands, "report", _report, "render the report of a judged run again")
     for command in (judge, report):

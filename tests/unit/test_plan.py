@@ -1,0 +1,144 @@
+"""What would be done, to whom: worked out from a stack on paper."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from resilience import cli
+from resilience.backend.local.paper import PaperPlatform
+from resilience.errors import FaultError, StackError
+from resilience.plan import fault_plan, fault_plan_on, initial_roles, proofs_in_words, step_in_words
+from resilience.report.plan import FaultPlan, plan_screen
+from resilience.report.terminal import console_for
+from resilience.spec.read import list_scenarios, read_scenario
+from resilience.spec.scenario import Scenario
+from tests.unit.fault.stand import ROLES
+
+ROOT = Path(__file__).parents[2]
+FAILOVER = read_scenario(ROOT, "redis-failover")
+
+
+def shown(scenario: Scenario, *faults: FaultPlan) -> str:
+    output = io.StringIO()
+    console_for(output).print(plan_screen(scenario, faults))
+    return output.getvalue()
+
+
+def test_a_node_takes_every_member_on_it_with_it():
+    plan = fault_plan(FAILOVER, "by the stack file")
+    assert plan
+    assert plan.nodes == ("node-1",)
+    assert plan.members == (
+        ("redis-cluster-0", "primary of shard 1"),
+        ("redis-cluster-5", "replica of shard 3"),
+        ("session-0", "session"),
+    )
+    assert len(plan.steps) == 3
+    assert plan.ttl_s == 35
+    text = shown(FAILOVER, plan)
+    assert all(name in text for name, _ in plan.members)
+    assert "by the stack file" in text
+    assert "nothing was started or touched" in text
+
+
+def test_live_roles_decide_where_a_stack_is_up():
+    states = PaperPlatform(FAILOVER.stack).states()
+    plan = fault_plan_on(FAILOVER, FAILOVER.stack, states, ROLES, "now")
+    assert plan
+    assert plan.nodes == ("node-2",)  # the replica of old is the primary
+    assert ("redis-cluster-3", "primary of shard 1") in plan.members
+
+
+def test_a_target_that_matches_nothing_is_said_as_such():
+    states = [
+        msgspec.structs.replace(state, running=False) if state.name == "redis-cluster-0" else state
+        for state in PaperPlatform(FAILOVER.stack).states()
+    ]
+    plan = fault_plan_on(FAILOVER, FAILOVER.stack, states, initial_roles(FAILOVER.stack), "now")
+    assert plan
+    assert "redis-cluster-0 do not" in plan.nothing
+    assert "nothing would be injected" in shown(FAILOVER, plan)
+
+
+def test_a_scenario_without_a_fault_has_none():
+    baseline = read_scenario(ROOT, "baseline")
+    assert fault_plan(baseline, "") is None
+    assert "without one" in shown(baseline)
+
+
+@pytest.mark.parametrize("name", [name for name in list_scenarios(ROOT) if name != "baseline"])
+def test_every_shipped_fault_has_words_for_its_steps_and_proofs(name: str):
+    scenario = read_scenario(ROOT, name)
+    plan = fault_plan(scenario, "")
+    if scenario.experiment is None:
+        assert plan is None
+        return
+    assert plan
+    assert not plan.nothing
+    assert plan.members
+    assert plan.proofs
+    assert not any(marker in line for line in (*plan.steps, *plan.proofs) for marker in ("{", "198.18.", "_"))
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        (
+            {"primitive": "drop", "member": {"name": "a"}, "others": ["198.18.1.10"], "direction": "in"},
+            "drop every packet from b to a",
+        ),
+        ({"primitive": "signal", "signal": "TERM", "members": [{"name": "a"}]}, "send SIGTERM to the server of a"),
+        ({"primitive": "later", "members": [{"name": "a"}, {"name": "b"}]}, "later a, b"),
+        ({"primitive": "later"}, "later"),
+    ],
+    ids=["one way", "signal", "unknown, with members", "unknown"],
+)
+def test_steps_in_words(step, words: str):
+    assert step_in_words(step, {"198.18.1.10": "b"}) == words
+
+
+def test_proofs_that_are_alike_are_told_once():
+    a, b, c = ({"name": name} for name in "abc")
+    watched = [
+        {"probe": "refused", "via": a, "to": c},
+        {"probe": "refused", "via": b, "to": c},
+        {"probe": "identity", "of": a, "expect": "dead"},
+        {"probe": "identity", "of": b, "expect": "dead"},
+    ]
+    assert list(proofs_in_words(watched)) == [
+        "a new connection from a, b to c is refused",
+        "the server of a, b is gone, and nothing runs in its place",
+    ]
+
+
+def test_a_stack_on_paper_cannot_be_touched(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    platform = PaperPlatform(FAILOVER.stack)
+    with pytest.raises(FaultError, match="on paper"):
+        platform.apply({"id": "x"})
+    with pytest.raises(FaultError, match="on paper"):
+        platform.undo("x")
+    with pytest.raises(FaultError, match="on paper"):
+        platform.probe("x")
+    with pytest.raises(StackError, match="no such member"):
+        platform.state("nobody")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_text_from_files_is_shown_as_text():
+    scenario = msgspec.structs.replace(FAILOVER, title="a\x1b[31m[red]b[/red]")
+    assert "a\\x1b[31m[red]b[/red]" in shown(scenario, replace(FaultPlan(known="k"), nothing="n\x07"))
+
+
+@pytest.mark.parametrize("arguments", [["no-such"], ["redis-failover", "--set", "nope=1"]], ids=["name", "field"])
+def test_a_wrong_name_is_one_line_and_2(arguments, capsys):
+    assert cli.main(["plan", *arguments]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_plan_prints_and_starts_nothing(capsys):
+    assert cli.main(["plan", "redis-failover"]) == 0
+    assert "redis-cluster-5 (replica of shard 3)" in capsys.readouterr().out
