@@ -36,6 +36,20 @@ chaos-%: environment ## run the scenario NAME, e.g. make chaos-redis-failover (A
 list: environment ## list the scenarios
 	@$(BIN)/resilience list
 
+.PHONY: up
+up: environment ## bring a stack up to look at; it stays up (ARGS="--for 30m" or a scenario's name)
+	@test "$(STACK)" = local || { echo "make: STACK=$(STACK): there is only STACK=local" >&2; exit 2; }
+	@setup/packages sandbox
+	@$(BIN)/resilience up $(ARGS)
+
+.PHONY: down
+down: environment ## end the stack that is up
+	@$(BIN)/resilience down
+
+.PHONY: status
+status: environment ## show the stack that is up: addresses, members, roles
+	@$(BIN)/resilience status
+
 .PHONY: heal
 heal: environment ## end every injection that a broken-off run has left
 	@$(BIN)/resilience heal $(ARGS)

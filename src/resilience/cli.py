@@ -5,9 +5,7 @@ Exit codes: 0 pass · 1 fail (the platform missed an SLO or lost data) · 2 a fi
 """
 
 import argparse
-import os
 import sys
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -21,9 +19,8 @@ from rich.table import Table
 from resilience import runner, standing_cli, supervise
 from resilience.errors import HarnessError
 from resilience.report.html import html_page
-from resilience.report.progress import Steps
 from resilience.report.store import RunStore, find_run
-from resilience.report.terminal import can_move, console_for, plain
+from resilience.report.terminal import console_for, plain
 from resilience.spec.read import list_scenarios, read_scenario
 from resilience.spec.scenario import Scenario
 
@@ -38,6 +35,8 @@ examples:
   resilience run redis-failover                          one run, a verdict, a report
   resilience run redis-partition-primary --set durability=wait:1
   resilience run redis-failover --set timeline.fault_s=40 --seed 7
+  resilience up                                          a stack to look at; returns when it is ready
+  resilience exec redis-cluster-0 -- redis-cli ping      a command in one of its members
   resilience judge latest                                judge what was recorded once more
   resilience report latest                               render the report of a run once more
 
@@ -76,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add(commands, "list", _list, "the scenarios that can be run")
     standing_cli.add_plan(partial(_add, commands))
+    standing_cli.add_standing(partial(_add, commands))
     judge = _add(commands, "judge", _judge, "judge a recorded run again, without the system")
     report = _add(commands, "report", _report, "render the report of a judged run again")
     for command in (judge, report):
@@ -122,8 +122,10 @@ def _run(arguments: Any) -> int:
     scenario = _scenario(arguments)
     if runner.in_sandbox():
         return _run_here(scenario, arguments)
-    image = _image_root()
+    image = supervise.image_root()
     console = console_for(sys.stderr)
+    if beside := standing_cli.notice():
+        console.print(plain(beside))
     alone = nullcontext() if arguments.share else supervise.machine_to_itself(lambda text: console.print(plain(text)))
     with alone:
         code, directory = supervise.run_inside(_again(arguments), image)
@@ -195,19 +197,8 @@ def _report(arguments: Any) -> int:
 
 
 def _image(arguments: Any) -> int:
-    print(_image_root(rebuild=arguments.rebuild))  # noqa: T201
+    print(supervise.image_root(rebuild=arguments.rebuild))  # noqa: T201
     return 0
-
-
-def _image_root(*, rebuild: bool = False) -> Path:
-    """The stack image, built now, with progress, if it is not there."""
-    found = None if rebuild else supervise.find_image()
-    if found:
-        return found
-    console = console_for(sys.stderr)
-    steps = Steps(console, time.monotonic, moving=can_move(console, os.environ))
-    with steps.step("building the stack image, about a minute, once") as step:
-        return supervise.ensure_image(step.say, rebuild=rebuild)
 
 
 def _heal(_arguments: Any) -> int:
@@ -232,5 +223,5 @@ def _sandbox(arguments: Any) -> int:
     argv = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
     if runner.in_sandbox():
         return supervise.exec_inside(argv)
-    code, _ = supervise.run_inside(["sandbox", "--", *argv], _image_root())
+    code, _ = supervise.run_inside(["sandbox", "--", *argv], supervise.image_root())
     return code

@@ -1,29 +1,76 @@
 """The commands about a stack to look at: what they are called with, and what they print."""
 
+import os
 import sys
-from collections.abc import Callable
-from typing import Any
+import time
+from argparse import REMAINDER, ArgumentTypeError
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
 
+import msgspec
+
+from resilience import supervise, upkeep
+from resilience.backend.base import MemberState
 from resilience.backend.local.place import PROJECT_ROOT
-from resilience.plan import fault_plan
-from resilience.report.plan import plan_screen
-from resilience.report.terminal import console_for
-from resilience.runner import require_known_checks
+from resilience.errors import SpecError, StackError
+from resilience.plan import fault_plan, fault_plan_on
+from resilience.report.plan import FaultPlan, plan_screen
+from resilience.report.progress import Steps
+from resilience.report.standing import doors_text, status_screen
+from resilience.report.terminal import can_move, console_for, plain
+from resilience.report.text import visible
+from resilience.runner import in_sandbox, require_known_checks
+from resilience.spec.convert import did_you_mean
 from resilience.spec.read import read_scenario
 from resilience.spec.scenario import Scenario
+from resilience.spec.stack import Stack
+from resilience.stack.redis_role import RedisRole
+from resilience.standing import ASK_TIMEOUT_S, Asked, Post, Standing, down, life_s, refuse_second, require_standing, up
+from resilience.standing import supervise as supervise_stack
+
+LOOK_EVERY_S = 0.25
+_LINE_BYTES_MAX = 65_536
 
 Add = Callable[[str, Callable[[Any], int], str], Any]  # name, what it does, what it says of itself: its parser
 
 
 def add_plan(add: Add) -> None:
     """Adds ``plan``."""
-    plan = add("plan", _plan, "what a run would do, and to whom, without doing it")
-    add_scenario(plan)
+    _add_scenario(add("plan", _plan, "what a run would do, and to whom, without doing it"))
 
 
-def add_scenario(parser: Any) -> None:
+def add_standing(add: Add) -> None:
+    """Adds the commands about a stack that stays up."""
+    bring = add("up", _up, "bring a stack up to look at, and keep it up; returns when it is ready")
+    _add_scenario(bring, default="baseline")
+    bring.add_argument("--for", metavar="TIME", dest="life", default="8h", help="until it ends itself (default: 8h)")
+    bring.add_argument("--port-prometheus", type=_port, default=0, metavar="PORT", help="default: a free one")
+    bring.add_argument("--port-edge", type=_port, default=0, metavar="PORT", help="of the first edge; the next follow")
+    bring.add_argument("--share", action="store_true", help="do not wait for runs on this machine")
+    bring.add_argument("--foreground", action="store_true", help="stay in the foreground until Ctrl-C")
+    add("down", _down, "end the stack that is up; harmless if there is none")
+    add("status", _status, "the stack that is up: addresses, members, roles, what is injected, time left")
+    logs = add("logs", _logs, "what a member's server wrote; control characters are shown, not obeyed")
+    logs.add_argument("member", metavar="MEMBER")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on with what it writes, until Ctrl-C")
+    logs.add_argument("--lines", type=_count, default=50, metavar="N", help="how many of the last lines (default: 50)")
+    execute = add("exec", _exec, "run a command in a member, e.g. exec redis-cluster-0 -- redis-cli cluster nodes")
+    execute.add_argument("member", metavar="MEMBER")
+    execute.add_argument("argv", nargs=REMAINDER, metavar="-- COMMAND …")
+
+
+def _add_scenario(parser: Any, default: str = "") -> None:
     """What names a scenario and changes it."""
-    parser.add_argument("scenario", metavar="SCENARIO", help="a name that 'resilience list' shows, or a file")
+    text = "a name that 'resilience list' shows, or a file"
+    if default:
+        parser.add_argument(
+            "scenario", metavar="SCENARIO", nargs="?", default=default, help=f"whose stack: {text} (default: {default})"
+        )
+    else:
+        parser.add_argument("scenario", metavar="SCENARIO", help=text)
     parser.add_argument(
         "--set",
         action="append",
@@ -34,15 +81,164 @@ def add_scenario(parser: Any) -> None:
     )
 
 
-def _plan(arguments: Any) -> int:
-    scenario = _scenario(arguments)
-    known = f"in a run of its own, by the placement and the first roles of its stack file ({scenario.stack.name})"
-    faults = [fault_plan(scenario, known)]
-    console_for(sys.stdout).print(plan_screen(scenario, [fault for fault in faults if fault]))
-    return 0
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text[:9]) < 65_535:
+        raise ArgumentTypeError(f"expected a port (got {text[:20]!r})")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or len(text) > 9:
+        raise ArgumentTypeError(f"expected a number of lines (got {text[:20]!r})")
+    return int(text)
 
 
 def _scenario(arguments: Any) -> Scenario:
     scenario = read_scenario(PROJECT_ROOT, arguments.scenario, tuple(arguments.overrides))
     require_known_checks(scenario)
     return scenario
+
+
+# --- plan ------------------------------------------------------------------------------------------------------------
+
+
+def _plan(arguments: Any) -> int:
+    scenario = _scenario(arguments)
+    known = f"in a run of its own, by the placement and the first roles of its stack file ({scenario.stack.name})"
+    faults = [fault_plan(scenario, known), _plan_on_standing(scenario)]
+    console_for(sys.stdout).print(plan_screen(scenario, [fault for fault in faults if fault]))
+    return 0
+
+
+def _plan_on_standing(scenario: Scenario) -> FaultPlan | None:
+    """The same on the stack that is up, by its members and roles at this moment; None where none is up."""
+    post = Post.of_user()
+    if post.standing() is None:
+        return None
+    known = "on the stack that is up, by its members and roles at this moment"
+    try:
+        look = post.ask({"do": "look"}, timeout_s=ASK_TIMEOUT_S)
+    except StackError as error:
+        return FaultPlan(known=known, nothing=str(error))
+    states = msgspec.convert(look["states"], tuple[MemberState, ...])
+    roles = msgspec.convert(look["roles"], tuple[RedisRole, ...])
+    return fault_plan_on(scenario, msgspec.convert(look["stack"], Stack), states, roles, known)
+
+
+# --- up and down -----------------------------------------------------------------------------------------------------
+
+
+def _up(arguments: Any) -> int:
+    scenario = _scenario(arguments)
+    if in_sandbox():
+        return upkeep.keep_up(scenario, console_for(sys.stdout))
+    asked = Asked(
+        life_s=life_s(arguments.life),
+        port_prometheus=arguments.port_prometheus,
+        port_edge=arguments.port_edge,
+        share=arguments.share,
+    )
+    refuse_second(Post.of_user())
+    image = supervise.image_root()
+    named = [arguments.scenario, *(word for override in arguments.overrides for word in ("--set", override))]
+    if arguments.foreground:
+        return supervise_stack(scenario, asked, image, named)
+    console = console_for(sys.stderr)
+    with Steps(console, time.monotonic, moving=can_move(console, os.environ)).step("bringing the stack up") as step:
+        standing = up([*named, *_asked_again(arguments)], step.say)
+    _say_up(standing, arguments.life)
+    return 0
+
+
+def _asked_again(arguments: Any) -> list[str]:
+    again = ["--for", arguments.life]
+    again += ["--port-prometheus", str(arguments.port_prometheus)] if arguments.port_prometheus else []
+    again += ["--port-edge", str(arguments.port_edge)] if arguments.port_edge else []
+    return [*again, "--share"] if arguments.share else again
+
+
+def _say_up(standing: Standing, life: str) -> None:
+    console = console_for(sys.stdout)
+    console.print(doors_text(standing.doors))
+    console.print(plain(f"the stack is up and ends itself in {life}; 'resilience status' shows it,"
+                        " 'resilience down' ends it"), soft_wrap=True)  # fmt: skip
+
+
+def _down(_arguments: Any) -> int:
+    ended = down()
+    text = "no stack is up" if ended is None else f"ended the stack {ended.stack} ({ended.scenario})"
+    print(text)  # noqa: T201
+    return 0
+
+
+def notice() -> str:
+    """What a run should tell of a stack that is up beside it; "" if there is none."""
+    standing = Post.of_user().standing()
+    if standing is None:
+        return ""
+    return "a stack is up and takes its share of this machine's cores ('resilience down' ends it)"
+
+
+# --- looking ---------------------------------------------------------------------------------------------------------
+
+
+def _status(_arguments: Any) -> int:
+    post, standing = require_standing()
+    look = post.ask({"do": "look"}, timeout_s=ASK_TIMEOUT_S)
+    facts = {"stack": standing.stack, "scenario": standing.scenario, "since_utc": standing.since_utc}
+    console_for(sys.stdout).print(status_screen(facts, standing.doors, look))
+    return 0
+
+
+def _exec(arguments: Any) -> int:
+    argv = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
+    if not argv:
+        raise SpecError(f"exec: expected a command: resilience exec {arguments.member} -- COMMAND …")
+    post, _ = require_standing()
+    _require_member(post, arguments.member)
+    request = {"do": "exec", "member": arguments.member, "argv": argv}
+    code: int = post.ask(request, streams=(0, 1, 2))["exit"]
+    return code
+
+
+def _logs(arguments: Any) -> int:
+    post = Post.of_user()
+    log = _log_of(post, arguments.member)
+    if post.standing() is None:
+        print("no stack is up; this is what the last one left", file=sys.stderr)  # noqa: T201
+    with log.open("rb") as file:
+        for line in deque(_lines(file), maxlen=arguments.lines):
+            _show(line)
+        while arguments.follow and post.standing():
+            for line in _lines(file):
+                _show(line)
+            sys.stdout.flush()
+            time.sleep(LOOK_EVERY_S)
+    return 0
+
+
+def _log_of(post: Post, member: str) -> Path:
+    """The member's log. Raises `SpecError` for a name that no member has, `StackError` where nothing was written."""
+    _require_member(post, member)
+    log = post.members / member / "server.log"
+    if not log.exists():
+        raise StackError(f"{member}: its server has not been started, so it has written nothing")
+    return log
+
+
+def _require_member(post: Post, member: str) -> None:
+    names = sorted(path.name for path in post.members.iterdir()) if post.members.is_dir() else []
+    if not names:
+        raise StackError("no stack is up, nor are there logs of one; 'resilience up' brings one up")
+    if member not in names:
+        suggestion = did_you_mean(member, names) or "; 'resilience status' lists them"
+        raise SpecError(f"no member is called {member[:40]!r}{suggestion}")
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """What is left of a file, in lines of bounded length."""
+    return iter(partial(file.readline, _LINE_BYTES_MAX), b"")
+
+
+def _show(line: bytes) -> None:
+    print(visible(line.decode(errors="replace").rstrip("\n")))  # noqa: T201

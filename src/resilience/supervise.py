@@ -10,6 +10,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ from resilience.backend.local.place import cache_dir, calling_user, hand_over
 from resilience.backend.local.sandbox import ANNOUNCE_FD, furnish, image_inside, run_in_sandbox, running_sandboxes
 from resilience.errors import HostError
 from resilience.host import problems, require_host, system_path
+from resilience.report.progress import Steps
+from resilience.report.terminal import can_move, console_for
 
 Say = Callable[[str], None]
 
@@ -42,6 +45,17 @@ def find_image() -> Path | None:
     """The stack image's root if it is built."""
     owner = calling_user()
     return ImageStore(cache_dir(owner), owner).find(Recipe())
+
+
+def image_root(*, rebuild: bool = False) -> Path:
+    """The stack image's root, built now, with progress, if it is not there. Raises `HostError`."""
+    found = None if rebuild else find_image()
+    if found:
+        return found
+    console = console_for(sys.stderr)
+    steps = Steps(console, time.monotonic, moving=can_move(console, os.environ))
+    with steps.step("building the stack image, about a minute, once") as step:
+        return ensure_image(step.say, rebuild=rebuild)
 
 
 def lacking() -> tuple[str, ...]:

@@ -39,7 +39,7 @@ TABLE = {
     "fault": room("errors spec backend stack history", "msgspec"),
     "load": room("errors spec history", "msgspec"),
     "metrics": room("errors spec history", "msgspec prometheus_api_client requests"),
-    "chaos": room("errors spec backend stack fault history", "msgspec yaml chaoslib"),
+    "chaos": room("errors spec agent backend stack fault history", "msgspec yaml chaoslib"),
     # of the checks, the records that verdict.json and timeline.json hold
     "report": room("errors spec history check.finding check.timeline", "msgspec jinja2 markupsafe rich"),
     # the imperative shell: the runner, and what stands beside it in the package's own folder

@@ -45,6 +45,7 @@ class Session:
     platform: FaultPlatform
     injector: Injector
     sleep: Callable[[float], None] = time.sleep
+    loaded: bool = True  # whether the harness drives load in it
 
     def announce(self, phase: str, ahead_us: int = AHEAD_US) -> int:
         """Tells every generator that a phase begins in a moment; the instant (us) at which it does."""

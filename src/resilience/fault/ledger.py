@@ -30,9 +30,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Ledger:
     """A ledger file; nothing is kept in memory, so that any process can go on where another was ended."""
 
-    def __init__(self, path: Path) -> None:
-        """``path`` need not exist yet."""
+    def __init__(self, path: Path, since_us: int = 0) -> None:
+        """``path`` need not exist yet. What was planned before ``since_us`` is somebody else's and left out."""
         self.path = path
+        self._since_us = since_us
 
     def append(self, entry: Entry) -> None:
         """Writes an entry; it is on disk when this returns. Raises `FaultError`."""
@@ -48,7 +49,9 @@ class Ledger:
 
     def entries(self) -> tuple[Entry, ...]:
         """All entries, oldest first; a torn last line is left out. Raises `FaultError` for any other bad line."""
-        return tuple(self._read()) if self.path.exists() else ()
+        entries = tuple(self._read()) if self.path.exists() else ()
+        others = {entry.injection for entry in entries if entry.state == "planned" and entry.at_us < self._since_us}
+        return tuple(entry for entry in entries if entry.injection not in others)
 
     def injections(self) -> tuple[Injection, ...]:
         """Every injection that was ever planned, oldest first."""

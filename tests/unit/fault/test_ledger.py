@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from resilience.errors import FaultError
@@ -62,3 +63,11 @@ def test_a_bad_line_in_the_middle_is_an_error(tmp_path: Path) -> None:
 def test_without_a_ledger_nothing_goes_on(tmp_path: Path) -> None:
     with pytest.raises(FaultError, match="nothing is injected without a ledger"):
         Ledger(tmp_path / "missing" / "ledger.jsonl").append(planned("a-1"))
+
+
+def test_what_was_planned_before_is_somebody_elses(tmp_path: Path) -> None:
+    late = msgspec.structs.replace(planned("b-2"), at_us=5)
+    ledger_with(tmp_path, planned("a-1"), late, healed("a-1"))
+    mine = Ledger(tmp_path / "ledger.jsonl", since_us=5)
+    assert [injection.id for injection in mine.injections()] == ["b-2"]
+    assert mine.last("a-1", "healed") is None

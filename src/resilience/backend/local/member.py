@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -130,14 +130,20 @@ class Pod:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env={
-                "PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
-                "HOME": "/nonexistent",
-                "LANG": "C.UTF-8",
-                "PYTHONUNBUFFERED": "1",
-                "PYTHONDONTWRITEBYTECODE": "1",
-            },
+            env=_environment(),
             start_new_session=True,
+        )
+
+    def run(self, argv: Sequence[str], streams: Sequence[int], env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+        """Starts a command of a person's in the member, on that person's own standard streams."""
+        stdin, stdout, stderr = streams
+        return subprocess.Popen(
+            self.command(argv, "/"),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            env={**_environment(), **env},
+            start_new_session=True,  # its group can be ended as a whole
         )
 
     def processes(self) -> tuple[Process, ...]:
@@ -161,6 +167,17 @@ class Pod:
             if self.init is None:
                 self._wrapper.kill()
             self._wrapper.wait(INIT_TIMEOUT_S)
+
+
+def _environment() -> dict[str, str]:
+    """What every command in a member finds in its environment; nothing of the caller's but where programs are."""
+    return {
+        "PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+        "HOME": "/nonexistent",
+        "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
 
 
 def _comm(pid: int) -> str:

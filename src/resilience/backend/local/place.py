@@ -45,6 +45,11 @@ def cache_dir(owner: Owner) -> Path:
     return Path(base) / "harmonyflow"
 
 
+def standing_dir(owner: Owner) -> Path:
+    """The folder of the stack that ``resilience up`` keeps up: its control socket, ledger and logs."""
+    return cache_dir(owner) / "up"
+
+
 def hand_over(path: Path, owner: Owner) -> None:
     """Gives a file or folder, with all in it, to the calling user; does nothing unless under ``sudo``."""
     if not owner.needs_handing_over or not path.exists():

@@ -146,6 +146,16 @@ class OwnedLocalPlatform(LocalPlatform):
         with log.open("ab") as output:
             return MemberProcess(name, pod, pod.start(argv, output, str(PROJECT_ROOT)))
 
+    def enter(self, name: str, argv: Sequence[str], streams: Sequence[int]) -> "subprocess.Popen[bytes]":
+        """Starts a person's command in a member, whether its server runs or not. Raises `StackError`.
+
+        ``redis-cli`` finds the stack's password in its environment.
+        """
+        if name not in self._pods:
+            raise StackError(f"{name}: the stack has no such member; it has {', '.join(self._pods)}")
+        env = {"REDISCLI_AUTH": self.secret("redis-password")} if self.stack.member(name).component == "redis" else {}
+        return self._pods[name].run(argv, streams, env)
+
     def down(self) -> None:
         """Ends every member; harmless if they are gone. Raises `ExceptionGroup` with all that went wrong."""
         problems = _try_each([self._kubelet.stop, *(pod.close for pod in self._pods.values()), self._kubelet.reap])

@@ -1,0 +1,79 @@
+"""What each action and probe does with a session: the one table of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from resilience.chaos import play
+from resilience.chaos.pace import too_slow
+from resilience.chaos.session import Session
+from resilience.chaos.steady import members_down, shards_without_replica
+from resilience.errors import FaultError
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What an activity returns, and what it has to say beside that."""
+
+    value: Any
+    says: tuple[str, ...] = ()
+
+
+def perform(session: Session, activity: str, arguments: Mapping[str, Any]) -> Answer:
+    """Does what an action or probe of that name asks for. Raises `FaultError` and what the session raises."""
+    try:
+        does = _ACTIVITIES[activity]
+    except KeyError:
+        raise FaultError(f"activity {activity!r}: there is none of that name") from None
+    return does(session, **arguments)
+
+
+def _hold_phase(session: Session, phase: str, duration_s: float) -> Answer:
+    play.hold(session, phase, duration_s)
+    return Answer(f"{phase} was held for {duration_s:g} s")
+
+
+def _inject(session: Session, fault: dict[str, Any], target: dict[str, Any]) -> Answer:
+    return Answer(play.inject(session, fault, target).id)
+
+
+def _heal(session: Session, by: str) -> Answer:
+    return Answer(list(play.heal(session, by)))
+
+
+def _in_effect(session: Session, when: str) -> Answer:
+    return Answer(play.in_effect(session, when))
+
+
+def _healed(session: Session) -> Answer:
+    return Answer(play.healed(session))
+
+
+def _members_running(session: Session) -> Answer:
+    return _none("members that do not run", members_down(session.platform))
+
+
+def _shards_replicated(session: Session) -> Answer:
+    return _none("shards", shards_without_replica(session.platform.stack, session.injector.roles()))
+
+
+def _load_at_rate(session: Session) -> Answer:
+    if not session.loaded:
+        return Answer(value=True, says=("load: the harness drives none here, so its rate was not looked at",))
+    return _none("load", too_slow(session.scenario, session.run_dir / "load", session.clock.now_us()))
+
+
+def _none(what: str, reasons: Sequence[str]) -> Answer:
+    return Answer(not reasons, (f"{what}: {'; '.join(reasons)}",) if reasons else ())
+
+
+_ACTIVITIES: Mapping[str, Callable[..., Answer]] = {
+    "hold_phase": _hold_phase,
+    "inject": _inject,
+    "heal": _heal,
+    "in_effect": _in_effect,
+    "healed": _healed,
+    "members_running": _members_running,
+    "shards_replicated": _shards_replicated,
+    "load_at_rate": _load_at_rate,
+}

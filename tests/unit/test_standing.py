@@ -1,0 +1,114 @@
+"""A stack that stays up, as far as it is known outside."""
+
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from resilience import cli, standing
+from resilience.agent.process import look_up
+from resilience.errors import HostError, SpecError, StackError
+from resilience.standing import Post, Standing, life_s, refuse_second, require_standing
+from resilience.standing_cli import notice
+
+
+@pytest.fixture
+def post(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Post:
+    monkeypatch.setattr(standing, "standing_dir", lambda _owner: tmp_path)
+    return Post(tmp_path)
+
+
+def write(post: Post, start_offset: int = 0) -> Standing:
+    """Says that this very process is the supervisor of a stack, or that an earlier one of its pid was."""
+    myself = look_up(os.getpid())
+    assert myself
+    facts = Standing(
+        pid=myself.pid,
+        start=myself.start + start_offset,
+        scenario="baseline",
+        stack="harmonyflow",
+        since_utc="2026-11-24T16:00:00+00:00",
+        until_utc="2026-11-25T00:00:00+00:00",
+        doors=(("edge-0", "http://127.0.0.1:1"),),
+    )
+    post.facts.write_bytes(msgspec.json.encode(facts))
+    return facts
+
+
+def log_of(post: Post, member: str, text: bytes) -> None:
+    folder = post.members / member
+    folder.mkdir(parents=True)
+    (folder / "server.log").write_bytes(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("8h", 28_800), ("30m", 1_800), ("90s", 90), ("1h30m", 5_400), ("168h", 604_800)]
+)
+def test_times(text: str, seconds: float):
+    assert life_s(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "8", "h", "0s", "-1h", "1d", "8 h", "169h", "8h\n", "x" * 99, "9999999h"])
+def test_what_is_no_time(text: str):
+    with pytest.raises(SpecError, match="--for: expected a time such as 8h"):
+        life_s(text)
+
+
+def test_a_wrong_time_starts_nothing(post: Post, capsys):
+    assert cli.main(["up", "--for", "soon"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert list(post.folder.iterdir()) == []
+
+
+def test_a_stack_is_up_while_its_very_supervisor_lives(post: Post):
+    assert post.standing() is None
+    facts = write(post)
+    assert post.standing() == facts
+    with pytest.raises(HostError, match="a stack is up already"):
+        refuse_second(post)
+    write(post, start_offset=-1)  # the pid is somebody else's by now
+    assert post.standing() is None
+    refuse_second(post)
+
+
+@pytest.mark.parametrize("text", [b"", b"{}", b"nonsense", b"[1]"])
+def test_a_file_that_is_none_is_no_stack(post: Post, text: bytes):
+    post.facts.write_bytes(text)
+    assert post.standing() is None
+    with pytest.raises(StackError, match="'resilience up' brings one up"):
+        require_standing()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["status"], 4), (["down"], 0), (["exec", "edge-0", "--", "ls"], 4), (["logs", "edge-0"], 4)],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_without_a_stack_each_command_is_one_line(post: Post, arguments: list[str], code: int, capsys):
+    assert list(post.folder.iterdir()) == []
+    assert cli.main(arguments) == code
+    said = capsys.readouterr()
+    assert len((said.out + said.err).splitlines()) == 1
+    assert "no stack is up" in said.out + said.err
+
+
+def test_logs_show_control_characters_and_obey_none(post: Post, capsys):
+    log_of(post, "edge-0", b"one\ntwo \x1b[2J\x07 <b>\xff\nthree")
+    assert cli.main(["logs", "edge-0", "--lines", "2"]) == 0
+    said = capsys.readouterr()
+    assert said.out == "two \\x1b[2J\\x07 <b>\ufffd\nthree\n"
+    assert "what the last one left" in said.err
+
+
+@pytest.mark.parametrize("member", ["nobody", "../members/edge-0", "edge-0/.."])
+def test_logs_of_nobody_are_refused(post: Post, member: str, capsys):
+    log_of(post, "edge-0", b"x")
+    assert cli.main(["logs", member]) == 2
+    assert "no member is called" in capsys.readouterr().err
+
+
+def test_a_run_tells_of_a_stack_that_is_up(post: Post):
+    assert notice() == ""
+    write(post)
+    assert "resilience down" in notice()
