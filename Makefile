@@ -55,7 +55,7 @@ heal: environment ## end every injection that a broken-off run has left
 	@$(BIN)/resilience heal $(ARGS)
 
 .PHONY: doctor
-doctor: environment ## say what this machine lacks, and how to mend it
+doctor: environment ## say what this machine can do and what it lacks, and how to mend it
 	@$(BIN)/resilience doctor
 
 # --- what runs and tests need ----------------------------------------------------------------------------------------

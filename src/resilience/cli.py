@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 VERDICT_CODES = {"pass": 0, "fail": 1, "inconclusive": 3}
 INTERRUPTED_CODES = (130, 143)
 
+_UNTRIED = "not tried, for want of what is marked ✗"
 _EXAMPLES = """\
 examples:
   resilience list                                        what can be run
@@ -84,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     image = _add(commands, "image", _image, "build the stack image if it is not there")
     image.add_argument("--rebuild", action="store_true", help="build it again")
     _add(commands, "heal", _heal, "heal what is injected in the stacks that run now, from nothing but their ledgers")
-    _add(commands, "doctor", _doctor, "what this machine lacks, with the command that mends it")
+    _add(commands, "doctor", _doctor, "what this machine can do and what it lacks, with the command that mends it")
     sandbox = _add(commands, "sandbox", _sandbox, "run a command in an empty sandbox (for component tests)")
     sandbox.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND …")
     return parser
@@ -211,12 +212,16 @@ def _heal(_arguments: Any) -> int:
 
 
 def _doctor(_arguments: Any) -> int:
-    problems = supervise.lacking()
-    for problem in problems:
-        print(problem)  # noqa: T201
-    if not problems:
-        print("this machine has all that a run needs")  # noqa: T201
-    return 4 if problems else 0
+    console = console_for(sys.stdout)
+    answers = supervise.examined()
+    for answer in answers:
+        for problem in answer.problems:
+            console.print(plain(f"✗ {answer.name:<10}  {problem}"), soft_wrap=True)
+        if not answer.problems:
+            console.print(plain(f"{'✓' if answer.well else '?'} {answer.name:<10}  {answer.well or _UNTRIED}"))
+    lacks = any(answer.problems for answer in answers)
+    console.print("this machine lacks what is marked ✗" if lacks else "this machine has all that a run needs")
+    return 4 if lacks else 0
 
 
 def _sandbox(arguments: Any) -> int:

@@ -30,6 +30,7 @@ RUN_TOOLS: Mapping[str, str] = {  # tool: Debian's package
     "ip": "iproute2",
     "nft": "nftables",
 }
+_NAMESPACE_TOOLS = frozenset({"unshare", "mount"})  # without them nothing can be tried
 BUILD_TOOLS: Mapping[str, str] = {"mmdebstrap": "mmdebstrap", "tar": "tar"}
 USER_BUILD_TOOLS: Mapping[str, str] = {"newuidmap": "uidmap"}  # for who is not root
 
@@ -93,7 +94,7 @@ def problems_of(facts: Facts) -> tuple[str, ...]:
         return (
             f"this is {facts.system}: the local backend needs the namespaces of a Linux kernel; use a Linux machine",
         )
-    return tuple(problem for decide in _DECISIONS for problem in decide(facts))
+    return tuple(problem for question in _QUESTIONS for problem in question.amiss(facts))
 
 
 def _tools(facts: Facts) -> Iterator[str]:
@@ -158,14 +159,70 @@ def _memory(facts: Facts) -> Iterator[str]:
         )
 
 
-_DECISIONS: tuple[Callable[[Facts], Iterator[str]], ...] = (
-    _tools,
-    _namespaces,
-    _network,
-    _build_user,
-    _space,
-    _memory,
+def _could_tools(facts: Facts) -> str:
+    return ", ".join(tools_needed(root=facts.root, building=facts.building))
+
+
+def _could_namespaces(facts: Facts) -> str:
+    if facts.missing_tools & _NAMESPACE_TOOLS:
+        return ""
+    return "made, as root" if facts.root else "made, in a user namespace: no administrator is needed"
+
+
+def _could_network(facts: Facts) -> str:
+    untried = facts.namespaces_refused or facts.missing_tools & (_NAMESPACE_TOOLS | {"ip", "nft"})
+    return "" if untried else "a bridge, links and rules, in a network of their own"
+
+
+def _could_image(facts: Facts) -> str:
+    return "has still to be built: 'make image', or the first run, does it" if facts.building else "is built"
+
+
+def _could_space(facts: Facts) -> str:
+    return f"{facts.cache_free_bytes / 1e9:.1f} GB free for images, {facts.report_free_bytes / 1e9:.1f} GB for reports"
+
+
+def _could_memory(facts: Facts) -> str:
+    return f"{facts.memory_free_bytes / 1e9:.1f} GB free, {MEMORY_BYTES / 1e9:.1f} GB are needed"
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """Something that a run needs: what is amiss with it, and what it is like if nothing is ("": it was not tried)."""
+
+    name: str
+    amiss: Callable[[Facts], Iterator[str]]
+    well: Callable[[Facts], str]
+
+
+_QUESTIONS = (
+    _Question("tools", _tools, _could_tools),
+    _Question("namespaces", _namespaces, _could_namespaces),
+    _Question("network", _network, _could_network),
+    _Question("image", _build_user, _could_image),
+    _Question("disk", _space, _could_space),
+    _Question("memory", _memory, _could_memory),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One thing that a run needs: problems, else what it is like ("": it could not be tried)."""
+
+    name: str
+    problems: tuple[str, ...]
+    well: str
+
+
+def answers_of(facts: Facts) -> tuple[Answer, ...]:
+    """All that a run needs of this machine, the good and the bad, in the order in which one would mend it."""
+    if facts.system != "Linux":
+        return (Answer("system", problems_of(facts), ""),)
+    return tuple(
+        Answer(question.name, problems, "" if problems else question.well(facts))
+        for question in _QUESTIONS
+        for problems in [tuple(question.amiss(facts))]
+    )
 
 
 def tools_needed(*, root: bool, building: bool) -> dict[str, str]:
@@ -214,7 +271,7 @@ def facts_of_host(cache: Path, reports: Path, *, building: bool) -> Facts:
 
 def _refusals(missing: frozenset[str], *, root: bool) -> tuple[str, str, str]:
     """What the kernel refuses: namespaces, bridge, filter; what cannot be tried is not refused."""
-    if missing & {"unshare", "mount"}:
+    if missing & _NAMESPACE_TOOLS:
         return "", "", ""
     namespaces = attempt([*inside(root=root), "mount", "-t", "tmpfs", "harmonyflow", "/tmp"])  # noqa: S108  of its own
     if namespaces:

@@ -32,6 +32,7 @@ from resilience.standing import ASK_TIMEOUT_S, Asked, Post, Standing, down, life
 from resilience.standing import supervise as supervise_stack
 
 LOOK_EVERY_S = 0.25
+_MEMBER = "a name that 'resilience status' shows"
 _LINE_BYTES_MAX = 65_536
 
 Add = Callable[[str, Callable[[Any], int], str], Any]  # name, what it does, what it says of itself: its parser
@@ -54,12 +55,12 @@ def add_standing(add: Add) -> None:
     add("down", _down, "end the stack that is up; harmless if there is none")
     add("status", _status, "the stack that is up: addresses, members, roles, what is injected, time left")
     logs = add("logs", _logs, "what a member's server wrote; control characters are shown, not obeyed")
-    logs.add_argument("member", metavar="MEMBER")
+    logs.add_argument("member", metavar="MEMBER", help=_MEMBER)
     logs.add_argument("-f", "--follow", action="store_true", help="go on with what it writes, until Ctrl-C")
     logs.add_argument("--lines", type=_count, default=50, metavar="N", help="how many of the last lines (default: 50)")
     execute = add("exec", _exec, "run a command in a member, e.g. exec redis-cluster-0 -- redis-cli cluster nodes")
-    execute.add_argument("member", metavar="MEMBER")
-    execute.add_argument("argv", nargs=REMAINDER, metavar="-- COMMAND …")
+    execute.add_argument("member", metavar="MEMBER", help=_MEMBER)
+    execute.add_argument("argv", nargs=REMAINDER, metavar="-- COMMAND …", help="its exit code is handed on")
 
 
 def _add_scenario(parser: Any, default: str = "") -> None:

@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from resilience.backend.local.image import ImageStore, Recipe
-from resilience.backend.local.place import cache_dir, calling_user, hand_over
+from resilience.backend.local.place import PROJECT_ROOT, cache_dir, calling_user, hand_over
 from resilience.backend.local.sandbox import ANNOUNCE_FD, furnish, image_inside, run_in_sandbox, running_sandboxes
 from resilience.errors import HostError
-from resilience.host import problems, require_host, system_path
+from resilience.host import Answer, answers_of, facts_of_host, require_host, system_path
 from resilience.report.progress import Steps
 from resilience.report.terminal import can_move, console_for
 
@@ -58,9 +58,9 @@ def image_root(*, rebuild: bool = False) -> Path:
         return ensure_image(step.say, rebuild=rebuild)
 
 
-def lacking() -> tuple[str, ...]:
-    """All that this machine lacks for a run, one line each, with what mends it."""
-    return problems(cache_dir(calling_user()), building=find_image() is None)
+def examined() -> tuple[Answer, ...]:
+    """All that a run needs of this machine, found out by trying."""
+    return answers_of(facts_of_host(cache_dir(calling_user()), PROJECT_ROOT / "reports", building=find_image() is None))
 
 
 def run_inside(arguments: Sequence[str], image: Path) -> tuple[int, Path | None]:

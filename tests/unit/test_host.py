@@ -129,6 +129,33 @@ def test_all_problems_are_listed_in_the_order_of_mending():
     assert [line.split()[0] for line in host.problems_of(facts)] == ["'ip'", "'nft'", "a", "a"]
 
 
+def test_what_works_is_told_too_and_what_was_not_tried_is_not():
+    well = {answer.name: answer.well for answer in host.answers_of(replace(HEALTHY, building=True))}
+    assert list(well) == ["tools", "namespaces", "network", "image", "disk", "memory"]
+    assert all(well.values())
+    assert "has still to be built" in well["image"]
+    assert {answer.name: answer.well for answer in host.answers_of(replace(HEALTHY, building=False))}[
+        "image"
+    ] == "is built"
+
+
+@pytest.mark.parametrize(
+    ("change", "bad", "untried"),
+    [
+        ({"missing_tools": frozenset({"unshare"})}, {"tools"}, {"namespaces", "network"}),
+        ({"missing_tools": frozenset({"nft"})}, {"tools"}, {"network"}),
+        ({"namespaces_refused": "EPERM"}, {"namespaces"}, {"network"}),
+        ({"bridge_refused": "no", "filter_refused": "no"}, {"network"}, set()),
+        ({"system": "Darwin"}, {"system"}, set()),
+    ],
+    ids=["no unshare", "no nft", "no namespaces", "no network", "no Linux"],
+)
+def test_each_answer_is_good_bad_or_untried(change: dict[str, Any], bad: set[str], untried: set[str]):
+    answers = host.answers_of(replace(HEALTHY, **change))
+    assert {answer.name for answer in answers if answer.problems} == bad
+    assert {answer.name for answer in answers if not answer.problems and not answer.well} == untried
+
+
 def test_the_first_problem_is_raised(monkeypatch, tmp_path):
     facts = replace(HEALTHY, missing_tools=frozenset({"ip"}), memory_free_bytes=0)
     monkeypatch.setattr(host, "facts_of_host", lambda *_args, **_kwargs: facts)
