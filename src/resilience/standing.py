@@ -30,7 +30,7 @@ import msgspec
 
 from resilience.agent.process import Process, look_up
 from resilience.backend.local import control
-from resilience.backend.local.forward import LOOPBACK, listen_on_loopback
+from resilience.backend.local.forward import address_of, listen_on_loopback
 from resilience.backend.local.place import Owner, cache_dir, calling_user, hand_over, standing_dir
 from resilience.backend.local.sandbox import run_in_sandbox
 from resilience.errors import HostError, SpecError, StackError
@@ -297,7 +297,9 @@ def _clear(post: Post) -> None:
         for path in post.folder.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
-            elif path not in {post.log, post.folder / "lock"}:
+            elif path == post.log:
+                os.truncate(path, 0)  # this process may write into it
+            elif path != post.folder / "lock":
                 path.unlink()
     except OSError as error:
         raise HostError(f"{error.filename}: {error.strerror}: remove {post.folder} and try again") from error
@@ -322,7 +324,7 @@ def _save_facts(post: Post, scenario: Scenario, asked: Asked, doors: Sequence[tu
         stack=scenario.stack.name,
         since_utc=now.isoformat(timespec="seconds"),
         until_utc=(now + timedelta(seconds=asked.life_s)).isoformat(timespec="seconds"),
-        doors=tuple((member, f"http://{LOOPBACK}:{listener.getsockname()[1]}") for member, listener in doors),
+        doors=tuple((member, address_of(listener)) for member, listener in doors),
     )
     (post.folder / "spec.json").write_text(json.dumps({"scenario": msgspec.to_builtins(scenario)}))
     beside = post.facts.with_suffix(".new")

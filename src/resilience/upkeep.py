@@ -25,7 +25,7 @@ import msgspec
 from rich.console import Console
 
 from resilience.backend.local.control import Call, ControlServer
-from resilience.backend.local.forward import Door, Forwarder
+from resilience.backend.local.forward import Door, Forwarder, address_of
 from resilience.backend.local.place import calling_user
 from resilience.backend.local.platform import LocalBackend, OwnedLocalPlatform
 from resilience.backend.local.sandbox import furnish, image_inside
@@ -80,7 +80,7 @@ def _keep(scenario: Scenario, entrance: Entrance, image: Path, console: Console)
         hall = Hall(scenario=scenario, platform=platform, post=post, clock=clock, until_s=entrance.until_s)
         control = socket.socket(fileno=entrance.control_fd)
         handlers = {"look": hall.look, "exec": hall.execute, "activity": hall.activity}
-        with Forwarder(_doors(entrance, platform)), ControlServer(control, handlers):
+        with Forwarder(_doors(entrance, platform, console)), ControlServer(control, handlers):
             _say_ready(entrance.ready_fd)
             while time.monotonic() < entrance.until_s:
                 time.sleep(_POLL_S)
@@ -102,11 +102,13 @@ def _stack_up(
         yield platform
 
 
-def _doors(entrance: Entrance, platform: OwnedLocalPlatform) -> list[Door]:
-    return [
-        Door(socket.socket(fileno=fd), (state := platform.state(member)).address, PORTS[state.component])
-        for fd, member in entrance.door_fds
-    ]
+def _doors(entrance: Entrance, platform: OwnedLocalPlatform, console: Console) -> list[Door]:
+    doors = []
+    for fd, member in entrance.door_fds:
+        listener, state = socket.socket(fileno=fd), platform.state(member)
+        console.print(plain(f"{member} {address_of(listener)}"))
+        doors.append(Door(listener, state.address, PORTS[state.component]))
+    return doors
 
 
 def _say_ready(ready_fd: int) -> None:

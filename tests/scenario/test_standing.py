@@ -209,6 +209,10 @@ def supervisor_and_all(facts: dict[str, Any]) -> set[int]:
     return family
 
 
+def namespaces_of(pids: set[int]) -> set[str]:
+    return {os.readlink(link) for pid in pids for link in Path(f"/proc/{pid}/ns").iterdir()}
+
+
 def first_process(facts: dict[str, Any]) -> int:
     return next(pid for pid in sorted(below(facts["pid"])) if comm(pid).startswith("tini"))
 
@@ -229,10 +233,12 @@ def refused(address: str) -> bool:
 @pytest.mark.parametrize("how", ["down", "kill the supervisor", "kill the first process", "its time is over"])
 def test_nothing_is_left(terminal: Terminal, how: str):
     terminal.call("down")
-    before, mounts = namespaces(), Path("/proc/mounts").read_text()
+    mounts = Path("/proc/mounts").read_text()
     life = ("--for", "12s") if how == "its time is over" else ()
     facts = terminal.up(*life)
     family = supervisor_and_all(facts)
+    made = namespaces_of(family) - namespaces_of({os.getpid()})
+    assert len(made) > 50
     match how:
         case "down":
             ended = terminal.call("down")
@@ -242,7 +248,7 @@ def test_nothing_is_left(terminal: Terminal, how: str):
         case "kill the first process":
             os.kill(first_process(facts), signal.SIGKILL)
     wait_for("every process is gone", lambda: not any(look_up(pid) for pid in family), 20)
-    wait_for("every namespace is gone", lambda: namespaces() <= before, 5)
+    wait_for("every namespace is gone", lambda: not made & namespaces(), 5)
     assert Path("/proc/mounts").read_text() == mounts
     assert all(refused(address) for _, address in facts["doors"])
     status = terminal.call("status")
@@ -250,6 +256,35 @@ def test_nothing_is_left(terminal: Terminal, how: str):
     assert "no stack is up" in status.stderr
     assert terminal.call("down").stdout == "no stack is up\n"
     assert terminal.call("logs", "redis-cluster-0").returncode == 0  # what the last one left
+
+
+def test_in_the_foreground_it_tells_its_addresses_and_ends_with_ctrl_c(terminal: Terminal):
+    terminal.call("down")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "resilience", "up", "--foreground", "--for", "10m"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=terminal.environment,
+    )  # fmt: skip
+    wait_for("it is up", lambda: terminal.call("status").returncode == 0, TIMEOUT_S)
+    address = door(terminal.facts(), "prometheus-0")
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 130
+    assert f"prometheus-0 {address}" in said
+    assert "the stack was ended (SIGINT)" in said
+
+
+def test_a_run_tells_of_the_stack_that_is_up(terminal: Terminal):
+    terminal.up()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "resilience", "run", "baseline", "--reports", str(terminal.cache / "reports")],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        env=terminal.environment,
+    )  # fmt: skip
+    assert process.stderr
+    assert "a stack is up and takes its share of this machine's cores" in process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=TIMEOUT_S)
+    assert terminal.call("status").returncode == 0  # a run's end is not the stack's
 
 
 def test_a_port_that_is_taken_is_one_line_and_4(terminal: Terminal):

@@ -45,6 +45,12 @@ def listen_on_loopback(port: int, option: str) -> socket.socket:
     return listener
 
 
+def address_of(listener: socket.socket) -> str:
+    """What a browser is told."""
+    host, port = listener.getsockname()
+    return f"http://{host}:{port}"
+
+
 class Forwarder:
     """While it is entered, everything that arrives at a door is passed on, and back."""
 
