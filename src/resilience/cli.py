@@ -5,6 +5,8 @@ Exit codes: 0 pass · 1 fail (the platform missed an SLO or lost data) · 2 a fi
 """
 
 import argparse
+import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -58,6 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever read this wants no more, as 'head' does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor does the interpreter's last flush complain
+        return 128 + signal.SIGPIPE
     except Exception as error:  # noqa: BLE001  the last boundary: a fault of ours must never look like a verdict
         traceback.print_exc()
         print(f"resilience: a fault of the harness itself ({type(error).__name__}); please report it", file=sys.stderr)  # noqa: T201

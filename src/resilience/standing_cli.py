@@ -211,10 +211,10 @@ def _logs(arguments: Any) -> int:
         for line in deque(_lines(file), maxlen=arguments.lines):
             _show(line)
         while arguments.follow and post.standing():
-            for line in _lines(file):
-                _show(line)
             sys.stdout.flush()
             time.sleep(LOOK_EVERY_S)
+            for line in _lines(file):
+                _show(line)
     return 0
 
 

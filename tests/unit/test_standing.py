@@ -1,6 +1,9 @@
 """A stack that stays up, as far as it is known outside."""
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -99,6 +102,41 @@ def test_logs_show_control_characters_and_obey_none(post: Post, capsys):
     said = capsys.readouterr()
     assert said.out == "two \\x1b[2J\\x07 <b>\ufffd\nthree\n"
     assert "what the last one left" in said.err
+
+
+def test_logs_are_followed_until_the_stack_has_ended(post: Post, monkeypatch: pytest.MonkeyPatch, capsys):
+    log_of(post, "edge-0", b"before\n")
+    facts = write(post)
+    looks = iter([facts, facts, facts, None])
+    words = iter([b"one\x07\n", b"last\n"])
+
+    def while_waiting(_seconds: float) -> None:
+        with (post.members / "edge-0" / "server.log").open("ab") as log:
+            log.write(next(words))
+
+    monkeypatch.setattr(Post, "standing", lambda _self: next(looks))
+    monkeypatch.setattr("resilience.standing_cli.time.sleep", while_waiting)
+    assert cli.main(["logs", "edge-0", "-f", "--lines", "0"]) == 0
+    assert capsys.readouterr().out == "one\\x07\nlast\n"
+
+
+def test_a_reader_that_wants_no_more_is_no_fault_of_ours(post: Post):
+    log_of(post, "edge-0", b"x\n" * 100_000)  # more than a pipe holds
+    program = (
+        "import pathlib, sys; from resilience import cli, standing;"
+        f" standing.standing_dir = lambda _owner: pathlib.Path({str(post.folder)!r});"
+        " sys.exit(cli.main(['logs', 'edge-0', '--lines', '100000']))"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", program], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    finally:
+        os.close(writer)
+    assert done.returncode == 128 + signal.SIGPIPE
+    assert done.stderr == "no stack is up; this is what the last one left\n"
 
 
 @pytest.mark.parametrize("member", ["nobody", "../members/edge-0", "edge-0/.."])

@@ -73,7 +73,9 @@ def ask(
         except (FileNotFoundError, ConnectionRefusedError):
             raise StackError(NOT_UP) from None
         except OSError as error:
-            raise StackError(f"the stack that is up does not answer: {error}; 'resilience down' ends it") from error
+            raise StackError(
+                f"the stack does not answer, it may still be coming up ({error}); 'resilience down' ends it"
+            ) from error
     if not line:
         raise StackError("the stack has ended")
     answer: dict[str, Any] = json.loads(line)
