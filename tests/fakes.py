@@ -54,8 +54,17 @@ class FakeFaultPlatform(FakePlatform):
     def node_links_step(self, nodes: Sequence[str]) -> tuple[dict[str, Any], ...]:
         return ({"primitive": "links", "devices": [member.name for node in nodes for member in self.stack.on(node)]},)
 
-    def kill_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
-        return ({"primitive": "signal", "signal": "KILL", "members": list(members)},)
+    def kill_steps(self, members: Sequence[str], signal: str) -> tuple[dict[str, Any], ...]:
+        return ({"primitive": "signal", "signal": signal, "members": list(members)},)
+
+    def pause_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
+        return ({"primitive": "pause", "members": list(members)},)
+
+    def wipe_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
+        return ({"primitive": "wipe", "folders": list(members)},)
+
+    def release_steps(self, members: Sequence[str], after_s: float) -> tuple[dict[str, Any], ...]:
+        return ({"primitive": "release", "dirs": list(members), "after_s": after_s},)
 
     def hold_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
         return ({"primitive": "hold", "dirs": list(members)},)

@@ -28,7 +28,7 @@ from resilience.fault.injector import Injector, heal_all
 from resilience.fault.ledger import Ledger
 from resilience.fault.registry import fault_from_spec
 from resilience.history.clock import RunClock
-from resilience.spec.fault import FaultSpec, Injection, Kill, Noop, Partition, PowerOff, Target
+from resilience.spec.fault import FastRestart, FaultSpec, Injection, Kill, Noop, Partition, Pause, PowerOff, Target
 from resilience.spec.stack import PORTS, Member, Redis, Shard, Stack, Wait
 
 pytestmark = pytest.mark.component
@@ -63,6 +63,7 @@ class Bare:
     member: Member
     number: int
     holds: Path
+    data: Path
     init_pid: int = 0
     wrapper: "subprocess.Popen[bytes] | None" = None
     server: "subprocess.Popen[bytes] | None" = None
@@ -96,9 +97,14 @@ class Bare:
         for command in ("link set lo up", f"addr add {self.address}/16 dev eth0", "link set eth0 up"):
             run("nsenter", "--target", str(self.init_pid), "--net", "ip", *command.split())
         self.holds.mkdir(parents=True)
+        self.data.mkdir(parents=True)
+        for name in ("nodes.conf", "dump.rdb"):
+            (self.data / name).write_text("before")
 
     def tend(self) -> None:
         """Starts the server if none runs and none holds it back."""
+        if self.server and not any(look_up(pid) for pid in children(self.server.pid)):
+            self.server.send_signal(signal.SIGCONT)  # nsenter stops itself when its child is stopped
         ended = self.server is None or self.server.poll() is not None
         if ended and not list(self.holds.iterdir()):
             argv = [sys.executable, "-S", "-c", SERVER, self.address, str(PORTS[self.member.component])]
@@ -127,6 +133,8 @@ class Bare:
                 "server_pid": server.pid if server else None,
                 "server_start": server.start if server else None,
                 "hold_dir": str(self.holds),
+                "data_dir": str(self.data),
+                "data_keep": ["nodes.conf"],
             },
         )
 
@@ -144,7 +152,7 @@ class BarePlatform(local_injector.Injector):
 
     def __init__(self, folder: Path, clock: RunClock) -> None:
         self.members = {
-            member.name: Bare(member, number, folder / "holds" / member.name)
+            member.name: Bare(member, number, folder / "holds" / member.name, folder / "data" / member.name)
             for number, member in enumerate(MEMBERS, start=1)
         }
         self.folder = folder
@@ -295,6 +303,10 @@ class Case:
 WORKING = (
     Case("kill, restarted", Kill(restart=True)),
     Case("kill, held back", Kill(restart=False)),
+    Case("asked to end, held back", Kill(restart=False, signal="TERM")),
+    Case("pause", Pause()),
+    Case("fast restart", FastRestart()),
+    Case("fast restart, data gone", FastRestart(data="gone")),
     Case("power off", PowerOff(), REDIS_0_NODE),
     Case("partition from peers", Partition(cut_from="peers")),
     Case("partition from peers, nothing gets in", Partition(cut_from="peers", direction="in")),
@@ -321,7 +333,7 @@ def test_a_fault_is_proved_and_healed(plot: Field, case: Case) -> None:
     assert undone.by == "request"
     assert plot.injector.ledger.open_injections() == ()
     assert not plot.injector.probe(injection.id).holds  # what has ended is not in effect
-    killed = isinstance(case.fault, Kill | PowerOff)
+    killed = isinstance(case.fault, Kill | FastRestart | PowerOff)
     assert (until(lambda: plot.platform.state(injection.members[0]).identity) != before) is killed
 
 

@@ -11,7 +11,10 @@ from resilience.agent.datagram import Datagram
 from resilience.agent.error import AgentError
 from resilience.agent.evidence import Evidence, evidence
 from resilience.agent.identity import Identity
+from resilience.agent.mute import Mute
 from resilience.agent.silence import Silence
+from resilience.agent.stopped import Stopped
+from resilience.agent.wipe import Emptied
 
 _LOOK_EVERY_S = 0.2
 _THREADS_MAX = 48
@@ -44,6 +47,9 @@ PROBES: dict[str, Callable[[str, Mapping[str, Any]], Probe]] = {
     "refused": Connect.from_json,
     "datagram": Datagram.from_json,
     "identity": Identity.from_json,
+    "stopped": Stopped.from_json,
+    "mute": Mute.from_json,
+    "emptied": Emptied.from_json,
     "counter": Counter.from_json,
 }
 

@@ -3,11 +3,14 @@
 import contextlib
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from resilience.agent.error import AgentError
+
+STOPPED = "T"
 _GONE = frozenset("ZX")  # a zombie runs no more; it only waits to be collected
 
 
@@ -18,6 +21,7 @@ class Process:
     pid: int
     start: int
     parent: int = field(compare=False)  # a process whose parent has ended gets another one
+    state: str = field(compare=False, default="")  # as `stat` has it: R, S, D, T (stopped) …
 
     @property
     def alive(self) -> bool:
@@ -55,7 +59,7 @@ def look_up(pid: int) -> Process | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = text.rpartition(")")[2].split()  # the name before it may hold spaces and brackets
-    return None if fields[0] in _GONE else Process(pid, int(fields[19]), int(fields[1]))
+    return None if fields[0] in _GONE else Process(pid, int(fields[19]), int(fields[1]), fields[0])
 
 
 def is_running(pid: int | None, start: int | None) -> bool:
@@ -105,6 +109,13 @@ def servers(place: Place) -> tuple[Process, ...]:
     children = [process for process in inside if process.parent == place.init_pid]
     keeper = min(children, key=lambda child: (child.start, child.pid), default=None)
     return tuple(process for process in inside if process != keeper)
+
+
+def require(places: Sequence[Place]) -> None:
+    """Raises `AgentError` if one of the members is gone."""
+    for place in places:
+        if not place.exists:
+            raise AgentError(f"{place.name}: its first process {place.init_pid} is gone")
 
 
 def _in_namespace_of(init_pid: int) -> Iterator[Process]:

@@ -8,21 +8,22 @@ from typing import Any, Self
 
 from resilience.agent.error import AgentError
 from resilience.agent.evidence import Evidence
-from resilience.agent.process import Place, servers
+from resilience.agent.process import Place, Process, require, servers
 
-SIGNALS = {"KILL": signal.SIGKILL}
-_WITHIN_S = 5.0
+SIGNALS = {"KILL": signal.SIGKILL, "TERM": signal.SIGTERM}
+_WITHIN_S = {signal.SIGKILL: 5.0, signal.SIGTERM: 20.0}  # a server that is asked to end may wait for its replicas
 
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """``{"primitive": "signal", "signal": "KILL", "members": [{"name", "init_pid", "init_start"}, …]}``.
+    """``{"primitive": "signal", "signal": "KILL|TERM", "members": [{"name", "init_pid", "init_start"}, …]}``.
 
     Signals are sent from outside the members' PID namespaces (from inside, their first process would be immune and
-    say nothing), until nothing of them runs. A kill has nothing to undo: the platform starts servers, not the agent.
+    say nothing), each process one, until nothing of them runs. There is nothing to undo: the platform starts servers,
+    not the agent.
     """
 
-    number: int
+    number: signal.Signals
     places: tuple[Place, ...]
 
     @classmethod
@@ -31,16 +32,21 @@ class Signal:
         return cls(SIGNALS[data["signal"]], tuple(Place.from_json(member) for member in data["members"]))
 
     def do(self) -> None:
-        """Kills until none is left: a process may fork while it is being looked for. Raises `AgentError`."""
-        for place in self.places:
-            if not place.exists:
-                raise AgentError(f"{place.name}: its first process {place.init_pid} is gone")
-        deadline = time.monotonic() + _WITHIN_S
+        """Signals until none is left: a process may fork while it is being looked for. Raises `AgentError`."""
+        require(self.places)
+        within_s = _WITHIN_S[self.number]
+        deadline = time.monotonic() + within_s
+        told: set[Process] = set()
         while left := [(place, process) for place in self.places for process in servers(place)]:
             if time.monotonic() > deadline:
-                raise AgentError(f"{left[0][0].name}: process {left[0][1].pid} still runs {_WITHIN_S} s after its kill")
+                place, process = left[0]
+                raise AgentError(
+                    f"{place.name}: process {process.pid} still runs {within_s} s after {self.number.name}"
+                )
             for _place, process in left:
-                process.signal(self.number)
+                if process not in told:
+                    process.signal(self.number)
+                    told.add(process)
             time.sleep(0.002)
 
     def undo(self) -> None:

@@ -12,8 +12,8 @@ from resilience.agent.process import Place
 
 _QUIET_S = 0.05  # an answer that pauses for longer than this is over
 _PIECES_MAX = 20
-_NO_BYTE = "no byte"
-_ANSWERED = "answered"
+NO_BYTE = "no byte"
+ANSWERED = "answered"
 
 
 @dataclass(slots=True)
@@ -40,17 +40,17 @@ class Silence:
         self.opened, self.before = within(self.via, lambda: connect(self.to.address, self.port))
         if self.opened is None:
             return
-        self.before = _converse(self.opened, self.say, TIMEOUT_S)
+        self.before = converse(self.opened, self.say, TIMEOUT_S)
         for _piece in range(_PIECES_MAX):
-            rest = _converse(self.opened, b"", _QUIET_S)
-            if rest == _NO_BYTE:
+            rest = converse(self.opened, b"", _QUIET_S)
+            if rest == NO_BYTE:
                 return
             self.before = rest
 
     def in_effect(self) -> list[Evidence]:
         """Neither connection has any sign of life."""
         return [
-            evidence(f"open connection from {self._what}", _NO_BYTE, self._look_at_open()),
+            evidence(f"open connection from {self._what}", NO_BYTE, self._look_at_open()),
             evidence(f"new connection from {self._what}", SILENT, self._look_at_new()),
         ]
 
@@ -68,9 +68,9 @@ class Silence:
         return f"{self.via.name} to {self.to.name}:{self.port}"
 
     def _look_at_open(self) -> str:
-        if self.opened is None or self.before != _ANSWERED:
+        if self.opened is None or self.before != ANSWERED:
             return f"nothing to be learned: before the injection it was {self.before}"
-        return _converse(self.opened, self.say, TIMEOUT_S)
+        return converse(self.opened, self.say, TIMEOUT_S)
 
     def _look_at_new(self) -> str:
         opened, word = within(self.via, lambda: connect(self.to.address, self.port))
@@ -79,12 +79,13 @@ class Silence:
         return word
 
 
-def _converse(opened: socket.socket, say: bytes, timeout_s: float) -> str:
+def converse(opened: socket.socket, say: bytes, timeout_s: float) -> str:
+    """Says something on a connection; what comes back, in a word."""
     opened.settimeout(timeout_s)
     try:
         opened.sendall(say)
-        return _ANSWERED if opened.recv(65_536) else "closed by the other side"
+        return ANSWERED if opened.recv(65_536) else "closed by the other side"
     except TimeoutError:
-        return _NO_BYTE
+        return NO_BYTE
     except OSError as error:
         return f"broken: {error.strerror or error}"

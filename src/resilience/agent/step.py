@@ -8,7 +8,10 @@ from resilience.agent.error import AgentError
 from resilience.agent.evidence import Evidence
 from resilience.agent.hold import Hold
 from resilience.agent.links import Links
+from resilience.agent.pause import Pause
+from resilience.agent.release import Release
 from resilience.agent.signals import Signal
+from resilience.agent.wipe import Wipe
 
 
 class Step(Protocol):
@@ -29,7 +32,10 @@ class Step(Protocol):
 
 PRIMITIVES: dict[str, Callable[[str, Mapping[str, Any]], Step]] = {
     "signal": Signal.from_json,
+    "pause": Pause.from_json,
     "hold": Hold.from_json,
+    "release": Release.from_json,
+    "wipe": Wipe.from_json,
     "links": Links.from_json,
     "drop": Drop.from_json,
 }

@@ -87,8 +87,20 @@ class FaultCapable(Protocol):
         """The agent's steps that silence all links of these nodes, all at once."""
         ...
 
-    def kill_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
-        """The agent's steps that kill the servers of these members."""
+    def kill_steps(self, members: Sequence[str], signal: str) -> tuple[dict[str, Any], ...]:
+        """The agent's steps that end the servers of these members; ``signal``: ``KILL`` or ``TERM``."""
+        ...
+
+    def pause_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
+        """The agent's steps that stop the processes of these members until healing."""
+        ...
+
+    def wipe_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
+        """The agent's steps that empty the data folders of these members, whose servers do not run."""
+        ...
+
+    def release_steps(self, members: Sequence[str], after_s: float) -> tuple[dict[str, Any], ...]:
+        """The agent's steps that end, after a while, what `hold_steps` began: the platform starts the servers then."""
         ...
 
     def hold_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:

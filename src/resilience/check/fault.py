@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resilience.history.read import History
-from resilience.spec.fault import Kill, Partition, PowerOff
+from resilience.spec.fault import Kill, Partition, Pause, PowerOff
 from resilience.spec.scenario import Scenario
 
 SECOND_US = 1_000_000
@@ -86,11 +86,11 @@ def promoted_at(history: History, shard: HitShard) -> int | None:
 def failover_expected(scenario: Scenario) -> bool:
     """Whether the cluster must replace a primary that suffers the scenario's fault.
 
-    Not for a kill that the restart policy may undo first, nor for one that only clients notice.
+    Not for a server that may be back first, nor for what only clients notice.
     """
     fault = scenario.experiment.fault if scenario.experiment else None
     match fault:
-        case PowerOff() | Kill(restart=False):
+        case PowerOff() | Pause() | Kill(restart=False):
             return True
         case Partition(cut_from=cut_from):
             return cut_from in {"peers", "all"}

@@ -1,4 +1,4 @@
-"""SIGKILL to members' servers, with or without the platform's restart policy."""
+"""The end of members' servers, sudden or asked for, with or without the platform's restart policy."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class KillFault:
     def inject(self, aim: Aim, platform: FaultPlatform) -> tuple[Step, ...]:
         """Held back first, so that nothing is started between the kill and the hold."""
         hold = () if self.spec.restart else platform.hold_steps(aim.members)
-        return (*hold, *platform.kill_steps(aim.members))
+        return (*hold, *platform.kill_steps(aim.members, self.spec.signal))
 
     def effect(self, aim: Aim, platform: FaultPlatform) -> tuple[Watch, ...]:
         """A changed identity; without a restart also that nothing runs, and that an observer is refused."""

@@ -23,7 +23,7 @@ class PowerOffFault:
         return (
             *platform.hold_steps(aim.members),
             *platform.node_links_step(aim.nodes),
-            *platform.kill_steps(aim.members),
+            *platform.kill_steps(aim.members, "KILL"),
         )
 
     def effect(self, aim: Aim, platform: FaultPlatform) -> tuple[Watch, ...]:

@@ -4,15 +4,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from resilience.fault.base import Fault
+from resilience.fault.fast_restart import FastRestartFault
 from resilience.fault.kill import KillFault
 from resilience.fault.noop import NoopFault
 from resilience.fault.partition import PartitionFault
+from resilience.fault.pause import PauseFault
 from resilience.fault.power_off import PowerOffFault
 from resilience.spec import fault as spec
 
 FAULTS: Mapping[type, Callable[[Any], Fault]] = {
     spec.Noop: NoopFault,
     spec.Kill: KillFault,
+    spec.Pause: PauseFault,
+    spec.FastRestart: FastRestartFault,
     spec.PowerOff: PowerOffFault,
     spec.Partition: PartitionFault,
 }

@@ -16,10 +16,14 @@ def place(state: MemberState) -> dict[str, Any]:
     return {"name": state.name, "address": state.address, **state.handle}
 
 
+def _say(to: MemberState) -> str:
+    """A request that the member answers, however it answers it."""
+    return _SAY.get(to.component, _SAY_HTTP.format(name=to.name))
+
+
 def silent(via: MemberState, to: MemberState) -> Watch:
     """Neither an open nor a new connection from a witness has any sign of life."""
-    say = _SAY.get(to.component, _SAY_HTTP.format(name=to.name))
-    return {"probe": "silent", "via": place(via), "to": place(to), "port": PORTS[to.component], "say": say}
+    return {"probe": "silent", "via": place(via), "to": place(to), "port": PORTS[to.component], "say": _say(to)}
 
 
 def unreachable(via: MemberState, to: MemberState) -> Watch:
@@ -50,6 +54,26 @@ def dead(state: MemberState) -> Watch:
 def replaced(state: MemberState) -> Watch:
     """The server that runs now is gone, whoever runs by then."""
     return {"probe": "identity", "of": place(state), "expect": "replaced"}
+
+
+def succeeded(state: MemberState) -> Watch:
+    """The server that runs now is gone, and another runs in its place."""
+    return {"probe": "identity", "of": place(state), "expect": "succeeded"}
+
+
+def emptied(state: MemberState) -> Watch:
+    """No file of the member's data that is there now is there any more."""
+    return {"probe": "emptied", "of": place(state)}
+
+
+def stopped(state: MemberState) -> Watch:
+    """The server that runs now is still there, and all of the member's processes are stopped."""
+    return {"probe": "stopped", "of": place(state)}
+
+
+def mute(via: MemberState, to: MemberState) -> Watch:
+    """A request on a new connection is not answered."""
+    return {"probe": "mute", "via": place(via), "to": place(to), "port": PORTS[to.component], "say": _say(to)}
 
 
 def counter(inside: MemberState | None = None) -> Watch:

@@ -25,11 +25,27 @@ class Noop(Record, frozen=True, kw_only=True, tag_field="kind", tag="noop"):
 
 
 class Kill(Record, frozen=True, kw_only=True, tag_field="kind", tag="kill"):
-    """SIGKILL to a member's processes. ``restart``: the platform's restart policy may bring it back at once;
-    otherwise it is held back until healing.
+    """A member's processes are ended. ``restart``: the platform's restart policy may bring it back at once;
+    otherwise it is held back until healing. ``signal``: ``TERM`` lets the server end itself, as an orderly stop does.
     """
 
     restart: bool
+    signal: Literal["KILL", "TERM"] = "KILL"
+
+
+class Pause(Record, frozen=True, kw_only=True, tag_field="kind", tag="pause"):
+    """SIGSTOP to a member's processes: connections stay open, nothing is answered. Healing lets them go on."""
+
+
+class FastRestart(Record, frozen=True, kw_only=True, tag_field="kind", tag="fast-restart"):
+    """SIGKILL, and a new server ``delay_s`` later, before anybody has noticed: what a quick pod restart does.
+
+    ``data``: ``gone`` empties the member's data folder in between, but for the file by which a Redis member knows who
+    it is in its cluster.
+    """
+
+    delay_s: Annotated[float, Meta(ge=0.1, le=60)] = 0.2
+    data: Literal["kept", "gone"] = "kept"
 
 
 class PowerOff(Record, frozen=True, kw_only=True, tag_field="kind", tag="power-off"):
@@ -47,7 +63,7 @@ class Partition(Record, frozen=True, kw_only=True, tag_field="kind", tag="partit
     direction: Literal["both", "in", "out"] = "both"
 
 
-FaultSpec = Noop | Kill | PowerOff | Partition
+FaultSpec = Noop | Kill | Pause | FastRestart | PowerOff | Partition
 
 
 class Injection(Record, frozen=True, kw_only=True):

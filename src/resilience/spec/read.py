@@ -34,7 +34,7 @@ FilePath = Annotated[str, Meta(min_length=1, max_length=500)]
 
 
 class _ScenarioFile(Record, frozen=True, kw_only=True):
-    """A scenario's own file; ``checks`` absent means all."""
+    """A scenario's own file; ``checks`` absent means all, ``set`` changes fields of its stack (`spec.override`)."""
 
     title: Text
     description: Text
@@ -45,6 +45,7 @@ class _ScenarioFile(Record, frozen=True, kw_only=True):
     experiment: FilePath | None = None
     checks: Annotated[tuple[Text, ...], Meta(min_length=1)] | UnsetType = msgspec.UNSET
     seed: int = 1
+    set: dict[Text, bool | int | float | Text] = msgspec.field(default_factory=dict)
 
 
 def read_scenario(root: Path, name_or_path: str, overrides: Sequence[str] = ()) -> Scenario:
@@ -70,8 +71,14 @@ def read_scenario(root: Path, name_or_path: str, overrides: Sequence[str] = ()) 
         seed=file.seed,
         file=label,
     )
+    own = [f"{key}={_as_typed(value)}" for key, value in file.set.items()]
     check_scenario(scenario, label)
-    return _with_overrides(scenario, overrides)
+    return _with_overrides(_with_overrides(scenario, own), overrides)
+
+
+def _as_typed(value: object) -> str:
+    """A value of ``set`` as `spec.override` takes it from the command line."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def read_stack(root: Path, path: str | Path) -> Stack:

@@ -12,7 +12,15 @@ from resilience.agent.probe import PROBES, probe_from_json
 from resilience.agent.process import look_up
 from resilience.agent.step import PRIMITIVES, step_from_json
 
-GONE = {"name": "nobody", "address": "198.18.0.9", "init_pid": 1, "init_start": -1, "server_pid": None}
+GONE = {
+    "name": "nobody",
+    "address": "198.18.0.9",
+    "init_pid": 1,
+    "init_start": -1,
+    "server_pid": None,
+    "data_dir": "/nonexistent",
+    "data_keep": [],
+}
 
 
 def request(folder: Path, **injection: Any) -> dict[str, Any]:
@@ -80,9 +88,36 @@ def test_probes_of_what_is_gone_do_not_hold(tmp_path: Path) -> None:
     job.close()
 
 
+def test_data_is_emptied_but_for_what_stays(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / "appendonlydir").mkdir(parents=True)
+    for name in ("nodes.conf", "dump.rdb", "appendonlydir/base.rdb"):
+        (data / name).write_text("before")
+    folder = {"data_dir": str(data), "data_keep": ["nodes.conf"]}
+    watch = [{"probe": "emptied", "of": {"name": "redis-0", **folder}}]
+    job = Job(request(tmp_path, steps=[{"primitive": "wipe", "folders": [folder]}], watch=watch))
+    job.apply(0)
+    assert [path.name for path in data.iterdir()] == ["nodes.conf"]
+    assert [(item["observed"], item["ok"]) for item in job.in_effect()] == [("0 of 2", True)]
+    (data / "dump.rdb").write_text("of the new server")
+    assert job.in_effect()[0]["ok"]
+
+
+@pytest.mark.parametrize(("files", "observed"), [(["dump.rdb"], "1 of 1"), ([], "0 of 0")])
+def test_data_that_stayed_or_was_never_there_proves_nothing(tmp_path: Path, files: list[str], observed: str) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in files:
+        (data / name).write_text("before")
+    watch = [{"probe": "emptied", "of": {"name": "redis-0", "data_dir": str(data), "data_keep": []}}]
+    job = Job(request(tmp_path, steps=[], watch=watch))
+    job.apply(0)
+    assert [(item["observed"], item["ok"]) for item in job.in_effect()] == [(observed, False)]
+
+
 @pytest.mark.parametrize(
     "bad",
-    [{"primitive": "nothing"}, {}, {"primitive": "hold"}, {"primitive": "signal", "signal": "TERM", "members": []}],
+    [{"primitive": "nothing"}, {}, {"primitive": "hold"}, {"primitive": "signal", "signal": "HUP", "members": []}],
 )
 def test_steps_that_are_none(bad: dict[str, Any]) -> None:
     with pytest.raises(AgentError, match="primitive"):
@@ -96,7 +131,7 @@ def test_probes_that_are_none(bad: dict[str, Any]) -> None:
 
 
 def test_every_primitive_is_named() -> None:
-    assert set(PRIMITIVES) == {"signal", "hold", "links", "drop"}
+    assert set(PRIMITIVES) == {"signal", "pause", "hold", "release", "wipe", "links", "drop"}
 
 
 def test_a_process_is_known_by_its_start() -> None:

@@ -7,7 +7,7 @@ import pytest
 from resilience.errors import FaultError
 from resilience.fault.base import Aim, Watch
 from resilience.fault.registry import FAULTS, fault_from_spec
-from resilience.spec.fault import FaultSpec, Kill, Noop, Partition, PowerOff
+from resilience.spec.fault import FastRestart, FaultSpec, Kill, Noop, Partition, Pause, PowerOff
 from tests.fakes import FakeFaultPlatform
 from tests.unit.fault.stand import STACK
 
@@ -43,6 +43,9 @@ def test_every_kind_is_carried_out() -> None:
         (Noop(), PRIMARY, []),
         (Kill(restart=True), PRIMARY, ["signal"]),
         (Kill(restart=False), PRIMARY, ["hold", "signal"]),
+        (Pause(), PRIMARY, ["pause"]),
+        (FastRestart(), PRIMARY, ["hold", "signal", "release"]),
+        (FastRestart(data="gone"), PRIMARY, ["hold", "signal", "wipe", "release"]),
         (PowerOff(), NODE_1, ["hold", "links", "signal"]),
         (Partition(cut_from="peers"), PRIMARY, ["drop"]),
     ],
@@ -52,7 +55,17 @@ def test_steps(spec: FaultSpec, aim: Aim, expect: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", [Noop(), Kill(restart=True), Kill(restart=False), PowerOff(), Partition(cut_from="all")]
+    "spec",
+    [
+        Noop(),
+        Kill(restart=True),
+        Kill(restart=False),
+        Pause(),
+        FastRestart(),
+        FastRestart(data="gone"),
+        PowerOff(),
+        Partition(cut_from="all"),
+    ],
 )
 def test_every_fault_is_watched(spec: FaultSpec) -> None:
     assert effect(spec, NODE_1 if isinstance(spec, PowerOff) else PRIMARY)
@@ -62,6 +75,20 @@ def test_a_restarted_kill_watches_the_identity_alone() -> None:
     assert [(item["probe"], item["expect"]) for item in effect(Kill(restart=True), PRIMARY)] == [
         ("identity", "replaced")
     ]
+
+
+def test_a_pause_is_watched_by_the_kernel_and_by_an_observer() -> None:
+    watches = effect(Pause(), PRIMARY)
+    assert [(item["probe"], (item.get("of") or item["to"])["name"]) for item in watches] == [
+        ("stopped", "redis-cluster-0"), ("mute", "redis-cluster-0")
+    ]  # fmt: skip
+    assert watches[1]["via"]["name"] == "prometheus-0"
+
+
+def test_a_fast_restart_is_watched_by_the_identity_and_by_what_became_of_the_data() -> None:
+    assert [item["probe"] for item in effect(FastRestart(), PRIMARY)] == ["identity"]
+    assert effect(FastRestart(), PRIMARY)[0]["expect"] == "succeeded"
+    assert [item["probe"] for item in effect(FastRestart(data="gone"), PRIMARY)] == ["identity", "emptied"]
 
 
 def test_power_off_is_watched_from_an_observer_and_from_another_node() -> None:

@@ -259,7 +259,9 @@ MALFORMED = (
     experiment(
         "fault-kind", "kind: power-off", "kind: poweroff", "method[2].provider.arguments.fault.kind: expected one of"
     ),
-    experiment("fault-without-kind", "kind: power-off", "", "fault.kind: is missing, expected one of kill"),
+    experiment(
+        "fault-without-kind", "kind: power-off", "", "fault.kind: is missing, expected one of fast-restart, kill"
+    ),
     experiment("fault-field", "kind: power-off", "kind: power-off, restart: true", "fault.restart: unknown field"),
     experiment(
         "target-address", "component: redis", "component: redis, pod: r0", "arguments.target.pod: unknown field"

@@ -40,10 +40,23 @@ class Injector:
         devices = [state.handle["veth"] for state in self._states() if state.node in nodes]
         return ({"primitive": "links", "devices": devices},) if devices else ()
 
-    def kill_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
+    def kill_steps(self, members: Sequence[str], signal: str) -> tuple[dict[str, Any], ...]:
         """See `FaultCapable`."""
-        places = [{"name": state.name, **_first_process(state)} for state in self._named(members)]
-        return ({"primitive": "signal", "signal": "KILL", "members": places},)
+        return ({"primitive": "signal", "signal": signal, "members": self._places(members)},)
+
+    def pause_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
+        """See `FaultCapable`."""
+        return ({"primitive": "pause", "members": self._places(members)},)
+
+    def wipe_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
+        """See `FaultCapable`."""
+        folders = [{key: state.handle[key] for key in ("data_dir", "data_keep")} for state in self._named(members)]
+        return ({"primitive": "wipe", "folders": folders},)
+
+    def release_steps(self, members: Sequence[str], after_s: float) -> tuple[dict[str, Any], ...]:
+        """See `FaultCapable`."""
+        dirs = [state.handle["hold_dir"] for state in self._named(members)]
+        return ({"primitive": "release", "dirs": dirs, "after_s": after_s},)
 
     def hold_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
         """See `FaultCapable`."""
@@ -98,6 +111,9 @@ class Injector:
             answer = _run_agent("undo", folder, _UNDO_TIMEOUT_S)
         proof = _converted({"evidence": answer["evidence"]}, Proof)
         return Undone(healed_ns=answer["healed_ns"], by=answer["by"], proof=proof)
+
+    def _places(self, members: Sequence[str]) -> list[dict[str, Any]]:
+        return [{"name": state.name, **_first_process(state)} for state in self._named(members)]
 
     def _folder(self, injection_id: str) -> Path:
         return self._state / "agent" / injection_id

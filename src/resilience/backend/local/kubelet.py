@@ -4,6 +4,7 @@ A fault holds a member back by a file in its hold folder, named after the inject
 not started. This thread is the only one that starts servers, so that healing can never start a second one.
 """
 
+import signal
 import subprocess
 import threading
 import time
@@ -22,6 +23,7 @@ from resilience.backend.local.sandbox import children
 POLL_S = 0.02
 _FIND_SERVER_TIMEOUT_S = 2.0
 _REAP_TIMEOUT_S = 10.0
+_DATA_KEEP = {"redis": ["nodes.conf"]}  # who a member is in its cluster, which a loss of data does not change
 
 Say = Callable[[str, dict[str, Any]], None]
 
@@ -44,9 +46,19 @@ class Server:
     @property
     def ended(self) -> bool:
         """Whether the server was started and has ended; a lost wrapper alone is no end of the server."""
-        if self.process is None or self.process.poll() is None:
+        if self.process is None:
             return False
-        return self.identity is None or not self.identity.alive
+        return not self.identity.alive if self.identity else self.process.poll() is not None
+
+    def wait(self) -> int:
+        """The exit code of a server that has ended.
+
+        The wrapper stopped itself if its server was stopped, and nobody else tells it to go on. (While the server
+        lives nobody may: the wrapper would tell the server the same.)
+        """
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+        return self.process.wait(_REAP_TIMEOUT_S)
 
     def state(self) -> MemberState:
         """The member as it is now."""
@@ -67,6 +79,8 @@ class Server:
                 "server_pid": self.identity.pid if self.identity else None,
                 "server_start": self.identity.start if self.identity else None,
                 "hold_dir": str(self.holds),
+                "data_dir": str(pod.data),
+                "data_keep": _DATA_KEEP.get(pod.member.component, []),
             },
         )
 
@@ -106,7 +120,7 @@ class Kubelet:
         """Waits for the ends of all servers, once their members have been closed."""
         for server in self._servers.values():
             if server.process:
-                server.process.wait(_REAP_TIMEOUT_S)
+                server.wait()
 
     def state(self, name: str) -> MemberState | None:
         """One member as it is now, or None if there is none of that name."""
@@ -138,12 +152,13 @@ class Kubelet:
         if held_by != server.held_by:
             what = "held" if len(held_by) > len(server.held_by) else "released"
             server.held_by = held_by
+            if server.start_at is not None and not held_by:  # it has waited for as long as the fault meant it to
+                server.start_at = time.monotonic()
             self._save(server)
             self._say("member", {"member": server.pod.member.name, "what": what, "pid": 0, "code": 0})
 
     def _note_exit(self, server: Server) -> None:
-        assert server.process is not None
-        code = server.process.returncode
+        code = server.wait()
         pid = server.identity.pid if server.identity else 0
         server.process, server.identity = None, None
         server.start_at = time.monotonic() + self._restart_delay_s

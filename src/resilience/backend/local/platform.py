@@ -71,9 +71,21 @@ class LocalPlatform:
         """See `FaultCapable`."""
         return self._injector.node_links_step(nodes)
 
-    def kill_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
+    def kill_steps(self, members: Sequence[str], signal: str) -> tuple[dict[str, Any], ...]:
         """See `FaultCapable`."""
-        return self._injector.kill_steps(members)
+        return self._injector.kill_steps(members, signal)
+
+    def pause_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
+        """See `FaultCapable`."""
+        return self._injector.pause_steps(members)
+
+    def wipe_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
+        """See `FaultCapable`."""
+        return self._injector.wipe_steps(members)
+
+    def release_steps(self, members: Sequence[str], after_s: float) -> tuple[dict[str, Any], ...]:
+        """See `FaultCapable`."""
+        return self._injector.release_steps(members, after_s)
 
     def hold_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
         """See `FaultCapable`."""
