@@ -1,4 +1,4 @@
-"""Changes to a scenario from the command line: ``--set load.session_rate_ops_per_s=50``.
+"""Changes to a scenario from the command line (``--set load.session_rate_ops_per_s=50``) or from its field ``set``.
 
 ``seed=7`` · ``durability=async`` · ``durability=wait:1`` (replicas) · ``durability=wait:1:500`` (and time-out in ms) ·
 ``load.FIELD=…`` · ``timeline.FIELD=…`` · ``redis.FIELD=…`` · ``stack.FIELD=…`` for the numbers of the stack file.
@@ -26,15 +26,17 @@ _ROOMS: Mapping[str, frozenset[str]] = {
 _KNOWN = frozenset({"seed", "durability"}) | {f"{room}.{name}" for room, names in _ROOMS.items() for name in names}
 
 
-def overridden(scenario: Scenario, overrides: Iterable[str]) -> Scenario:
-    """The scenario with the changes made, in their order. Raises `SpecError`; coherence is not checked here."""
+def overridden(scenario: Scenario, overrides: Iterable[str], file: str = "") -> Scenario:
+    """The scenario with the changes made, in their order. Raises `SpecError`; coherence is not checked here.
+
+    ``file`` is the one whose field ``set`` they come from, "" for the command line.
+    """
     for override in overrides:
-        scenario = _apply(scenario, override)
+        scenario = _apply(scenario, override, f"{file}: set" if file else f"override {override[:80]!r}")
     return scenario
 
 
-def _apply(scenario: Scenario, override: str) -> Scenario:
-    label = f"override {override[:80]!r}"
+def _apply(scenario: Scenario, override: str, label: str) -> Scenario:
     key, equals, text = override.partition("=")
     if not equals:
         raise refuse(label, "the override", "expected FIELD=VALUE")

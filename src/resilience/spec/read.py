@@ -72,8 +72,10 @@ def read_scenario(root: Path, name_or_path: str, overrides: Sequence[str] = ()) 
         file=label,
     )
     own = [f"{key}={_as_typed(value)}" for key, value in file.set.items()]
+    scenario = overridden(scenario, own, label)
+    check_stack(scenario.stack, label)
     check_scenario(scenario, label)
-    return _with_overrides(_with_overrides(scenario, own), overrides)
+    return _with_overrides(scenario, overrides)
 
 
 def _as_typed(value: object) -> str:

@@ -14,7 +14,11 @@ from resilience.spec.scenario import Scenario
 from resilience.spec.slo import FindingSource, RatioSource
 
 ROOT = Path(__file__).resolve().parents[3]
-SHIPPED = ("baseline", "no-effect", "redis-failover", "redis-kill-replica", "redis-partition-primary")
+SHIPPED = (
+    "baseline", "collaboration-kill", "edge-kill", "no-effect", "redis-failover", "redis-fast-restart",
+    "redis-fast-restart-no-persistence", "redis-kill-replica", "redis-partition-primary", "redis-pause-primary",
+    "session-kill",
+)  # fmt: skip
 SCENARIO = "scenarios/redis/failover.yaml"
 STACK = "stacks/small.yaml"
 EXPERIMENT = "experiments/lose-node.yaml"
@@ -112,6 +116,10 @@ MALFORMED = (
     scenario("not-a-number", "timeout_s: 2.0", "timeout_s: .nan", "must be finite"),
     scenario("unit-in-number", "warmup_s: 5", "warmup_s: 5s", "timeline.warmup_s: expected a number (got '5s')"),
     scenario("negative-phase", "warmup_s: 5", "warmup_s: -5", "timeline.warmup_s: expected a number >= 0.0 (got -5)"),
+    scenario("set-unknown", "seed: 3", "set: {redis.appendnly: false}", "set: redis.appendnly: unknown field, did you"),
+    scenario("set-type", "seed: 3", "set: {redis.appendonly: 3}", "redis.appendonly: expected true or false (got 3)"),
+    scenario("set-list", "seed: 3", "set: {redis.appendonly: [no]}", "set"),
+    scenario("set-incoherent", "seed: 3", "set: {durability: 'wait:5'}", "durability.replicas: expected at most"),
     scenario("no-warmup", "warmup_s: 5", "warmup_s: 0", "timeline.warmup_s: expected more than 0"),
     scenario("load-unknown", "load: {", "load: {room: 3, ", "load.room: unknown field, did you mean 'rooms'?"),
     scenario("load-zero", "load: {", "load: {rooms: 0, ", "load.rooms: expected a whole number >= 1 (got 0)"),
@@ -502,6 +510,16 @@ def test_link_out_of_the_project(project: Path, tmp_path_factory: pytest.TempPat
         read_scenario(project, "failover")
 
 
+def test_a_scenario_sets_fields_of_its_stack(project: Path) -> None:
+    file = project / SCENARIO
+    settings = "set: {redis.appendonly: false, redis.snapshot_every_s: 0, stack.session_ttl_s: 30, seed: 9}"
+    file.write_text(file.read_text().replace("seed: 3", settings))
+    scenario = read_scenario(project, "failover", ("redis.snapshot_every_s=60",))
+    assert scenario.stack.redis.appendonly is False
+    assert scenario.stack.redis.snapshot_every_s == 60, "the command line has the last word"
+    assert (scenario.stack.session_ttl_s, scenario.seed) == (30, 9)
+
+
 def test_list_leaves_slos_and_suites_out(project: Path) -> None:
     (project / "scenarios/suites.yaml").write_text("{}")
     assert list_scenarios(project) == ("failover",)
@@ -517,7 +535,7 @@ def test_shipped_scenario_reads(name: str) -> None:
     assert scenario.name == name
     assert (scenario.experiment is None) == (name == "baseline")
     if scenario.experiment is not None:
-        assert Path(scenario.experiment.file).stem == name
+        assert name.startswith(Path(scenario.experiment.file).stem)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "stacks").glob("*/*.yaml")), ids=lambda path: path.stem)
