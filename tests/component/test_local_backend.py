@@ -120,3 +120,15 @@ def test_secrets_are_files_that_only_their_owner_reads(platform):
     secret = platform.secret("redis-password")
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         assert secret.encode() not in process.read_bytes()
+
+
+def test_a_server_that_was_stopped_for_a_while_is_still_looked_after(platform):
+    before = platform.state("node-exporter-0")
+    pid = before.handle["server_pid"]
+    os.kill(pid, signal.SIGSTOP)
+    wait_for("it is stopped", lambda: ") T " in Path(f"/proc/{pid}/stat").read_text())
+    time.sleep(0.1)  # the wrapper notices
+    os.kill(pid, signal.SIGCONT)
+    wait_for("it answers", lambda: answers(before.name, 9100))
+    os.kill(pid, signal.SIGKILL)
+    wait_for("a new server", lambda: platform.state(before.name).restarts == before.restarts + 1)

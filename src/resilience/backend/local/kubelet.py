@@ -113,6 +113,9 @@ class Kubelet:
         self._ending.set()
         if self._thread.ident:
             self._thread.join(5)
+        for server in self._servers.values():
+            if server.process:  # one that is stopped would never collect its server, and so keep the member from ending
+                server.process.send_signal(signal.SIGCONT)
         if self._failure:
             raise self._failure
 
