@@ -6,7 +6,8 @@
     CHECKS ───────┴▶ findings that rest on them become inconclusive ──▶ worst wins ──▶ Judgement
 
 An assumption that no finding rests on is not part of the judgement. A loss, a duplicate or a resurrection rests on
-nothing but a complete audit, so it stays a fail whatever else went wrong.
+nothing but a complete audit, so it stays a fail whatever else went wrong. A fail that the scenario names as a known
+weakness is shown, and does not count (`weakness`).
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -26,6 +27,7 @@ from resilience.check.latency import latency
 from resilience.check.measure import combined
 from resilience.check.recovery import recovery
 from resilience.check.slo import measured_slos, slo
+from resilience.check.weakness import with_weaknesses
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
 
@@ -78,8 +80,8 @@ def judge(
     needed = {name for finding in found for name in finding.rests_on}
     broken = _broken(supposed, needed)
     shown = tuple(finding for name, findings in supposed.items() if name in needed for finding in findings)
-    findings = shown + tuple(_resting(finding, broken) for finding in found)
-    verdict = worst(finding.verdict for finding in findings) if found else "inconclusive"
+    findings = shown + with_weaknesses(scenario, (_resting(finding, broken) for finding in found))
+    verdict = worst(finding.counts_as for finding in findings) if found else "inconclusive"
     return Judgement(
         scenario=scenario.name,
         verdict=verdict,

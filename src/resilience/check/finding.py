@@ -40,6 +40,12 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     evidence: tuple[dict[str, Any], ...] = ()
     evidence_total: int = 0
     measures: dict[str, float] = {}
+    known: str = ""  # of a fail that is a known weakness within its bound: why it is one
+
+    @property
+    def counts_as(self) -> Verdict:
+        """What it is to the run's verdict: a known weakness does not fail it."""
+        return "pass" if self.known else self.verdict
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,17 +17,25 @@ def headline(verdict: Verdict, findings: Iterable[Finding]) -> str:
         return _failed(found)
     if verdict == "inconclusive":
         return _inconclusive(found)
+    known = sorted((finding for finding in found if finding.known), key=_rank)
+    if known:
+        more = f" (and {len(known) - 1} more)" if len(known) > 1 else ""
+        return f"pass: known weakness, seen again: {_said(known[0])}{more}"
     judged = sum(not finding.check.startswith("assumption.") for finding in found)
     return f"pass: {_losses(found) or 'no acknowledged write lost'}; {count(judged, 'finding')}, all within bounds"
 
 
 def _failed(found: tuple[Finding, ...]) -> str:
-    failed = sorted((finding for finding in found if finding.verdict == "fail"), key=_rank)
-    first = failed[0]
+    failed = sorted((finding for finding in found if finding.counts_as == "fail"), key=_rank)
     more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+    return f"fail: {_said(failed[0])}{more}"
+
+
+def _said(first: Finding) -> str:
+    """A finding with its place and numbers."""
     place = f"{first.where.group}: " if first.where.group and first.where.group not in first.title else ""
     compared = f": {first.measured}, allowed: {first.allowed}" if first.measured else ""
-    return f"fail: {place}{first.title}{compared}{more}"
+    return f"{place}{first.title}{compared}"
 
 
 def _rank(finding: Finding) -> tuple[int, float]:

@@ -24,7 +24,7 @@ def junit_file(run: Run) -> Path:
 def junit_xml(judgement: Judgement, spec: SpecFile) -> bytes:
     """The file's content, UTF-8."""
     cases = [_finding_case(judgement.scenario, finding) for finding in judgement.findings]
-    if all(finding.verdict != judgement.verdict for finding in judgement.findings):
+    if all(finding.counts_as != judgement.verdict for finding in judgement.findings):
         cases.insert(0, _verdict_case(judgement))
     suite = ET.Element(
         "testsuite",
@@ -74,11 +74,12 @@ def _finding_case(scenario: str, finding: Finding) -> ET.Element:
                 "phase": finding.where.phase,
                 "group": finding.where.group,
                 "window": window_text(finding.where.start_us, finding.where.end_us),
+                "known-weakness": finding.known,
             }
         )
     )
     details = f"{finding.title}\nmeasured: {finding.measured}\nallowed: {finding.allowed}\n{finding.reason}"
-    _add_outcome(case, finding.verdict, finding.reason or finding.title, details)
+    _add_outcome(case, finding.counts_as, finding.reason or finding.title, details)
     return case
 
 

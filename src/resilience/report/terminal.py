@@ -89,7 +89,8 @@ def _not_passed(finding: Finding) -> RenderableType:
     for name, value in _facts(finding):
         if value:
             facts.add_row(name, plain(value))
-    title = Text.assemble((f"{mark} ", colour), plain(finding.title, "bold"))
+    again = ("known weakness, seen again: ", "yellow") if finding.known else ""
+    title = Text.assemble((f"{mark} ", colour), again, plain(finding.title, "bold"))
     lost = _evidence_lines(finding) if is_loss(finding) else []
     return Group(title, Padding(Group(facts, *lost), (0, 0, 1, 2)))
 
@@ -98,6 +99,7 @@ def _facts(finding: Finding) -> Iterable[tuple[str, str]]:
     where = finding.where
     places = (where.phase, where.group, window_text(where.start_us, where.end_us))
     yield "why", finding.reason
+    yield "known", finding.known
     yield "measured", finding.measured
     yield "allowed", finding.allowed
     yield "where", ", ".join(place for place in places if place)

@@ -24,6 +24,7 @@ from resilience.spec.record import Record
 from resilience.spec.scenario import Experiment, Scenario, Timeline
 from resilience.spec.slo import Slo
 from resilience.spec.stack import Stack
+from resilience.spec.weakness import KnownWeakness
 
 SCENARIOS = "scenarios"
 _NO_SCENARIOS = frozenset({"slo", "suites.yaml"})  # below SCENARIOS
@@ -45,6 +46,7 @@ class _ScenarioFile(Record, frozen=True, kw_only=True):
     experiment: FilePath | None = None
     checks: Annotated[tuple[Text, ...], Meta(min_length=1)] | UnsetType = msgspec.UNSET
     seed: int = 1
+    known_weaknesses: tuple[KnownWeakness, ...] = ()
     set: dict[Text, bool | int | float | Text] = msgspec.field(default_factory=dict)
 
 
@@ -69,6 +71,7 @@ def read_scenario(root: Path, name_or_path: str, overrides: Sequence[str] = ()) 
         slos=_slos(root, file.slos, label),
         checks=() if isinstance(file.checks, UnsetType) else file.checks,
         seed=file.seed,
+        known_weaknesses=file.known_weaknesses,
         file=label,
     )
     own = [f"{key}={_as_typed(value)}" for key, value in file.set.items()]

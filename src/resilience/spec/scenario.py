@@ -9,6 +9,7 @@ from resilience.spec.load import Load
 from resilience.spec.record import Record
 from resilience.spec.slo import Slo
 from resilience.spec.stack import Stack
+from resilience.spec.weakness import KnownWeakness
 
 PhaseSeconds = Annotated[float, Meta(ge=0, le=3_600)]
 
@@ -50,4 +51,5 @@ class Scenario(Record, frozen=True, kw_only=True):
     slos: tuple[Slo, ...]
     checks: tuple[str, ...]  # names in `check.compose.CHECKS`
     seed: int
+    known_weaknesses: tuple[KnownWeakness, ...] = ()
     file: str = ""  # where it was read from, for messages

@@ -1,0 +1,73 @@
+"""Known weaknesses: a finding that fails as its scenario says it does is shown as that, and does not fail the run.
+
+It never covers another finding, nor one that is inconclusive, nor a failure beyond its bound. One that is declared to
+be there ``always`` and is not seen is a fail: somebody has mended it, or the fault no longer does what it did.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from msgspec.structs import replace
+
+from resilience.check.finding import Finding
+from resilience.spec.scenario import Scenario
+from resilience.spec.stack import Async
+from resilience.spec.weakness import VALUE, KnownWeakness
+
+NAME = "known-weakness"
+
+
+def with_weaknesses(scenario: Scenario, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The findings, those marked that are a known weakness within its bound, and one for each that was not seen."""
+    found = tuple(findings)
+    mode = "async" if isinstance(scenario.stack.durability, Async) else "wait"
+    declared = [weakness for weakness in scenario.known_weaknesses if weakness.durability in {"any", mode}]
+    marked = tuple(_marked(finding, declared) for finding in found)
+    missing = [finding for weakness in declared for finding in _unseen(weakness, marked)]
+    return (*marked, *missing)
+
+
+def _marked(finding: Finding, declared: Iterable[KnownWeakness]) -> Finding:
+    if finding.verdict != "fail":
+        return finding
+    for weakness in declared:
+        if _speaks_of(weakness, finding):
+            beyond = _beyond(weakness, finding)
+            if not beyond:
+                return replace(finding, known=weakness.why)
+            return replace(finding, reason=f"{finding.reason}; beyond the known weakness: {beyond}")
+    return finding
+
+
+def _speaks_of(weakness: KnownWeakness, finding: Finding) -> bool:
+    return finding.check == weakness.finding and weakness.group in {"", finding.where.group}
+
+
+def _beyond(weakness: KnownWeakness, finding: Finding) -> str:
+    """What of the finding is not within the bound, "" if all is; a number that was not measured is not within it."""
+    measures: Mapping[str, float | None] = {**finding.measures, VALUE: finding.value}
+    for name, (least, most) in weakness.within.items():
+        value = measures.get(name)
+        if value is None:
+            return f"{name} was not measured"
+        if not least <= value <= most:
+            return f"{name} is {value:g}, known are {least:g} to {most:g}"
+    return ""
+
+
+def _unseen(weakness: KnownWeakness, found: Iterable[Finding]) -> Iterable[Finding]:
+    """A finding that says that the weakness is gone; none where it was seen, or where that could not be judged."""
+    spoken = [finding for finding in found if _speaks_of(weakness, finding)]
+    what = f"{weakness.finding} [{weakness.group}]" if weakness.group else weakness.finding
+    if not spoken:
+        reason = f"the scenario names {what} as a known weakness, and there is no such finding"
+        yield Finding(check=NAME, verdict="inconclusive", title="a known weakness could not be judged", reason=reason)
+    elif all(finding.verdict == "pass" for finding in spoken):
+        always = weakness.seen == "always"
+        yield Finding(
+            check=NAME,
+            verdict="fail" if always else "pass",
+            title=f"{what}: the known weakness was not seen",
+            measured="not seen",
+            allowed="seen always" if always else "seen sometimes",
+            reason="it is declared to be there always: if it is mended, take it out of the scenario" if always else "",
+        )
