@@ -1,0 +1,98 @@
+"""A known weakness is shown and does not fail the run; it covers nothing else, and is missed when it is gone."""
+
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from resilience.check.compose import Check, judge
+from resilience.check.finding import Finding, Judgement, Verdict, Where
+from resilience.spec.stack import Wait
+from resilience.spec.weakness import KnownWeakness
+from tests.histories import Recorded, scenario
+
+LOSS = KnownWeakness(
+    finding="durability.direct",
+    group="shard 1",
+    within={"durability.lost_ops": (1, 100), "value": (1, 100)},
+    seen="always",
+    why="the minority goes on",
+)
+
+
+def lost(number: float, verdict: Verdict = "fail", *, group: str = "shard 1", name: str = "durability.direct") -> Check:
+    finding = Finding(
+        check=name, verdict=verdict, title=f"{number:g} writes lost", value=number, where=Where(group=group),
+        measures={"durability.lost_ops": number},
+    )  # fmt: skip
+    return lambda *_: (finding,)
+
+
+def judged(folder: Path, check: Check, *weaknesses: KnownWeakness, **stack: object) -> Judgement:
+    about = scenario(slos=(), checks=("one",))
+    about = replace(about, known_weaknesses=weaknesses, stack=replace(about.stack, **stack))
+    history = Recorded().history(folder, about)
+    return judge(about, history, checks={"one": check}, assumptions={})
+
+
+def test_within_its_bound_it_does_not_fail_the_run(tmp_path: Path) -> None:
+    judgement = judged(tmp_path, lost(40), LOSS)
+    assert judgement.verdict == "pass"
+    assert judgement.headline == "pass: known weakness, seen again: shard 1: 40 writes lost"
+    assert [(finding.verdict, finding.known) for finding in judgement.findings] == [("fail", LOSS.why)]
+
+
+def test_undeclared_it_fails_the_run(tmp_path: Path) -> None:
+    assert judged(tmp_path, lost(40)).verdict == "fail"
+
+
+@pytest.mark.parametrize(
+    ("check", "reason"),
+    [
+        (lost(101), "beyond the known weakness: durability.lost_ops is 101, known are 1 to 100"),
+        (lost(40, group="shard 2"), ""),
+        (lost(40, name="durability.session"), ""),
+    ],
+    ids=["beyond", "elsewhere", "another finding"],
+)
+def test_it_covers_nothing_else(tmp_path: Path, check: Check, reason: str) -> None:
+    judgement = judged(tmp_path, check, LOSS)
+    assert judgement.verdict == "fail"
+    assert reason in judgement.findings[0].reason
+    assert not judgement.findings[0].known
+
+
+def test_a_number_that_was_not_measured_is_not_within_the_bound(tmp_path: Path) -> None:
+    weakness = replace(LOSS, within={"durability.lost_oldest_s": (0, 1)})
+    judgement = judged(tmp_path, lost(40), weakness)
+    assert judgement.verdict == "fail"
+    assert "durability.lost_oldest_s was not measured" in judgement.findings[0].reason
+
+
+def test_it_never_covers_what_is_inconclusive(tmp_path: Path) -> None:
+    judgement = judged(tmp_path, lost(40, "inconclusive"), LOSS)
+    assert judgement.verdict == "inconclusive"
+    assert len(judgement.findings) == 1, "whether it is gone cannot be said"
+
+
+@pytest.mark.parametrize(("seen", "verdict"), [("always", "fail"), ("sometimes", "pass")])
+def test_gone_is_a_surprise(tmp_path: Path, seen: str, verdict: Verdict) -> None:
+    judgement = judged(tmp_path, lost(0, "pass"), replace(LOSS, seen=seen))
+    assert judgement.verdict == verdict
+    (notice,) = [finding for finding in judgement.findings if finding.check == "known-weakness"]
+    assert notice.verdict == verdict
+    assert "was not seen" in notice.title
+
+
+def test_one_that_no_finding_speaks_of_is_inconclusive(tmp_path: Path) -> None:
+    judgement = judged(tmp_path, lost(0, "pass"), replace(LOSS, finding="durability.drect"))
+    assert judgement.verdict == "inconclusive"
+    assert "there is no such finding" in judgement.headline
+
+
+@pytest.mark.parametrize("durability", ["any", "wait"])
+def test_one_of_another_mode_does_not_apply(tmp_path: Path, durability: str) -> None:
+    judgement = judged(tmp_path, lost(0, "pass"), replace(LOSS, durability="async"), durability=Wait())
+    assert (judgement.verdict, len(judgement.findings)) == ("pass", 1)
+    judgement = judged(tmp_path, lost(40), replace(LOSS, durability=durability), durability=Wait())
+    assert judgement.verdict == "pass"
