@@ -32,6 +32,18 @@ chaos-%: environment ## run the scenario NAME, e.g. make chaos-redis-failover (A
 	@setup/packages sandbox
 	@$(BIN)/resilience run $* $(ARGS)
 
+.PHONY: smoke nightly calibrate
+smoke: SUITE := smoke
+nightly: SUITE := nightly
+calibrate: SUITE := calibration
+smoke nightly calibrate: environment
+	@setup/packages sandbox
+	@$(BIN)/resilience suite $(SUITE) $(ARGS)
+
+smoke: ## run a few scenarios, about 8 minutes: one table, one JUnit file
+nightly: ## run every scenario, about 20 minutes
+calibrate: ## run configurations that are known to lose data, and to keep it: is that found? about 25 minutes
+
 .PHONY: list
 list: environment ## list the scenarios
 	@$(BIN)/resilience list

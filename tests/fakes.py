@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from resilience.backend.base import Evidence, Injected, MemberState, Proof, Undone
-from resilience.errors import FaultError, StackError
+from resilience.errors import FaultError, HostError, StackError
+from resilience.outside import Ended, Wanted
 from resilience.spec.stack import Stack
 
 
@@ -93,3 +94,19 @@ class FakeFaultPlatform(FakePlatform):
 
     def _proof(self, *, ok: bool) -> Proof:
         return Proof(evidence=(Evidence(what="fake", expected="seen", observed="seen" if ok else "not", ok=ok),))
+
+
+class FakeRuns:
+    """Runs that end as the test says, in order; an error is raised."""
+
+    def __init__(self, ends: Sequence[Ended | HostError]) -> None:
+        self.wanted: list[Wanted] = []
+        self.said: list[str] = []
+        self._ends = list(ends)
+
+    def __call__(self, wanted: Wanted) -> Ended:
+        self.wanted.append(wanted)
+        ended = self._ends.pop(0)
+        if isinstance(ended, HostError):
+            raise ended
+        return ended

@@ -10,7 +10,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,16 @@ from rich.table import Table
 
 from resilience import runner, standing_cli, supervise
 from resilience.errors import HarnessError
+from resilience.outside import VERDICT_CODES, Wanted, run_outside
 from resilience.report.html import html_page
 from resilience.report.store import RunStore, find_run
+from resilience.report.suite import suite_code, suite_json, suite_junit, suite_table
 from resilience.report.terminal import console_for, plain
-from resilience.spec.read import list_scenarios, read_scenario
+from resilience.spec.read import list_scenarios, list_suites, read_scenario, read_suite
 from resilience.spec.scenario import Scenario
+from resilience.suite import run_suite
 
 ROOT = Path(__file__).resolve().parents[2]
-VERDICT_CODES = {"pass": 0, "fail": 1, "inconclusive": 3}
-INTERRUPTED_CODES = (130, 143)
 
 _UNTRIED = "not tried, for want of what is marked ✗"
 _EXAMPLES = """\
@@ -40,6 +41,7 @@ examples:
   resilience run redis-failover --set timeline.fault_s=40 --seed 7
   resilience up                                          a stack to look at; returns when it is ready
   resilience exec redis-cluster-0 -- redis-cli ping      a command in one of its members
+  resilience suite smoke                                 several runs, one table, one exit code
   resilience judge latest                                judge what was recorded once more
   resilience report latest                               render the report of a run once more
 
@@ -79,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_run(commands)
+    suite = _add(commands, "suite", _suite, "run a list of scenarios: one table, one JUnit file, one exit code")
+    suite.add_argument("suite", metavar="SUITE", nargs="?", help="a suite of scenarios/suites.yaml; none: list them")
+    _add_shared(suite)
     _add(commands, "list", _list, "the scenarios that can be run")
     standing_cli.add_plan(partial(_add, commands))
     standing_cli.add_standing(partial(_add, commands))
@@ -119,25 +124,36 @@ def _add_run(commands: Any) -> None:
         dest="overrides",
         help="change a field, e.g. durability=wait:1, redis.cluster_node_timeout_ms=2000, timeline.fault_s=40",
     )
-    run.add_argument("--seed", type=int, help="of every random choice in the run (default: the scenario's)")
-    run.add_argument("--share", action="store_true", help="do not wait for other runs on this machine")
-    _add_reports(run)
+    _add_shared(run)
+
+
+def _add_shared(parser: argparse.ArgumentParser) -> None:
+    """What a run and a suite of runs both know."""
+    parser.add_argument("--seed", type=int, help="of every random choice in a run (default: the scenario's)")
+    parser.add_argument("--share", action="store_true", help="do not wait for other runs on this machine")
+    _add_reports(parser)
 
 
 def _run(arguments: Any) -> int:
     scenario = _scenario(arguments)
     if runner.in_sandbox():
         return _run_here(scenario, arguments)
-    image = supervise.image_root()
-    console = console_for(sys.stderr)
+    image, console = supervise.image_root(), console_for(sys.stderr)
+
+    def say(text: str) -> None:
+        console.print(plain(text))
+
     if beside := standing_cli.notice():
-        console.print(plain(beside))
-    alone = nullcontext() if arguments.share else supervise.machine_to_itself(lambda text: console.print(plain(text)))
-    with alone:
-        code, directory = supervise.run_inside(_again(arguments), image)
-    if directory and not (directory / "verdict.json").exists():
-        return _cut_short(directory, code, arguments.reports)
-    return code
+        say(beside)
+    wanted = Wanted(
+        scenario=arguments.scenario, overrides=arguments.overrides, seed=arguments.seed, reports=arguments.reports
+    )
+    with _machine(arguments, say):
+        return run_outside(wanted, image).code
+
+
+def _machine(arguments: Any, say: Callable[[str], None]) -> AbstractContextManager[None]:
+    return nullcontext() if arguments.share else supervise.machine_to_itself(say)
 
 
 def _scenario(arguments: Any) -> Scenario:
@@ -147,12 +163,6 @@ def _scenario(arguments: Any) -> Scenario:
     scenario = read_scenario(ROOT, arguments.scenario, tuple(overrides))
     runner.require_known_checks(scenario)
     return scenario
-
-
-def _again(arguments: Any) -> list[str]:
-    seed = [] if arguments.seed is None else ["--seed", str(arguments.seed)]
-    sets = [word for override in arguments.overrides for word in ("--set", override)]
-    return ["run", arguments.scenario, *sets, *seed, "--reports", str(arguments.reports.absolute())]
 
 
 def _run_here(scenario: Scenario, arguments: Any) -> int:
@@ -167,14 +177,35 @@ def _rerun(arguments: Any, seed: int) -> str:
     return f"resilience run {arguments.scenario}{sets} --seed {seed}"
 
 
-def _cut_short(directory: Path, code: int, reports: Path) -> int:
-    """The run inside ended without a verdict: what it recorded is judged here, and is inconclusive at best."""
-    console = console_for(sys.stderr)
-    console.print(plain(f"resilience: the run ended without a verdict (exit {code}); judging what was recorded"))
-    judgement = runner.judge_run(
-        find_run(reports, str(directory)), RunStore(reports, runner.owner_of_reports()), console
-    )
-    return code if code in INTERRUPTED_CODES else VERDICT_CODES[judgement.verdict]
+def _suite(arguments: Any) -> int:
+    if arguments.suite is None:
+        return _list_suites()
+    suite = read_suite(ROOT, arguments.suite)
+    for scenario in suite.scenarios:
+        runner.require_known_checks(scenario)
+    image, console = supervise.image_root(), console_for(sys.stderr)
+
+    def say(text: str) -> None:
+        console.print(plain(text))
+
+    with _machine(arguments, say):
+        rows = run_suite(suite, arguments.reports, arguments.seed, lambda wanted: run_outside(wanted, image), say)
+    files = {"suite.json": suite_json(suite.name, rows), "junit.xml": suite_junit(suite.name, rows)}
+    folder = RunStore(arguments.reports, runner.owner_of_reports()).save_suite(suite.name, files)
+    console_for(sys.stdout).print(suite_table(suite.name, rows))
+    say(f"junit   {folder / 'junit.xml'}")
+    return suite_code(rows)
+
+
+def _list_suites() -> int:
+    table = Table(box=None, pad_edge=False)
+    for column in ("suite", "what it is", "takes"):
+        table.add_column(column)
+    for name, title in list_suites(ROOT).items():
+        total_s = sum(scenario.timeline.total_s for scenario in read_suite(ROOT, name).scenarios)
+        table.add_row(plain(name), plain(title), f"{total_s / 60:.0f} min + set-ups")
+    console_for(sys.stdout).print(table)
+    return 0
 
 
 def _list(_arguments: Any) -> int:

@@ -1,7 +1,7 @@
 """The store of runs: makes a directory for each, finds them again, and says which one is the latest."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,6 +40,18 @@ class RunStore:
         for folder in (run.load_dir, run.chaos_dir, run.members_dir):
             self._make(folder)
         return run
+
+    def save_suite(self, name: str, files: Mapping[str, bytes]) -> Path:
+        """Writes the files of a suite that has ended to ``suites/<name>/<UTC>/``, its path. Raises `HostError`."""
+        directory = self.reports_dir / "suites" / name / f"{self._now():%Y%m%dT%H%M%SZ}"
+        self._make(directory)
+        for file, content in files.items():
+            try:
+                (directory / file).write_bytes(content)
+            except OSError as error:
+                raise HostError(f"{directory / file}: cannot be written: {error.strerror}") from error
+            self._own(directory / file)
+        return directory
 
     def mark_latest(self, run: Run) -> None:
         """Points ``latest`` at a run that has a verdict, in one step; at any other, nothing happens."""

@@ -24,9 +24,11 @@ from resilience.spec.record import Record
 from resilience.spec.scenario import Experiment, Scenario, Timeline
 from resilience.spec.slo import Slo
 from resilience.spec.stack import Stack
+from resilience.spec.suite import Setting, Suite, SuiteRun, overrides_of
 from resilience.spec.weakness import KnownWeakness
 
 SCENARIOS = "scenarios"
+SUITES = "scenarios/suites.yaml"
 _NO_SCENARIOS = frozenset({"slo", "suites.yaml"})  # below SCENARIOS
 _NAME = r"^[a-z][a-z0-9-]{0,62}$"
 
@@ -47,7 +49,14 @@ class _ScenarioFile(Record, frozen=True, kw_only=True):
     checks: Annotated[tuple[Text, ...], Meta(min_length=1)] | UnsetType = msgspec.UNSET
     seed: int = 1
     known_weaknesses: tuple[KnownWeakness, ...] = ()
-    set: dict[Text, bool | int | float | Text] = msgspec.field(default_factory=dict)
+    set: dict[Text, Setting] = msgspec.field(default_factory=dict)
+
+
+class _SuiteEntry(Record, frozen=True, kw_only=True):
+    """A suite in the file of suites."""
+
+    title: Text
+    runs: Annotated[tuple[SuiteRun, ...], Meta(min_length=1, max_length=500)]
 
 
 def read_scenario(root: Path, name_or_path: str, overrides: Sequence[str] = ()) -> Scenario:
@@ -74,16 +83,10 @@ def read_scenario(root: Path, name_or_path: str, overrides: Sequence[str] = ()) 
         known_weaknesses=file.known_weaknesses,
         file=label,
     )
-    own = [f"{key}={_as_typed(value)}" for key, value in file.set.items()]
-    scenario = overridden(scenario, own, label)
+    scenario = overridden(scenario, overrides_of(file.set), label)
     check_stack(scenario.stack, label)
     check_scenario(scenario, label)
     return _with_overrides(scenario, overrides)
-
-
-def _as_typed(value: object) -> str:
-    """A value of ``set`` as `spec.override` takes it from the command line."""
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def read_stack(root: Path, path: str | Path) -> Stack:
@@ -98,6 +101,28 @@ def read_stack(root: Path, path: str | Path) -> Stack:
     stack = record_from(value, Stack, label)
     check_stack(stack, label)
     return stack
+
+
+def read_suite(root: Path, name: str) -> Suite:
+    """A suite of ``scenarios/suites.yaml``, with every one of its scenarios read. Raises `SpecError`."""
+    suites = _suites(root)
+    if name not in suites:
+        raise SpecError(f"{SUITES}: there is no suite {show(name)}{did_you_mean(name, set(suites))}")
+    entry = suites[name]
+    scenarios = tuple(read_scenario(root, run.scenario, run.overrides) for run in entry.runs)
+    return Suite(name=name, title=entry.title, runs=entry.runs, scenarios=scenarios)
+
+
+def list_suites(root: Path) -> dict[str, str]:
+    """The names of the suites with their titles, in the order of the file. Raises `SpecError`."""
+    return {name: entry.title for name, entry in _suites(root).items()}
+
+
+def _suites(root: Path) -> dict[str, _SuiteEntry]:
+    value = read_document(root / SUITES, SUITES)
+    if not isinstance(value, dict):
+        raise refuse(SUITES, "the document", "expected suites by their names", value)
+    return {str(name): record_from(entry, _SuiteEntry, SUITES, f".{name}") for name, entry in value.items()}
 
 
 def read_slos(root: Path, path: str | Path) -> tuple[Slo, ...]:

@@ -1,0 +1,61 @@
+"""One run as it is started from outside of the sandbox: what is wanted, and what became of it."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from resilience import runner, supervise
+from resilience.check.finding import Judgement
+from resilience.report.store import RunStore, find_run, load_judgement
+from resilience.report.terminal import console_for, plain
+
+VERDICT_CODES = {"pass": 0, "fail": 1, "inconclusive": 3}
+INTERRUPTED_CODES = (130, 143)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A run that somebody wants: a scenario's name or file, changes to it, a seed (None: the scenario's own)."""
+
+    scenario: str
+    overrides: Sequence[str]
+    seed: int | None
+    reports: Path
+
+    @property
+    def arguments(self) -> list[str]:
+        """The command line that asks for it."""
+        seed = [] if self.seed is None else ["--seed", str(self.seed)]
+        sets = [word for override in self.overrides for word in ("--set", override)]
+        return ["run", self.scenario, *sets, *seed, "--reports", str(self.reports.absolute())]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a run ended: its exit code, and its directory and judgement if it came so far."""
+
+    code: int
+    directory: Path | None
+    judgement: Judgement | None
+
+
+def run_outside(wanted: Wanted, image: Path) -> Ended:
+    """Runs in a sandbox; judges what was recorded if the run inside could not. Raises `HostError`."""
+    code, directory = supervise.run_inside(wanted.arguments, image)
+    if directory is None:
+        return Ended(code=code, directory=None, judgement=None)
+    if (directory / "verdict.json").exists():
+        return Ended(code=code, directory=directory, judgement=load_judgement(directory))
+    return _cut_short(directory, code, wanted.reports)
+
+
+def _cut_short(directory: Path, code: int, reports: Path) -> Ended:
+    """The run inside ended without a verdict: what it recorded is judged here, and is inconclusive at best."""
+    console = console_for(sys.stderr)
+    console.print(plain(f"resilience: the run ended without a verdict (exit {code}); judging what was recorded"))
+    judgement = runner.judge_run(
+        find_run(reports, str(directory)), RunStore(reports, runner.owner_of_reports()), console
+    )
+    code = code if code in INTERRUPTED_CODES else VERDICT_CODES[judgement.verdict]
+    return Ended(code=code, directory=directory, judgement=judgement)

@@ -1,0 +1,56 @@
+"""A suite: a named list of runs, each with what it is expected to end with."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from resilience.spec.record import Record
+from resilience.spec.scenario import Scenario
+
+Text = Annotated[str, Meta(min_length=1, max_length=500)]
+Setting = bool | int | float | Text
+
+
+class Expectation(Record, frozen=True, kw_only=True):
+    """What a run has to end with to count as passed in its suite.
+
+    ``measures`` bounds numbers of the judgement, each to [least, most] in the measure's own unit; one that was not
+    measured is not within its bound.
+    """
+
+    verdict: Literal["pass", "fail", "inconclusive"] = "pass"
+    measures: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+
+class SuiteRun(Record, frozen=True, kw_only=True):
+    """One run of a suite: a scenario with changes (`spec.override`), under a title of its own."""
+
+    scenario: Text
+    title: str = ""
+    set: dict[Text, Setting] = field(default_factory=dict)
+    expect: Expectation = Expectation()
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """The changes as the command line takes them."""
+        return overrides_of(self.set)
+
+
+class Suite(Record, frozen=True, kw_only=True):
+    """A named list of runs, in their order; ``scenarios`` are what they resolve to, one for each."""
+
+    name: str
+    title: str
+    runs: tuple[SuiteRun, ...]
+    scenarios: tuple[Scenario, ...]
+
+
+def overrides_of(settings: dict[str, Setting]) -> tuple[str, ...]:
+    """Fields and values of a file's ``set`` as the command line takes them: ``redis.appendonly=false``."""
+    return tuple(f"{name}={_as_typed(value)}" for name, value in settings.items())
+
+
+def _as_typed(value: Setting) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

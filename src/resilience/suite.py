@@ -1,0 +1,80 @@
+"""A suite: one run after the other, each compared with what it is expected to end with."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from resilience.check.finding import Judgement
+from resilience.errors import HarnessError
+from resilience.outside import INTERRUPTED_CODES, Ended, Wanted
+from resilience.report.suite import Result, SuiteRow
+from resilience.spec.suite import Expectation, Suite, SuiteRun
+
+RunOne = Callable[[Wanted], Ended]
+Say = Callable[[str], None]
+
+
+def run_suite(suite: Suite, reports: Path, seed: int | None, run_one: RunOne, say: Say) -> list[SuiteRow]:
+    """Runs all of a suite; a row for each run, also for those that never ran because somebody ended it."""
+    rows: list[SuiteRow] = []
+    interrupted = False
+    for number, run in enumerate(suite.runs, start=1):
+        if interrupted:
+            rows.append(_row(run, "not run", line="the suite was ended before"))
+            continue
+        say(f"suite {suite.name}: {number} of {len(suite.runs)}: {run.scenario}{' · ' if run.title else ''}{run.title}")
+        wanted = Wanted(scenario=run.scenario, overrides=run.overrides, seed=seed, reports=reports)
+        began = time.monotonic()
+        try:
+            ended = run_one(wanted)
+        except HarnessError as error:
+            rows.append(_row(run, "error", line=str(error), took_s=time.monotonic() - began))
+            continue
+        interrupted = ended.code in INTERRUPTED_CODES
+        rows.append(_row_of(run, ended, time.monotonic() - began))
+    return rows
+
+
+def _row_of(run: SuiteRun, ended: Ended, took_s: float) -> SuiteRow:
+    judgement, directory = ended.judgement, str(ended.directory or "")
+    if judgement is None:
+        return _row(run, "error", line=f"it ended before it began to record (exit {ended.code})", took_s=took_s)
+    if ended.code == HarnessError.exit_code:
+        return _row(run, "error", judgement, line=judgement.headline, took_s=took_s, directory=directory)
+    missed = missed_expectation(run.expect, judgement)
+    result: Result = "pass" if not missed else "inconclusive" if judgement.verdict == "inconclusive" else "fail"
+    line = f"{missed}; {judgement.headline}" if missed else judgement.headline
+    return _row(run, result, judgement, line=line, took_s=took_s, directory=directory)
+
+
+def missed_expectation(expect: Expectation, judgement: Judgement) -> str:
+    """What of a judgement is not as it is expected to be, "" if all is."""
+    if judgement.verdict != expect.verdict:
+        return f"expected {expect.verdict}"
+    for name, (least, most) in expect.measures.items():
+        value = judgement.measures.get(name)
+        if value is None:
+            return f"{name} was not measured, expected {least:g} to {most:g}"
+        if not least <= value <= most:
+            return f"{name} is {value:g}, expected {least:g} to {most:g}"
+    return ""
+
+
+def _row(
+    run: SuiteRun,
+    result: Result,
+    judgement: Judgement | None = None,
+    *,
+    line: str,
+    took_s: float = 0.0,
+    directory: str = "",
+) -> SuiteRow:
+    return SuiteRow(
+        scenario=run.scenario,
+        title=run.title,
+        result=result,
+        verdict=judgement.verdict if judgement else "",
+        line=line,
+        took_s=took_s,
+        directory=directory,
+    )
