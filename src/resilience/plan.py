@@ -16,11 +16,22 @@ from resilience.spec.scenario import Experiment, Scenario
 from resilience.spec.stack import Stack
 from resilience.stack.redis_role import RedisRole as KnownRole
 
+_STEPS: Mapping[str, str] = {
+    "hold": "hold back the restart of {to}, until healing",
+    "release": "let {to} start again after {after_s:g} s",
+    "links": "cut all links of {to}, in one step",
+    "signal": "send SIG{signal} to the server of {to}",
+    "pause": "stop {to} where it stands, until healing",
+    "wipe": "empty the data folder of {to}",
+}
 _SIGHTS: Mapping[str, str] = {
     "silent": "neither an open nor a new connection from {via} to {to} shows any sign of life",
     "unreachable": "a new connection from {via} to {to} times out",
     "reachable": "a new connection from {via} to {to} is accepted",
     "refused": "a new connection from {via} to {to} is refused",
+    "stopped": "every process of {to} is stopped",
+    "mute": "a request from {via} to {to} is not answered",
+    "emptied": "no file of the data of {to} from before is left",
     "counter": "the injection's drop counter rises",
 }
 
@@ -77,25 +88,20 @@ def _carried_out(plan: FaultPlan, experiment: Experiment, aim: Aim, platform: Pa
 
 def step_in_words(step: Mapping[str, Any], names: Mapping[str, str]) -> str:
     """One step of the agent's; ``names`` of members by address."""
-    match step:
-        case {"primitive": "hold", "dirs": dirs}:
-            return f"hold back the restart of {_listed(dirs)}, until healing"
-        case {"primitive": "links", "devices": devices}:
-            return f"cut all links of {_listed(devices)}, in one step"
-        case {"primitive": "signal", "signal": signal, "members": members}:
-            return f"send SIG{signal} to the server of {_listed(member['name'] for member in members)}"
-        case {"primitive": "drop", "member": member, "others": others, "direction": direction}:
-            ways = {"both": "between {0} and {1}", "in": "from {1} to {0}", "out": "from {0} to {1}"}
-            others_named = _listed(names.get(address, address) for address in others)
-            return f"drop every packet {ways[direction].format(member['name'], others_named)}"
-        case _:
-            return _other(step)
+    if step["primitive"] == "drop":
+        ways = {"both": "between {0} and {1}", "in": "from {1} to {0}", "out": "from {0} to {1}"}
+        others = _listed(names.get(address, address) for address in step["others"])
+        return f"drop every packet {ways[step['direction']].format(step['member']['name'], others)}"
+    words = _STEPS.get(step["primitive"], f"{step['primitive']} {{to}}")
+    return words.format(**step, to=_listed(_whom(step))).rstrip()
 
 
-def _other(step: Mapping[str, Any]) -> str:
-    """A primitive without words of its own here: its name, and whom it is done to."""
-    members = [member["name"] for member in step.get("members", ())] or [step.get("member", {}).get("name", "")]
-    return f"{step['primitive']} {_listed(name for name in members if name)}".rstrip()
+def _whom(step: Mapping[str, Any]) -> Iterator[str]:
+    """The members that a step is done to; on paper all that belongs to a member is called by its name."""
+    yield from (member["name"] for member in step.get("members", ()))
+    yield from (folder["data_dir"] for folder in step.get("folders", ()))
+    yield from step.get("dirs", ())
+    yield from step.get("devices", ())
 
 
 def proofs_in_words(watched: Iterable[Mapping[str, Any]]) -> Iterator[str]:
@@ -122,6 +128,8 @@ def _sight(item: Mapping[str, Any]) -> str:
             return "the server of {to} is gone, and nothing runs in its place"
         case {"probe": "identity", "expect": "replaced"}:
             return "the server that {to} runs now is gone"
+        case {"probe": "identity", "expect": "succeeded"}:
+            return "the server that {to} runs now is gone, and another runs"
         case {"probe": "datagram", "arrives": arrives}:
             return f"a datagram from {{via}} to {{to}} {'arrives' if arrives else 'does not arrive'}"
         case _:

@@ -58,6 +58,6 @@ def _placed(stack: Stack) -> list[MemberState]:
 
 
 def _on_paper(state: MemberState) -> MemberState:
-    named = {"veth": state.name, "hold_dir": state.name}
+    named = {"veth": state.name, "hold_dir": state.name, "data_dir": state.name, "data_keep": []}
     none = {"init_pid": 0, "init_start": 0, "server_pid": 0, "server_start": 0}
     return msgspec.structs.replace(state, handle=named | none)
