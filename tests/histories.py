@@ -248,7 +248,10 @@ class Recorded:
         log = chained(ops)
         ended = any(op.value in ops for op in self.of("session.end") if op.key == session)
         state = "ended" if ended else "live"
-        self.sessions[session] = SessionRead(session, read.group, bool(ops), state if ops else "", len(log), 600, log)
+        exists = bool(ops)
+        self.sessions[session] = SessionRead(
+            session, read.group, exists, state if exists else "", len(log), 604_795 if exists else -2, log
+        )
 
     def save(self, directory: Path, about: Scenario) -> None:
         """Writes the files of a run directory."""
@@ -324,6 +327,7 @@ def _stack_events() -> list[Event]:
         Event("shards", 0, {"shards": shards}),
         Event("load-started", 0, {"clients": list(clients)}),
         Event("load-stopped", END + 2 * S, {"clients": clients}),
+        Event("converged", END + 3 * S, {"ok": True, "took_s": 0.5, "reason": ""}),
     ]
 
 
@@ -370,7 +374,7 @@ _STEPS = ("create", "update", "read", "heartbeat", "end")
 
 def _add_sessions(run: Recorded, phase_at: PhaseAt, away: Away, every_us: int) -> None:
     logs: dict[str, list[str]] = {}
-    for number, due in enumerate(range(0, END, every_us), start=1):
+    for number, due in enumerate(range(0, END - every_us, every_us), start=1):  # the last lives on
         session, step = f"s-{(number - 1) // 5:04x}", _STEPS[(number - 1) % 5]
         group = ((number - 1) // 5) % 3 + 1
         value = "" if step == "read" else f"locust-42-{number}"

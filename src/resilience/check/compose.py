@@ -18,9 +18,11 @@ from resilience.check.assumption import fault, load, metrics, record
 from resilience.check.availability import availability
 from resilience.check.collaboration.delivery import delivery
 from resilience.check.collaboration.order import order
+from resilience.check.convergence import convergence
 from resilience.check.durability.collaboration import collaboration
 from resilience.check.durability.direct import direct
 from resilience.check.durability.session import session
+from resilience.check.expiry import expiry
 from resilience.check.finding import Finding, Judgement, Verdict, worst
 from resilience.check.headline import headline
 from resilience.check.latency import latency
@@ -60,6 +62,8 @@ CHECKS: dict[str, Check] = {
     "latency": latency,
     "collaboration.order": order,
     "collaboration.delivery": delivery,
+    "session.expiry": expiry,
+    "convergence": convergence,
 }
 
 

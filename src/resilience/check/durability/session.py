@@ -7,7 +7,7 @@ version belongs to another op now.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from resilience.check.assumption.record import SESSION_WRITES
 from resilience.check.durability.booking import Booked, Defect, What, findings
+from resilience.check.expiry import expired
 from resilience.check.finding import Finding
 from resilience.history.columns import FAIL, OK, UNKNOWN, Codes, Flags, Ints
 from resilience.history.read import History
@@ -28,7 +29,7 @@ HASH_DIGITS = 16
 
 def session(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """A finding for each shard about the sessions on it."""
-    return findings("durability.session", scenario, history, book(history))
+    return findings("durability.session", scenario, history, book(history, expired(scenario, history)))
 
 
 @dataclass(slots=True)
@@ -43,13 +44,13 @@ class _Book:
         self.defects.append(Defect(what=what, group=read.group, key=read.key, detail=detail))
 
 
-def book(history: History) -> Booked:
-    """What the audit found of the sessions."""
+def book(history: History, gone: Collection[str] = ()) -> Booked:
+    """What the audit found of the sessions; those that are ``gone`` since their time had run out are no loss."""
     ops = history.ops
     writes = ops.of_kind(*SESSION_WRITES)
     found = _Book()
     for key, rows in _rows_by_key(history, writes):
-        if (read := history.audit.sessions.get(key)) is not None:
+        if key not in gone and (read := history.audit.sessions.get(key)) is not None:
             _book_writes(history, read, rows, found)
             _book_log(history, read, rows, found)
     lost = np.array(sorted(found.lost), dtype=np.int64)
