@@ -24,6 +24,7 @@ from resilience.check.durability.direct import direct
 from resilience.check.durability.session import session
 from resilience.check.expiry import expiry
 from resilience.check.finding import Finding, Judgement, Verdict, worst
+from resilience.check.guarantees import guarantees
 from resilience.check.headline import headline
 from resilience.check.latency import latency
 from resilience.check.measure import combined
@@ -62,6 +63,7 @@ CHECKS: dict[str, Check] = {
     "latency": latency,
     "collaboration.order": order,
     "collaboration.delivery": delivery,
+    "session.guarantees": guarantees,
     "session.expiry": expiry,
     "convergence": convergence,
 }

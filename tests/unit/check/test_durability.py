@@ -68,10 +68,6 @@ def strange_value(run: Recorded) -> None:
     run.direct[op.key] = DirectRead(op.key, "who-1", 1)
 
 
-def stale_read(run: Recorded) -> None:
-    acked_about(run, "session.read", EARLY).version = 1  # created and updated before
-
-
 def break_chain(run: Recorded) -> None:
     op = acked_about(run, "session.end", EARLY)
     rows = list(run.sessions[op.key].log)
@@ -134,7 +130,6 @@ CASES = (
     Case(name="session chain broken", change=break_chain, check="durability.session", says="does not follow"),
     Case(name="session renumbered", change=lambda run: renumber(run, "session.heartbeat"), check="durability.session",
          says="version went back"),
-    Case(name="stale read", change=stale_read, check="durability.session", says="1 stale read"),
     Case(name="edit lost early", change=lose("collaboration.edit", EARLY), check="durability.collaboration",
          says="1 acknowledged write lost"),
     Case(name="edit lost in the window", change=lose("collaboration.edit", BEFORE), check="durability.collaboration",

@@ -12,12 +12,14 @@ from msgspec.structs import replace
 from resilience.check.durability.booking import Booked
 from resilience.check.durability.direct import book
 from resilience.check.durability.session import book as book_sessions
+from resilience.check.guarantees import violations
 from resilience.history.columns import FAIL, OK, UNKNOWN, Deliveries, Known, Ops, code_array, text_array
 from resilience.history.read import Audit, History
 from resilience.history.record import SessionRead
-from tests.histories import Op, Recorded, recorded, scenario
+from tests.histories import Op, Recorded, S, recorded, scenario
 
 WRITES = 100_000
+NO_ROWS = np.empty(0, dtype=np.int64)
 
 
 @pytest.fixture(scope="module")
@@ -110,9 +112,26 @@ def test_one_stale_read(data: st.DataObject, whole: tuple[Recorded, History]) ->
     row = int(np.flatnonzero((ops.id == read.id) & ops.of_kind("session.read"))[0])
     versions = ops.version.copy()
     versions[row] = data.draw(st.integers(0, read.version - 1))
-    booked = book_sessions(dataclasses.replace(history, ops=dataclasses.replace(ops, version=versions)))
-    assert [(defect.what, defect.key) for defect in booked.defects] == [("stale read", read.key)]
-    assert not len(booked.lost)
+    stale = dataclasses.replace(history, ops=dataclasses.replace(ops, version=versions))
+    assert [(found.what, found.row) for found in violations(stale, NO_ROWS)] == [("stale read", row)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_one_write_after_the_end(data: st.DataObject, whole: tuple[Recorded, History]) -> None:
+    """An acknowledged write that was sent after its session's acknowledged end, among all writes of a run."""
+    run, history = whole
+    write = data.draw(st.sampled_from([op for op in run.good("session.heartbeat") if run_ended(run, op.key)]))
+    ops = history.ops
+    row = int(np.flatnonzero((ops.id == write.id) & ops.of_kind("session.heartbeat"))[0])
+    called, returned = ops.called.copy(), ops.returned.copy()
+    called[row], returned[row] = called[row] + 10 * S, returned[row] + 10 * S
+    late = dataclasses.replace(history, ops=dataclasses.replace(ops, called=called, returned=returned))
+    assert [(found.what, found.row) for found in violations(late, NO_ROWS)] == [("write after the end", row)]
+
+
+def run_ended(run: Recorded, key: str) -> bool:
+    return any(op.key == key for op in run.good("session.end"))
 
 
 @settings(max_examples=30, deadline=None)

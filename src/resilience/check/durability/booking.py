@@ -31,9 +31,7 @@ from resilience.spec.stack import Async
 WINDOW_US = SECOND_US
 EVIDENCE_MAX = 200
 
-What = Literal[
-    "duplicated", "resurrected", "version went back", "chain broken", "unexpected", "refused but there", "stale read"
-]
+What = Literal["duplicated", "resurrected", "version went back", "chain broken", "unexpected", "refused but there"]
 _OF_THE_AUDIT: frozenset[What] = frozenset({"duplicated", "resurrected", "version went back", "chain broken"})
 
 

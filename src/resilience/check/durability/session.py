@@ -18,7 +18,7 @@ from resilience.check.assumption.record import SESSION_WRITES
 from resilience.check.durability.booking import Booked, Defect, What, findings
 from resilience.check.expiry import expired
 from resilience.check.finding import Finding
-from resilience.history.columns import FAIL, OK, UNKNOWN, Codes, Flags, Ints
+from resilience.history.columns import FAIL, OK, UNKNOWN, Flags
 from resilience.history.read import History
 from resilience.history.record import SessionRead
 from resilience.spec.scenario import Scenario
@@ -58,7 +58,7 @@ def book(history: History, gone: Collection[str] = ()) -> Booked:
         writes=writes,
         lost=lost,
         recovered=np.array(found.recovered, dtype=np.int64),
-        defects=(*found.defects, *_stale_reads(history, writes, lost)),
+        defects=tuple(found.defects),
     )
 
 
@@ -139,32 +139,3 @@ def _resurrections(history: History, read: SessionRead, rows: list[int]) -> Iter
     for version, op, _ in read.log:
         if op in ended and (read.state != "ended" or read.version > version):
             yield f"{op} ended it at version {version}; it is {read.state} at version {read.version}"
-
-
-def _stale_reads(history: History, writes: Flags, lost: Ints) -> Iterator[Defect]:
-    """Reads that named an older version than one acknowledged before the read was sent; a loss is booked as such."""
-    ops = history.ops
-    good = ops.outcome == OK
-    solid = writes & good & (ops.version >= 0)
-    solid[lost] = False
-    reads = np.flatnonzero(ops.of_kind("session.read") & good & (ops.version >= 0))
-    acked = np.flatnonzero(solid)
-    rows = np.concatenate((acked, reads))
-    is_read = np.concatenate((np.zeros(len(acked), dtype=np.bool_), np.ones(len(reads), dtype=np.bool_)))
-    instants = np.where(is_read, ops.called[rows], ops.returned[rows])
-    order = np.lexsort((~is_read, instants, ops.key[rows]))  # at the same instant the read comes first: it may miss
-    rows, is_read = rows[order], is_read[order]
-    newest = _running_max(ops.key[rows], np.where(is_read, -1, ops.version[rows]))
-    for index in np.flatnonzero(is_read & (ops.version[rows] < newest)).tolist():
-        row = int(rows[index])
-        detail = f"{ops.name(row)} read version {ops.version[row]}, {newest[index]} had been acknowledged"
-        yield Defect(what="stale read", group=int(ops.group[row]), key=ops.keys[ops.key[row]], detail=detail)
-
-
-def _running_max(keys: Codes, values: Ints) -> Ints:
-    """For each position the largest value so far among those of its key; the keys are sorted."""
-    if not len(values):
-        return values
-    span = int(values.max()) + 2
-    ranks = np.concatenate(([0], np.cumsum(np.diff(keys) != 0))).astype(np.int64)
-    return np.maximum.accumulate(values + ranks * span) - ranks * span

@@ -1,0 +1,92 @@
+"""What a session may rely on, and what raises no bound."""
+
+from pathlib import Path
+
+import pytest
+
+from resilience.check.finding import Finding
+from resilience.check.guarantees import guarantees
+from tests.histories import Op, Recorded, S, recorded, scenario
+
+
+def judged(run: Recorded, folder: Path) -> Finding:
+    about = scenario(slos=())
+    (finding,) = guarantees(about, run.history(folder, about))
+    return finding
+
+
+def whole_session(run: Recorded) -> dict[str, Op]:
+    """The five ops of one session, by kind: create, update, read, heartbeat, end."""
+    key = run.good("session.end", phase="steady")[3].key
+    return {op.kind.removeprefix("session."): op for op in run.ops if op.key == key}
+
+
+def test_a_run_as_it_should_be(tmp_path: Path) -> None:
+    finding = judged(recorded(), tmp_path)
+    assert (finding.verdict, finding.value) == ("pass", 0)
+
+
+def test_no_reads_are_nothing_to_judge(tmp_path: Path) -> None:
+    run = recorded()
+    run.ops = [op for op in run.ops if op.kind != "session.read"]
+    assert judged(run, tmp_path).verdict == "inconclusive"
+
+
+def test_a_stale_read(tmp_path: Path) -> None:
+    run = recorded()
+    read = whole_session(run)["read"]
+    read.version = 1
+    finding = judged(run, tmp_path)
+    assert finding.verdict == "fail"
+    assert [(item["what"], item["op"]) for item in finding.evidence] == [("stale read", f"locust/{read.id}")]
+
+
+def second_read(run: Recorded, version: int) -> Op:
+    """One more read of a session, 50 ms after the first."""
+    ops = whole_session(run)
+    first = ops["read"]
+    again = Op(
+        "locust", 900_000, "session.read", first.key, "", first.group, first.phase, first.due + 50_000,
+        first.called + 50_000, version=version,
+    )  # fmt: skip
+    again.end("ok", 6_000)
+    run.ops.append(again)
+    return again
+
+
+def test_a_read_that_goes_back(tmp_path: Path) -> None:
+    """Version 2 was read before its write was known to have succeeded; then version 1 is read."""
+    run = recorded()
+    ops = whole_session(run)
+    ops["update"].version = -1  # its answer named none, so the write itself raises no bound
+    again = second_read(run, version=1)
+    finding = judged(run, tmp_path)
+    assert [(item["what"], item["op"]) for item in finding.evidence] == [("read that goes back", f"locust/{again.id}")]
+
+
+def test_a_read_that_saw_an_unknown_write_raises_no_bound(tmp_path: Path) -> None:
+    run = recorded()
+    whole_session(run)["update"].end("unknown", 2 * S, "timeout")
+    second_read(run, version=1)
+    assert judged(run, tmp_path).verdict == "pass"
+
+
+@pytest.mark.parametrize("saw", [2, 3])
+def test_a_write_that_was_lost_raises_no_bound(tmp_path: Path, saw: int) -> None:
+    """It is booked as lost; that a later read does not know it is no second finding."""
+    run = recorded()
+    ops = whole_session(run)
+    ops["read"].version = saw
+    run.lose(ops["update"])
+    second_read(run, version=1)
+    assert judged(run, tmp_path).verdict == "pass"
+
+
+def test_a_write_after_the_end(tmp_path: Path) -> None:
+    run = recorded()
+    ops = whole_session(run)
+    late = ops["heartbeat"]
+    late.called, late.returned = late.called + 5 * S, (late.returned or 0) + 5 * S
+    finding = judged(run, tmp_path)
+    assert [item["what"] for item in finding.evidence] == ["write after the end"]
+    assert finding.where.group == f"shard {late.group}"
