@@ -315,6 +315,9 @@ def recorded(*, fault: bool = True, outage_us: int = RESTORED - APPLIED, load: L
     return run
 
 
+REPLICAS = ("redis-cluster-3", "redis-cluster-4", "redis-cluster-5")
+
+
 def _stack_events() -> list[Event]:
     slots = ((0, 5460), (5461, 10922), (10923, 16383))
     shards = [
@@ -327,6 +330,17 @@ def _stack_events() -> list[Event]:
         Event("shards", 0, {"shards": shards}),
         Event("load-started", 0, {"clients": list(clients)}),
         Event("load-stopped", END + 2 * S, {"clients": clients}),
+        Event(
+            "replicas",
+            END + 4 * S,
+            {
+                "compared": dict.fromkeys(REPLICAS, 90),
+                "differing": 0,
+                "examples": [],
+                "evicted": dict.fromkeys([*REPLICAS, "redis-cluster-0", "redis-cluster-1", "redis-cluster-2"], 0),
+                "reasons": [],
+            },
+        ),
         Event("converged", END + 3 * S, {"ok": True, "took_s": 0.5, "reason": ""}),
     ]
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
@@ -24,6 +24,7 @@ from resilience.backend.local.sandbox import furnish, image_inside
 from resilience.chaos.session import SessionFile, session_on
 from resilience.errors import HostError
 from resilience.fault.injector import Injector, heal_all
+from resilience.history.columns import Ops
 from resilience.history.phase import STOP, PhaseBoard
 from resilience.history.read import read_history
 from resilience.history.writer import Writer
@@ -39,12 +40,14 @@ from resilience.stack.audit import audit
 from resilience.stack.converge import wait_converged
 from resilience.stack.readiness import stack_ready
 from resilience.stack.redis_cluster import shard_layout
+from resilience.stack.replicas import compare_replicas
 from resilience.stack.versions import servers
 from resilience.stack.watch import RoleWatch
 
 READY_TIMEOUT_S = 60.0
 CONVERGE_TIMEOUT_S = 60.0
 AUDIT_TIMEOUT_S = 60.0
+REPLICAS_TIMEOUT_S = 10.0
 
 
 class Stage:
@@ -78,7 +81,7 @@ class Stage:
                 self._try(lambda: self._heal_all(injector))
                 self._try(lambda: self._converge(platform))
                 self._try(lambda: self._collect(platform))
-                self._try(lambda: self._audit(platform))
+                self._try(lambda: self._read_back(platform))
 
     def _try(self, step: Callable[[], None]) -> None:
         """Does one step of the end; what goes wrong is on record and keeps no other step from being done."""
@@ -174,9 +177,46 @@ class Stage:
         with Writer(self._record.samples) as writer:
             collect(self._scenario, url, self._began_wall_s, time.time(), writer)
 
-    def _audit(self, platform: OwnedPlatform) -> None:
+    def _read_back(self, platform: OwnedPlatform) -> None:
+        """What the primaries hold, which is audited, and whether their replicas hold the same."""
+        attempted = Attempted.of(read_history(self._record.directory).ops)
+        self._try(lambda: self._compare_replicas(platform, attempted))
+        self._audit(platform, attempted)
+
+    def _audit(self, platform: OwnedPlatform, attempted: "Attempted") -> None:
         """Reads back all that was attempted, acknowledged or not."""
-        ops = read_history(self._record.directory).ops
+        with Writer(self._record.audit) as writer:
+            audit(
+                platform,
+                writer,
+                sessions=attempted.sessions,
+                rooms=attempted.rooms,
+                direct=attempted.direct,
+                clock=self._notebook.clock,
+                deadline=time.monotonic() + AUDIT_TIMEOUT_S,
+            )
+
+    def _compare_replicas(self, platform: OwnedPlatform, attempted: "Attempted") -> None:
+        compared = compare_replicas(
+            platform,
+            sessions=attempted.sessions,
+            rooms=attempted.rooms,
+            direct=attempted.direct,
+            deadline=time.monotonic() + REPLICAS_TIMEOUT_S,
+        )
+        self._notebook.event("replicas", msgspec.to_builtins(compared))
+
+
+class Attempted(NamedTuple):
+    """The keys of all writes that were recorded, acknowledged or not."""
+
+    sessions: list[str]
+    rooms: list[str]
+    direct: list[tuple[str, int]]  # with their shards
+
+    @classmethod
+    def of(cls, ops: Ops) -> Self:
+        """Those of these ops."""
         sessions: set[str] = set()
         rooms: set[str] = set()
         direct: set[tuple[str, int]] = set()
@@ -186,16 +226,7 @@ class Stage:
                 direct.add((ops.keys[key], group))
             else:
                 (sessions if family == "session" else rooms).add(ops.keys[key])
-        with Writer(self._record.audit) as writer:
-            audit(
-                platform,
-                writer,
-                sessions=sorted(sessions),
-                rooms=sorted(rooms),
-                direct=sorted(direct),
-                clock=self._notebook.clock,
-                deadline=time.monotonic() + AUDIT_TIMEOUT_S,
-            )
+        return cls(sorted(sessions), sorted(rooms), sorted(direct))
 
 
 def show_event(board: LiveBoard, name: str, data: dict[str, Any]) -> None:

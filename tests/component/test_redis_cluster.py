@@ -28,6 +28,7 @@ from resilience.stack.audit import audit
 from resilience.stack.converge import wait_converged
 from resilience.stack.redis_cluster import form, live_roles, shard_layout, wait_ready
 from resilience.stack.redis_role import RedisRole
+from resilience.stack.replicas import compare_replicas
 from resilience.stack.versions import redis_servers
 from resilience.stack.watch import RoleWatch
 from tests.fakes import FakePlatform
@@ -446,6 +447,35 @@ def test_an_audit_that_cannot_read_everything_never_calls_itself_done(cluster: S
             deadline=within(1),
         )
     assert {line.kind for line in read_back(path) if isinstance(line, AuditDone)} == {"room"}
+
+
+def test_a_replica_that_holds_something_else_is_found(cluster: Servers) -> None:
+    tag = slot_key(cluster, 1, "tag")
+    keys = [(f"direct:{{{tag}}}:{number}", 1) for number in range(700)]
+    pipeline = cluster.client(NAMES[0]).pipeline(transaction=False)
+    for key, _ in keys:
+        pipeline.set(key, "whole", ex=1_000)
+    pipeline.execute()
+    asked: dict[str, Any] = {"sessions": [], "rooms": [], "direct": keys}
+    same = compare_replicas(cluster.platform, **asked, deadline=within(10))
+    replicas = [name for shard in STACK.shards for name in shard.replicas]
+    assert (same.differing, same.reasons) == (0, ())
+    assert same.compared == dict.fromkeys(replicas, 0) | {STACK.shards[0].replicas[0]: 700}
+    assert same.evicted == dict.fromkeys(NAMES, 0)
+
+    cluster.client(STACK.shards[0].replicas[0]).config_set("masterauth", "wrong")
+    cluster.tell(NAMES[0], "CLIENT KILL TYPE replica")
+    cluster.client(NAMES[0]).set(keys[7][0], "changed behind its back")
+    found = compare_replicas(cluster.platform, **asked, deadline=within(1))
+    assert (found.differing, found.reasons) == (1, ())
+    assert found.examples == ({"member": STACK.shards[0].replicas[0], "key": keys[7][0]},)
+
+
+def test_a_replica_that_does_not_answer_is_named(cluster: Servers) -> None:
+    cluster.signal(NAMES[4], signal.SIGKILL)
+    tag = slot_key(cluster, 2, "tag")
+    found = compare_replicas(cluster.platform, sessions=[], rooms=[], direct=[(f"{{{tag}}}", 2)], deadline=within(1))
+    assert NAMES[4] not in found.compared
 
 
 def test_the_servers_tell_their_configuration_without_the_password(cluster: Servers) -> None:

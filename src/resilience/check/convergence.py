@@ -2,9 +2,13 @@
 
 What is waited for stands in `resilience.stack.converge`: every member runs and answers, every view of the Redis Cluster
 names the same one owner for each of the 16,384 slots and takes nobody for failing, every replica has acknowledged what
-its primary has written, and the services are well. That every client of a room ends with what is stored is judged by
-``collaboration.delivery``.
+its primary has written, and the services are well. Then, with nobody writing, all keys of the load are read from
+primaries and replicas and compared (`resilience.stack.replicas`). That every client of a room ends with what is stored
+is judged by ``collaboration.delivery``.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 from resilience.check import needs
 from resilience.check.fault import SECOND_US, injections
@@ -16,16 +20,61 @@ from resilience.spec.scenario import Scenario
 
 
 def convergence(scenario: Scenario, history: History) -> tuple[Finding, ...]:
-    """One finding for the whole stack."""
-    del scenario
+    """A finding for the whole stack's agreement, one for what the replicas hold, one for evictions."""
+    return (_agreed(history), *_replicas(scenario, history))
+
+
+def _replicas(scenario: Scenario, history: History) -> tuple[Finding, ...]:
+    events = history.events_of("replicas")
+    data = events[-1].data if events else {}
+    compared, evicted = dict(data.get("compared", {})), dict(data.get("evicted", {}))
+    expected = sum(len(shard.replicas) for shard in scenario.stack.shards)
+    missing = "; ".join(map(str, data.get("reasons", ()))) or "the replicas were not compared"
+    differing = int(data.get("differing", 0))
+    keys = sum(compared.values())
+    thrown = {member: int(number) for member, number in evicted.items() if number}
+    return (
+        Finding(
+            check="convergence.replicas",
+            verdict="fail" if differing else "inconclusive" if len(compared) < expected or not keys else "pass",
+            title="Every replica holds what its primary holds",
+            measured=f"{differing:,} of {keys:,} keys differ on {len(compared)} replicas",
+            allowed=f"none, on {expected} replicas",
+            value=float(differing),
+            unit="keys",
+            reason=f"the first: {_first(data)}" if differing else "" if len(compared) >= expected and keys else missing,
+            rests_on=needs.WHOLE + needs.FAULT,
+            evidence=tuple(dict(example) for example in data.get("examples", ())),
+            evidence_total=differing,
+        ),
+        Finding(
+            check="convergence.evictions",
+            verdict="fail" if thrown else "inconclusive" if len(evicted) < expected else "pass",
+            title="No member has thrown keys away for want of memory",
+            measured=", ".join(f"{member} {number:,}" for member, number in thrown.items()) or "0 keys",
+            allowed="0 keys",
+            value=float(sum(thrown.values())),
+            unit="keys",
+            reason="an eviction is a loss that nobody is told of" if thrown else "" if evicted else missing,
+            rests_on=needs.WHOLE,
+        ),
+    )
+
+
+def _first(data: Mapping[str, Any]) -> str:
+    example: Mapping[str, Any] = next(iter(data.get("examples", ())), {})
+    return f"{example.get('key', 'unnamed')} on {example.get('member', 'a replica')}"
+
+
+def _agreed(history: History) -> Finding:
     events = history.events_of("converged")
     if not events:
-        return (_finding(reason="whether the stack converged is not on record"),)
+        return _finding(reason="whether the stack converged is not on record")
     end = events[-1]
     ok, reason = bool(end.data.get("ok")), str(end.data.get("reason", ""))
     after_s = _after_s(history, end)
     measured = f"whole again {seconds(after_s)} after {'healing' if injections(history) else 'the load'}"
-    return (_finding(measured if ok else "not whole", "" if ok else reason or "it says no reason", after_s, ok=ok),)
+    return _finding(measured if ok else "not whole", "" if ok else reason or "it says no reason", after_s, ok=ok)
 
 
 def _after_s(history: History, end: Event) -> float:

@@ -33,6 +33,6 @@
 
 NAMES = frozenset({
     "stack-up", "shards", "load-started", "load-stopped", "phase-announced", "injecting", "injected", "effect-probed",
-    "healing", "healed", "no-target", "experiment", "role", "failing", "member", "converged", "pressure", "generator",
-    "interrupted", "error",
+    "healing", "healed", "no-target", "experiment", "role", "failing", "member", "converged", "replicas", "pressure",
+    "generator", "interrupted", "error",
 })  # fmt: skip

@@ -60,12 +60,7 @@ def audit(
     read is tried again until then. Raises `StackError` that says which kinds are not complete and why; what was read
     of them has been written, without an `AuditDone`.
     """
-    stack = platform.stack
-    asked: tuple[tuple[Reading, list[Asked]], ...] = (
-        (DIRECT, [Asked(key=key, group=group) for key, group in dict.fromkeys(direct)]),
-        (SESSION, [_placed(stack, key, "session") for key in dict.fromkeys(sessions)]),
-        (ROOM, [_placed(stack, key, "room") for key in dict.fromkeys(rooms)]),
-    )
+    asked = asked_keys(platform.stack, sessions=sessions, rooms=rooms, direct=direct)
     primaries = Primaries(platform)
     reasons: list[str] = []
     try:
@@ -80,6 +75,17 @@ def audit(
         primaries.close()
     if reasons:
         raise StackError(f"the audit is not complete: {'; '.join(reasons)}")
+
+
+def asked_keys(
+    stack: Stack, *, sessions: Iterable[str], rooms: Iterable[str], direct: Iterable[tuple[str, int]]
+) -> tuple[tuple[Reading, list[Asked]], ...]:
+    """How each kind of key is read, and the keys of that kind with their shards, each once."""
+    return (
+        (DIRECT, [Asked(key=key, group=group) for key, group in dict.fromkeys(direct)]),
+        (SESSION, [_placed(stack, key, "session") for key in dict.fromkeys(sessions)]),
+        (ROOM, [_placed(stack, key, "room") for key in dict.fromkeys(rooms)]),
+    )
 
 
 class Primaries:

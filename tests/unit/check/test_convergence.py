@@ -9,8 +9,7 @@ from tests.histories import END, RECOVERY, Recorded, S, recorded, scenario
 
 def judged(run: Recorded, folder: Path) -> Finding:
     about = scenario(slos=())
-    (finding,) = convergence(about, run.history(folder, about))
-    return finding
+    return convergence(about, run.history(folder, about))[0]
 
 
 def test_it_counts_from_the_healing(tmp_path: Path) -> None:
@@ -32,3 +31,40 @@ def test_without_a_look_nothing_is_said(tmp_path: Path) -> None:
     run = recorded()
     run.drop("converged")
     assert judged(run, tmp_path).verdict == "inconclusive"
+
+
+def replicas(run: Recorded, folder: Path) -> dict[str, Finding]:
+    about = scenario(slos=())
+    return {finding.check: finding for finding in convergence(about, run.history(folder, about))[1:]}
+
+
+def test_replicas_that_hold_the_same(tmp_path: Path) -> None:
+    found = replicas(recorded(), tmp_path)
+    assert [finding.verdict for finding in found.values()] == ["pass", "pass"]
+
+
+def test_a_key_that_differs_is_named(tmp_path: Path) -> None:
+    run = recorded()
+    run.change("replicas", differing=1, examples=[{"member": "redis-cluster-4", "key": "s-0001"}])
+    finding = replicas(run, tmp_path)["convergence.replicas"]
+    assert (finding.verdict, finding.reason) == ("fail", "the first: s-0001 on redis-cluster-4")
+
+
+def test_a_replica_that_could_not_be_asked_is_no_pass(tmp_path: Path) -> None:
+    run = recorded()
+    run.change("replicas", compared={"redis-cluster-3": 90}, reasons=["redis-cluster-4: TimeoutError"])
+    finding = replicas(run, tmp_path)["convergence.replicas"]
+    assert (finding.verdict, finding.reason) == ("inconclusive", "redis-cluster-4: TimeoutError")
+
+
+def test_an_eviction_is_a_finding(tmp_path: Path) -> None:
+    run = recorded()
+    run.change("replicas", evicted={"redis-cluster-0": 3, "redis-cluster-1": 0, "redis-cluster-2": 0})
+    finding = replicas(run, tmp_path)["convergence.evictions"]
+    assert (finding.verdict, finding.measured) == ("fail", "redis-cluster-0 3")
+
+
+def test_without_a_comparison_nothing_is_said(tmp_path: Path) -> None:
+    run = recorded()
+    run.drop("replicas")
+    assert {finding.verdict for finding in replicas(run, tmp_path).values()} == {"inconclusive"}
