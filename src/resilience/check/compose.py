@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from resilience.check.assumption import fault, load, metrics, record
 from resilience.check.availability import availability
+from resilience.check.blast import blast_radius
 from resilience.check.collaboration.delivery import delivery
 from resilience.check.collaboration.order import order
 from resilience.check.convergence import convergence
@@ -66,6 +67,7 @@ CHECKS: dict[str, Check] = {
     "session.guarantees": guarantees,
     "session.expiry": expiry,
     "convergence": convergence,
+    "blast-radius": blast_radius,
 }
 
 

@@ -45,9 +45,17 @@ def check_scenario(scenario: Scenario, label: str) -> None:
     _check_load(scenario.load, label)
     if scenario.experiment is not None:
         _check_target(scenario.experiment, scenario.stack)
+    _check_blast_radius(scenario, label)
     _unique([slo.name for slo in scenario.slos], label, "slos")
     for slo in scenario.slos:
         _check_slo(slo, scenario, label)
+
+
+def _check_blast_radius(scenario: Scenario, label: str) -> None:
+    known = [f"shard {number}" for number in range(1, len(scenario.stack.shards) + 1)]
+    for index, group in enumerate(scenario.blast_radius.may_suffer if scenario.blast_radius else ()):
+        if group not in known:
+            raise refuse(label, f"blast_radius.may_suffer[{index}]", f"expected one of {', '.join(known)}", group)
 
 
 def _unique(names: Iterable[str], label: str, field: str) -> None:

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta, UnsetType
 
 from resilience.errors import SpecError
+from resilience.spec.blast import BlastRadius
 from resilience.spec.coherence import check_scenario, check_stack
 from resilience.spec.convert import did_you_mean, record_from, refuse, show
 from resilience.spec.document import read_document
@@ -48,6 +49,7 @@ class _ScenarioFile(Record, frozen=True, kw_only=True):
     experiment: FilePath | None = None
     checks: Annotated[tuple[Text, ...], Meta(min_length=1)] | UnsetType = msgspec.UNSET
     seed: int = 1
+    blast_radius: BlastRadius | None = None
     known_weaknesses: tuple[KnownWeakness, ...] = ()
     set: dict[Text, Setting] = msgspec.field(default_factory=dict)
 
@@ -80,6 +82,7 @@ def read_scenario(root: Path, name_or_path: str, overrides: Sequence[str] = ()) 
         slos=_slos(root, file.slos, label),
         checks=() if isinstance(file.checks, UnsetType) else file.checks,
         seed=file.seed,
+        blast_radius=file.blast_radius,
         known_weaknesses=file.known_weaknesses,
         file=label,
     )

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
+from resilience.spec.blast import BlastRadius
 from resilience.spec.fault import FaultSpec, Target
 from resilience.spec.load import Load
 from resilience.spec.record import Record
@@ -51,5 +52,6 @@ class Scenario(Record, frozen=True, kw_only=True):
     slos: tuple[Slo, ...]
     checks: tuple[str, ...]  # names in `check.compose.CHECKS`
     seed: int
+    blast_radius: BlastRadius | None = None
     known_weaknesses: tuple[KnownWeakness, ...] = ()
     file: str = ""  # where it was read from, for messages

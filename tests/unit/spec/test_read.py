@@ -116,6 +116,12 @@ MALFORMED = (
     scenario("not-a-number", "timeout_s: 2.0", "timeout_s: .nan", "must be finite"),
     scenario("unit-in-number", "warmup_s: 5", "warmup_s: 5s", "timeline.warmup_s: expected a number (got '5s')"),
     scenario("negative-phase", "warmup_s: 5", "warmup_s: -5", "timeline.warmup_s: expected a number >= 0.0 (got -5)"),
+    scenario(
+        "blast-words", "seed: 3", "blast_radius: {may_suffer: [shards]}", "blast_radius.may_suffer[0]: expected text"
+    ),
+    scenario(
+        "blast-shard", "seed: 3", "blast_radius: {may_suffer: [shard 9]}", "blast_radius.may_suffer[0]: expected one"
+    ),
     scenario("set-unknown", "seed: 3", "set: {redis.appendnly: false}", "set: redis.appendnly: unknown field, did you"),
     scenario("set-type", "seed: 3", "set: {redis.appendonly: 3}", "redis.appendonly: expected true or false (got 3)"),
     scenario("set-list", "seed: 3", "set: {redis.appendonly: [no]}", "set"),
