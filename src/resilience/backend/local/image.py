@@ -182,7 +182,9 @@ class ImageStore:
                     process.kill()
                     process.wait()
         if codes != (0, 0):
-            raise HostError(f"stack image: the build failed ({_last_error(log)}); whole log: {log}")
+            raise HostError(
+                f"stack image: the build failed ({last_error(log.read_text(errors='replace'))}); whole log: {log}"
+            )
 
     def _put_in_place(self, root: Path, recipe: Recipe) -> Path:
         final = self.folder / recipe.digest
@@ -215,7 +217,9 @@ def _build_command(recipe: Recipe, source: Source) -> list[str]:
     return [*command, *options, recipe.suite, "-", source.mirror]
 
 
-def _last_error(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+def last_error(log: str) -> str:
+    """The line of a builder's log that says best what went wrong."""
+    lines = [line for line in log.splitlines() if line.strip()]
+    causes = [line for line in lines if "No space left on device" in line]
     errors = [line for line in lines if line.startswith(("E:", "Err:", "tar:"))]
-    return (errors or lines or ["no output"])[-1][:300]
+    return (causes or errors or lines or ["no output"])[-1][:300]

@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from resilience.backend.local import image as image_module
-from resilience.backend.local.image import ImageStore, Recipe, source_from_index_targets
+from resilience.backend.local.image import ImageStore, Recipe, last_error, source_from_index_targets
 from resilience.backend.local.place import Owner
 from resilience.errors import HostError
 
@@ -93,3 +93,19 @@ def test_a_cache_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "cache").write_text("a file in the way")
     with pytest.raises(HostError, match="XDG_CACHE_HOME"):
         ImageStore(tmp_path / "cache", Owner(0, 0, tmp_path)).ensure(Recipe(), lambda _text: None)
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        ("", "no output"),
+        ("I: begins\n", "I: begins"),
+        ("E: no mirror\nI: cleaning\n", "E: no mirror"),
+        (
+            "tar: ./x: Cannot write: No space left on device\ntar: Exiting with failure status due to\n",
+            "tar: ./x: Cannot write: No space left on device",
+        ),
+    ],
+)
+def test_a_failed_build_says_why(log: str, said: str) -> None:
+    assert last_error(log) == said
