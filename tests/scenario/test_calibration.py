@@ -4,21 +4,24 @@ import pytest
 
 from tests.scenario.conftest import Resilience
 
-pytestmark = [pytest.mark.scenario, pytest.mark.slow]
+pytestmark = pytest.mark.scenario
 
 
+@pytest.mark.slow
 def test_baseline_is_clean(resilience: Resilience) -> None:
     ended = resilience.run("baseline")
     assert ended.code == 0, ended.output[-3000:]
     assert ended.verdict["verdict"] == "pass"
 
 
+@pytest.mark.slow
 def test_a_lost_replica_costs_no_write(resilience: Resilience) -> None:
     ended = resilience.run("redis-kill-replica")
     assert ended.code == 0, ended.output[-3000:]
     assert ended.verdict["measures"]["durability.lost_ops"] == 0
 
 
+@pytest.mark.slow
 def test_partition_under_async_loses_writes_inside_the_predicted_window(resilience: Resilience) -> None:
     ended = resilience.run("redis-partition-primary")
     measures = ended.verdict["measures"]
@@ -31,6 +34,7 @@ def test_partition_under_async_loses_writes_inside_the_predicted_window(resilien
     assert -8.0 <= measures["durability.lost_newest_s"] <= measures["durability.lost_oldest_s"] <= 1.0
 
 
+@pytest.mark.slow
 def test_partition_under_wait_loses_nothing_and_costs_availability_until_healing(resilience: Resilience) -> None:
     ended = resilience.run("redis-partition-primary", "--set", "durability=wait:1")
     measures = ended.verdict["measures"]
