@@ -23,6 +23,8 @@ PREPARE_US = 1_000_000  # from announcing a fault to injecting it: to resolve th
 def hold(session: Session, phase: str, duration_s: float) -> None:
     """Returns when a phase has lasted so long since it began. Raises `FaultError` if there is no such phase to hold."""
     start = _start_of(session, phase)
+    if phase == "fault":  # it lasts from the injection, however long a busy machine took to come to it
+        start = max(start, *(_began_at(session, injection.id) for injection in _applied(session)))
     until = start + int(duration_s * 1_000_000)
     if phase == "fault":
         _refuse_outliving(session, until)
@@ -154,6 +156,11 @@ def _applied(session: Session) -> Sequence[Injection]:
     return [injection for injection in injections if session.ledger.last(injection.id, "applied")]
 
 
+def _began_at(session: Session, injection: str) -> int:
+    applied = session.ledger.last(injection, "applied")
+    return applied.began_us if applied else NEVER
+
+
 def _refuse_outliving(session: Session, until_us: int) -> None:
     for injection in _applied(session):
         applied = session.ledger.last(injection.id, "applied")
@@ -177,8 +184,8 @@ def _close_steady(session: Session, end_us: int) -> None:
 
 
 def _close_fault(session: Session, injection: str) -> None:
-    applied, ended = session.ledger.last(injection, "applied"), session.ledger.last(injection, "healed")
-    start = applied.began_us if applied else session.board.starts_at("fault")
+    began, ended = _began_at(session, injection), session.ledger.last(injection, "healed")
+    start = session.board.starts_at("fault") if began == NEVER else began
     if start is not None:
         session.record_window("fault", start, ended.at_us if ended else NEVER)
 

@@ -1,5 +1,6 @@
 """An experiment's activities against a fake platform: phases, events and the ledger, also when things go wrong."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,18 @@ def test_the_injection_begins_as_its_phase_does(stand: Stand) -> None:
     play.inject(stand.session, KILL, REPLICA)
     announced = stand.events("phase-announced")[0].data
     assert stand.events("injected")[0].data["began_us"] == announced["starts_at"]
+
+
+def test_a_late_injection_does_not_shorten_the_fault(stand: Stand) -> None:
+    def found_late() -> Any:
+        stand.platform.now_ns += 4 * SECOND * 1_000  # a busy machine
+        return stand.session.injector.roles()
+
+    late = replace(stand, session=replace(stand.session, injector=replace(stand.session.injector, roles=found_late)))
+    method(late)
+    steady, fault, _ = stand.windows()
+    assert steady.end > AHEAD + 20 * SECOND + play.PREPARE_US
+    assert fault.end - fault.start >= 25 * SECOND
 
 
 def test_an_effect_that_is_not_there_is_recorded_as_such(stand: Stand) -> None:
