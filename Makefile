@@ -27,10 +27,9 @@ help: ## show this list
 # --- runs ------------------------------------------------------------------------------------------------------------
 
 chaos-%: environment ## run the scenario NAME, e.g. make chaos-redis-failover (ARGS=… for resilience run)
-	@test "$(STACK)" = local || { echo "make: STACK=$(STACK): there is only STACK=local" >&2; exit 2; }
 	@test -n "$(wildcard scenarios/$*.yaml scenarios/*/$*.yaml)" || exec $(BIN)/resilience run $*
 	@setup/packages sandbox
-	@$(BIN)/resilience run $* $(ARGS)
+	@$(BIN)/resilience run $* --stack $(STACK) $(ARGS)
 
 .PHONY: smoke nightly calibrate
 smoke: SUITE := smoke
@@ -38,7 +37,7 @@ nightly: SUITE := nightly
 calibrate: SUITE := calibration
 smoke nightly calibrate: environment
 	@setup/packages sandbox
-	@$(BIN)/resilience suite $(SUITE) $(ARGS)
+	@$(BIN)/resilience suite $(SUITE) --stack $(STACK) $(ARGS)
 
 smoke: ## run a few scenarios, about 8 minutes: one table, one JUnit file
 nightly: ## run every scenario, about 20 minutes

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from resilience import runner, standing_cli, supervise
 from resilience.errors import HarnessError
-from resilience.outside import VERDICT_CODES, Wanted, run_outside
+from resilience.outside import STACKS, VERDICT_CODES, Wanted, prepared
 from resilience.report.html import html_page
 from resilience.report.store import RunStore, find_run
 from resilience.report.suite import suite_code, suite_json, suite_junit, suite_table
@@ -129,6 +129,9 @@ def _add_run(commands: Any) -> None:
 
 def _add_shared(parser: argparse.ArgumentParser) -> None:
     """What a run and a suite of runs both know."""
+    parser.add_argument(
+        "--stack", choices=STACKS, default=STACKS[0], help=f"where the platform runs (default: {STACKS[0]})"
+    )
     parser.add_argument("--seed", type=int, help="of every random choice in a run (default: the scenario's)")
     parser.add_argument("--share", action="store_true", help="do not wait for other runs on this machine")
     _add_reports(parser)
@@ -136,9 +139,9 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: Any) -> int:
     scenario = _scenario(arguments)
-    if runner.in_sandbox():
+    if runner.in_place():
         return _run_here(scenario, arguments)
-    image, console = supervise.image_root(), console_for(sys.stderr)
+    run_outside, console = prepared(arguments.stack), console_for(sys.stderr)
 
     def say(text: str) -> None:
         console.print(plain(text))
@@ -149,7 +152,7 @@ def _run(arguments: Any) -> int:
         scenario=arguments.scenario, overrides=arguments.overrides, seed=arguments.seed, reports=arguments.reports
     )
     with _machine(arguments, say):
-        return run_outside(wanted, image).code
+        return run_outside(wanted).code
 
 
 def _machine(arguments: Any, say: Callable[[str], None]) -> AbstractContextManager[None]:
@@ -183,13 +186,13 @@ def _suite(arguments: Any) -> int:
     suite = read_suite(ROOT, arguments.suite)
     for scenario in suite.scenarios:
         runner.require_known_checks(scenario)
-    image, console = supervise.image_root(), console_for(sys.stderr)
+    run_outside, console = prepared(arguments.stack), console_for(sys.stderr)
 
     def say(text: str) -> None:
         console.print(plain(text))
 
     with _machine(arguments, say):
-        rows = run_suite(suite, arguments.reports, arguments.seed, lambda wanted: run_outside(wanted, image), say)
+        rows = run_suite(suite, arguments.reports, arguments.seed, run_outside, say)
     files = {"suite.json": suite_json(suite.name, rows), "junit.xml": suite_junit(suite.name, rows)}
     folder = RunStore(arguments.reports, runner.owner_of_reports()).save_suite(suite.name, files)
     console_for(sys.stdout).print(suite_table(suite.name, rows))

@@ -1,8 +1,9 @@
-"""One run as it is started from outside of the sandbox: what is wanted, and what became of it."""
+"""One run as it is started from outside of the place that it plays in: what is wanted, and what became of it."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from resilience import runner, supervise
@@ -40,7 +41,23 @@ class Ended:
     judgement: Judgement | None
 
 
-def run_outside(wanted: Wanted, image: Path) -> Ended:
+RunOutside = Callable[[Wanted], Ended]
+
+
+def prepared(stack: str) -> RunOutside:
+    """Makes ready, with progress, what runs on this stack need; returns what runs one. Raises `HostError`."""
+    return _PREPARE[stack]()
+
+
+def _local() -> RunOutside:
+    return partial(_run_in_sandbox, image=supervise.image_root())
+
+
+_PREPARE: Mapping[str, Callable[[], RunOutside]] = {"local": _local}
+STACKS = tuple(_PREPARE)  # by name, the default first
+
+
+def _run_in_sandbox(wanted: Wanted, image: Path) -> Ended:
     """Runs in a sandbox; judges what was recorded if the run inside could not. Raises `HostError`."""
     code, directory = supervise.run_inside(wanted.arguments, image)
     if directory is None:

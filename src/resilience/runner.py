@@ -15,6 +15,7 @@ from functools import partial
 from rich.console import Console
 
 from resilience.about import about
+from resilience.backend.choice import is_in_place
 from resilience.backend.local.place import PROJECT_ROOT, calling_user
 from resilience.backend.local.sandbox import announce, image_inside, state_dir
 from resilience.chaos.session import SESSION_ENV, open_session
@@ -47,7 +48,7 @@ class Outcome:
 
 
 def run(scenario: Scenario, store: RunStore, console: Console, rerun: str) -> Outcome:
-    """Runs a scenario in the sandbox that this process is in, and judges it. Raises `HostError`."""
+    """Runs a scenario in the place that this process stands in, and judges it. Raises `HostError`."""
     clock = RunClock.starting_now()
     with store.open(scenario, about(PROJECT_ROOT, rerun)) as record:
         announce(record.directory)
@@ -102,6 +103,11 @@ def require_known_checks(scenario: Scenario) -> None:
     for name in scenario.checks:
         if name not in CHECKS:
             raise SpecError(f"{scenario.file}: checks: one of {', '.join(CHECKS)} is expected (got {name!r})")
+
+
+def in_place() -> bool:
+    """Whether this process stands where a run of its backend plays."""
+    return is_in_place()
 
 
 def in_sandbox() -> bool:

@@ -17,12 +17,9 @@ from typing import Any, NamedTuple, Self
 
 import msgspec
 
-from resilience.backend.base import OwnedPlatform
-from resilience.backend.local.place import calling_user
-from resilience.backend.local.platform import LocalBackend, OwnedLocalPlatform
-from resilience.backend.local.sandbox import furnish, image_inside
+from resilience.backend.base import Backend, OwnedPlatform
+from resilience.backend.choice import enter
 from resilience.chaos.session import SessionFile, session_on
-from resilience.errors import HostError
 from resilience.fault.injector import Injector, heal_all
 from resilience.history.columns import Ops
 from resilience.history.phase import STOP, PhaseBoard
@@ -65,13 +62,8 @@ class Stage:
 
     def play(self) -> None:
         """Plays the scenario. Raises what went wrong, after everything was healed and taken down."""
-        image = image_inside()
-        if image is None:
-            raise HostError("a run needs a sandbox: call 'resilience run', not its inner part")
-        self._state = furnish(calling_user())
-        backend = LocalBackend(
-            self._state, image, self._record.ledger, self._notebook.clock.base_ns, self._notebook.event
-        )
+        backend = enter(self._record.ledger, self._notebook.clock.base_ns, self._notebook.event)
+        self._state = backend.state
         with self._stack_up(backend) as platform, self._watched(platform):
             injector = session_on(platform, self._record.directory, self._scenario, self._notebook.clock).injector
             try:
@@ -92,7 +84,7 @@ class Stage:
             self.troubled = True
 
     @contextmanager
-    def _stack_up(self, backend: LocalBackend) -> Iterator[OwnedLocalPlatform]:
+    def _stack_up(self, backend: Backend) -> Iterator[OwnedPlatform]:
         self._board.change(phase="stack", phase_began_s=time.monotonic())
         began = time.monotonic()
         platform = backend.up(self._scenario.stack, self._record.members_dir)
@@ -104,7 +96,7 @@ class Stage:
                 run_dir=str(self._record.directory),
                 state_dir=str(self._state),
                 base_ns=self._notebook.clock.base_ns,
-                backend="local",
+                backend=backend.name,
             )
             (self._state / "session.json").write_bytes(msgspec.json.encode(session))
             yield platform

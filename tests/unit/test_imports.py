@@ -93,6 +93,29 @@ def offence(room_name: str, found: Import) -> str:
     return "" if allowed else where
 
 
+CLUSTER_TOOLS = frozenset({"kubectl", "docker", "kind"})
+CLUSTER_LIBRARIES = frozenset({"kubernetes", "chaosk8s"})
+KNOW_CLUSTERS = ("backend", "chaos")  # the rooms that may know of clusters at all
+
+
+def cluster_knowledge(source: str, file: str) -> Iterator[str]:
+    """Every import of a cluster's library in a source, and every command line or call that begins with its tools."""
+    for found in imports_of(source, file):
+        if found.module.split(".")[0] in CLUSTER_LIBRARIES:
+            yield f"{found.file}:{found.line}: imports {found.module}"
+    for node in ast.walk(ast.parse(source)):
+        words = (
+            node.elts[:1] if isinstance(node, ast.List | ast.Tuple) else node.args if isinstance(node, ast.Call) else []
+        )
+        for word in words:
+            if isinstance(word, ast.Constant) and isinstance(word.value, str) and _program(word.value) in CLUSTER_TOOLS:
+                yield f"{file}:{word.lineno}: starts {word.value.split()[0]}"
+
+
+def _program(command: str) -> str:
+    return Path((command.split() or [""])[0]).name
+
+
 def room_of(path: Path) -> str:
     if not path.is_relative_to(PACKAGE):
         return path.relative_to(ROOT).parts[0]
@@ -108,6 +131,36 @@ def sources() -> list[Path]:
 
 def test_every_room_is_in_the_table() -> None:
     assert {room_of(path) for path in sources()} <= {*TABLE}
+
+
+def test_only_backends_know_of_clusters() -> None:
+    found = [
+        why
+        for path in sources()
+        if room_of(path) not in KNOW_CLUSTERS
+        for why in cluster_knowledge(path.read_text(encoding="utf-8"), str(path.relative_to(ROOT)))
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import kubernetes",
+        "def f():\n    from chaosk8s.pod import actions",
+        "run(['kubectl', 'get', 'pods'])",
+        "argv = ('/usr/bin/docker', 'ps')",
+        "os.system('kind get clusters')",
+        "shutil.which('docker')",
+    ],
+)
+def test_knowledge_of_clusters_is_found(source: str) -> None:
+    assert list(cluster_knowledge(source, "x.py"))
+
+
+def test_words_of_a_sentence_are_no_knowledge_of_clusters() -> None:
+    source = "fault['kind']\nx = {'kind': 1}\nprint('of this kind')\nimport kubernetes_like"
+    assert list(cluster_knowledge(source, "x.py")) == []
 
 
 @pytest.mark.parametrize("name", sorted(TABLE))

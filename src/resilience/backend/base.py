@@ -2,15 +2,18 @@
 
 A `Platform` is a stack's members as they run somewhere. The process that brought them up holds the one that can also
 start and stop them; other processes of the same run (the chaos process) attach to it and see the same members.
+Which backends there are is known to `backend.choice` alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
 from resilience.spec.stack import Stack
+
+Say = Callable[[str, dict[str, Any]], None]  # hears of what members do: an event's name and data
 
 
 class MemberState(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,17 +129,26 @@ class FaultCapable(Protocol):
         ...
 
 
+class AttachedPlatform(Platform, FaultCapable, Protocol):
+    """The platform as every process of the run can have it, whoever brought it up."""
+
+
 class Backend(Protocol):
-    """A place where stacks run."""
+    """A place where stacks run, as a process has it that stands in that place."""
 
     name: str
+
+    @property
+    def state(self) -> Path:
+        """The folder by which other processes of the run attach to what this one brought up."""
+        ...
 
     def up(self, stack: Stack, log_dir: Path) -> "OwnedPlatform":
         """Starts all members; returns when their processes run (not when they are ready). Raises `StackError`."""
         ...
 
 
-class OwnedPlatform(Platform, Protocol):
+class OwnedPlatform(AttachedPlatform, Protocol):
     """The platform in the hands of the process that brought it up."""
 
     def run_beside(self, name: str, argv: Sequence[str], log: Path) -> "Process":

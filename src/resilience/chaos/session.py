@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from resilience.backend.local.platform import LocalPlatform
+from resilience.backend.choice import BACKENDS, attach
 from resilience.errors import FaultError
 from resilience.fault.base import FaultPlatform
 from resilience.fault.injector import Injector
@@ -22,7 +22,6 @@ from resilience.spec.scenario import Scenario
 from resilience.stack.redis_cluster import live_roles
 
 SESSION_ENV = "RESILIENCE_SESSION"
-PLATFORMS: Mapping[str, Callable[[Path], FaultPlatform]] = {"local": LocalPlatform}
 
 
 class SessionFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +30,7 @@ class SessionFile(msgspec.Struct, frozen=True, kw_only=True):
     run_dir: str
     state_dir: str
     base_ns: int
-    backend: Literal["local"]
+    backend: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +86,9 @@ def open_session(environment: Mapping[str, str] = os.environ) -> Session:
         scenario = _scenario(Path(file.run_dir))
     except (OSError, msgspec.MsgspecError) as error:
         raise FaultError(f"{path}: no session: {error}") from error
-    platform = PLATFORMS[file.backend](Path(file.state_dir))
+    if file.backend not in BACKENDS:
+        raise FaultError(f"{path}: backend: expected one of {', '.join(BACKENDS)} (got {file.backend!r})")
+    platform = attach(file.backend, Path(file.state_dir))
     return session_on(platform, Path(file.run_dir), scenario, RunClock(file.base_ns))
 
 

@@ -8,15 +8,14 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from resilience.agent.process import Process, look_up
-from resilience.backend.base import MemberState
+from resilience.backend.base import MemberState, Say
 from resilience.backend.local.member import Pod
 from resilience.backend.local.sandbox import children
 
@@ -24,8 +23,6 @@ POLL_S = 0.02
 _FIND_SERVER_TIMEOUT_S = 2.0
 _REAP_TIMEOUT_S = 10.0
 _DATA_KEEP = {"redis": ["nodes.conf"]}  # who a member is in its cluster, which a loss of data does not change
-
-Say = Callable[[str, dict[str, Any]], None]
 
 
 @dataclass(kw_only=True)

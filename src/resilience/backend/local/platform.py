@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from resilience.backend.base import Injected, MemberState, Proof, Undone
+from resilience.backend.base import Injected, MemberState, Proof, Say, Undone
 from resilience.backend.local.injector import Injector
-from resilience.backend.local.kubelet import Kubelet, Say, Server
+from resilience.backend.local.kubelet import Kubelet, Server
 from resilience.backend.local.member import Ground, Pod
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.local.server import OWN_CODE, Site, prepare
@@ -192,7 +192,7 @@ class LocalBackend:
 
     def __init__(self, state: Path, image: Path, ledger: Path, base_ns: int, say: Say) -> None:
         """``say`` hears of members' starts and ends (event ``member``)."""
-        self._state = state
+        self.state = state
         self._image = image
         self._ledger = ledger
         self._base_ns = base_ns
@@ -201,9 +201,9 @@ class LocalBackend:
     def up(self, stack: Stack, log_dir: Path) -> OwnedLocalPlatform:
         """Starts all members; returns when their processes run. Raises `StackError`; then nothing is left running."""
         for folder in ("members", "secrets", "holds", "pods", "agent"):
-            (self._state / folder).mkdir(mode=0o755)
+            (self.state / folder).mkdir(mode=0o755)
         addresses = addresses_of(stack)
-        ground = Ground(self._state, self._image, self._write_hosts(addresses))
+        ground = Ground(self.state, self._image, self._write_hosts(addresses))
         pods = {
             member.name: Pod(
                 member=member,
@@ -221,7 +221,7 @@ class LocalBackend:
             raise
 
     def _write_hosts(self, addresses: Mapping[str, str]) -> Path:
-        hosts = self._state / "hosts"
+        hosts = self.state / "hosts"
         lines = ["127.0.0.1 localhost", *(f"{address} {name}" for name, address in addresses.items())]
         hosts.write_text("\n".join(lines) + "\n")
         call("mount", "--bind", str(hosts), "/etc/hosts")
@@ -236,18 +236,18 @@ class LocalBackend:
                 argv=prepare(pod, site),
                 cwd=str(PROJECT_ROOT) if pod.own_code else "/",
                 log=log_dir / pod.member.name / "server.log",
-                holds=self._state / "holds" / pod.member.name,
+                holds=self.state / "holds" / pod.member.name,
             )
             for pod in pods.values()
         ]
-        kubelet = Kubelet(servers, stack.restart_delay_s, self._state / "members", self._say)
+        kubelet = Kubelet(servers, stack.restart_delay_s, self.state / "members", self._say)
         facts = PlatformFile(stack, str(self._ledger), self._base_ns)
-        (self._state / "platform.json").write_bytes(msgspec.json.encode(facts))
+        (self.state / "platform.json").write_bytes(msgspec.json.encode(facts))
         kubelet.start()
-        return OwnedLocalPlatform(self._state, pods, kubelet)
+        return OwnedLocalPlatform(self.state, pods, kubelet)
 
     def _site(self, stack: Stack, addresses: Mapping[str, str]) -> Site:
-        password_file = self._state / "secrets" / "redis-password"
+        password_file = self.state / "secrets" / "redis-password"
         password_file.touch(mode=0o600)
         password = secrets.token_hex(24)
         password_file.write_text(password)

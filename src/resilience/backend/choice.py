@@ -1,0 +1,58 @@
+"""The backends by name: the one module that knows which there are.
+
+A run's processes stand in the backend's own place (on ``local`` in the sandbox), so that they reach members by their
+addresses. Which backend a process works with follows from where it stands; only the one that starts a run is told.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from resilience.backend.base import AttachedPlatform, Backend, Say
+from resilience.backend.local.place import calling_user
+from resilience.backend.local.platform import LocalBackend, LocalPlatform
+from resilience.backend.local.sandbox import furnish, image_inside
+from resilience.errors import HostError
+
+DEFAULT = "local"
+
+
+class Choice(NamedTuple):
+    """One backend."""
+
+    is_here: Callable[[], bool]  # whether this process stands in its place
+    enter: Callable[[Path, int, Say], Backend]  # in such a process, once: ledger, base of the run's clock (ns), hearer
+    attach: Callable[[Path], AttachedPlatform]  # to what another process of the run brought up, by `Backend.state`
+
+
+def _in_sandbox() -> bool:
+    return image_inside() is not None
+
+
+def _enter_local(ledger: Path, base_ns: int, say: Say) -> LocalBackend:
+    image = image_inside()
+    assert image is not None
+    return LocalBackend(furnish(calling_user()), image, ledger, base_ns, say)
+
+
+BACKENDS: Mapping[str, Choice] = {
+    "local": Choice(is_here=_in_sandbox, enter=_enter_local, attach=LocalPlatform),
+}
+
+
+def is_in_place() -> bool:
+    """Whether this process stands in some backend's place."""
+    return any(choice.is_here() for choice in BACKENDS.values())
+
+
+def enter(ledger: Path, base_ns: int, say: Say) -> Backend:
+    """The backend in whose place this process stands; to be entered once. Raises `HostError` outside of all."""
+    for choice in BACKENDS.values():
+        if choice.is_here():
+            return choice.enter(ledger, base_ns, say)
+    raise HostError("a run needs a place of its own: call 'resilience run', not its inner part")
+
+
+def attach(name: str, state: Path) -> AttachedPlatform:
+    """The platform that another process of the run brought up. Raises `StackError` without one, `KeyError`."""
+    return BACKENDS[name].attach(state)

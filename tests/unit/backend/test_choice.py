@@ -1,0 +1,39 @@
+from pathlib import Path
+
+import pytest
+
+from resilience.backend import choice
+from resilience.backend.choice import BACKENDS, DEFAULT, attach, enter, is_in_place
+from resilience.errors import HostError, StackError
+from resilience.outside import STACKS
+
+
+@pytest.fixture
+def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RESILIENCE_INSIDE", raising=False)
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_outside_of_all_places_no_run_begins(tmp_path: Path) -> None:
+    assert not is_in_place()
+    with pytest.raises(HostError, match="resilience run"):
+        enter(tmp_path / "ledger.jsonl", 0, lambda _name, _data: None)
+
+
+def test_in_a_sandbox_it_is_local(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RESILIENCE_INSIDE", str(tmp_path))
+    monkeypatch.setattr(choice, "furnish", lambda _owner: tmp_path / "state")
+    backend = enter(tmp_path / "ledger.jsonl", 0, lambda _name, _data: None)
+    assert (backend.name, backend.state) == ("local", tmp_path / "state")
+    assert is_in_place()
+
+
+def test_every_backend_can_be_asked_for() -> None:
+    assert tuple(BACKENDS) == STACKS
+    assert STACKS[0] == DEFAULT
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_attaching_to_nothing(name: str, tmp_path: Path) -> None:
+    with pytest.raises(StackError):
+        attach(name, tmp_path)
