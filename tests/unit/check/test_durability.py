@@ -94,9 +94,9 @@ class Case:
 WAIT = scenario(durability=Wait())
 CASES = (
     Case(name="direct lost early", change=lose("direct.write", EARLY, 1), check="durability.direct", group="shard 1",
-         says="1 acknowledged write lost, acknowledged 2.958 s before"),
+         says="1 acknowledged direct write lost, acknowledged 2.958 s before"),
     Case(name="direct lost on another shard", change=lose("direct.write", EARLY, 3), check="durability.direct",
-         group="shard 3", says="1 acknowledged write lost"),
+         group="shard 3", says="1 acknowledged direct write lost"),
     Case(name="direct lost in the window", change=lose("direct.write", BEFORE, 1), check="durability.direct",
          verdict="pass", group="shard 1", says="which async replication allows"),
     Case(name="direct lost in the window under wait", change=lose("direct.write", BEFORE, 1), about=WAIT,
@@ -108,13 +108,13 @@ CASES = (
     Case(name="direct refused but there", change=lambda run: refuse(run, "direct.write"), check="durability.direct",
          says="refused but there"),
     Case(name="direct recovered", change=lambda run: doubt(run, "direct.write"), check="durability.direct",
-         verdict="pass", says="0 of 1,079 acknowledged writes lost, 1 recovered"),
+         verdict="pass", says="0 of 1,079 acknowledged direct writes lost, 1 recovered"),
     Case(name="session write lost early", change=lose("session.update", EARLY), check="durability.session",
-         says="acknowledged write"),
+         says="acknowledged session write"),
     Case(name="session write lost in the window", change=lose("session.end", APPLIED - 900_000),
          check="durability.session", verdict="pass", says="which async replication allows"),
     Case(name="session gone", change=lambda run: relog(run, lambda _: []), check="durability.session",
-         says="4 acknowledged writes lost"),
+         says="4 acknowledged session writes lost"),
     Case(name="session op twice", check="durability.session", says="is 2 times in the log",
          change=lambda run: relog(run, lambda ops: [*ops, ops[-1]])),
     Case(name="session op of nobody", check="durability.session", says="nobody wrote it",
@@ -131,7 +131,7 @@ CASES = (
     Case(name="session renumbered", change=lambda run: renumber(run, "session.heartbeat"), check="durability.session",
          says="version went back"),
     Case(name="edit lost early", change=lose("collaboration.edit", EARLY), check="durability.collaboration",
-         says="1 acknowledged write lost"),
+         says="1 acknowledged edit lost"),
     Case(name="edit lost in the window", change=lose("collaboration.edit", BEFORE), check="durability.collaboration",
          verdict="pass", says="which async replication allows"),
     Case(name="edit twice", change=lambda run: reroom(run, lambda log: [*log, (1, 999, log[4][2])]),
@@ -299,7 +299,7 @@ def test_a_loss_stays_a_fail_whatever_else_is_wrong(wrong: str, tmp_path: Path) 
     run.events.append(Event("interrupted", FAULT, {"signal": "SIGINT", "injection": INJECTION}))
     judgement = judge(about, run.history(tmp_path, about))
     assert judgement.verdict == "fail"
-    assert judgement.headline.startswith("fail: shard 2: 1 acknowledged write lost")
+    assert judgement.headline.startswith("fail: shard 2: 1 acknowledged direct write lost")
 
 
 def test_a_loss_in_an_incomplete_audit_is_not_one(tmp_path: Path) -> None:

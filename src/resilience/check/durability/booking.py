@@ -30,6 +30,11 @@ from resilience.spec.stack import Async
 
 WINDOW_US = SECOND_US
 EVIDENCE_MAX = 200
+_NOUNS = {
+    "durability.direct": "direct write",
+    "durability.session": "session write",
+    "durability.collaboration": "edit",
+}
 
 What = Literal["duplicated", "resurrected", "version went back", "chain broken", "unexpected", "refused but there"]
 _OF_THE_AUDIT: frozenset[What] = frozenset({"duplicated", "resurrected", "version went back", "chain broken"})
@@ -94,12 +99,12 @@ def _shard(group: int, scenario: Scenario, history: History, booked: Booked) -> 
 
 def _of_shard(name: str, group: int, scenario: Scenario, history: History, booked: Booked) -> Finding:
     shard = _shard(group, scenario, history, booked)
-    total = int(shard.acked.sum())
+    total, noun = int(shard.acked.sum()), _NOUNS[name]
     return Finding(
         check=name,
         verdict="fail" if shard.bad else "pass" if total else "inconclusive",
-        title=_title(shard),
-        measured=f"{len(shard.lost):,} of {count(total, 'acknowledged write')} lost, {shard.recovered} recovered",
+        title=_title(noun, shard),
+        measured=f"{len(shard.lost):,} of {count(total, f'acknowledged {noun}')} lost, {shard.recovered} recovered",
         allowed=_allowed_text(scenario),
         value=float(len(shard.lost)),
         unit="ops",
@@ -137,12 +142,12 @@ def _allowed_text(scenario: Scenario) -> str:
     return "none lost"
 
 
-def _title(shard: _Shard) -> str:
+def _title(noun: str, shard: _Shard) -> str:
     if len(shard.outside) or (len(shard.lost) and not shard.defects):
-        return f"{count(len(shard.lost), 'acknowledged write')} lost{_when(shard)}"
+        return f"{count(len(shard.lost), f'acknowledged {noun}')} lost{_when(shard)}"
     if shard.defects:
         return ", ".join(f"{number:,} {what}" for what, number in _tally(shard).items())
-    return "every acknowledged write is there"
+    return f"every acknowledged {noun} is there"
 
 
 def _when(shard: _Shard) -> str:
