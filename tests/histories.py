@@ -15,7 +15,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from resilience.check.reconciliation import ROUTES
 from resilience.check.selection import rows_of_selector
+from resilience.history.columns import Flags
 from resilience.history.read import History, read_history
 from resilience.history.record import (
     AuditDone,
@@ -58,6 +60,8 @@ def stack(durability: Durability | None = None) -> Stack:
     redis = tuple(Member(name=f"redis-cluster-{n}", component="redis", node=f"node-{1 + n % 3}") for n in range(6))
     others = (
         Member(name="session-0", component="session", node="node-1"),
+        Member(name="collaboration-0", component="collaboration", node="node-2"),
+        Member(name="edge-0", component="edge", node="outside"),
         Member(name="prometheus-0", component="prometheus", node="observer"),
         Member(name="loadgen", component="loadgen", node="observer"),
         Member(name="direct-client", component="direct-client", node="observer"),
@@ -436,7 +440,7 @@ def _add_edits(run: Recorded, phase_at: PhaseAt, every_us: int) -> None:
 
 
 def samples(history: History, about: Scenario) -> list[Series]:
-    """What Prometheus would have stored: counters that follow the ops, and the observers' scrapes."""
+    """What Prometheus would have stored: counters that follow the ops, the servers' too, and the observers' scrapes."""
     times_us = range(-S, END + 5 * S, S)
     times_s = tuple(WALL0 + at / S for at in times_us)
     sources = [slo.source for slo in about.slos if isinstance(slo.source, RatioSource)]
@@ -447,10 +451,34 @@ def samples(history: History, about: Scenario) -> list[Series]:
         for phase in ("warmup", "steady", "fault", "recovery")
     ]
     observers = {"prometheus": "localhost:9090", "loadgen": "loadgen:9646", "direct-client": "direct-client:9647"}
-    return found + [
+    found += [
         Series("up", {"__name__": "up", "job": job, "instance": instance}, times_s, (1.0,) * len(times_s))
         for job, instance in observers.items()
     ]
+    return found + _of_servers(history, about, times_us)
+
+
+def _of_servers(history: History, about: Scenario, times_us: range) -> list[Series]:
+    """Each member counts all that its component did; a replica what its primary did."""
+    times_s = tuple(WALL0 + at / S for at in times_us)
+    found = []
+    for member in about.stack.members:
+        labels = {"member": member.name}
+        for route, kinds in ROUTES.get(member.component, {}).items():
+            named = labels | {"__name__": "service_requests_total", "route": route, "outcome": "ok"}
+            grown = _grown(history, history.ops.of_kind(*kinds) & (history.ops.outcome == 0), times_us)
+            found.append(Series("service_requests_total", named, times_s, grown))
+        if member.component == "redis":
+            group = 1 + int(member.name[-1]) % 3
+            rows = history.ops.of_kind("direct.write") & (history.ops.group == group) & (history.ops.outcome == 0)
+            named = labels | {"__name__": "redis_commands_total", "cmd": "set"}
+            found.append(Series("redis_commands_total", named, times_s, _grown(history, rows, times_us)))
+        if member.component == "edge":
+            named = labels | {"__name__": "edge_retries_total"}
+            found.append(Series("edge_retries_total", named, times_s, (0.0,) * len(times_s)))
+        named = labels | {"__name__": "scrape_duration_seconds"}
+        found.append(Series("scrape_duration_seconds", named, times_s, (0.01,) * len(times_s)))
+    return found
 
 
 def _growing(history: History, query: str, phase: str, times_us: range) -> tuple[float, ...]:
@@ -460,7 +488,12 @@ def _growing(history: History, query: str, phase: str, times_us: range) -> tuple
     rows &= ops.in_phase(phase)
     if 'le="0.25"' in query:
         rows &= (ops.outcome == 0) & (ops.returned - ops.due <= S // 4)
-    ends = np.sort(ops.returned[rows & (ops.returned >= 0)])
+    return _grown(history, rows, times_us)
+
+
+def _grown(history: History, rows: Flags, times_us: range) -> tuple[float, ...]:
+    """A counter of these ops, each counted as it returned."""
+    ends = np.sort(history.ops.returned[rows & (history.ops.returned >= 0)])
     return tuple(np.searchsorted(ends, np.array(times_us), side="right").astype(float).tolist())
 
 

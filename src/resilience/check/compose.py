@@ -29,6 +29,7 @@ from resilience.check.guarantees import guarantees
 from resilience.check.headline import headline
 from resilience.check.latency import latency
 from resilience.check.measure import combined
+from resilience.check.reconciliation import reconciliation
 from resilience.check.recovery import recovery
 from resilience.check.slo import measured_slos, slo
 from resilience.check.weakness import with_weaknesses
@@ -68,6 +69,7 @@ CHECKS: dict[str, Check] = {
     "session.expiry": expiry,
     "convergence": convergence,
     "blast-radius": blast_radius,
+    "reconciliation": reconciliation,
 }
 
 

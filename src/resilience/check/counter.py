@@ -64,3 +64,10 @@ def wall_s(clock: tuple[ClockPair, ...], instant_us: int) -> float:
         return float("inf")
     pair = clock[max(0, bisect_right(clock, instant_us, key=lambda item: item.at) - 1)]
     return (pair.wall + instant_us - pair.at) / SECOND_US
+
+
+def instant_us(clock: tuple[ClockPair, ...], at_wall_s: float) -> int:
+    """An instant on the wall clock as the run's, by the pair at or before it (else the first). Needs a pair."""
+    wall_us = round(at_wall_s * SECOND_US)
+    pair = clock[max(0, bisect_right(clock, wall_us, key=lambda item: item.wall) - 1)]
+    return pair.at + wall_us - pair.wall

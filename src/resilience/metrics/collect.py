@@ -29,6 +29,8 @@ EXPLAINING = (
     "redis_connected_slaves",
     "redis_master_repl_offset",
     "service_requests_total",
+    "edge_retries_total",
+    'redis_commands_total{cmd="set"}',
     "redis_errors_total",
     "node_pressure_cpu_waiting_seconds_total",
     'node_cpu_seconds_total{mode=~"idle|steal"}',

@@ -1,0 +1,219 @@
+"""What servers counted, against what the generators have on record: each tier short, over, and blind."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from resilience.check.finding import Finding
+from resilience.check.reconciliation import reconciliation
+from resilience.history.read import read_history
+from resilience.history.record import Event, Series
+from tests.histories import FAULT, RECOVERY, STEADY, WALL0, Recorded, S, recorded, samples, scenario
+
+Change = Callable[[Series], Series | None]
+EXITED = {"member": "session-0", "what": "exited", "pid": 7, "code": -9}
+
+
+def judged(folder: Path, change: Change = lambda series: series, run: Recorded | None = None) -> dict[str, Finding]:
+    """The findings by component and phase, of a run whose samples are changed."""
+    about, run = scenario(slos=()), run or recorded()
+    run.save(folder, about)
+    run.series = [series for one in samples(read_history(folder), about) if (series := change(one)) is not None]
+    found = reconciliation(about, run.history(folder, about))
+    return {f"{finding.title.split()[0]} {finding.where.phase}": finding for finding in found}
+
+
+def is_of(series: Series, member: str, **labels: str) -> bool:
+    return {"member": member, **labels}.items() <= series.labels.items()
+
+
+def counted_more(member: str, by: float, since_us: int, **labels: str) -> Change:
+    """From an instant on the member's counter is so much higher than it should be, or (negative) stands that long."""
+
+    def change(series: Series) -> Series:
+        if not is_of(series, member, **labels):
+            return series
+        stamped = list(zip(series.times_s, series.values, strict=True))
+        before = max(value for at_s, value in stamped if (at_s - WALL0) * S <= since_us)
+        values = tuple(max(before, value + by) if (at_s - WALL0) * S > since_us else value for at_s, value in stamped)
+        return msgspec.structs.replace(series, values=values)
+
+    return change
+
+
+def both(*changes: Change) -> Change:
+    def change(series: Series) -> Series | None:
+        found: Series | None = series
+        for one in changes:
+            found = found and one(found)
+        return found
+
+    return change
+
+
+def test_a_run_as_it_should_be(tmp_path: Path) -> None:
+    found = judged(tmp_path)
+    components = ("edge", "session", "collaboration", "redis")
+    assert set(found) == {f"{name} {phase}" for name in components for phase in ("steady", "fault", "recovery")}
+    assert {finding.verdict for finding in found.values()} == {"pass"}
+    # 21 s between the scrapes, two reads in each of them: a single member leaves hardly anything in doubt
+    reads = next(item for item in found["session steady"].evidence if item["what"] == "read")
+    assert (reads["counted"], reads["at least"], reads["at most"]) == (42, 42, 42)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    name: str
+    change: Change
+    finding: str
+    verdict: str
+    reason: str
+
+
+MIDDLE = STEADY + 10 * S
+CREATES, EDITS = {"route": "create"}, {"route": "edit"}
+CASES = (
+    Case(
+        name="a service that knows of fewer than its edge answered contradicts it",
+        change=counted_more("session-0", -3, MIDDLE, **CREATES),
+        finding="session steady", verdict="fail", reason="create: clients were told of 2 successes",
+    ),
+    Case(
+        name="where the edge lacks them too, nobody settles it",
+        change=both(
+            counted_more("session-0", -3, MIDDLE, **CREATES), counted_more("edge-0", -3, MIDDLE, route="sessions")
+        ),
+        finding="session steady", verdict="inconclusive", reason="no third witness",
+    ),
+    Case(
+        name="an edge that counted fewer than it answered",
+        change=counted_more("edge-0", -5, MIDDLE, route="session"),
+        finding="edge steady", verdict="inconclusive", reason="session: clients were told of",
+    ),
+    Case(
+        name="a service for edits that counted fewer",
+        change=counted_more("collaboration-0", -5, MIDDLE, **EDITS),
+        finding="collaboration steady", verdict="inconclusive", reason="edit: clients were told of",
+    ),
+    Case(
+        name="a primary that counted fewer",
+        change=counted_more("redis-cluster-1", -5, MIDDLE, cmd="set"),
+        finding="redis steady", verdict="inconclusive", reason="direct writes to shard 2: clients were told of",
+    ),
+    Case(
+        name="somebody else asks as well",
+        change=counted_more("session-0", 5, MIDDLE, **CREATES),
+        finding="session steady", verdict="inconclusive", reason="more than anybody is on record to have asked for",
+    ),
+    Case(
+        name="no samples of a member",
+        change=lambda series: None if is_of(series, "collaboration-0", **EDITS) else series,
+        finding="collaboration steady", verdict="inconclusive",
+        reason="Prometheus has no service_requests_total of collaboration-0",
+    ),
+    Case(
+        name="samples that begin too late",
+        change=lambda series: _from(series, 10),
+        finding="edge steady", verdict="inconclusive", reason="edge-0 was not sampled before phase steady",
+    ),
+    Case(
+        name="samples that end too early",
+        change=lambda series: _until(series, 30),
+        finding="edge fault", verdict="inconclusive", reason="edge-0 was not sampled after phase fault",
+    ),
+)  # fmt: skip
+
+
+def _from(series: Series, second: int) -> Series:
+    return msgspec.structs.replace(series, times_s=series.times_s[second:], values=series.values[second:])
+
+
+def _until(series: Series, second: int) -> Series:
+    return msgspec.structs.replace(series, times_s=series.times_s[:second], values=series.values[:second])
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_what_does_not_fit(case: Case, tmp_path: Path) -> None:
+    found = judged(tmp_path, case.change)
+    assert found[case.finding].verdict == case.verdict
+    assert case.reason in found[case.finding].reason
+
+
+def test_a_difference_shows_only_in_its_phase(tmp_path: Path) -> None:
+    found = judged(tmp_path, counted_more("session-0", -3, MIDDLE, **CREATES))
+    assert {name for name, finding in found.items() if finding.verdict != "pass"} == {"session steady"}
+
+
+KILLED = FAULT + 12 * S + 400_000
+
+
+def run_with_a_kill(*, seen: bool) -> Recorded:
+    """session-0 ends 12.4 s into the fault and is back with its next sample."""
+    run = recorded()
+    for op in run.ops:
+        if op.kind.startswith("session.") and KILLED <= op.due < KILLED + 600_000:
+            op.end("fail", 5_000, "http-503")
+    if seen:
+        run.events.append(Event("member", KILLED, EXITED))
+    return run
+
+
+def killed(series: Series) -> Series:
+    """session-0 counts from 0 after its end; what it counted after its last sample before is gone."""
+    if not is_of(series, "session-0") or not series.labels["__name__"].endswith("_total"):
+        return series
+    at = next(n for n, at_s in enumerate(series.times_s) if (at_s - WALL0) * S > KILLED)
+    successor = tuple(max(0.0, value - series.values[at]) for value in series.values[at:])
+    return msgspec.structs.replace(series, values=(*series.values[:at], *successor))
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["its exit is on record", "its counters fell"])
+def test_a_server_takes_what_it_counted_last_with_it(seen: bool, tmp_path: Path) -> None:
+    found = judged(tmp_path, killed, run_with_a_kill(seen=seen))
+    assert found["session fault"].verdict == "pass", found["session fault"].reason
+
+
+def test_but_no_more_than_that(tmp_path: Path) -> None:
+    stood = counted_more("session-0", -3, FAULT + 5 * S, **CREATES)
+    found = judged(tmp_path, both(stood, killed), run_with_a_kill(seen=True))
+    assert found["session fault"].verdict == "fail"
+
+
+def test_a_server_that_never_came_back_is_not_waited_for(tmp_path: Path) -> None:
+    run = recorded()
+    ended = RECOVERY - 5 * S
+    for op in run.ops:
+        if op.kind.startswith("session.") and op.due >= ended:
+            op.end("fail", 900_000, "http-503")
+    run.events.append(Event("member", ended, EXITED))
+    found = judged(tmp_path, lambda one: _until(one, ended // S + 1) if is_of(one, "session-0") else one, run)
+    assert found["session fault"].verdict == "pass", found["session fault"].reason
+
+
+def test_an_unknown_write_may_have_been_done_later(tmp_path: Path) -> None:
+    """Three creates without an answer; two of them are counted long afterwards."""
+    run = recorded()
+    for op in run.good("session.create", phase="steady")[5:8]:
+        op.end("unknown", 2 * S, "timeout")
+    found = judged(tmp_path, counted_more("session-0", 2, FAULT + 5 * S, **CREATES), run)
+    assert found["session fault"].verdict == "pass", found["session fault"].reason
+    assert (
+        judged(tmp_path, counted_more("session-0", 5, FAULT + 5 * S, **CREATES), run)["session fault"].verdict != "pass"
+    )
+
+
+def test_a_retried_read_may_be_counted_twice(tmp_path: Path) -> None:
+    twice = counted_more("session-0", 4, MIDDLE, route="read")
+    assert judged(tmp_path, twice)["session steady"].verdict == "inconclusive"
+    retried = counted_more("edge-0", 4, MIDDLE, __name__="edge_retries_total")
+    assert judged(tmp_path, both(twice, retried))["session steady"].verdict == "pass"
+
+
+def test_primaries_that_took_turns_counted_the_same_writes_twice(tmp_path: Path) -> None:
+    """redis-cluster-3 takes shard 1 over in the fault phase; it has counted its primary's writes as well."""
+    shard = judged(tmp_path)["redis fault"].evidence[0]
+    assert shard["what"] == "direct writes to shard 1"
+    assert shard["at least"] < shard["counted"] <= shard["at most"]
