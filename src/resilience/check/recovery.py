@@ -15,13 +15,13 @@ effect, or somebody failed over by hand. More: a first election failed. Where an
 a replica is there again (``WAIT``, ``min-replicas-to-write``), they wait for the healing, and only the lower end holds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from resilience.check import needs
 from resilience.check.fault import SECOND_US, HitShard, failover_expected, hit_shards, injections, promoted_at
 from resilience.check.finding import Finding, Verdict, Where
 from resilience.check.outage import Outage, longest, outages
-from resilience.check.steady import WINDOW_US, Steady, steady_again
+from resilience.check.steady import WINDOW_US, WINDOW_US_MIN, Steady, steady_again
 from resilience.check.text import seconds
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
@@ -35,34 +35,32 @@ def recovery(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """A finding for each shard whose primary was hit, one for all others, one for the experiment's own hypothesis."""
     hit = hit_shards(history)
     found = [finding for shard in hit for finding in _of_hit(scenario, history, shard)]
-    spared = [n for n in range(1, len(scenario.stack.shards) + 1) if n not in {shard.group for shard in hit}]
-    return (*found, *_of_spared(scenario, history, spared, any_hit=bool(hit)), *_hypothesis(scenario, history))
+    return (*found, *_of_spared(scenario, history, hit), *_hypothesis(scenario, history))
 
 
 def _of_hit(scenario: Scenario, history: History, shard: HitShard) -> Iterator[Finding]:
     since = shard.injection.began
-    outage = longest(tuple(o for o in outages(scenario, history, shard.group) if o.end > since))
+    found = tuple(o for o in outages(scenario, history, shard.group) if o.end > since)
+    outage, unended = longest(found), longest(tuple(o for o in found if not o.ended))
     restored = outage.end if outage and outage.ended else None
-    steady = steady_again(scenario, history, restored) if restored is not None else None
-    yield _restored(history, shard, outage, steady)
+    steady = steady_again(scenario, history, restored) if restored is not None and unended is None else None
+    yield _restored(history, shard, unended or outage, steady)
     if failover_expected(scenario):
         yield _expected_range(scenario, shard, outage, restored)
 
 
 def _restored(history: History, shard: HitShard, outage: Outage | None, steady: Steady | None) -> Finding:
     measures = _measures(history, shard, outage, steady)
-    reason = _not_restored(outage, steady)
-    short_us = steady.window_us if steady and steady.window_us < WINDOW_US else 0
-    brief = f"steady again, seen over {seconds(short_us / SECOND_US)} only" if short_us else ""
+    reason, late = _not_restored(outage, steady), _too_late_to_see(steady)
     return Finding(
         check="recovery",
-        verdict="fail" if reason else "pass",
+        verdict="fail" if reason else "inconclusive" if late else "pass",
         title=f"shard {shard.group} was restored after its primary {shard.primary} was hit",
         measured=_measured(measures),
         allowed="writes and people's service come back before the load ends",
         value=measures.get("recovery.first_good_write_s"),
         unit="s",
-        reason=reason or brief,
+        reason=reason or late or _seen_briefly(steady),
         where=_where(shard.group, outage),
         rests_on=_RESTS_ON,
         evidence=tuple({"what": name, "value": value} for name, value in measures.items()),
@@ -74,9 +72,21 @@ def _restored(history: History, shard: HitShard, outage: Outage | None, steady: 
 def _not_restored(outage: Outage | None, steady: Steady | None) -> str:
     if outage is not None and not outage.ended:
         return f"no write succeeded in the last {seconds(outage.length_s)} of the load"
-    if steady is not None and steady.since is None:
+    if steady is not None and steady.since is None and steady.window_us >= WINDOW_US_MIN:
         return "errors or latency did not come back inside their bounds before the load ended"
     return ""
+
+
+def _too_late_to_see(steady: Steady | None) -> str:
+    if steady is None or steady.window_us >= WINDOW_US_MIN:
+        return ""
+    return "the load ended too soon after the first good write to see whether people were served as before"
+
+
+def _seen_briefly(steady: Steady | None) -> str:
+    if steady is None or steady.window_us >= WINDOW_US:
+        return ""
+    return f"steady again, seen over {seconds(steady.window_us / SECOND_US)} only"
 
 
 def _measures(history: History, shard: HitShard, outage: Outage | None, steady: Steady | None) -> dict[str, float]:
@@ -154,31 +164,46 @@ def _range_verdict(
     return "pass", "writes wait for a replica, so for the healing" if held_back else ""
 
 
-def _of_spared(scenario: Scenario, history: History, groups: list[int], *, any_hit: bool) -> Iterator[Finding]:
+def _of_spared(scenario: Scenario, history: History, hit: tuple[HitShard, ...]) -> Iterator[Finding]:
     """The shards whose primary nothing was done to. While a hit shard has no primary they may refuse writes as well,
-    as ``cluster-require-full-coverage`` asks: that is measured and no fault of theirs.
+    as ``cluster-require-full-coverage`` asks: that is measured and no fault of theirs. Beyond that it is.
     """
-    found = {group: longest(outages(scenario, history, group)) for group in groups}
-    lengths = {group: outage.length_s for group, outage in found.items() if outage is not None}
-    long = {group: length_s for group, length_s in lengths.items() if length_s > UNEXPECTED_OUTAGE_S}
-    expected = any_hit and scenario.stack.redis.cluster_require_full_coverage
-    worst_s = max(lengths.values(), default=0.0)
-    worst = found[max(lengths, key=lambda group: lengths[group])] if lengths else None
-    if not groups:
+    spared = set(range(1, len(scenario.stack.shards) + 1)) - {shard.group for shard in hit}
+    if not spared:
         return
+    excused = _without_primary(scenario, history, hit) if scenario.stack.redis.cluster_require_full_coverage else ()
+    found = tuple(outage for group in sorted(spared) for outage in outages(scenario, history, group))
+    long = {o.group: seconds(rest) for o in found if (rest := _unexcused_s(o, excused)) > UNEXPECTED_OUTAGE_S}
+    worst = longest(found)
     yield Finding(
         check="recovery",
-        verdict="fail" if long and not expected else "pass",
+        verdict="fail" if long else "pass",
         title="no outage of shards whose primary was left alone" if not long else "shards that were left alone failed",
-        measured=f"longest {seconds(worst_s)}" if lengths else "none",
-        allowed="while a hit shard has no primary" if expected else f"≤ {seconds(UNEXPECTED_OUTAGE_S)}",
-        value=worst_s,
+        measured=f"longest {seconds(worst.length_s)}" if worst else "none",
+        allowed=f"≤ {seconds(UNEXPECTED_OUTAGE_S)}{', and while a hit shard has no primary' if excused else ''}",
+        value=worst.length_s if worst else 0.0,
         unit="s",
-        reason=", ".join(f"shard {group}: {seconds(length_s)}" for group, length_s in long.items()),
+        reason=", ".join(f"shard {group}: {length} that nothing excuses" for group, length in long.items()),
         where=Where(group=f"shard {worst.group}", start_us=worst.start, end_us=worst.end) if worst else Where(),
         rests_on=needs.WHOLE + needs.LOAD + needs.SHARDS + (needs.FAULT if injections(history) else ()),
-        measures={"recovery.spared_outage_s": worst_s},
+        measures={"recovery.spared_outage_s": worst.length_s if worst else 0.0},
     )
+
+
+def _without_primary(scenario: Scenario, history: History, hit: Iterable[HitShard]) -> tuple[tuple[int, int], ...]:
+    """When hit shards had no primary: until another was seen as one, else until they took writes again."""
+    spans = []
+    for shard in hit:
+        outage = longest(tuple(o for o in outages(scenario, history, shard.group) if o.end > shard.injection.began))
+        until = promoted_at(history, shard) or (outage.end if outage else shard.injection.began)
+        spans.append((shard.injection.began, until))
+    return tuple(spans)
+
+
+def _unexcused_s(outage: Outage, excused: Iterable[tuple[int, int]]) -> float:
+    """How much of an outage lies outside the one of these spans that covers most of it."""
+    covered = max((min(end, outage.end) - max(start, outage.start) for start, end in excused), default=0)
+    return (outage.end - outage.start - max(covered, 0)) / SECOND_US
 
 
 def _hypothesis(scenario: Scenario, history: History) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from resilience.check.compose import judge
 from resilience.check.finding import Finding
@@ -27,6 +28,11 @@ def slow_sessions(run: Recorded, start: int, end: int, after_us: int) -> None:
     for op in run.good("session.read") + run.good("session.update") + run.good("session.heartbeat"):
         if start <= op.due < end:
             op.returned = op.due + after_us
+
+
+def with_partial_coverage() -> Scenario:
+    about = scenario()
+    return replace(about, stack=replace(about.stack, redis=replace(about.stack.redis, cluster_require_full_coverage=False)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +68,17 @@ CASES = (
          change=lambda run: slow_sessions(run, RESTORED, END - 10 * S, 400_000)),
     Case(name="steady state not met afterwards", verdicts={"recovery.hypothesis": "fail"},
          change=lambda run: run.change("experiment", deviated=True), says="did not hold after healing"),
+    Case(name="restored, and gone again at the end", verdicts={"recovery": "fail"}, says="no write succeeded",
+         change=lambda run: away(run, 1, END - 4 * S, 10 * S)),
+    Case(name="restored too late to see how people fared", verdicts={"recovery": "inconclusive"},
+         outage_us=END - APPLIED - S, about=scenario(durability=Wait()), says="too soon after"),
     Case(name="another shard fails with it", verdicts={}, change=lambda run: away(run, 2, APPLIED + 6 * S, S * 3 // 2)),
+    Case(name="another shard fails for longer", verdicts={"recovery": "fail"}, says="shard 2: 1.",
+         change=lambda run: away(run, 2, APPLIED + 6 * S, S * 5 // 2)),
+    Case(name="another shard fails long after it", verdicts={"recovery": "fail"}, says="shard 2: 2.",
+         change=lambda run: away(run, 2, RECOVERY + 5 * S, 2 * S)),
+    Case(name="another shard fails where each serves for itself", verdicts={"recovery": "fail"}, says="shard 2: 1.",
+         about=with_partial_coverage(), change=lambda run: away(run, 2, APPLIED + 6 * S, S * 3 // 2)),
 )  # fmt: skip
 
 
