@@ -55,10 +55,13 @@ def compare_replicas(
     try:
         for role in (role for role in roles if role.role == "replica"):
             primary = next((one.member for one in roles if one.group == role.group and one.role == "primary"), "")
+            if not primary:
+                reasons.append(f"{role.member}: shard {role.group} has no primary to compare it with")
+                continue
             try:
                 keys = [(reading, [key for key in all_of if key.group == role.group]) for reading, all_of in asked]
-                found = list(_differing(links[primary], links[role.member], keys, deadline)) if primary else []
-                compared[role.member] = sum(len(part) for _, part in keys) if primary else 0
+                found = list(_differing(links[primary], links[role.member], keys, deadline))
+                compared[role.member] = sum(len(part) for _, part in keys)
                 differing += [{"member": role.member, "key": key} for key in found]
             except StackError as error:
                 reasons.append(str(error))

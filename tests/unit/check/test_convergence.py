@@ -57,6 +57,22 @@ def test_a_replica_that_could_not_be_asked_is_no_pass(tmp_path: Path) -> None:
     assert (finding.verdict, finding.reason) == ("inconclusive", "redis-cluster-4: TimeoutError")
 
 
+def test_a_replica_of_which_no_key_was_compared_is_no_pass(tmp_path: Path) -> None:
+    run = recorded()
+    compared = {"redis-cluster-3": 90, "redis-cluster-4": 90, "redis-cluster-5": 0}
+    run.change("replicas", compared=compared, reasons=["redis-cluster-5: shard 3 has no primary to compare it with"])
+    finding = replicas(run, tmp_path)["convergence.replicas"]
+    assert (finding.verdict, finding.reason[:16]) == ("inconclusive", "redis-cluster-5:")
+
+
+def test_a_member_that_tells_no_evictions_is_no_pass(tmp_path: Path) -> None:
+    run = recorded()
+    evicted = dict.fromkeys((f"redis-cluster-{n}" for n in range(5)), 0)
+    run.change("replicas", evicted=evicted, reasons=["redis-cluster-5: evictions: TimeoutError"])
+    finding = replicas(run, tmp_path)["convergence.evictions"]
+    assert (finding.verdict, finding.reason) == ("inconclusive", "redis-cluster-5: evictions: TimeoutError")
+
+
 def test_an_eviction_is_a_finding(tmp_path: Path) -> None:
     run = recorded()
     run.change("replicas", evicted={"redis-cluster-0": 3, "redis-cluster-1": 0, "redis-cluster-2": 0})
