@@ -20,7 +20,9 @@ import msgspec
 from resilience.backend.base import Backend, OwnedPlatform
 from resilience.backend.choice import enter
 from resilience.chaos.session import SessionFile, session_on
+from resilience.errors import FaultError
 from resilience.fault.injector import Injector, heal_all
+from resilience.fault.ledger import Ledger
 from resilience.history.columns import Ops
 from resilience.history.phase import STOP, PhaseBoard
 from resilience.history.read import read_history
@@ -144,6 +146,7 @@ class Stage:
             phase=phase,
             phase_began_s=clock.monotonic_s_from_us(began_us),
             phase_length_s=lengths.get(f"{phase}_s"),
+            injection=broken_now(Ledger(self._record.ledger)),
             **load.now(),
         )
 
@@ -219,6 +222,18 @@ class Attempted(NamedTuple):
             else:
                 (sessions if family == "session" else rooms).add(ops.keys[key])
         return cls(sorted(sessions), sorted(rooms), sorted(direct))
+
+
+def broken_now(ledger: Ledger) -> str:
+    """What is in effect now, in words, "" while nothing is. The experiment runs elsewhere, so the ledger tells it."""
+    try:
+        injections = ledger.in_effect()
+    except FaultError as error:
+        return str(error)
+    return "; ".join(
+        f"{msgspec.to_builtins(injection.fault)['kind']} of {', '.join((*injection.nodes, *injection.members))}"
+        for injection in injections
+    )
 
 
 def show_event(board: LiveBoard, name: str, data: dict[str, Any]) -> None:

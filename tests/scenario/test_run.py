@@ -40,6 +40,9 @@ def test_failover_passes_leaves_its_evidence_and_no_secret(resilience: Resilienc
     # what follows from cluster-node-timeout 5000: see docs/track-record.md
     assert 5.5 <= ended.verdict["measures"]["recovery.first_good_write_s"] <= 12.5
     assert {"redis-cluster-0", "redis-cluster-5", "session-0"} <= set(ended.events("injected")[0]["members"])
+    told = "power-off of node-1, redis-cluster-0, redis-cluster-5, session-0"  # to who follows the run
+    assert f"injected {told}" in ended.output
+    assert f"healed   {told}" in ended.output
 
 
 def secret_below(pid: int) -> bytes:

@@ -62,6 +62,11 @@ class Ledger:
         healed = {entry.injection for entry in self.entries() if entry.state == "healed"}
         return tuple(injection for injection in self.injections() if injection.id not in healed)
 
+    def in_effect(self) -> tuple[Injection, ...]:
+        """The open injections that have been applied, oldest first."""
+        applied = {entry.injection for entry in self.entries() if entry.state == "applied"}
+        return tuple(injection for injection in self.open_injections() if injection.id in applied)
+
     def last(self, injection_id: str, state: str) -> Entry | None:
         """The last entry of that state for an injection, or None."""
         found = [entry for entry in self.entries() if entry.injection == injection_id and entry.state == state]

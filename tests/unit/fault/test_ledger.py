@@ -41,6 +41,16 @@ def test_what_is_planned_is_open_until_it_is_healed(tmp_path: Path) -> None:
     assert entry.by == "ttl"
 
 
+def test_what_is_planned_is_in_effect_once_it_was_applied(tmp_path: Path) -> None:
+    applied = Entry(at_us=2, injection="a-1", state="applied", began_us=1)
+    ledger = ledger_with(tmp_path, planned("a-1"), planned("b-2"))
+    assert ledger.in_effect() == ()
+    ledger.append(applied)
+    assert [injection.id for injection in ledger.in_effect()] == ["a-1"]
+    ledger.append(healed("a-1"))
+    assert ledger.in_effect() == ()
+
+
 @pytest.mark.parametrize("length", [1, 20, 60])
 def test_a_torn_last_line_is_left_out(tmp_path: Path, length: int) -> None:
     ledger = ledger_with(tmp_path, planned("a-1"))

@@ -1,0 +1,45 @@
+"""What the stage tells the terminal."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from resilience.fault.ledger import Entry, Ledger
+from resilience.spec.fault import FaultSpec, Injection, Kill, PowerOff, Target
+from resilience.stage import broken_now
+
+
+def ledger_of(folder: Path, fault: FaultSpec, nodes: tuple[str, ...], *, healed: bool) -> Ledger:
+    injection = Injection(
+        id="one-1", fault=fault, target=Target(component="redis"), members=("redis-cluster-0", "session-0"),
+        nodes=nodes, ttl_s=35.0, steps=(), watch=(),
+    )  # fmt: skip
+    ledger = Ledger(folder / "ledger.jsonl")
+    ledger.append(Entry(at_us=1, injection="one-1", state="planned", spec=injection))
+    ledger.append(Entry(at_us=2, injection="one-1", state="applied", began_us=1))
+    if healed:
+        ledger.append(Entry(at_us=3, injection="one-1", state="healed", by="request"))
+    return ledger
+
+
+@pytest.mark.parametrize(
+    ("fault", "nodes", "healed", "text"),
+    [
+        (PowerOff(), ("node-1",), False, "power-off of node-1, redis-cluster-0, session-0"),
+        (Kill(restart=False), (), False, "kill of redis-cluster-0, session-0"),
+        (Kill(restart=False), (), True, ""),
+    ],
+    ids=["a node", "members", "healed"],
+)
+def test_what_is_broken_now(tmp_path: Path, fault: FaultSpec, nodes: tuple[str, ...], healed: bool, text: str) -> None:
+    assert broken_now(ledger_of(tmp_path, fault, nodes, healed=healed)) == text
+
+
+def test_before_anything_was_planned_nothing_is_broken(tmp_path: Path) -> None:
+    assert broken_now(Ledger(tmp_path / "ledger.jsonl")) == ""
+
+
+def test_a_ledger_that_cannot_be_read_is_told_and_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "ledger.jsonl").write_bytes(b"nonsense\n" + msgspec.json.encode(Entry(at_us=1, injection="a", state="x")))
+    assert "ledger.jsonl:1" in broken_now(Ledger(tmp_path / "ledger.jsonl"))
