@@ -41,5 +41,7 @@ def test_before_anything_was_planned_nothing_is_broken(tmp_path: Path) -> None:
 
 
 def test_a_ledger_that_cannot_be_read_is_told_and_stops_nothing(tmp_path: Path) -> None:
-    (tmp_path / "ledger.jsonl").write_bytes(b"nonsense\n" + msgspec.json.encode(Entry(at_us=1, injection="a", state="x")))
+    (tmp_path / "ledger.jsonl").write_bytes(
+        b"nonsense\n" + msgspec.json.encode(Entry(at_us=1, injection="a", state="x"))
+    )
     assert "ledger.jsonl:1" in broken_now(Ledger(tmp_path / "ledger.jsonl"))

@@ -3,14 +3,15 @@
 What is waited for stands in `resilience.stack.converge`: every member runs and answers, every view of the Redis Cluster
 names the same one owner for each of the 16,384 slots and takes nobody for failing, every replica has acknowledged what
 its primary has written, and the services are well. Then, with nobody writing, all keys of the load are read from
-primaries and replicas and compared (`resilience.stack.replicas`). That every client of a room ends with what is stored
-is judged by ``collaboration.delivery``.
+primaries and replicas and compared (`resilience.stack.replicas`). Every client of a room has to end with what is
+stored: with all of it (``collaboration.delivery``), and with nothing else (`check.collaboration.view`).
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from resilience.check import needs
+from resilience.check.collaboration.view import views
 from resilience.check.fault import SECOND_US, injections
 from resilience.check.finding import Finding
 from resilience.check.text import count, seconds
@@ -20,8 +21,8 @@ from resilience.spec.scenario import Scenario
 
 
 def convergence(scenario: Scenario, history: History) -> tuple[Finding, ...]:
-    """A finding for the whole stack's agreement, one for what the replicas hold, one for evictions."""
-    return (_agreed(history), *_replicas(scenario, history))
+    """One finding each for the whole stack's agreement, what the replicas hold, evictions, and what clients hold."""
+    return (_agreed(history), *_replicas(scenario, history), views(history))
 
 
 def _replicas(scenario: Scenario, history: History) -> tuple[Finding, ...]:

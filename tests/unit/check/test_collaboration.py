@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
 
 from resilience.check.collaboration.delivery import delivery
 from resilience.check.collaboration.order import order
+from resilience.check.collaboration.view import views
 from resilience.check.compose import judge
 from resilience.history.record import Delivered, Joined, Left, RoomRead
 from tests.histories import APPLIED, END, Recorded, S, recorded, scenario
@@ -180,6 +182,57 @@ def test_delivery(case: Case, tmp_path: Path) -> None:
     assert finding.verdict == ("fail" if case.what else "pass")
 
 
+def roll_back(run: Recorded, *, told: bool = False, why: Literal["", "resync"] = "") -> None:
+    """Number 20 was fanned out, and is not in the log; both members may be told: where they are, or on joining."""
+    room = run.rooms["room-1"]
+    run.rooms["room-1"] = RoomRead(room.key, room.group, 2, tuple(row for row in room.log if row[1] != 20))
+    told_at = run.deliveries[at(run, 20)].at + 1000
+    for receiver in (RECEIVER, "m-room-1-1") if told else ():
+        if why:
+            run.leaves.append(Left(receiver, "room-1", told_at, why))
+        run.joins.append(Joined(receiver, "room-1", 2, 19, told_at))
+
+
+def roll_back_beside_one(run: Recorded) -> None:
+    """One of the two has lost its connection, and was not there to be told."""
+    roll_back(run)
+    (end,) = [line for line in run.leaves if line.receiver == RECEIVER]
+    run.leaves[run.leaves.index(end)] = msgspec.structs.replace(end, why="lost")
+
+
+def renamed(run: Recorded) -> None:
+    """The log has another edit under number 20."""
+    room = run.rooms["room-1"]
+    log = tuple((epoch, seq, "other" if seq == 20 else text) for epoch, seq, text in room.log)
+    run.rooms["room-1"] = RoomRead(room.key, room.group, 1, log)
+
+
+VIEWS = (
+    Case(name="as it should be", change=lambda run: run),
+    Case(name="a gap is no matter of views", change=lambda run: miss(run, 20)),
+    Case(name="rolled back, nobody told", change=roll_back, what="not stored", number=2),
+    Case(name="rolled back, both told", change=lambda run: roll_back(run, told=True, why="resync")),
+    Case(name="rolled back, told as they came back", change=lambda run: roll_back(run, told=True)),
+    Case(name="another edit under that number", change=renamed, what="not stored", number=2),
+    Case(name="rolled back, one away at the end", change=roll_back_beside_one, what="not stored"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", VIEWS, ids=lambda case: case.name)
+def test_views(case: Case, tmp_path: Path) -> None:
+    run = recorded()
+    case.change(run)
+    finding = views(run.history(tmp_path, scenario()))
+    assert [item["what"] for item in finding.evidence] == [case.what] * (case.number if case.what else 0)
+    assert finding.verdict == ("fail" if case.what else "pass")
+
+
+def test_without_members_no_view_is_judged(tmp_path: Path) -> None:
+    run = recorded()
+    run.joins, run.leaves = [], []
+    assert views(run.history(tmp_path, scenario())).verdict == "inconclusive"
+
+
 def test_a_room_whose_edits_reach_nobody_is_stuck(tmp_path: Path) -> None:
     run = recorded()
     stick(run, acked=True)
@@ -190,12 +243,16 @@ def test_a_room_whose_edits_reach_nobody_is_stuck(tmp_path: Path) -> None:
 
 
 def test_a_lost_edit_is_booked_once(tmp_path: Path) -> None:
-    """It reached the receivers, was lost with the primary, and is booked as lost; the rooms did nothing wrong."""
+    """It reached a receiver, was lost with the primary, and is booked as lost; the rooms did nothing wrong, since the
+    receiver was told.
+    """
     run, about = recorded(), scenario()
     edit = next(op for op in run.good("collaboration.edit") if op.due > APPLIED + 2 * S)
     arrived = list(run.deliveries)
     run.lose(edit)
     run.deliveries = [line for line in arrived if line.edit != edit.value or line.receiver.endswith("0")]
+    (had,) = [line for line in run.deliveries if line.edit == edit.value]
+    run.joins.append(Joined(had.receiver, had.room, 2, had.seq - 1, had.at))
     judgement = judge(about, run.history(tmp_path, about))
     failed = {finding.check for finding in judgement.findings if finding.verdict == "fail"}
     assert failed == {"durability.collaboration", "slo.durability"}

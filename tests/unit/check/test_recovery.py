@@ -32,7 +32,9 @@ def slow_sessions(run: Recorded, start: int, end: int, after_us: int) -> None:
 
 def with_partial_coverage() -> Scenario:
     about = scenario()
-    return replace(about, stack=replace(about.stack, redis=replace(about.stack.redis, cluster_require_full_coverage=False)))
+    return replace(
+        about, stack=replace(about.stack, redis=replace(about.stack.redis, cluster_require_full_coverage=False))
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
