@@ -1,0 +1,51 @@
+"""A signal reaches the process that is meant, where Python can pin a process's number and where it cannot."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from resilience.agent.process import Process, look_up
+
+
+@pytest.fixture(params=["pinned", "not pinned"])
+def child(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator["subprocess.Popen[bytes]"]:
+    if request.param == "not pinned":  # as a Python is that was built for an older kernel
+        monkeypatch.delattr(os, "pidfd_open", raising=False)
+        monkeypatch.delattr(signal, "pidfd_send_signal", raising=False)
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        yield process
+        process.kill()
+
+
+def found(child: "subprocess.Popen[bytes]") -> Process:
+    process = look_up(child.pid)
+    assert process is not None
+    return process
+
+
+def test_the_process_that_is_meant_gets_it(child: "subprocess.Popen[bytes]"):
+    found(child).signal(signal.SIGTERM)
+    assert child.wait(10) == -signal.SIGTERM
+    assert look_up(child.pid) is None
+
+
+def test_another_one_under_that_number_does_not(child: "subprocess.Popen[bytes]"):
+    former = dataclasses.replace(found(child), start=found(child).start - 1)
+    former.signal(signal.SIGKILL)
+    assert not former.alive
+    assert found(child).alive
+    assert child.stdin
+    child.stdin.close()  # it ends by itself, of no signal
+    assert child.wait(10) == 0
+
+
+def test_one_that_is_gone_is_no_error(child: "subprocess.Popen[bytes]"):
+    process = found(child)
+    child.kill()
+    child.wait(10)
+    process.signal(signal.SIGTERM)
+    assert not process.alive
