@@ -66,6 +66,14 @@ def test_what_did_not_pass_comes_first(tmp_path: Path):
     assert text.index("durability.direct") < text.index("slo.session-latency") < text.index("assumption.load-rate")
 
 
+def test_a_known_weakness_is_shown_as_one(tmp_path: Path):
+    text = page_of(tmp_path, judged_run.known())
+    assert "<span>PASS</span>" in text
+    texts = [" ".join(piece.split()) for piece in Page(text).texts]
+    assert texts.count("known weakness, seen again") == 1
+    assert "WAIT would keep those writes <b>" in texts
+
+
 def test_nothing_is_fetched_and_only_what_is_in_the_page_may_run(tmp_path: Path):
     text = page_of(tmp_path, judged_run.failed())
     page = Page(text)

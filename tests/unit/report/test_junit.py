@@ -18,8 +18,13 @@ def suite_of(judgement: Judgement, tmp_path: Path) -> ET.Element:
 
 @pytest.mark.parametrize(
     ("judgement", "failures", "errors"),
-    [(judged_run.passed(), 0, 0), (judged_run.failed(), 1, 0), (judged_run.inconclusive(), 0, 1)],
-    ids=["pass", "fail", "inconclusive"],
+    [
+        (judged_run.passed(), 0, 0),
+        (judged_run.failed(), 1, 0),
+        (judged_run.inconclusive(), 0, 1),
+        (judged_run.known(), 0, 0),
+    ],
+    ids=["pass", "fail", "inconclusive", "known weakness"],
 )
 def test_each_finding_is_a_case(tmp_path: Path, judgement: Judgement, failures: int, errors: int):
     suite = suite_of(judgement, tmp_path)
@@ -37,6 +42,17 @@ def test_a_failure_says_what_was_measured_allowed_and_why(tmp_path: Path):
     assert failure.text is not None
     assert loss.measured in failure.text
     assert loss.allowed in failure.text
+
+
+def test_a_known_weakness_is_a_property_and_no_failure(tmp_path: Path):
+    suite = suite_of(judged_run.known(), tmp_path)
+    found = [
+        (case.get("name"), item.get("value"))
+        for case in suite.iter("testcase")
+        for item in case.findall("properties/property")
+        if item.get("name") == "known-weakness"
+    ]
+    assert found == [("durability.direct [shard 1]", "WAIT would keep those writes <b>")]
 
 
 def test_a_run_cut_short_is_an_error(tmp_path: Path):

@@ -47,6 +47,13 @@ def test_a_failing_finding_says_why_measured_allowed_where_and_what_was_lost():
     assert text.index("why") < text.index("99.97 %")
 
 
+def test_a_known_weakness_is_shown_as_one():
+    text = shown(judged_run.known())
+    assert " PASS   redis-failover  known weakness, seen again: 12 acknowledged writes lost" in text
+    assert "✗ known weakness, seen again: 12 acknowledged writes lost" in text
+    assert "WAIT would keep those writes <b>" in text
+
+
 def test_many_passed_findings_of_a_check_are_one_line_with_the_least():
     many = tuple(
         Finding(
