@@ -23,7 +23,7 @@ from resilience.check.compose import CHECKS, judge
 from resilience.check.finding import Judgement
 from resilience.check.timeline import timeline
 from resilience.errors import HarnessError, SpecError
-from resilience.fault.injector import heal_all
+from resilience.fault.injector import Injector, heal_all
 from resilience.history.clock import RunClock
 from resilience.history.read import read_history
 from resilience.history.writer import Writer
@@ -127,7 +127,17 @@ def heal_here(console: Console) -> int:
     if not file.exists():
         console.print(plain("nothing to heal: no stack is up here"))
         return 0
-    session = open_session({SESSION_ENV: str(file)})
-    for injection, undone in heal_all(session.injector):
+    return heal_open(open_session({SESSION_ENV: str(file)}).injector, console)
+
+
+def heal_open(injector: Injector, console: Console) -> int:
+    """Heals what is open, a line for each; the exit code is 4 if one of them is not seen to have ended."""
+    try:
+        ended = heal_all(injector)
+    except ExceptionGroup as group:
+        for error in group.exceptions:
+            console.print(plain(f"not healed: {error}"), soft_wrap=True)
+        return HarnessError.exit_code
+    for injection, undone in ended:
         console.print(plain(f"{injection}: healed{'' if undone.proof.holds else ', but it is not proved'}"))
-    return 0
+    return 0 if all(undone.proof.holds for _, undone in ended) else HarnessError.exit_code

@@ -455,20 +455,24 @@ def test_a_replica_that_holds_something_else_is_found(cluster: Servers) -> None:
     pipeline = cluster.client(NAMES[0]).pipeline(transaction=False)
     for key, _ in keys:
         pipeline.set(key, "whole", ex=1_000)
+    pipeline.hset(f"session:{{{tag}}}", mapping={"state": "live", "version": 1})
+    pipeline.expire(f"session:{{{tag}}}", 1_000)
     pipeline.execute()
-    asked: dict[str, Any] = {"sessions": [], "rooms": [], "direct": keys}
+    asked: dict[str, Any] = {"sessions": [tag], "rooms": [], "direct": keys}
     same = compare_replicas(cluster.platform, **asked, deadline=within(10))
     replicas = [name for shard in STACK.shards for name in shard.replicas]
     assert (same.differing, same.reasons) == (0, ())
-    assert same.compared == dict.fromkeys(replicas, 0) | {STACK.shards[0].replicas[0]: 700}
+    assert same.compared == dict.fromkeys(replicas, 0) | {STACK.shards[0].replicas[0]: 701}
     assert same.evicted == dict.fromkeys(NAMES, 0)
 
     cluster.client(STACK.shards[0].replicas[0]).config_set("masterauth", "wrong")
     cluster.tell(NAMES[0], "CLIENT KILL TYPE replica")
     cluster.client(NAMES[0]).set(keys[7][0], "changed behind its back")
+    cluster.client(NAMES[0]).expire(f"session:{{{tag}}}", 500)  # of a time to live a second is the same, not more
     found = compare_replicas(cluster.platform, **asked, deadline=within(1))
-    assert (found.differing, found.reasons) == (1, ())
-    assert found.examples == ({"member": STACK.shards[0].replicas[0], "key": keys[7][0]},)
+    assert (found.differing, found.reasons) == (2, ())
+    replica = STACK.shards[0].replicas[0]
+    assert found.examples == ({"member": replica, "key": keys[7][0]}, {"member": replica, "key": tag})
 
 
 def test_a_replica_that_does_not_answer_is_named(cluster: Servers) -> None:
