@@ -14,6 +14,7 @@ from resilience.agent.identity import Identity
 from resilience.agent.mute import Mute
 from resilience.agent.silence import Silence
 from resilience.agent.stopped import Stopped
+from resilience.agent.table import made
 from resilience.agent.wipe import Emptied
 
 _LOOK_EVERY_S = 0.2
@@ -55,14 +56,8 @@ PROBES: dict[str, Callable[[str, Mapping[str, Any]], Probe]] = {
 
 
 def probe_from_json(injection_id: str, data: Mapping[str, Any]) -> Probe:
-    """Raises `AgentError` if there is no such probe, or something of it is missing."""
-    make = PROBES.get(data.get("probe", ""))
-    if make is None:
-        raise AgentError(f"probe {data.get('probe')!r}: expected one of {', '.join(PROBES)}")
-    try:
-        return make(injection_id, data)
-    except (KeyError, TypeError, ValueError) as error:
-        raise AgentError(f"probe {data['probe']}: {error!r}") from error
+    """See `made`. Raises `AgentError`."""
+    return made("probe", PROBES, injection_id, data)
 
 
 def prepare(probes: Sequence[Probe]) -> None:

@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from resilience.agent.drop import Drop
-from resilience.agent.error import AgentError
 from resilience.agent.evidence import Evidence
 from resilience.agent.hold import Hold
 from resilience.agent.links import Links
 from resilience.agent.pause import Pause
 from resilience.agent.release import Release
 from resilience.agent.signals import Signal
+from resilience.agent.table import made
 from resilience.agent.wipe import Wipe
 
 
@@ -42,11 +42,5 @@ PRIMITIVES: dict[str, Callable[[str, Mapping[str, Any]], Step]] = {
 
 
 def step_from_json(injection_id: str, data: Mapping[str, Any]) -> Step:
-    """Raises `AgentError` if there is no such primitive, or something of it is missing."""
-    make = PRIMITIVES.get(data.get("primitive", ""))
-    if make is None:
-        raise AgentError(f"primitive {data.get('primitive')!r}: expected one of {', '.join(PRIMITIVES)}")
-    try:
-        return make(injection_id, data)
-    except (KeyError, TypeError, ValueError) as error:
-        raise AgentError(f"primitive {data['primitive']}: {error!r}") from error
+    """See `made`. Raises `AgentError`."""
+    return made("primitive", PRIMITIVES, injection_id, data)
