@@ -1,10 +1,13 @@
 """The harness against platforms whose loss is known: it must find it where it is, and nothing where there is none."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.scenario.conftest import Resilience
 
 pytestmark = pytest.mark.scenario
+EARLY = Path(__file__).parents[1] / "broken_services/early-session.yaml"
 
 
 @pytest.mark.slow
@@ -53,3 +56,20 @@ def test_a_quick_restart_without_persistence_loses_the_shard_and_little_time(res
     assert -1.0 <= measures["durability.lost_newest_s"] <= 1.0
     assert measures["recovery.first_good_write_s"] < 5
     assert all(f["verdict"] == "pass" for f in ended.findings("slo.session-availability")), "an SLO alone is content"
+
+
+@pytest.mark.slow
+def test_a_service_that_answers_before_its_write_is_acknowledged_is_found(resilience: Resilience) -> None:
+    """`tests.broken_services.early_session`: all that its users see is well, and their writes are gone."""
+    ended = resilience.run(str(EARLY))
+    assert ended.code == 1, ended.output[-3000:]
+    objectives = ended.findings("slo.")
+    assert {f["where"]["phase"] for f in objectives} == {"steady", "fault"}
+    assert all(f["verdict"] == "pass" for f in objectives), "the objectives alone are content"
+    failed = [f for f in ended.verdict["findings"] if f["verdict"] == "fail"]
+    assert {f["check"] for f in failed} == {"durability.session"}, "what others wrote is there"
+    lost = next(f for f in failed if f["where"]["group"] == "shard 1")
+    assert "acknowledged session writes lost" in ended.verdict["headline"]
+    # acknowledged while the shard had no primary: after the fault, which no replication lag explains
+    assert lost["measures"]["durability.lost_outside_window_ops"] >= 10
+    assert lost["measures"]["durability.lost_newest_s"] < -1.0

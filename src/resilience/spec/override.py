@@ -1,7 +1,8 @@
 """Changes to a scenario from the command line (``--set load.session_rate_ops_per_s=50``) or from its field ``set``.
 
 ``seed=7`` · ``durability=async`` · ``durability=wait:1`` (replicas) · ``durability=wait:1:500`` (and time-out in ms) ·
-``load.FIELD=…`` · ``timeline.FIELD=…`` · ``redis.FIELD=…`` · ``stack.FIELD=…`` for the numbers of the stack file.
+``load.FIELD=…`` · ``timeline.FIELD=…`` · ``redis.FIELD=…`` · ``stack.FIELD=…`` for the numbers of the stack file ·
+``programs.COMPONENT=…``.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,7 +15,7 @@ from resilience.spec.document import documents_from_text
 from resilience.spec.load import Load
 from resilience.spec.record import Record
 from resilience.spec.scenario import Scenario, Timeline
-from resilience.spec.stack import Async, Durability, Redis, Wait
+from resilience.spec.stack import Async, Durability, Programs, Redis, Wait
 
 _STACK_NUMBERS = frozenset({"restart_delay_s", "session_ttl_s", "scrape_interval_s"})
 _ROOMS: Mapping[str, frozenset[str]] = {
@@ -22,6 +23,7 @@ _ROOMS: Mapping[str, frozenset[str]] = {
     "timeline": frozenset(Timeline.__struct_fields__),
     "redis": frozenset(Redis.__struct_fields__),
     "stack": _STACK_NUMBERS,
+    "programs": frozenset(Programs.__struct_fields__),
 }
 _KNOWN = frozenset({"seed", "durability"}) | {f"{room}.{name}" for room, names in _ROOMS.items() for name in names}
 
@@ -51,8 +53,9 @@ def _apply(scenario: Scenario, override: str, label: str) -> Scenario:
             return msgspec.structs.replace(scenario, load=_changed(scenario.load, name, value, label, room))
         case "timeline":
             return msgspec.structs.replace(scenario, timeline=_changed(scenario.timeline, name, value, label, room))
-        case "redis":
-            return _with_stack(scenario, redis=_changed(scenario.stack.redis, name, value, label, room))
+        case "redis" | "programs":
+            changed = _changed(getattr(scenario.stack, room), name, value, label, room)
+            return _with_stack(scenario, **{room: changed})
         case "stack":
             return msgspec.structs.replace(scenario, stack=_changed(scenario.stack, name, value, label, room))
         case _:

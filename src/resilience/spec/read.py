@@ -24,7 +24,7 @@ from resilience.spec.override import overridden
 from resilience.spec.record import Record
 from resilience.spec.scenario import Experiment, Scenario, Timeline
 from resilience.spec.slo import Slo
-from resilience.spec.stack import Stack
+from resilience.spec.stack import Programs, Stack
 from resilience.spec.suite import Setting, Suite, SuiteRun, overrides_of
 from resilience.spec.weakness import KnownWeakness
 
@@ -87,9 +87,9 @@ def read_scenario(root: Path, name_or_path: str, overrides: Sequence[str] = ()) 
         file=label,
     )
     scenario = overridden(scenario, overrides_of(file.set), label)
-    check_stack(scenario.stack, label)
+    _check_stack(root, scenario.stack, label)
     check_scenario(scenario, label)
-    return _with_overrides(scenario, overrides)
+    return _with_overrides(root, scenario, overrides)
 
 
 def read_stack(root: Path, path: str | Path) -> Stack:
@@ -102,7 +102,7 @@ def read_stack(root: Path, path: str | Path) -> Stack:
             raise refuse(label, "name", "unknown field: a stack's name is its file's")
         value = {"name": file.stem, **value}
     stack = record_from(value, Stack, label)
-    check_stack(stack, label)
+    _check_stack(root, stack, label)
     return stack
 
 
@@ -196,6 +196,15 @@ def _stack(root: Path, name: str, label: str) -> Stack:
     return read_stack(root, _below(root, name, label, "stack"))
 
 
+def _check_stack(root: Path, stack: Stack, label: str) -> None:
+    """Its parts fit together, and the programs that it names are files of the project: no other code is ever run."""
+    check_stack(stack, label)
+    for component, module in msgspec.structs.asdict(stack.programs).items():
+        ours = module == getattr(Programs(), component)
+        if not ours and not (root / module.replace(".", "/")).with_suffix(".py").is_file():
+            raise refuse(label, f"programs.{component}", "expected a module of this project", module)
+
+
 def _experiment(root: Path, name: str, label: str) -> Experiment:
     path = root / _below(root, name, label, "experiment")
     return experiment_from_file(path, _label(root, path))
@@ -208,11 +217,11 @@ def _slos(root: Path, names: Iterable[str], label: str) -> tuple[Slo, ...]:
     return tuple(found)
 
 
-def _with_overrides(scenario: Scenario, overrides: Sequence[str]) -> Scenario:
+def _with_overrides(root: Path, scenario: Scenario, overrides: Sequence[str]) -> Scenario:
     if not overrides:
         return scenario
     changed = overridden(scenario, overrides)
     label = f"{scenario.file} with {', '.join(overrides)}"[:200]
-    check_stack(changed.stack, label)
+    _check_stack(root, changed.stack, label)
     check_scenario(changed, label)
     return changed

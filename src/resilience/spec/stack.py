@@ -9,6 +9,7 @@ from resilience.spec.record import Record
 Milliseconds = Annotated[int, Meta(ge=100, le=600_000)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,40}$")]
+Module = Annotated[str, Meta(pattern=r"^[a-z_][a-z0-9_]*([.][a-z_][a-z0-9_]*)*$", max_length=200)]
 Component = Literal[
     "redis",
     "session",
@@ -65,6 +66,18 @@ class Redis(Record, frozen=True, kw_only=True):
     shutdown_timeout_s: Annotated[int, Meta(ge=0, le=600)] = 10
 
 
+class Programs(Record, frozen=True, kw_only=True):
+    """What each service is: a Python module of the project, run where members are processes.
+
+    Another one with the same interfaces (`services/README.md`) replaces the reference service, as an image's name does
+    where members are containers.
+    """
+
+    session: Module = "services.session"
+    collaboration: Module = "services.collaboration"
+    edge: Module = "services.edge"
+
+
 class Member(Record, frozen=True, kw_only=True):
     """One member: ``node`` is a platform node, ``observer`` (which no fault may touch) or ``outside`` (the edge)."""
 
@@ -92,6 +105,7 @@ class Stack(Record, frozen=True, kw_only=True):
     redis: Redis
     shards: tuple[Shard, ...]
     members: tuple[Member, ...]
+    programs: Programs = Programs()
 
     def member(self, name: str) -> Member:
         """The member of that name. Raises `KeyError` if there is none."""

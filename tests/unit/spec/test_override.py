@@ -27,6 +27,7 @@ def value_of(record: Any, path: str) -> Any:
         ("redis.appendonly=false", "stack.redis.appendonly", False),
         ("timeline.fault_s=30", "timeline.fault_s", 30.0),
         ("stack.restart_delay_s=0.2", "stack.restart_delay_s", 0.2),
+        ("programs.session=other.session", "stack.programs.session", "other.session"),
     ],
 )
 def test_override(project: Path, override: str, field: str, expect: object) -> None:
@@ -88,6 +89,10 @@ def test_overrides_are_judged_together(project: Path) -> None:
         ("durability=wait:1:2:3", "durability: expected async, wait:REPLICAS"),
         ("durability=wait:0", "durability.replicas: expected a whole number >= 1 (got 0)"),
         ("durability=wait:1", "durability.replicas: expected at most 0 (got 1)"),
+        ("programs.session=other.sessions", "programs.session: expected a module of this project"),
+        ("programs.session=../session", "programs.session: expected text matching"),
+        ("programs.session=7", "programs.session: expected text"),
+        ("programs.redis=other.session", "programs.redis: unknown field"),
         (f"durability=wait:{'9' * 5000}", "durability: expected async, wait:REPLICAS"),
     ],
 )

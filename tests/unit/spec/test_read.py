@@ -186,6 +186,9 @@ MALFORMED = (
     stack(
         "service-on-observer", "session, node: node-1", "session, node: observer", "members[5].node: expected one of"
     ),
+    stack("program-gone", "shards:", "programs: {session: other.gone}\nshards:", "programs.session: expected a module"),
+    stack("program-of-redis", "shards:", "programs: {redis: other.session}\nshards:", "programs", "redis"),
+    stack("program-path", "shards:", "programs: {edge: /bin/sh}\nshards:", "programs", "expected text matching"),
     stack("no-edge", "  - {name: edge-0, component: edge, node: outside}\n", "", "at least one edge (got 0)"),
     stack("no-loadgen", "  - {name: loadgen, component: loadgen, node: observer}\n", "", "exactly one loadgen (got 0)"),
     stack("two-shards", "  - {primary: r2, replicas: []}\n", "", "shards: expected at least 3"),

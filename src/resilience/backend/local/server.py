@@ -62,7 +62,7 @@ def _service(pod: Pod, site: Site) -> tuple[str, ...]:
     }
     path = pod.config / "service.json"
     path.write_bytes(msgspec.json.encode(config))
-    return (python(), "-m", f"services.{component}", str(path))
+    return (python(), "-m", getattr(site.stack.programs, component), str(path))
 
 
 def _prometheus(pod: Pod, site: Site) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""Services with one defect each: platforms that the harness must not be content with."""
