@@ -10,7 +10,9 @@ SCENARIO = "redis-failover"
 def figures(place: Place) -> Iterator[Figure]:
     """Seconds to the first good request, and the ratio of a run's time to its phases. Raises `BenchError`."""
     timed_command(["image"])
-    timed_run("baseline", place)  # the control that a fault's run would take first is not its own time
+    control = timed_run("baseline", place)  # the one that a fault's run would take first is not its own time
+    if control.exit_code != 0:  # nor is the one that it would take instead
+        raise BenchError(f"{control.directory}: the control did not pass (exit {control.exit_code})")
     runs = [timed_run(SCENARIO, place) for _ in range(place.repeats)]
     yield Figure(
         name="stack up to first good request", unit="s", values=tuple(map(_stack_up_s, runs)), aim="at most 10 s"

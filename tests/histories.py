@@ -18,6 +18,7 @@ import numpy as np
 from resilience.check.reconciliation import ROUTES
 from resilience.check.selection import rows_of_selector
 from resilience.history.columns import Flags
+from resilience.history.control import Control, Identity
 from resilience.history.read import History, read_history
 from resilience.history.record import (
     AuditDone,
@@ -38,6 +39,7 @@ from resilience.history.record import (
     SessionRead,
 )
 from resilience.spec.fault import FaultSpec, PowerOff, Target
+from resilience.spec.fingerprint import Fingerprint
 from resilience.spec.load import Load
 from resilience.spec.scenario import Experiment, Scenario, Timeline
 from resilience.spec.slo import FindingSource, RatioSource, Slo
@@ -143,6 +145,29 @@ def scenario(
     )
 
 
+FINGERPRINT = Fingerprint(
+    stack="a1", load="b2", judged_by="c3", harness="d4", servers="image e5, packages f6", machine="a7", boot="b8"
+)
+IDENTITY = Identity(
+    fingerprint=FINGERPRINT,
+    started_utc="2025-10-09T08:53:20+00:00",  # WALL0
+    versions={"prometheus": ("2.53.3",), "redis": ("8.0.2",)},
+)
+
+
+def sound_control(started_utc: str = "2025-10-09T07:50:20+00:00") -> Control:
+    """A control that passed, an hour and three minutes before the run beside it."""
+    return Control(
+        schema=1,
+        run="baseline/20251009T075020Z-1",
+        identity=msgspec.structs.replace(IDENTITY, started_utc=started_utc),
+        verdict="pass",
+        headline="pass: no acknowledged write lost; 42 findings, all within bounds",
+        findings=(),
+        measures={},
+    )
+
+
 def baseline(slos: tuple[Slo, ...] = SLOS[:2], checks: tuple[str, ...] = ()) -> Scenario:
     """The same without a fault: steady state is all there is."""
     return msgspec.structs.replace(
@@ -205,6 +230,8 @@ class Recorded:
         default_factory=lambda: {name: {"client": name, "exit": 0} for name in ("locust", "direct")}
     )
     rough: dict[str, bytes] = field(default_factory=dict)  # file: bytes that are appended as they are
+    identity: Identity | None = IDENTITY
+    control: Control | None = field(default_factory=sound_control)
     later: "Callable[[Recorded, Path], None] | None" = None  # a change that needs what would have been written
 
     def of(self, kind: str, group: int | None = None, phase: str | None = None) -> list[Op]:
@@ -269,11 +296,25 @@ class Recorded:
         for client, summary in self.summaries.items():
             (directory / "load" / f"{client}.summary.json").write_bytes(msgspec.json.encode(summary))
         _write(directory / "audit.jsonl", self._audit())
+        self._save_control(directory)
         for name, extra in self.rough.items():
             with (directory / name).open("ab") as file:
                 file.write(extra)
         series = samples(read_history(directory), about) if self.series is None else self.series
         _write(directory / "samples.jsonl", [*series, *self.queries_failed])
+
+    def _save_control(self, directory: Path) -> None:
+        if self.identity:
+            spec = {"fingerprint": self.identity.fingerprint, "started_utc": self.identity.started_utc}
+            members = {
+                f"{component}-{n}": {"component": component, "version": version}
+                for component, versions in self.identity.versions.items()
+                for n, version in enumerate(versions)
+            }
+            (directory / "spec.json").write_bytes(msgspec.json.encode(spec))
+            (directory / "servers.json").write_bytes(msgspec.json.encode({"schema": 1, "members": members}))
+        if self.control:
+            (directory / "control.json").write_bytes(msgspec.json.encode(self.control))
 
     def _audit(self) -> list[Line]:
         reads: dict[str, dict[str, Any]] = {"direct": self.direct, "session": self.sessions, "room": self.rooms}
@@ -303,6 +344,7 @@ def recorded(*, fault: bool = True, outage_us: int = RESTORED - APPLIED, load: L
     phases = {"warmup": (0, STEADY), "steady": (STEADY, FAULT), "fault": (FAULT, RECOVERY), "recovery": (RECOVERY, END)}
     if not fault:
         phases = {"warmup": (0, STEADY), "steady": (STEADY, END)}
+        run.control = None
     run.windows = [PhaseWindow(name, start, end) for name, (start, end) in phases.items()]
     run.clock = [ClockPair(at, int(WALL0 * S) + at) for at in range(0, END + 6 * S, S)]
     run.events = [*_stack_events(), *(_fault_events(outage_us) if fault else ())]

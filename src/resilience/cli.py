@@ -13,14 +13,15 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from rich.console import Console
 from rich.table import Table
 
 from resilience import runner, standing_cli, supervise
+from resilience.controlled import controlled
 from resilience.errors import HarnessError
-from resilience.outside import STACKS, VERDICT_CODES, Wanted, prepared
+from resilience.outside import STACKS, VERDICT_CODES, TakeControl, Wanted, prepared
 from resilience.report.html import html_page
 from resilience.report.store import RunStore, find_run
 from resilience.report.suite import suite_code, suite_json, suite_junit, suite_table
@@ -124,6 +125,13 @@ def _add_run(commands: Any) -> None:
         dest="overrides",
         help="change a field, e.g. durability=wait:1, redis.cluster_node_timeout_ms=2000, timeline.fault_s=40",
     )
+    run.add_argument(
+        "--control",
+        choices=get_args(TakeControl),
+        default="auto",
+        help="the run of the same stack without a fault: taken first if it is missing (auto), not taken, so that the "
+        "verdict is inconclusive (none), or run alone (only)",
+    )
     _add_shared(run)
 
 
@@ -149,10 +157,14 @@ def _run(arguments: Any) -> int:
     if beside := standing_cli.notice():
         say(beside)
     wanted = Wanted(
-        scenario=arguments.scenario, overrides=arguments.overrides, seed=arguments.seed, reports=arguments.reports
+        scenario=arguments.scenario,
+        overrides=arguments.overrides,
+        seed=arguments.seed,
+        reports=arguments.reports,
+        control=arguments.control,
     )
     with _machine(arguments, say):
-        return run_outside(wanted).code
+        return controlled(run_outside, arguments.stack, say)(wanted).code
 
 
 def _machine(arguments: Any, say: Callable[[str], None]) -> AbstractContextManager[None]:
@@ -171,13 +183,15 @@ def _scenario(arguments: Any) -> Scenario:
 def _run_here(scenario: Scenario, arguments: Any) -> int:
     console = console_for(sys.stdout)
     store = RunStore(arguments.reports, runner.owner_of_reports())
-    outcome = runner.run(scenario, store, console, _rerun(arguments, scenario.seed))
+    rerun = _rerun(arguments, scenario.seed)
+    outcome = runner.run(scenario, store, console, rerun, as_control=arguments.control == "only")
     return outcome.cut_short_code or VERDICT_CODES[outcome.judgement.verdict]
 
 
 def _rerun(arguments: Any, seed: int) -> str:
     sets = "".join(f" --set {override}" for override in arguments.overrides)
-    return f"resilience run {arguments.scenario}{sets} --seed {seed}"
+    control = "" if arguments.control == "auto" else f" --control {arguments.control}"
+    return f"resilience run {arguments.scenario}{sets} --seed {seed}{control}"
 
 
 def _suite(arguments: Any) -> int:
@@ -192,7 +206,8 @@ def _suite(arguments: Any) -> int:
         console.print(plain(text))
 
     with _machine(arguments, say):
-        rows = run_suite(suite, arguments.reports, arguments.seed, run_outside, say)
+        run_one = controlled(run_outside, arguments.stack, say)
+        rows = run_suite(suite, arguments.reports, arguments.seed, run_one, say)
     files = {"suite.json": suite_json(suite.name, rows), "junit.xml": suite_junit(suite.name, rows)}
     folder = RunStore(arguments.reports, runner.owner_of_reports()).save_suite(suite.name, files)
     console_for(sys.stdout).print(suite_table(suite.name, rows))
@@ -206,7 +221,7 @@ def _list_suites() -> int:
         table.add_column(column)
     for name, title in list_suites(ROOT).items():
         total_s = sum(scenario.timeline.total_s for scenario in read_suite(ROOT, name).scenarios)
-        table.add_row(plain(name), plain(title), f"{total_s / 60:.0f} min + set-ups")
+        table.add_row(plain(name), plain(title), f"{total_s / 60:.0f} min + set-ups, controls")
     console_for(sys.stdout).print(table)
     return 0
 

@@ -8,6 +8,7 @@
     ├── StackError               4   the stack could not come up, or an answer of its could not be had
     ├── FaultError               4   a fault could not be injected or healed
     ├── LoadError                4   the load could not be driven
+    ├── ControlError             4   the control of a run could not be taken
     └── MetricsError             4   Prometheus could not be asked
 
 The platform under test misbehaving is never an exception: it is a finding. The message is one line that says
@@ -43,6 +44,10 @@ class FaultError(HarnessError):
 
 class LoadError(HarnessError):
     """The load generator could not be started, or did not reach its rate."""
+
+
+class ControlError(HarnessError):
+    """The run without a fault, that another rests on, could not be carried out."""
 
 
 class MetricsError(HarnessError):

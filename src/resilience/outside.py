@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from resilience import runner, supervise
 from resilience.check.finding import Judgement
@@ -14,31 +15,42 @@ from resilience.report.terminal import console_for, plain
 VERDICT_CODES = {"pass": 0, "fail": 1, "inconclusive": 3}
 INTERRUPTED_CODES = (130, 143)
 
+TakeControl = Literal["auto", "only", "none"]  # what to do about a run's control: `Wanted.control`
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """A run that somebody wants: a scenario's name or file, changes to it, a seed (None: the scenario's own)."""
+    """A run that somebody wants: a scenario's name or file, changes to it, a seed (None: the scenario's own).
+
+    ``control``: ``auto`` takes the control first if it is missing, ``none`` does not, ``only`` runs the control alone.
+    """
 
     scenario: str
     overrides: Sequence[str]
     seed: int | None
     reports: Path
+    control: TakeControl = "auto"
 
     @property
     def arguments(self) -> list[str]:
         """The command line that asks for it."""
         seed = [] if self.seed is None else ["--seed", str(self.seed)]
         sets = [word for override in self.overrides for word in ("--set", override)]
-        return ["run", self.scenario, *sets, *seed, "--reports", str(self.reports.absolute())]
+        control = [] if self.control == "auto" else ["--control", self.control]
+        return ["run", self.scenario, *sets, *seed, *control, "--reports", str(self.reports.absolute())]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """How a run ended: its exit code, and its directory and judgement if it came so far."""
+    """How a run ended: its exit code, and its directory and judgement if it came so far.
+
+    ``took_s`` is its own time, from its start to its report: without the control that may have been taken for it.
+    """
 
     code: int
     directory: Path | None
     judgement: Judgement | None
+    took_s: float = 0.0
 
 
 RunOutside = Callable[[Wanted], Ended]
@@ -64,15 +76,14 @@ def _run_in_sandbox(wanted: Wanted, image: Path) -> Ended:
         return Ended(code=code, directory=None, judgement=None)
     if (directory / "verdict.json").exists():
         return Ended(code=code, directory=directory, judgement=load_judgement(directory))
-    return _cut_short(directory, code, wanted.reports)
+    return _cut_short(directory, code, wanted)
 
 
-def _cut_short(directory: Path, code: int, reports: Path) -> Ended:
+def _cut_short(directory: Path, code: int, wanted: Wanted) -> Ended:
     """The run inside ended without a verdict: what it recorded is judged here, and is inconclusive at best."""
     console = console_for(sys.stderr)
     console.print(plain(f"resilience: the run ended without a verdict (exit {code}); judging what was recorded"))
-    judgement = runner.judge_run(
-        find_run(reports, str(directory)), RunStore(reports, runner.owner_of_reports()), console
-    )
+    store = None if wanted.control == "only" else RunStore(wanted.reports, runner.owner_of_reports())
+    judgement = runner.judge_run(find_run(wanted.reports, str(directory)), store, console)
     code = code if code in INTERRUPTED_CODES else VERDICT_CODES[judgement.verdict]
     return Ended(code=code, directory=directory, judgement=judgement)

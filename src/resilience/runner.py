@@ -2,7 +2,7 @@
 
 ::
 
-    open the run's directory                                save0: spec.json
+    open the run's directory                                save0: spec.json, control.json
     play the scenario on its stage (`stage`)                save1: history.jsonl and all that is beside it
     judge what there is, also after an error or Ctrl-C      save2: verdict.json, timeline.json
     render                                                  junit.xml, report.html
@@ -15,13 +15,14 @@ from functools import partial
 from rich.console import Console
 
 from resilience.about import about
-from resilience.backend.choice import is_in_place
+from resilience.backend.choice import is_in_place, servers_here
 from resilience.backend.local.place import PROJECT_ROOT, calling_user
 from resilience.backend.local.sandbox import announce, image_inside, state_dir
 from resilience.chaos.session import SESSION_ENV, open_session
 from resilience.check.compose import CHECKS, judge
 from resilience.check.finding import Judgement
 from resilience.check.timeline import timeline
+from resilience.control import control_scenario, controls_in, needed_for, newest
 from resilience.errors import HarnessError, SpecError
 from resilience.fault.injector import Injector, heal_all
 from resilience.history.clock import RunClock
@@ -35,6 +36,7 @@ from resilience.report.live import LiveBoard, LiveState, live_view
 from resilience.report.run import Owner, Run
 from resilience.report.store import RunStore
 from resilience.report.terminal import plain, verdict_screen
+from resilience.spec.fingerprint import Fingerprint
 from resilience.spec.scenario import Scenario
 from resilience.stage import Stage, show_event
 
@@ -47,16 +49,30 @@ class Outcome:
     cut_short_code: int
 
 
-def run(scenario: Scenario, store: RunStore, console: Console, rerun: str) -> Outcome:
-    """Runs a scenario in the place that this process stands in, and judges it. Raises `HostError`."""
+def run(scenario: Scenario, store: RunStore, console: Console, rerun: str, *, as_control: bool = False) -> Outcome:
+    """Runs a scenario in the place that this process stands in, and judges it. Raises `HostError`.
+
+    ``as_control`` runs its control instead, and leaves ``latest`` where it is.
+    """
     clock = RunClock.starting_now()
-    with store.open(scenario, about(PROJECT_ROOT, rerun)) as record:
+    scenario = control_scenario(scenario) if as_control else scenario
+    needed = needed_for(scenario, servers_here())
+    with store.open(scenario, about(PROJECT_ROOT, rerun, needed)) as record:
         announce(record.directory)
+        if scenario.experiment:
+            _copy_control(record, store, needed)
         board = LiveBoard(_first_state(scenario))
         console.print(plain(f"{scenario.name}: {scenario.title} (seed {scenario.seed}) → {record.directory}"))
         with live_view(console, board.read, time.monotonic):
             code = _recorded(scenario, record, clock, board)
-        return Outcome(judge_run(record, store, console), code)
+        return Outcome(judge_run(record, None if as_control else store, console), code)
+
+
+def _copy_control(record: Run, store: RunStore, needed: Fingerprint) -> None:
+    """Copies the judgement of the control that the run rests on, if there is one, passed or not."""
+    control = newest(controls_in(store.reports_dir), needed, record.load_spec().started_utc)
+    if control:
+        record.save_control(control)
 
 
 def _first_state(scenario: Scenario) -> LiveState:

@@ -15,6 +15,7 @@ import msgspec
 from resilience import supervise, upkeep
 from resilience.backend.base import MemberState
 from resilience.backend.local.place import PROJECT_ROOT
+from resilience.controlled import control_plan
 from resilience.errors import SpecError, StackError
 from resilience.plan import fault_plan, fault_plan_on
 from resilience.report.plan import FaultPlan, plan_screen
@@ -40,7 +41,10 @@ Add = Callable[[str, Callable[[Any], int], str], Any]  # name, what it does, wha
 
 def add_plan(add: Add) -> None:
     """Adds ``plan``."""
-    _add_scenario(add("plan", _plan, "what a run would do, and to whom, without doing it"))
+    plan = add("plan", _plan, "what a run would do, and to whom, without doing it")
+    _add_scenario(plan)
+    reports = PROJECT_ROOT / "reports"
+    plan.add_argument("--reports", type=Path, default=reports, metavar="DIR", help="where a control is looked for")
 
 
 def add_standing(add: Add) -> None:
@@ -107,7 +111,8 @@ def _plan(arguments: Any) -> int:
     scenario = _scenario(arguments)
     known = f"in a run of its own, by the placement and the first roles of its stack file ({scenario.stack.name})"
     faults = [fault_plan(scenario, known), _plan_on_standing(scenario)]
-    console_for(sys.stdout).print(plan_screen(scenario, [fault for fault in faults if fault]))
+    control = control_plan(scenario, arguments.reports)
+    console_for(sys.stdout).print(plan_screen(scenario, [fault for fault in faults if fault], control))
     return 0
 
 

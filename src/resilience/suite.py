@@ -31,12 +31,14 @@ def run_suite(suite: Suite, reports: Path, seed: int | None, run_one: RunOne, sa
             rows.append(_row(run, "error", line=str(error), took_s=time.monotonic() - began))
             continue
         interrupted = ended.code in INTERRUPTED_CODES
-        rows.append(_row_of(run, ended, time.monotonic() - began))
+        rows.append(_row_of(run, ended))
     return rows
 
 
-def _row_of(run: SuiteRun, ended: Ended, took_s: float) -> SuiteRow:
-    judgement, directory = ended.judgement, str(ended.directory or "")
+def _row_of(run: SuiteRun, ended: Ended) -> SuiteRow:
+    judgement, directory, took_s = ended.judgement, str(ended.directory or ""), ended.took_s
+    if judgement is None and ended.code in INTERRUPTED_CODES:
+        return _row(run, "not run", line="it was ended before it began, or while its control was taken")
     if judgement is None:
         return _row(run, "error", line=f"it ended before it began to record (exit {ended.code})", took_s=took_s)
     if ended.code == HarnessError.exit_code:

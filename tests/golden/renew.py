@@ -17,7 +17,7 @@ from resilience.history.read import read_history
 from resilience.report.document import SCHEMA, SpecFile, VerdictFile, verdict_file
 from resilience.spec.fault import Noop, Partition
 from resilience.spec.scenario import Scenario
-from tests.histories import APPLIED, LOAD, Recorded, S, recorded, scenario
+from tests.histories import APPLIED, FINGERPRINT, IDENTITY, LOAD, Recorded, S, recorded, scenario
 
 HERE = Path(__file__).parent
 SMALL = msgspec.structs.replace(
@@ -100,7 +100,7 @@ def renew(name: str, golden: Golden, *, record: bool) -> Judgement:
 def _spec_file(about: Scenario) -> SpecFile:
     return SpecFile(
         schema=SCHEMA, scenario=about, seed=about.seed, revision="golden", versions={}, host={},
-        started_utc="2025-10-09T08:53:20+00:00", rerun=f"resilience run {about.name}",
+        started_utc=IDENTITY.started_utc, rerun=f"resilience run {about.name}", fingerprint=FINGERPRINT,
     )  # fmt: skip
 
 

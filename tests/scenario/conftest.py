@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 RUN_TIMEOUT_S = 300.0
+SHORT_KILL = str(Path(__file__).parent / "files" / "short-kill.yaml")
 _TAIL_CHARACTERS = 3_000
 
 
@@ -43,10 +45,11 @@ class Ended:
 
 
 class Resilience:
-    """The command, with reports in a folder of the test's."""
+    """The command, with reports in a folder of the test's; what is there already is not counted as a run of its."""
 
     def __init__(self, reports: Path) -> None:
         self.reports = reports
+        self._before: set[Path] = set()  # runs that were there when the test began
         self._started: list[subprocess.Popen[str]] = []
 
     def start(self, scenario: str, *arguments: str) -> "subprocess.Popen[str]":
@@ -66,7 +69,17 @@ class Resilience:
         return self.wait(self.start(scenario, *arguments))
 
     def directories(self) -> Sequence[Path]:
-        return sorted(path.parent for path in self.reports.glob("*/*/spec.json"))
+        """The runs of this test, in the order in which they began."""
+        return sorted(set(self._all_directories()) - self._before, key=lambda directory: directory.name)
+
+    def _all_directories(self) -> Iterator[Path]:
+        return (path.parent for path in self.reports.glob("*/*/spec.json"))
+
+    def keep(self, run: Path) -> None:
+        """Copies a run of somebody else's into the reports, as if it had been there before."""
+        kept = self.reports / run.parent.name / run.name
+        shutil.copytree(run, kept)
+        self._before.add(kept)
 
     def end(self) -> None:
         for process in self._started:
@@ -79,9 +92,35 @@ class Resilience:
 
 @pytest.fixture
 def resilience(tmp_path: Path) -> Iterator[Resilience]:
+    """The command with empty reports: what needs a control takes it."""
     command = Resilience(tmp_path / "reports")
     yield command
     command.end()
+
+
+@pytest.fixture(scope="session")
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Resilience, Ended]]:
+    """A run with a fault where there was no run before: it takes the control of the default stack and load."""
+    command = Resilience(tmp_path_factory.mktemp("first"))
+    yield command, command.run(SHORT_KILL)
+    command.end()
+
+
+@pytest.fixture(scope="session")
+def control(first_run: tuple[Resilience, Ended]) -> Path:
+    """The directory of that control, which is real and serves all tests."""
+    command, ended = first_run
+    controls = [directory for directory in command.directories() if directory.parent.name == "baseline"]
+    assert len(controls) == 1, ended.output[-_TAIL_CHARACTERS:]
+    assert json.loads((controls[0] / "verdict.json").read_text())["verdict"] == "pass", ended.output[-_TAIL_CHARACTERS:]
+    return controls[0]
+
+
+@pytest.fixture
+def beside_control(resilience: Resilience, control: Path) -> Resilience:
+    """The command with that control in its reports, as if this person had run it."""
+    resilience.keep(control)
+    return resilience
 
 
 def wait_for(what: str, holds: Callable[[], bool], timeout_s: float) -> None:

@@ -18,15 +18,15 @@ def test_baseline_is_clean(resilience: Resilience) -> None:
 
 
 @pytest.mark.slow
-def test_a_lost_replica_costs_no_write(resilience: Resilience) -> None:
-    ended = resilience.run("redis-kill-replica")
+def test_a_lost_replica_costs_no_write(beside_control: Resilience) -> None:
+    ended = beside_control.run("redis-kill-replica")
     assert ended.code == 0, ended.output[-3000:]
     assert ended.verdict["measures"]["durability.lost_ops"] == 0
 
 
 @pytest.mark.slow
-def test_partition_under_async_loses_writes_inside_the_predicted_window(resilience: Resilience) -> None:
-    ended = resilience.run("redis-partition-primary")
+def test_partition_under_async_loses_writes_inside_the_predicted_window(beside_control: Resilience) -> None:
+    ended = beside_control.run("redis-partition-primary")
     measures = ended.verdict["measures"]
     assert ended.code == 0, ended.output[-3000:]
     assert ended.verdict["headline"].startswith("pass: known weakness, seen again: shard 1: ")

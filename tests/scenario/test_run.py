@@ -15,8 +15,8 @@ def secrets_in(directory: Path, secret: bytes) -> list[Path]:
     return [path for path in directory.rglob("*") if path.is_file() and secret in path.read_bytes()]
 
 
-def test_failover_passes_leaves_its_evidence_and_no_secret(resilience: Resilience) -> None:
-    before = namespaces()
+def test_failover_passes_leaves_its_evidence_and_no_secret(beside_control: Resilience, control: Path) -> None:
+    resilience, before = beside_control, namespaces()
     process = resilience.start("redis-failover")
     secret = b""
 
@@ -30,11 +30,13 @@ def test_failover_passes_leaves_its_evidence_and_no_secret(resilience: Resilienc
     assert ended.code == 0, ended.output[-3000:]
     assert ended.verdict["verdict"] == "pass"
     assert ended.directory
-    for name in ("spec.json", "servers.json", "history.jsonl", "audit.jsonl", "samples.jsonl", "ledger.jsonl",
-                 "timeline.json", "junit.xml", "report.html", "load/locust.ops.jsonl", "load/direct.ops.jsonl",
-                 "chaos/journal.json", "members/redis-cluster-0/server.log"):  # fmt: skip
+    for name in ("spec.json", "control.json", "servers.json", "history.jsonl", "audit.jsonl", "samples.jsonl",
+                 "ledger.jsonl", "timeline.json", "junit.xml", "report.html", "load/locust.ops.jsonl",
+                 "load/direct.ops.jsonl", "chaos/journal.json", "members/redis-cluster-0/server.log"):  # fmt: skip
         assert (ended.directory / name).stat().st_size > 0, name
     assert (resilience.reports / "latest").resolve() == ended.directory.resolve()
+    assert len(resilience.directories()) == 1, "no other control was taken"
+    assert ended.verdict["control"].startswith(f"baseline/{control.name}: pass, ")
     assert secrets_in(ended.directory, secret) == []
     assert namespaces() <= before
     # what follows from cluster-node-timeout 5000: see docs/track-record.md
@@ -61,16 +63,17 @@ def secret_below(pid: int) -> bytes:
     return b""
 
 
-def test_a_fault_that_does_nothing_is_inconclusive(resilience: Resilience) -> None:
-    ended = resilience.run("no-effect")
+def test_a_fault_that_does_nothing_is_inconclusive(beside_control: Resilience) -> None:
+    ended = beside_control.run("no-effect")
     assert ended.code == 3, ended.output[-3000:]
     assert ended.verdict["verdict"] == "inconclusive"
-    assert [finding["verdict"] for finding in ended.findings("assumption.fault-proved")] == ["inconclusive"]
+    broken = {finding["check"] for finding in ended.findings("assumption.") if finding["verdict"] != "pass"}
+    assert broken == {"assumption.fault-proved", "assumption.experiment-completed"}
 
 
 def test_ctrl_c_heals_reports_and_ends_with_130(resilience: Resilience) -> None:
     before = namespaces()
-    process = resilience.start("redis-failover")
+    process = resilience.start("redis-failover", "--control", "none")
     wait_for("the fault is injected", lambda: injected(resilience), 120)
     process.send_signal(signal.SIGINT)
     ended = resilience.wait(process)

@@ -44,7 +44,7 @@ TABLE = {
     "report": room("errors spec history check.finding check.timeline", "msgspec jinja2 markupsafe rich"),
     # the imperative shell: the runner, and what stands beside it in the package's own folder
     "runner": Room(ours=frozenset({"resilience"}), others=None),
-    "cli": room("runner supervise standing_cli outside suite spec report errors history", "rich"),
+    "cli": room("runner supervise standing_cli outside controlled suite spec report errors history", "rich"),
     "__main__": room("cli"),
     "loadgen": Room(
         ours=frozenset({"resilience.history", "resilience.spec"}),

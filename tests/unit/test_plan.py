@@ -23,7 +23,7 @@ FAILOVER = read_scenario(ROOT, "redis-failover")
 
 def shown(scenario: Scenario, *faults: FaultPlan) -> str:
     output = io.StringIO()
-    console_for(output).print(plan_screen(scenario, faults))
+    console_for(output).print(plan_screen(scenario, faults, "baseline/1: pass, begun 2 h ago"))
     return output.getvalue()
 
 

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from resilience.backend.base import AttachedPlatform, Backend, Say
-from resilience.backend.local.place import calling_user
+from resilience.backend.local.image import ImageStore, Recipe, servers_of
+from resilience.backend.local.place import cache_dir, calling_user
 from resilience.backend.local.platform import LocalBackend, LocalPlatform
 from resilience.backend.local.sandbox import furnish, image_inside
 from resilience.errors import HostError
 
 DEFAULT = "local"
+_NOWHERE = "a run needs a place of its own: call 'resilience run', not its inner part"
 
 
 class Choice(NamedTuple):
@@ -23,6 +25,7 @@ class Choice(NamedTuple):
     is_here: Callable[[], bool]  # whether this process stands in its place
     enter: Callable[[Path, int, Say], Backend]  # in such a process, once: ledger, base of the run's clock (ns), hearer
     attach: Callable[[Path], AttachedPlatform]  # to what another process of the run brought up, by `Backend.state`
+    servers: Callable[[], str]  # which servers a stack has, down to their versions: the same inside its place and out
 
 
 def _in_sandbox() -> bool:
@@ -35,8 +38,16 @@ def _enter_local(ledger: Path, base_ns: int, say: Say) -> LocalBackend:
     return LocalBackend(furnish(calling_user()), image, ledger, base_ns, say)
 
 
+def _servers_local() -> str:
+    owner = calling_user()
+    image = image_inside() or ImageStore(cache_dir(owner), owner).find(Recipe())
+    if image is None:
+        raise HostError("the stack image is not built: resilience image")
+    return servers_of(image)
+
+
 BACKENDS: Mapping[str, Choice] = {
-    "local": Choice(is_here=_in_sandbox, enter=_enter_local, attach=LocalPlatform),
+    "local": Choice(is_here=_in_sandbox, enter=_enter_local, attach=LocalPlatform, servers=_servers_local),
 }
 
 
@@ -50,7 +61,23 @@ def enter(ledger: Path, base_ns: int, say: Say) -> Backend:
     for choice in BACKENDS.values():
         if choice.is_here():
             return choice.enter(ledger, base_ns, say)
-    raise HostError("a run needs a place of its own: call 'resilience run', not its inner part")
+    raise HostError(_NOWHERE)
+
+
+def servers(name: str) -> str:
+    """Which servers a stack of this backend has, e.g. ``image 54d7d07a750b, packages 1f0c…``.
+
+    Raises `HostError` if that is not known yet, `KeyError`.
+    """
+    return BACKENDS[name].servers()
+
+
+def servers_here() -> str:
+    """The same in the place in which this process stands. Raises `HostError` outside of all."""
+    for choice in BACKENDS.values():
+        if choice.is_here():
+            return choice.servers()
+    raise HostError(_NOWHERE)
 
 
 def attach(name: str, state: Path) -> AttachedPlatform:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from msgspec.structs import replace
 
-from resilience.check.assumption import fault, load, metrics, record
+from resilience.check.assumption import control, fault, load, metrics, record
 from resilience.check.availability import availability
 from resilience.check.blast import blast_radius
 from resilience.check.collaboration.delivery import delivery
@@ -44,6 +44,7 @@ ASSUMPTIONS: dict[str, Check] = {
     "assumption.fault-proved": fault.fault_proved,
     "assumption.fault-healed": fault.fault_healed,
     "assumption.experiment-completed": fault.experiment_completed,
+    "assumption.control": control.control,
     "assumption.generator-alive": load.generator_alive,
     "assumption.load-rate": load.load_rate,
     "assumption.schedule-lag": load.schedule_lag,

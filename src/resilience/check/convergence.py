@@ -60,7 +60,7 @@ def _replicas(scenario: Scenario, history: History) -> tuple[Finding, ...]:
             value=float(sum(thrown.values())),
             unit="keys",
             reason="an eviction is a loss that nobody is told of" if thrown else "" if all_asked else missing,
-            rests_on=needs.WHOLE,
+            rests_on=needs.WHOLE + (() if thrown else needs.FAULT),
         ),
     )
 

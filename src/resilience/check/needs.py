@@ -2,7 +2,8 @@
 
 WHOLE = ("assumption.history-whole", "assumption.not-interrupted", "assumption.phases-complete")
 LOAD = ("assumption.generator-alive", "assumption.load-rate")
-FAULT = ("assumption.experiment-completed", "assumption.fault-proved", "assumption.fault-healed")
+CONTROL = ("assumption.control",)  # the same platform is well while nothing is broken
+FAULT = ("assumption.experiment-completed", "assumption.fault-proved", "assumption.fault-healed", *CONTROL)
 SHARDS = ("assumption.shards-known",)
 AUDIT = ("assumption.audit-complete",)
 TIMING = ("assumption.schedule-lag",)
@@ -11,4 +12,4 @@ METRICS = ("assumption.coverage", "assumption.clock-step", "assumption.totals-re
 
 def in_phase(phase: str) -> tuple[str, ...]:
     """What a number that was taken in a phase rests on: before the fault nothing that the fault did or did not."""
-    return WHOLE + LOAD + (FAULT if phase in {"fault", "recovery"} else ())
+    return WHOLE + LOAD + (FAULT if phase in {"fault", "recovery"} else CONTROL)

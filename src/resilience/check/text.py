@@ -25,3 +25,14 @@ def span(newest_s: float, oldest_s: float) -> str:
     first, last = (newest, oldest) if newest_s >= 0 else (oldest, newest)
     ages = first if first == last else f"{first} to {last}"
     return f"{ages} {'before' if newest_s >= 0 else 'after'} the fault took effect"
+
+
+def duration(value_s: float) -> str:
+    """A time of minutes or hours, e.g. ``40 s``, ``12 min``, ``2 h 05 min``."""
+    if value_s < 90:
+        return f"{value_s:.0f} s"
+    minutes = round(value_s / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, rest = divmod(minutes, 60)
+    return f"{hours} h {rest:02d} min" if rest else f"{hours} h"

@@ -8,6 +8,8 @@
     load/<client>.summary.json  what a client said of itself at its end
     audit.jsonl              what was stored after healing
     samples.jsonl            raw samples from Prometheus
+    control.json             the run without a fault that this one rests on (`history.control`)
+    spec.json, servers.json  of them, what the run was made with
 """
 
 from collections.abc import Iterable
@@ -19,6 +21,7 @@ import msgspec
 import numpy as np
 
 from resilience.history.columns import OUTCOMES, UNFINISHED, Codes, Deliveries, Ints, Known, Ops, code_array, text_array
+from resilience.history.control import Control, Identity, read_control, read_identity
 from resilience.history.lines import Damage, read_batches
 from resilience.history.record import (
     AuditDone,
@@ -81,6 +84,8 @@ class History:
     summaries: dict[str, dict[str, Any]]
     torn: int
     problems: tuple[str, ...]
+    identity: Identity | None = None  # what the run was made with; None: not on record
+    control: Control | None = None
 
     def events_of(self, *names: str) -> tuple[Event, ...]:
         """The events of these names, in the order of time."""
@@ -105,6 +110,7 @@ def read_history(run_dir: Path) -> History:
     load = _read_load(sorted((run_dir / "load").glob("*.ops.jsonl")), damage)
     audit = _read_audit(run_dir / "audit.jsonl", damage)
     samples = _all_lines(run_dir / "samples.jsonl", SampleLine, damage)
+    control = read_control(run_dir, damage.problems)
     return History(
         ops=load.ops(),
         deliveries=load.deliveries(),
@@ -120,6 +126,8 @@ def read_history(run_dir: Path) -> History:
         summaries=_read_summaries(sorted((run_dir / "load").glob("*.summary.json")), damage),
         torn=damage.torn,
         problems=tuple(damage.problems[:_PROBLEMS_KEPT]),
+        identity=read_identity(run_dir),
+        control=control,
     )
 
 

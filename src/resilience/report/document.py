@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 
 from resilience.check.finding import Finding, Judgement, Verdict
+from resilience.report.order import control_text
+from resilience.spec.fingerprint import Fingerprint
 from resilience.spec.scenario import Scenario
 
 SCHEMA = 1
@@ -20,6 +22,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str]  # of tools and servers, by name
     host: dict[str, Any]  # the machine: kernel, CPUs, memory, boot id …
     rerun: str  # the exact command that repeats the run
+    fingerprint: Fingerprint | None = None  # of the run as a control, or of the control that it needs
 
 
 class SpecFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +36,7 @@ class SpecFile(msgspec.Struct, frozen=True, kw_only=True):
     host: dict[str, Any]
     started_utc: str  # ISO 8601
     rerun: str
+    fingerprint: Fingerprint | None = None  # None: written before there were controls
 
 
 class ServersFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +62,7 @@ class VerdictFile(msgspec.Struct, frozen=True, kw_only=True):
     host: dict[str, Any]
     started_utc: str
     rerun: str
+    control: str = ""  # which one it rests on, how that ended, how old it was
 
     def judgement(self) -> Judgement:
         """The judgement that was saved."""
@@ -86,4 +91,5 @@ def verdict_file(judgement: Judgement, spec: SpecFile) -> VerdictFile:
         host=spec.host,
         started_utc=spec.started_utc,
         rerun=spec.rerun,
+        control=control_text(judgement),
     )

@@ -26,6 +26,7 @@ from resilience.report.document import SpecFile
 from resilience.report.evidence import Table, evidence_table, plain_json
 from resilience.report.order import (
     broken_assumptions,
+    control_text,
     headline_text,
     in_reading_order,
     is_assumption,
@@ -138,6 +139,7 @@ def rendered(run: Run) -> str:
         started=spec.started_utc.replace("T", " ").replace("+00:00", " UTC"),
         count=_count(judgement.findings),
         servers=[(member, list(_settings(config))) for member, config in sorted(run.load_servers().items())],
+        control=control_text(judgement),
         facts=list(_facts(spec)),
         files=list(_files(run)),
         **_findings_part(judgement),

@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 from resilience.check.finding import Finding, Judgement
 from resilience.report.document import SpecFile
+from resilience.report.order import control_text
 from resilience.report.run import Run
 from resilience.report.text import window_text, xml_text
 
@@ -56,6 +57,7 @@ def _run_facts(judgement: Judgement, spec: SpecFile) -> dict[str, str]:
         "seed": str(spec.seed),
         "revision": spec.revision,
         "rerun": spec.rerun,
+        "control": control_text(judgement),
     }
     experiment = spec.scenario.experiment
     if experiment:

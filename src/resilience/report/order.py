@@ -33,6 +33,11 @@ def headline_text(judgement: Judgement) -> str:
     return judgement.headline.removeprefix(f"{judgement.verdict}: ")
 
 
+def control_text(judgement: Judgement) -> str:
+    """Which control the run rests on, how that ended and how old it was; "" where it needs none."""
+    return next((finding.measured for finding in judgement.findings if finding.check == "assumption.control"), "")
+
+
 def is_slo(finding: Finding) -> bool:
     """Whether it speaks of a service level objective."""
     return finding.check.startswith("slo.")

@@ -35,14 +35,17 @@ class FaultPlan:
     ttl_s: float = 0.0
 
 
-def plan_screen(scenario: Scenario, faults: Sequence[FaultPlan]) -> RenderableType:
-    """The whole plan; ``faults``: the injection on each stack that it was worked out for, none without a fault."""
+def plan_screen(scenario: Scenario, faults: Sequence[FaultPlan], control: str) -> RenderableType:
+    """The whole plan; ``faults``: the injection on each stack that it was worked out for, none without a fault;
+    ``control``: what is known of the run without a fault that it rests on.
+    """
     rows = Table.grid(padding=(0, 2))
     rows.add_column(style="bold", no_wrap=True)
     rows.add_column()
     for name, value in (("stack", _stack(scenario.stack)), ("load", _load(scenario)), ("phases", _timeline(scenario))):
         rows.add_row(name, value)
     rows.add_row("fault", Group(*_fault(scenario, faults)))
+    rows.add_row("control", plain(control))
     rows.add_row("judged by", _judged(scenario))
     title = Text.assemble((scenario.name, "bold"), ": ", plain(scenario.title), f" (seed {scenario.seed})")
     return Group(title, Padding(rows, (1, 0, 1, 2)), Text("nothing was started or touched", style="dim"))

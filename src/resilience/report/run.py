@@ -13,6 +13,7 @@ import msgspec
 from resilience.check.finding import Judgement
 from resilience.check.timeline import Timeline
 from resilience.errors import HostError, SpecError
+from resilience.history.control import CONTROL_FILE, Control
 from resilience.report.document import SCHEMA, About, ServersFile, SpecFile, VerdictFile, verdict_file
 from resilience.spec.scenario import Scenario
 
@@ -46,6 +47,11 @@ class Run:
     def servers(self) -> Path:
         """The servers' configuration as they were asked for it."""
         return self.directory / "servers.json"
+
+    @property
+    def control(self) -> Path:
+        """The control that the run rests on, copied."""
+        return self.directory / CONTROL_FILE
 
     @property
     def history(self) -> Path:
@@ -118,6 +124,7 @@ class Run:
             host=about.host,
             started_utc=started_utc,
             rerun=about.rerun,
+            fingerprint=about.fingerprint,
         )
         self._save_json(self.spec, spec)
 
@@ -126,6 +133,10 @@ class Run:
         self._save_json(
             self.servers, ServersFile(schema=SCHEMA, members={name: dict(members[name]) for name in members})
         )
+
+    def save_control(self, control: Control) -> None:
+        """Writes ``control.json``: the judgement of the control with the run that it comes from."""
+        self._save_json(self.control, control)
 
     def save_judgement(self, judgement: Judgement, timeline: Timeline) -> None:
         """Writes ``timeline.json``, then ``verdict.json``: from here on the run counts as judged."""

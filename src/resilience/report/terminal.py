@@ -18,6 +18,7 @@ from resilience.check.finding import Finding, Judgement, Verdict
 from resilience.report.evidence import pieces
 from resilience.report.order import (
     broken_assumptions,
+    control_text,
     headline_text,
     in_reading_order,
     is_assumption,
@@ -71,7 +72,8 @@ def verdict_screen(judgement: Judgement, page: Path, rerun: str) -> RenderableTy
     parts += [_not_passed(item) for item in ordered if item.verdict != "pass" and not is_undermined(item, broken)]
     parts += [_undermined(undermined), Text("")] if undermined else []
     parts += [_listed(passed, "pass"), Text("")] if passed else []
-    return Group(*parts, _pointer("report", str(page)), _pointer("again", rerun))
+    pointers = {"control": control_text(judgement), "report": str(page), "again": rerun}
+    return Group(*parts, *(_pointer(word, target) for word, target in pointers.items() if target))
 
 
 def _headline(judgement: Judgement) -> Text:

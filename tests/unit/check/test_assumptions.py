@@ -16,6 +16,8 @@ from tests.histories import (
     ALL_OPS,
     END,
     FAULT,
+    FINGERPRINT,
+    IDENTITY,
     INJECTION,
     RECOVERY,
     STEADY,
@@ -55,6 +57,18 @@ def drop_rate(run: Recorded, keep: int, kind: str = "session.heartbeat", phase: 
         versions = {op: version for version, op, _ in run.sessions[session].log}
         for op in writes:
             op.version = versions.get(op.value, max(v for o, v in versions.items() if _before(run, o, op.due)))
+
+
+def change_control(run: Recorded, **fields: object) -> None:
+    assert run.control
+    run.control = msgspec.structs.replace(run.control, **fields)
+
+
+def change_identity(run: Recorded, own: dict[str, tuple[str, ...]] = IDENTITY.versions, **fields: object) -> None:
+    """Changes what the control was made with; ``own``: which servers answered in the run itself."""
+    assert run.control
+    run.identity = msgspec.structs.replace(IDENTITY, versions=own)
+    change_control(run, identity=msgspec.structs.replace(run.control.identity, **fields))
 
 
 def _before(run: Recorded, value: str, due: int) -> bool:
@@ -175,6 +189,33 @@ CASES = (
          reason="the session audit did not come to its end"),
     Case(name="session not read", change=lambda run: forget(run, 3), breaks="audit-complete",
          reason="1 sessions with acknowledged writes were not read"),
+    Case(name="no control", change=lambda run: setattr(run, "control", None), breaks="control",
+         reason="there is no control"),
+    Case(name="control failed", change=lambda run: change_control(run, verdict="fail", headline="fail: too slow"),
+         breaks="control", reason="did not pass: fail: too slow"),
+    Case(name="control inconclusive", change=lambda run: change_control(run, verdict="inconclusive"),
+         breaks="control", reason="did not pass"),
+    Case(name="control 24 h old", change=lambda run: change_identity(run, started_utc="2025-10-08T08:53:20+00:00")),
+    Case(name="control too old", change=lambda run: change_identity(run, started_utc="2025-10-08T08:52:19+00:00"),
+         breaks="control", reason="began 24 h 01 min before this run"),
+    Case(name="control in another zone",
+         change=lambda run: change_identity(run, started_utc="2025-10-08T06:53:20-02:00")),
+    Case(name="control begun with the run", change=lambda run: change_identity(run, started_utc=IDENTITY.started_utc)),
+    Case(name="control begun later", change=lambda run: change_identity(run, started_utc="2025-10-09T08:53:21+00:00"),
+         breaks="control", reason="began 1 s after this run"),
+    Case(name="control of no known age", change=lambda run: change_identity(run, started_utc="yesterday"),
+         breaks="control", reason="how old the control is"),
+    Case(name="control without a time zone",
+         change=lambda run: change_identity(run, started_utc="2025-10-09T07:50:20"),
+         breaks="control", reason="how old the control is"),
+    Case(name="control of another revision", breaks="control", reason="was of another state of the harness",
+         change=lambda run: change_identity(run, fingerprint=msgspec.structs.replace(FINGERPRINT, harness="d5"))),
+    Case(name="control of other servers", breaks="control", reason="redis 8.0.2, this run's are redis 8.0.3",
+         change=lambda run: change_identity(run, versions={"redis": ("8.0.2",)}, own={"redis": ("8.0.3",)})),
+    Case(name="servers that never answered", breaks="control", reason="this run's are not on record",
+         change=lambda run: setattr(run, "identity", msgspec.structs.replace(IDENTITY, versions={}))),
+    Case(name="run of unknown make", breaks="control", reason="what this run was made with is not on record",
+         change=lambda run: setattr(run, "identity", None)),
     Case(name="up failed", change=lambda run: run.queries_failed.append(QueryFailed("up", "timeout")),
          breaks="coverage", reason="up: timeout"),
     Case(name="explaining query failed",

@@ -194,6 +194,18 @@ class ImageStore:
         return final
 
 
+def servers_of(root: Path) -> str:
+    """Which servers an image holds: its recipe, and what was installed, e.g. ``image 54d7d07a750b, packages 1f0c…``.
+
+    The same recipe, built later, may have other versions in it. Raises `HostError`.
+    """
+    try:
+        packages = (root / "var/lib/dpkg/status").read_bytes()
+    except OSError as error:
+        raise HostError(f"stack image {root}: {error.strerror}; build it again: resilience image --rebuild") from error
+    return f"image {root.name}, packages {hashlib.sha256(packages).hexdigest()[:12]}"
+
+
 def _build_command(recipe: Recipe, source: Source) -> list[str]:
     """Runs the builder in namespaces of its own: however it ends, no process and no mount of its is left."""
     root = os.geteuid() == 0

@@ -1,0 +1,59 @@
+"""The fingerprint of a control: all that a run without a fault has to share with another run to speak for it.
+
+A seed is no part of it, nor how long the phases last: neither changes what the platform is able to do.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from resilience.spec.scenario import Scenario
+
+_DIGITS = 16
+_BOOT = "boot_id"  # of the machine's facts, the one that has an ingredient of its own
+_IN_WORDS: Mapping[str, str] = {
+    "stack": "another stack",
+    "load": "another load",
+    "judged_by": "other objectives or checks",
+    "harness": "another state of the harness",
+    "servers": "another stack image",
+    "machine": "another machine",
+    "boot": "another boot of the machine",
+}
+
+
+class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
+    """Each ingredient on its own, so that two that differ can say in what."""
+
+    stack: str  # digest of the stack with every override made
+    load: str  # likewise
+    judged_by: str  # digest of the control's own objectives, checks and known weaknesses
+    harness: str  # digest of the content that runs, committed or not (`about`)
+    servers: str  # which servers they are, down to their packages' versions
+    machine: str  # digest of kernel, processors, memory
+    boot: str  # the kernel's boot id
+
+
+def fingerprint(control: Scenario, *, harness: str, servers: str, host: Mapping[str, Any]) -> Fingerprint:
+    """The fingerprint of a control on a machine with these facts (`machine.machine_facts`)."""
+    return Fingerprint(
+        stack=digest(control.stack),
+        load=digest(control.load),
+        judged_by=digest((control.slos, control.checks, control.known_weaknesses, control.blast_radius)),
+        harness=harness,
+        servers=servers,
+        machine=digest({name: value for name, value in host.items() if name != _BOOT}),
+        boot=str(host.get(_BOOT, "")),
+    )
+
+
+def differing(one: Fingerprint, other: Fingerprint) -> tuple[str, ...]:
+    """In what two fingerprints differ, in words; empty if they are the same."""
+    return tuple(words for name, words in _IN_WORDS.items() if getattr(one, name) != getattr(other, name))
+
+
+def digest(value: Any) -> str:
+    """Hex digits that change with any record or plain value, and not with the order of a mapping."""
+    return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()[:_DIGITS]
