@@ -288,6 +288,12 @@ def inconclusive() -> Judgement:
     )
 
 
+def beside(judgement: Judgement, control: str) -> Judgement:
+    """The same with a control of which that is said."""
+    finding = Finding(check="assumption.control", verdict="pass", title="The platform was well", measured=control)
+    return msgspec.structs.replace(judgement, findings=(*judgement.findings, finding))
+
+
 def hostile() -> Judgement:
     """Every text that the platform can choose is an attack."""
     loss = msgspec.structs.replace(

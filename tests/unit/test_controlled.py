@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from resilience.check.finding import Finding, Judgement, Verdict
 from resilience.control import needed_for
-from resilience.controlled import Controlled
-from resilience.errors import ControlError
+from resilience.controlled import Controlled, control_plan
+from resilience.errors import ControlError, HostError
 from resilience.outside import VERDICT_CODES, Ended, TakeControl, Wanted
 from resilience.report.run import Run
 from resilience.spec.read import read_scenario
@@ -209,3 +209,31 @@ def test_the_time_of_a_run_is_its_own(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("resilience.controlled.time.monotonic", lambda: next(seconds))
     run, _ = command(Runs("pass", "pass"))
     assert run(want(tmp_path)).took_s == 90
+
+
+# --- plan ------------------------------------------------------------------------------------------------------------
+
+
+def planned(reports: Path, scenario: str = "redis-failover") -> str:
+    return control_plan(read_scenario(ROOT, scenario), reports)
+
+
+def test_a_plan_says_what_becomes_of_the_control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resilience.controlled.servers", lambda _: SERVERS)
+    monkeypatch.setattr("resilience.controlled.utc_now", lambda: NOW)
+    taken = "baseline is run on this stack and load first, about 68 s, not part of the run's own time"
+    assert planned(tmp_path, "baseline").startswith("none: nothing is broken")
+    assert planned(tmp_path) == f"there is none of the last 24 hours: {taken}"
+    baseline(tmp_path, NOW - timedelta(hours=3), "pass", want(tmp_path))
+    assert planned(tmp_path) == "baseline/20260304T090000Z-1: pass, begun 3 h ago"
+    assert planned(tmp_path, "short-ttl").endswith(f"was of another stack: {taken}")
+    baseline(tmp_path, NOW - timedelta(minutes=7), "fail", want(tmp_path))
+    assert planned(tmp_path) == f"baseline/20260304T115300Z-1: fail, begun 7 min ago: {taken}"
+
+
+def test_a_plan_without_an_image_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(_: str) -> str:
+        raise HostError("the stack image is not built: resilience image")
+
+    monkeypatch.setattr("resilience.controlled.servers", unknown)
+    assert planned(tmp_path).startswith("the stack image is not built: resilience image: baseline is run")

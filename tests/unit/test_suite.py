@@ -62,6 +62,7 @@ def test_each_is_run_as_it_is_written() -> None:
         (ended("inconclusive", durability__lost_ops=500), LOSS, "inconclusive"),
         (ended("inconclusive", code=4), Expectation(verdict="inconclusive"), "error"),
         (Ended(code=4, directory=None, judgement=None), Expectation(), "error"),
+        (Ended(code=130, directory=None, judgement=None), Expectation(), "not run"),
         (HostError("no disk space"), Expectation(), "error"),
     ],
 )

@@ -182,3 +182,8 @@ def test_files_are_linked_and_the_page_itself_is_not(tmp_path: Path):
     assert "members/a%20b%23.log" in links
     assert "history.jsonl" in links
     assert "report.html" not in links
+
+
+def test_the_control_stands_at_the_top_as_text(tmp_path: Path):
+    page = page_of(tmp_path, judged_run.beside(judged_run.passed(), f"baseline/1-1: {judged_run.HOSTILE}"))
+    assert "baseline/1-1: &lt;/script&gt;" in page.partition('<section id="findings">')[0]

@@ -76,3 +76,10 @@ def test_hostile_text_stays_text(tmp_path: Path):
     assert b"\x1b" not in content
     assert b"<img" not in content
     assert "</script><img src=x onerror=alert(1)>[31m<b>" in str(next(ET.fromstring(content).iter("failure")).text)
+
+
+def test_the_control_is_a_property(tmp_path: Path):
+    suite = suite_of(judged_run.beside(judged_run.passed(), "baseline/1-1: pass"), tmp_path)
+    assert [item.get("value") for item in suite.iter("property") if item.get("name") == "control"] == [
+        "baseline/1-1: pass"
+    ]

@@ -141,3 +141,8 @@ def test_files_are_listed_with_their_sizes(tmp_path: Path):
     (run.members_dir / "m").mkdir()
     (run.members_dir / "m" / "server.log").write_bytes(b"12345")
     assert (Path("members/m/server.log"), 5) in Run(run.directory).files()
+
+
+def test_the_verdict_says_in_a_line_which_control_it_rests_on(tmp_path: Path):
+    run = judged_run.saved(tmp_path, judged_run.beside(judged_run.passed(), "baseline/1-1: pass"))
+    assert read(run.verdict)["control"] == "baseline/1-1: pass"

@@ -118,3 +118,9 @@ def test_many_findings_that_mean_nothing_are_one_line_after_their_cause():
     assert text.index("The fault was in effect") < text.index("9 more")
     few = shown(msgspec.structs.replace(base, findings=(*resting[:2], *base.findings)))
     assert "?  objective 1" in few
+
+
+def test_the_control_is_a_line_before_the_report_and_no_line_where_there_is_none():
+    text = shown(judged_run.beside(judged_run.passed(), "baseline/1-1: pass, 2 h before\x1b[31m"))
+    assert "control baseline/1-1: pass, 2 h before\\x1b[31m\nreport " in text
+    assert "control" not in shown(judged_run.passed())
