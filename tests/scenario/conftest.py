@@ -45,15 +45,20 @@ class Ended:
 
 
 class Resilience:
-    """The command, with reports in a folder of the test's; what is there already is not counted as a run of its."""
+    """The command, with reports in a folder of the test's.
 
-    def __init__(self, reports: Path) -> None:
+    It takes no control unless ``control`` says so (``auto``): many tests are about runs that are inconclusive anyway.
+    """
+
+    def __init__(self, reports: Path, control: str = "none") -> None:
         self.reports = reports
+        self.control = control
         self._before: set[Path] = set()  # runs that were there when the test began
         self._started: list[subprocess.Popen[str]] = []
 
     def start(self, scenario: str, *arguments: str) -> "subprocess.Popen[str]":
-        command = [sys.executable, "-m", "resilience", "run", scenario, "--reports", str(self.reports), *arguments]
+        command = [sys.executable, "-m", "resilience", "run", scenario, "--reports", str(self.reports)]
+        command += ["--control", self.control, *arguments]
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL
         )
@@ -92,7 +97,7 @@ class Resilience:
 
 @pytest.fixture
 def resilience(tmp_path: Path) -> Iterator[Resilience]:
-    """The command with empty reports: what needs a control takes it."""
+    """The command with empty reports."""
     command = Resilience(tmp_path / "reports")
     yield command
     command.end()
@@ -101,7 +106,7 @@ def resilience(tmp_path: Path) -> Iterator[Resilience]:
 @pytest.fixture(scope="session")
 def first_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Resilience, Ended]]:
     """A run with a fault where there was no run before: it takes the control of the default stack and load."""
-    command = Resilience(tmp_path_factory.mktemp("first"))
+    command = Resilience(tmp_path_factory.mktemp("first"), control="auto")
     yield command, command.run(SHORT_KILL)
     command.end()
 
@@ -118,8 +123,9 @@ def control(first_run: tuple[Resilience, Ended]) -> Path:
 
 @pytest.fixture
 def beside_control(resilience: Resilience, control: Path) -> Resilience:
-    """The command with that control in its reports, as if this person had run it."""
+    """The command with that control in its reports, as if this person had run it; another one is taken if need be."""
     resilience.keep(control)
+    resilience.control = "auto"
     return resilience
 
 

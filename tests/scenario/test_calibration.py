@@ -39,7 +39,7 @@ def test_partition_under_async_loses_writes_inside_the_predicted_window(beside_c
 
 @pytest.mark.slow
 def test_partition_under_wait_loses_nothing_and_costs_availability_until_healing(resilience: Resilience) -> None:
-    ended = resilience.run("redis-partition-primary", "--set", "durability=wait:1")
+    ended = resilience.run("redis-partition-primary", "--control", "auto", "--set", "durability=wait:1")
     measures = ended.verdict["measures"]
     assert measures["durability.lost_ops"] == 0
     assert measures["durability.acked_ops"] >= 1_000
@@ -47,7 +47,7 @@ def test_partition_under_wait_loses_nothing_and_costs_availability_until_healing
 
 
 def test_a_quick_restart_without_persistence_loses_the_shard_and_little_time(resilience: Resilience) -> None:
-    ended = resilience.run("redis-fast-restart-no-persistence")
+    ended = resilience.run("redis-fast-restart-no-persistence", "--control", "auto")
     measures = ended.verdict["measures"]
     assert ended.code == 0, ended.output[-3000:]
     assert ended.verdict["headline"].startswith("pass: known weakness, seen again: shard 1: ")

@@ -46,7 +46,7 @@ def test_a_run_is_judged_again_from_its_files_alone(first_run: tuple[Resilience,
 
 
 def test_a_run_whose_control_fails_is_inconclusive(resilience: Resilience) -> None:
-    ended = resilience.run(UNREACHABLE)
+    ended = resilience.run(UNREACHABLE, "--control", "auto")
     assert ended.code == 3, ended.output[-3000:]
     assert "did not pass (fail: Requests that read" in " ".join(ended.output.split())
     assert ended.verdict["headline"].startswith("inconclusive: the control baseline/")
@@ -56,7 +56,7 @@ def test_a_run_whose_control_fails_is_inconclusive(resilience: Resilience) -> No
 
 
 def test_an_interrupted_control_ends_the_command_and_breaks_nothing(resilience: Resilience) -> None:
-    process = resilience.start(SHORT_KILL)
+    process = resilience.start(SHORT_KILL, "--control", "auto")
     wait_for("the control runs", lambda: any(d.parent.name == "baseline" for d in resilience.directories()), 60)
     process.send_signal(signal.SIGINT)
     ended = resilience.wait(process)

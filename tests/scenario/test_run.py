@@ -73,7 +73,7 @@ def test_a_fault_that_does_nothing_is_inconclusive(beside_control: Resilience) -
 
 def test_ctrl_c_heals_reports_and_ends_with_130(resilience: Resilience) -> None:
     before = namespaces()
-    process = resilience.start("redis-failover", "--control", "none")
+    process = resilience.start("redis-failover")
     wait_for("the fault is injected", lambda: injected(resilience), 120)
     process.send_signal(signal.SIGINT)
     ended = resilience.wait(process)
