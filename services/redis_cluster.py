@@ -68,8 +68,8 @@ class RedisCluster:
 
     @property
     def ready(self) -> bool:
-        """Whether a slot map was ever had."""
-        return self._topology is not None
+        """Whether a slot map was ever had in which somebody owns something: before that, nothing can be done here."""
+        return self._topology is not None and self._topology.has_owners
 
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever the topology changed."""

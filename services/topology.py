@@ -43,6 +43,11 @@ class Topology:
         return self.owners[slot]
 
     @property
+    def has_owners(self) -> bool:
+        """Whether anybody serves anything: a cluster that is not formed has nodes, and no owners."""
+        return any(self.owners)
+
+    @property
     def primaries(self) -> str:
         """The primaries in the order of their slots, for a log."""
         return ", ".join(f"{owner[0]}:{owner[1]}" for owner in dict.fromkeys(self.owners) if owner is not None)

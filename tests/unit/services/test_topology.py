@@ -69,3 +69,10 @@ def test_addresses(row: str, nodes: set[tuple[str, int]]):
 def test_what_is_not_a_view_is_refused(text: str):
     with pytest.raises(ValueError):
         view(text)
+
+
+def test_a_cluster_that_is_not_formed_has_nodes_and_no_owners():
+    row = "07c37dfeb235213a872192d90877d0cd55635b91 198.18.1.10:6379@16379 myself,master - 0 0 1 connected"
+    asked = ("198.18.1.10", 6379)
+    assert not merged([view_from_text(row, asked)]).has_owners
+    assert merged([view_from_text(f"{row} 0-5460", asked)]).has_owners
