@@ -3,17 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import jinja2
-import msgspec
 
 from resilience.backend.local.member import Pod
-from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.local.sandbox import python
-from resilience.spec.stack import PORTS, Stack
+from resilience.backend.settings import exporter_passwords, prometheus_yml, redis_conf, service_json
+from resilience.spec.stack import PORTS, Member, Stack
 
-SERVICE_TIMEOUT_S = 1.0  # of one request inside a service: under the clients' 2 s, so that they hear the answer
 OWN_CODE = frozenset({"session", "collaboration", "edge", "loadgen", "direct-client"})
 
 
@@ -33,55 +28,23 @@ def prepare(pod: Pod, site: Site) -> tuple[str, ...]:
 
 
 def _redis(pod: Pod, site: Site) -> tuple[str, ...]:
-    text = _render(
-        "redis/redis.conf.j2",
-        port=PORTS["redis"],
-        address=pod.address,
-        password=site.password,
-        redis=site.stack.redis,
-    )
-    _write_secret(pod.config / "redis.conf", text)
+    _write_secret(pod.config / "redis.conf", redis_conf(site.stack, site.password, pod.address))
     return ("/usr/bin/redis-server", "/config/redis.conf")
 
 
 def _service(pod: Pod, site: Site) -> tuple[str, ...]:
-    component = pod.member.component
-    config: dict[str, Any] = {
-        "name": pod.member.name,
-        "host": "0.0.0.0",  # noqa: S104  its namespace has one link, into the sandbox
-        "port": PORTS[component],
-        "redis": [f"{member.name}:{PORTS['redis']}" for member in site.stack.of("redis")],
-        "redis_password_file": str(site.password_file),
-        "durability": msgspec.to_builtins(site.stack.durability),
-        "session_ttl_s": site.stack.session_ttl_s,
-        "timeout_s": SERVICE_TIMEOUT_S,
-        "upstreams": {
-            name: [f"{member.name}:{PORTS[name]}" for member in site.stack.of(name)]
-            for name in ("session", "collaboration")
-        },
-    }
     path = pod.config / "service.json"
-    path.write_bytes(msgspec.json.encode(config))
-    return (python(), "-m", getattr(site.stack.programs, component), str(path))
+    path.write_bytes(service_json(site.stack, pod.member, _by_name, str(site.password_file)))
+    return (python(), "-m", getattr(site.stack.programs, pod.member.component), str(path))
+
+
+def _by_name(member: Member) -> str:
+    """Every member has the same hosts file."""
+    return member.name
 
 
 def _prometheus(pod: Pod, site: Site) -> tuple[str, ...]:
-    stack = site.stack
-    scraped = tuple(name for name in PORTS if name != "redis")  # Redis is asked through its exporter
-    exporter = stack.of("redis-exporter")
-    jobs = {
-        job: [{"address": f"{m.name}:{PORTS[m.component]}", "member": m.name, "node": m.node} for m in stack.of(job)]
-        for job in scraped
-        if stack.of(job)
-    }
-    text = _render(
-        "prometheus/prometheus.yml.j2",
-        interval=f"{int(stack.scrape_interval_s * 1000)}ms",
-        jobs=jobs,
-        redis=stack.of("redis"),
-        exporter=f"{exporter[0].name}:{PORTS['redis-exporter']}",
-    )
-    (pod.config / "prometheus.yml").write_text(text)
+    (pod.config / "prometheus.yml").write_text(prometheus_yml(site.stack, _by_name))
     return (
         "/usr/bin/prometheus",
         "--config.file=/config/prometheus.yml",
@@ -93,8 +56,8 @@ def _prometheus(pod: Pod, site: Site) -> tuple[str, ...]:
 
 
 def _redis_exporter(pod: Pod, site: Site) -> tuple[str, ...]:
-    passwords = {f"redis://{member.name}:{PORTS['redis']}": site.password for member in site.stack.of("redis")}
-    _write_secret(pod.config / "passwords.json", msgspec.json.encode(passwords).decode())
+    passwords = exporter_passwords(site.stack, _by_name, site.password)
+    _write_secret(pod.config / "passwords.json", passwords.decode())
     return (
         "/usr/bin/prometheus-redis-exporter",
         "-redis.addr=",
@@ -131,17 +94,6 @@ _PREPARE: Mapping[str, Callable[[Pod, Site], tuple[str, ...]]] = {
     "loadgen": _later,
     "direct-client": _later,
 }
-
-
-def _render(template: str, **values: Any) -> str:
-    environment = jinja2.Environment(  # noqa: S701  the output is no HTML
-        loader=jinja2.FileSystemLoader(PROJECT_ROOT / "stacks"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template(template).render(**values)
 
 
 def _write_secret(path: Path, text: str) -> None:

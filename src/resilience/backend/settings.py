@@ -1,0 +1,77 @@
+"""The servers' settings, rendered from a stack file: the same on every backend but for hosts and the files' places.
+
+A `Hosts` says by which name members reach each other there. What a backend adds on its command lines is in the
+backend's own files.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import msgspec
+
+from resilience.backend.local.place import PROJECT_ROOT
+from resilience.spec.stack import PORTS, Member, Stack
+
+SERVICE_TIMEOUT_S = 1.0  # of one request inside a service: under the clients' 2 s, so that they hear the answer
+
+Hosts = Callable[[Member], str]
+
+
+def redis_conf(stack: Stack, password: str, address: str = "") -> str:
+    """``redis.conf``; without ``address`` the command line has to say which one the member announces."""
+    return _render("redis/redis.conf.j2", port=PORTS["redis"], address=address, password=password, redis=stack.redis)
+
+
+def service_json(stack: Stack, member: Member, hosts: Hosts, password_file: str) -> bytes:
+    """The configuration of a service or an edge; see `services.config`."""
+    config: dict[str, Any] = {
+        "name": member.name,
+        "host": "0.0.0.0",  # noqa: S104  its own network holds nothing else
+        "port": PORTS[member.component],
+        "redis": [_endpoint(one, hosts) for one in stack.of("redis")],
+        "redis_password_file": password_file,
+        "durability": msgspec.to_builtins(stack.durability),
+        "session_ttl_s": stack.session_ttl_s,
+        "timeout_s": SERVICE_TIMEOUT_S,
+        "upstreams": {name: [_endpoint(one, hosts) for one in stack.of(name)] for name in ("session", "collaboration")},
+    }
+    return msgspec.json.encode(config)
+
+
+def prometheus_yml(stack: Stack, hosts: Hosts) -> str:
+    """``prometheus.yml``: every member is a target, labelled with its name and node."""
+    scraped = tuple(name for name in PORTS if name != "redis")  # Redis is asked through its exporter
+    jobs = {
+        job: [{"address": _endpoint(one, hosts), "member": one.name, "node": one.node} for one in stack.of(job)]
+        for job in scraped
+        if stack.of(job)
+    }
+    return _render(
+        "prometheus/prometheus.yml.j2",
+        interval=f"{int(stack.scrape_interval_s * 1000)}ms",
+        jobs=jobs,
+        redis=[{"address": _endpoint(one, hosts), "member": one.name, "node": one.node} for one in stack.of("redis")],
+        exporter=_endpoint(stack.of("redis-exporter")[0], hosts),
+    )
+
+
+def exporter_passwords(stack: Stack, hosts: Hosts, password: str) -> bytes:
+    """The Redis exporter's password file."""
+    return msgspec.json.encode({f"redis://{_endpoint(one, hosts)}": password for one in stack.of("redis")})
+
+
+def _endpoint(member: Member, hosts: Hosts) -> str:
+    return f"{hosts(member)}:{PORTS[member.component]}"
+
+
+def _render(template: str, **values: Any) -> str:
+    environment = jinja2.Environment(  # noqa: S701  the output is no HTML
+        loader=jinja2.FileSystemLoader(Path(PROJECT_ROOT) / "stacks"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(template).render(**values)
