@@ -49,17 +49,16 @@ list: environment ## list the scenarios
 
 .PHONY: up
 up: environment ## bring a stack up to look at; it stays up (ARGS="--for 30m" or a scenario's name)
-	@test "$(STACK)" = local || { echo "make: STACK=$(STACK): there is only STACK=local" >&2; exit 2; }
-	@setup/packages sandbox
-	@$(BIN)/resilience up $(ARGS)
+	@test "$(STACK)" != local || setup/packages sandbox
+	@$(BIN)/resilience up --stack $(STACK) $(ARGS)
 
 .PHONY: down
 down: environment ## end the stack that is up
-	@$(BIN)/resilience down
+	@$(BIN)/resilience down --stack $(STACK)
 
 .PHONY: status
 status: environment ## show the stack that is up: addresses, members, roles
-	@$(BIN)/resilience status
+	@$(BIN)/resilience status --stack $(STACK)
 
 .PHONY: heal
 heal: environment ## end every injection that a broken-off run has left
@@ -76,9 +75,9 @@ environment: ## make .venv from requirements.lock, if it is not up to date
 	@setup/environment
 
 .PHONY: image
-image: environment ## build the stack image in the cache folder, if it is not there
-	@setup/packages sandbox
-	@$(BIN)/resilience image
+image: environment ## build the stack image (STACK=kind: the project's container image), if it is not there
+	@test "$(STACK)" != local || setup/packages sandbox
+	@$(BIN)/resilience image --stack $(STACK)
 
 # --- tests -----------------------------------------------------------------------------------------------------------
 

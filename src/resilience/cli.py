@@ -18,7 +18,7 @@ from typing import Any, get_args
 from rich.console import Console
 from rich.table import Table
 
-from resilience import runner, standing_cli, supervise
+from resilience import cluster_cli, runner, standing_cli, supervise
 from resilience.controlled import controlled
 from resilience.errors import HarnessError
 from resilience.outside import STACKS, VERDICT_CODES, TakeControl, Wanted, prepared
@@ -95,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_reports(command)
     image = _add(commands, "image", _image, "build the stack image if it is not there")
     image.add_argument("--rebuild", action="store_true", help="build it again")
+    image.add_argument("--stack", choices=standing_cli.PLACES, default="local", help="whose image (default: local)")
     _add(commands, "heal", _heal, "heal what is injected in the stacks that run now, from nothing but their ledgers")
     _add(commands, "doctor", _doctor, "what this machine can do and what it lacks, with the command that mends it")
     sandbox = _add(commands, "sandbox", _sandbox, "run a command in an empty sandbox (for component tests)")
@@ -252,6 +253,10 @@ def _report(arguments: Any) -> int:
 
 
 def _image(arguments: Any) -> int:
+    if arguments.stack == "kind":
+        for name, image in cluster_cli.build().items():
+            print(f"{name} {image}")  # noqa: T201
+        return 0
     print(supervise.image_root(rebuild=arguments.rebuild))  # noqa: T201
     return 0
 

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from resilience import supervise, upkeep
+from resilience import cluster_cli, supervise, upkeep
 from resilience.backend.base import MemberState
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.controlled import control_plan
@@ -33,6 +33,7 @@ from resilience.standing import ASK_TIMEOUT_S, Asked, Post, Standing, down, life
 from resilience.standing import supervise as supervise_stack
 
 LOOK_EVERY_S = 0.25
+PLACES = ("local", "kind")  # where a stack can be brought up to look at
 _MEMBER = "a name that 'resilience status' shows"
 _LINE_BYTES_MAX = 65_536
 
@@ -51,13 +52,15 @@ def add_standing(add: Add) -> None:
     """Adds the commands about a stack that stays up."""
     bring = add("up", _up, "bring a stack up to look at, and keep it up; returns when it is ready")
     _add_scenario(bring, default="baseline")
+    _add_stack(bring)
     bring.add_argument("--for", metavar="TIME", dest="life", default="8h", help="until it ends itself (default: 8h)")
     bring.add_argument("--port-prometheus", type=_port, default=0, metavar="PORT", help="default: a free one")
     bring.add_argument("--port-edge", type=_port, default=0, metavar="PORT", help="of the first edge; the next follow")
     bring.add_argument("--share", action="store_true", help="do not wait for runs on this machine")
     bring.add_argument("--foreground", action="store_true", help="stay in the foreground until Ctrl-C")
-    add("down", _down, "end the stack that is up; harmless if there is none")
-    add("status", _status, "the stack that is up: addresses, members, roles, what is injected, time left")
+    _add_stack(add("down", _down, "end the stack that is up; harmless if there is none"))
+    status = add("status", _status, "the stack that is up: addresses, members, roles, what is injected, time left")
+    _add_stack(status)
     logs = add("logs", _logs, "what a member's server wrote; control characters are shown, not obeyed")
     logs.add_argument("member", metavar="MEMBER", help=_MEMBER)
     logs.add_argument("-f", "--follow", action="store_true", help="go on with what it writes, until Ctrl-C")
@@ -65,6 +68,11 @@ def add_standing(add: Add) -> None:
     execute = add("exec", _exec, "run a command in a member, e.g. exec redis-cluster-0 -- redis-cli cluster nodes")
     execute.add_argument("member", metavar="MEMBER", help=_MEMBER)
     execute.add_argument("argv", nargs=REMAINDER, metavar="-- COMMAND …", help="its exit code is handed on")
+
+
+def _add_stack(parser: Any) -> None:
+    """Where the stack is; ``kind``: in a cluster, which stays up until it is ended."""
+    parser.add_argument("--stack", choices=PLACES, default=PLACES[0], help=f"where it runs (default: {PLACES[0]})")
 
 
 def _add_scenario(parser: Any, default: str = "") -> None:
@@ -138,6 +146,8 @@ def _up(arguments: Any) -> int:
     scenario = _scenario(arguments)
     if in_sandbox():
         return upkeep.keep_up(scenario, console_for(sys.stdout))
+    if arguments.stack == "kind":
+        return cluster_cli.up(scenario)
     asked = Asked(
         life_s=life_s(arguments.life),
         port_prometheus=arguments.port_prometheus,
@@ -170,7 +180,9 @@ def _say_up(standing: Standing, life: str) -> None:
                         " 'resilience down' ends it"), soft_wrap=True)  # fmt: skip
 
 
-def _down(_arguments: Any) -> int:
+def _down(arguments: Any) -> int:
+    if arguments.stack == "kind":
+        return cluster_cli.down()
     ended = down()
     text = "no stack is up" if ended is None else f"ended the stack {ended.stack} ({ended.scenario})"
     print(text)  # noqa: T201
@@ -188,7 +200,9 @@ def notice() -> str:
 # --- looking ---------------------------------------------------------------------------------------------------------
 
 
-def _status(_arguments: Any) -> int:
+def _status(arguments: Any) -> int:
+    if arguments.stack == "kind":
+        return cluster_cli.status(read_scenario(PROJECT_ROOT, "baseline").stack)
     post, standing = require_standing()
     look = post.ask({"do": "look"}, timeout_s=ASK_TIMEOUT_S)
     facts = {"stack": standing.stack, "scenario": standing.scenario, "since_utc": standing.since_utc}

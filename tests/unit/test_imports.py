@@ -34,7 +34,7 @@ TABLE = {
     "history": room("errors spec", "msgspec numpy"),
     "check": room("spec history", "msgspec numpy"),
     "agent": room(),
-    "backend": room("errors spec agent", "msgspec jinja2"),
+    "backend": room("errors spec agent", "msgspec jinja2 kubernetes urllib3"),
     "stack": room("errors spec backend history", "msgspec redis"),
     "fault": room("errors spec backend stack history", "msgspec"),
     "load": room("errors spec history", "msgspec"),
@@ -44,7 +44,9 @@ TABLE = {
     "report": room("errors spec history check.finding check.timeline", "msgspec jinja2 markupsafe rich"),
     # the imperative shell: the runner, and what stands beside it in the package's own folder
     "runner": Room(ours=frozenset({"resilience"}), others=None),
-    "cli": room("runner supervise standing_cli outside controlled suite spec report errors history", "rich"),
+    "cli": room(
+        "runner supervise cluster_cli standing_cli outside controlled suite spec report errors history", "rich"
+    ),
     "__main__": room("cli"),
     "loadgen": Room(
         ours=frozenset({"resilience.history", "resilience.spec"}),

@@ -68,7 +68,10 @@ class Undone(msgspec.Struct, frozen=True, kw_only=True):
 class Platform(Protocol):
     """A stack's members, seen from any process of the run."""
 
-    stack: Stack
+    @property
+    def stack(self) -> Stack:
+        """The stack as it stands: a backend that does not place members itself says here where they are."""
+        ...
 
     def states(self) -> tuple[MemberState, ...]:
         """All members, in the order of the stack file."""

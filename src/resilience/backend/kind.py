@@ -1,0 +1,177 @@
+"""A kind cluster of the harness's own: made, found again, filled with images and manifests, ended.
+
+Its kubeconfig is a file of the harness's own in the cache folder, so neither the user's nor its current context is
+read or changed. A cluster counts as ours by its name and by a label on its control plane; nothing is done to another.
+"""
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from resilience.backend.kubernetes import manifests
+from resilience.backend.kubernetes.api import Api, ApiError, Object
+from resilience.backend.kubernetes.images import is_here
+from resilience.backend.kubernetes.manifests import HARNESS, NAMESPACES, NODE
+from resilience.backend.kubernetes.platform import SELECTOR, KubernetesPlatform
+from resilience.backend.local.place import PROJECT_ROOT
+from resilience.backend.tool import output
+from resilience.errors import HostError, StackError
+from resilience.spec.stack import Stack
+
+NAME = "harmonyflow"
+NODE_IMAGE = "KIND_NODE_IMAGE"  # the environment's: which node image is used instead of kind's own
+MEMORY_MIN_BYTES = 4 * 1024**3  # the cluster's own 0.8 GiB, and what the manifests ask for, with room to work
+OURS = ("harmonyflow.dev/cluster", "resilience")
+TOOLS: Mapping[str, str] = {
+    "docker": "https://docs.docker.com/engine/install/",
+    "kind": "https://kind.sigs.k8s.io/docs/user/quick-start/",
+    "kubectl": "https://kubernetes.io/docs/tasks/tools/",
+}
+_QUICK_S, _CREATE_S, _LOAD_S, _APPLY_S, _READY_S = 30.0, 420.0, 600.0, 120.0, 180
+
+
+class Kind:
+    """One cluster by name; ``folder`` keeps its kubeconfig and what was applied."""
+
+    def __init__(self, folder: Path, name: str = NAME) -> None:
+        """Looks at nothing."""
+        self.name = name
+        self.context = f"kind-{name}"
+        self.kubeconfig = folder / f"{name}.kubeconfig"
+        self.applied = folder / f"{name}-applied"
+
+    def exists(self) -> bool:
+        """Whether there is a cluster of that name, ours or not. Raises `HostError`, `StackError`."""
+        return self.name in output(["kind", "get", "clusters"], timeout_s=_QUICK_S).split()
+
+    def create(self, config: Path) -> None:
+        """Makes the cluster and waits until its nodes are ready. Raises `HostError`, `StackError`."""
+        image = os.environ.get(NODE_IMAGE, "")
+        self.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
+        named = ["--name", self.name, "--config", str(config), "--kubeconfig", str(self.kubeconfig)]
+        chosen = ["--image", image] if image else []
+        wait = ["--wait", f"{_READY_S}s"]
+        output(["kind", "create", "cluster", *named, *chosen, *wait], timeout_s=_CREATE_S)
+
+    def open(self) -> Api:
+        """The API of the cluster, once it is known to be ours. Raises `StackError` if it is somebody else's."""
+        if not self.kubeconfig.exists():
+            self.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
+            export = ["--name", self.name, "--kubeconfig", str(self.kubeconfig)]
+            output(["kind", "export", "kubeconfig", *export], timeout_s=_QUICK_S)
+        api = Api.of_context(self.kubeconfig, self.context)
+        if not is_ours(api.items("/api/v1/nodes")):
+            raise StackError(
+                f"the kind cluster {self.name} is not the harness's (no node is labelled {'='.join(OURS)}): delete it"
+                f" yourself if nobody needs it ('kind delete cluster --name {self.name}')"
+            )
+        return api
+
+    def delete(self) -> None:
+        """Deletes the cluster with all that is in it, and what is kept of it. Raises `StackError`."""
+        output(["kind", "delete", "cluster", "--name", self.name], timeout_s=_CREATE_S)
+        self.kubeconfig.unlink(missing_ok=True)
+        shutil.rmtree(self.applied, ignore_errors=True)
+
+    def load(self, images: Iterable[str]) -> None:
+        """Puts images that this machine has into the nodes; the nodes pull the others themselves."""
+        here = [image for image in images if is_here(image) and not self._has(image)]
+        if here:
+            output(["kind", "load", "docker-image", "--name", self.name, *here], timeout_s=_LOAD_S)
+
+    def apply(self, stack: Stack, images: Mapping[str, str]) -> None:
+        """Applies the overlay `kind` with the stack's settings and a new password. Raises `StackError`."""
+        shutil.rmtree(self.applied, ignore_errors=True)
+        manifests.write(self.applied, "kind", stack, secrets.token_hex(24), images)
+        self.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(self.applied), timeout_s=_APPLY_S)
+
+    def kubectl(self, *words: str, timeout_s: float = _QUICK_S) -> str:
+        """What ``kubectl`` prints about this cluster and no other. Raises `HostError`, `StackError`."""
+        there = ["--kubeconfig", str(self.kubeconfig), "--context", self.context]
+        return output(["kubectl", *there, f"--request-timeout={timeout_s:g}s", *words], timeout_s=timeout_s + 5)
+
+    def doors(self, api: Api) -> tuple[tuple[str, str], ...]:
+        """The addresses on this machine by which people get in. Raises `StackError`."""
+        observer = next((node["metadata"]["name"] for node in api.items("/api/v1/nodes", f"{NODE}=observer")), "")
+        if not observer:
+            raise StackError(f"the cluster {self.name} has no node labelled {NODE}=observer")
+        ports = {"prometheus": "30090/tcp", "edge": "30080/tcp"}
+        return tuple(
+            (name, f"http://{output(['docker', 'port', observer, port], timeout_s=_QUICK_S).split()[0]}")
+            for name, port in ports.items()
+        )
+
+    def _has(self, image: str) -> bool:
+        """Whether every node has an image already."""
+        nodes = output(["kind", "get", "nodes", "--name", self.name], timeout_s=_QUICK_S).split()
+        workers = [node for node in nodes if not node.endswith("control-plane")]
+        return all(image in _images_of(node) for node in workers)
+
+
+def require_tools() -> None:
+    """Raises `HostError` if Docker, kind or kubectl is missing, or the machine is too small for the cluster."""
+    for tool, page in TOOLS.items():
+        if not shutil.which(tool):
+            raise HostError(f"{tool} is not on PATH: install it ({page})")
+    try:
+        facts = json.loads(output(["docker", "info", "--format", "{{json .}}"], timeout_s=_QUICK_S))
+    except StackError as error:
+        raise HostError(f"Docker cannot be asked: {error}; start it, or join the group that may") from error
+    if facts.get("ServerErrors"):
+        raise HostError(f"Docker is not running: {facts['ServerErrors'][0]}; start it, or join the group that may")
+    has = int(facts.get("MemTotal", 0))
+    if has < MEMORY_MIN_BYTES:
+        lack = (MEMORY_MIN_BYTES - has) / 1024**3
+        raise HostError(f"Docker has {has / 1024**3:.1f} GiB of memory, {lack:.1f} GiB too little for this stack")
+
+
+def is_ours(nodes: Sequence[Object]) -> bool:
+    """Whether these are the nodes of a cluster that the harness made."""
+    key, value = OURS
+    return any(node["metadata"].get("labels", {}).get(key) == value for node in nodes)
+
+
+def namespaces_up(api: Api) -> list[str]:
+    """The stack's namespaces that are there. Raises `StackError` for one that is not ours, or is being ended."""
+    found = []
+    for name in sorted(set(NAMESPACES.values())):
+        try:
+            namespace = api.get(f"/api/v1/namespaces/{name}")
+        except ApiError as error:
+            if error.status == 404:
+                continue
+            raise
+        if HARNESS not in namespace["metadata"].get("labels", {}):
+            raise StackError(f"namespace {name} is not the harness's: it has no label {HARNESS}")
+        if namespace.get("status", {}).get("phase") == "Terminating":
+            raise StackError(f"namespace {name} is still being ended: try again in a minute")
+        found.append(name)
+    return found
+
+
+def pods(api: Api) -> list[Object]:
+    """All pods of the stack."""
+    spaces = sorted(set(NAMESPACES.values()))
+    return [pod for space in spaces for pod in api.items(f"/api/v1/namespaces/{space}/pods", SELECTOR)]
+
+
+def platform_of(cluster: Kind, api: Api, stack: Stack) -> KubernetesPlatform:
+    """The stack in the cluster; its secrets stay there."""
+
+    def secret(name: str) -> str:
+        raise StackError(f"secret {name}: it is known inside the cluster {cluster.name} only")
+
+    return KubernetesPlatform(api, stack, secret)
+
+
+def config_file() -> Path:
+    """The cluster as it is shipped."""
+    return PROJECT_ROOT / "kind-config.yaml"
+
+
+def _images_of(node: str) -> set[str]:
+    listed = output(["docker", "exec", node, "ctr", "-n", "k8s.io", "images", "ls", "-q"], timeout_s=_QUICK_S)
+    return {image.removeprefix("docker.io/").removeprefix("library/") for image in listed.split()}

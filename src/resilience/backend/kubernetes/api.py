@@ -1,0 +1,147 @@
+"""The Kubernetes API as the harness uses it: JSON in, JSON out, a time-out on every call, errors in one line.
+
+The cluster is always named: by its context in a kubeconfig of the harness's own, or as the one that this process's pod
+runs in. Nothing is ever taken from "the current context".
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from resilience.errors import StackError
+
+TIMEOUT_S = 10.0  # of one call
+PATIENCE_S = 30.0  # how long an API server may be away before a question fails
+_AGAIN_AFTER_S = 1.0
+_ERRORS = 400
+_AWAY = frozenset({429, 500, 502, 503, 504})  # what a server says that is there, and cannot answer yet
+
+Object = dict[str, Any]
+Call = Callable[[str, str, Mapping[str, str], Any], bytes]  # method, path, query, body: the answer's body
+
+
+class ApiError(StackError):
+    """An answer that is an error; ``status`` 0: there was none."""
+
+    def __init__(self, message: str, status: int) -> None:
+        """``message``: one line."""
+        super().__init__(message)
+        self.status = status
+
+
+class Api:
+    """One cluster's API."""
+
+    def __init__(
+        self, call: Call, name: str, *, sleep: Callable[[float], None] = time.sleep, patience_s: float = PATIENCE_S
+    ) -> None:
+        """``call`` makes one call and raises `ApiError`; ``name`` is the cluster's, for messages."""
+        self.name = name
+        self._call = call
+        self._sleep = sleep
+        self._patience_s = patience_s
+
+    @classmethod
+    def of_context(cls, kubeconfig: Path, context: str) -> Self:
+        """The cluster of a context. Raises `StackError` where the file does not have it."""
+        from kubernetes import config  # a second to import, which no local run has to wait for
+
+        try:
+            client = config.new_client_from_config(str(kubeconfig), context=context)  # type: ignore[no-untyped-call]
+        except (config.ConfigException, OSError) as error:
+            raise StackError(f"{kubeconfig}: context {context}: {error}") from error
+        return cls(_calls(client), context)
+
+    @classmethod
+    def of_pod(cls) -> Self:
+        """The cluster that this process's pod runs in. Raises `StackError` outside of one."""
+        from kubernetes import client, config
+
+        configuration = client.Configuration()
+        try:
+            config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
+        except config.ConfigException as error:
+            raise StackError(f"this process runs in no pod with a service account: {error}") from error
+        return cls(_calls(client.ApiClient(configuration)), "this cluster")
+
+    def get(self, path: str, **query: str) -> Object:
+        """What stands at a path; waits for a server that is away. Raises `ApiError`."""
+        return self._patient("GET", path, query, None)
+
+    def items(self, path: str, selector: str = "") -> list[Object]:
+        """The objects of a list. Raises `ApiError`."""
+        query = {"labelSelector": selector} if selector else {}
+        found: list[Object] = self._patient("GET", path, query, None).get("items") or []
+        return found
+
+    def text(self, path: str, **query: str) -> str:
+        """What stands at a path that is no JSON, such as a log. Raises `ApiError`."""
+        return self._call("GET", path, query, None).decode(errors="replace")
+
+    def create(self, path: str, item: Object) -> Object:
+        """Adds an object to a list. Raises `ApiError`; 409: it is there."""
+        return _decoded(self._call("POST", path, {}, item))
+
+    def replace(self, path: str, item: Object) -> Object:
+        """Puts an object in the place of the one with its version. Raises `ApiError`; 409: somebody was quicker."""
+        return _decoded(self._call("PUT", path, {}, item))
+
+    def delete(self, path: str) -> None:
+        """Has an object deleted, with all that it owns; harmless if it is gone. Raises `ApiError`."""
+        try:
+            self._call("DELETE", path, {"propagationPolicy": "Background"}, None)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+
+    def _patient(self, method: str, path: str, query: Mapping[str, str], body: Any) -> Object:
+        """Asks again while the server is away; only for what changes nothing."""
+        waited_s = 0.0
+        while True:
+            try:
+                return _decoded(self._call(method, path, query, body))
+            except ApiError as error:
+                if (error.status and error.status not in _AWAY) or waited_s >= self._patience_s:
+                    raise
+            self._sleep(_AGAIN_AFTER_S)
+            waited_s += _AGAIN_AFTER_S
+
+
+def _decoded(answer: bytes) -> Object:
+    found: Object = json.loads(answer)
+    return found
+
+
+def _calls(client: Any) -> Call:
+    """Calls by the official client's transport, without its models."""
+    from kubernetes.client import ApiException
+    from urllib3.exceptions import HTTPError
+
+    headers = {"Accept": "application/json", "Content-Type": "application/json"}
+
+    def call(method: str, path: str, query: Mapping[str, str], body: Any) -> bytes:
+        try:
+            request = client.param_serialize(
+                method, path, query_params=list(query.items()), header_params=dict(headers), body=body,
+                auth_settings=["BearerToken"],
+            )  # fmt: skip
+            answer = client.call_api(*request, _request_timeout=TIMEOUT_S)
+            data: bytes = answer.read()
+        except (ApiException, HTTPError, OSError) as error:
+            raise ApiError(f"{method} {path}: the API server does not answer ({error})", 0) from error
+        if answer.status >= _ERRORS:
+            raise ApiError(f"{method} {path}: {answer.status} {said(data, answer.reason)}", answer.status)
+        return data
+
+    return call
+
+
+def said(body: Any, reason: Any) -> str:
+    """What an error's body says, on one line."""
+    try:
+        text = str(json.loads(body)["message"])
+    except (ValueError, TypeError, KeyError):
+        text = str(reason or "no message")
+    return " ".join(text.split())[:300]

@@ -1,0 +1,183 @@
+"""Container images: which are used, and the project's own one, built here.
+
+By default they are the official ones of the overlay, pulled by the nodes. ``RESILIENCE_IMAGES`` names a file with
+others, by official name (YAML: ``redis: registry.example/redis:7.4.2``; ``base`` is what the project's image is built
+on), or is ``debian``: images of Debian packages then, for machines that reach no container registry.
+"""
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from resilience.backend.kubernetes.manifests import image_override
+from resilience.backend.local.image import ImageStore, Recipe
+from resilience.backend.local.place import PROJECT_ROOT
+from resilience.backend.tool import output
+from resilience.errors import HostError, SpecError, StackError
+
+VARIABLE = "RESILIENCE_IMAGES"
+PROJECT = "harmonyflow/resilience"
+OFFICIAL_BASE = "python:3.13-slim-trixie"
+PYTHON = "3.13"  # of the base; the packages are chosen for it
+DEBIAN_BASE = Recipe(packages=("python3", "nftables", "iproute2", "tini"))  # Debian 13 has that Python
+# servers of the stack image, by the official image that each takes the place of
+DEBIAN_ENTRYPOINTS: Mapping[str, str] = {
+    "redis": "/usr/bin/redis-server",
+    "prom/prometheus": "/usr/bin/prometheus",
+    "oliver006/redis_exporter": "/usr/bin/prometheus-redis-exporter",
+    "prom/node-exporter": "/usr/bin/prometheus-node-exporter",
+}
+_FILES = ("src", "loadgen", "services", "stacks", "scenarios", "experiments", "pyproject.toml", "requirements.lock")
+_LEFT_OUT = ("__pycache__", "*.egg-info")
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_BUILD_TIMEOUT_S = 1_200
+
+Say = Callable[[str], None]
+
+
+class Images(msgspec.Struct, frozen=True, kw_only=True):
+    """What is used instead of the official images; ``debian``: those are built here."""
+
+    base: str = OFFICIAL_BASE
+    replaced: dict[str, str] = {}
+    debian: bool = False
+
+
+def wanted(environment: Mapping[str, str] = os.environ) -> Images:
+    """What the environment asks for. Raises `SpecError` for a file that is none."""
+    named = environment.get(VARIABLE, "")
+    if named in {"", "debian"}:
+        return Images(debian=named == "debian")
+    try:
+        entries = msgspec.yaml.decode(Path(named).read_bytes(), type=dict[str, str])
+    except (OSError, msgspec.MsgspecError) as error:
+        raise SpecError(f"{VARIABLE}={named}: no file of images: {error}") from error
+    base = entries.pop("base", OFFICIAL_BASE)
+    for name, image in entries.items():
+        image_override(name, image)
+    return Images(base=base, replaced=entries)
+
+
+def ensure(images: Images, store: ImageStore, cache: Path, say: Say) -> dict[str, str]:
+    """Builds what is not there; the images that take the place of official ones. Raises `HostError`, `StackError`."""
+    if not images.debian:
+        return {**images.replaced, PROJECT: _project(images.base, cache, say)}
+    say("Debian's Python")
+    base = _imported("harmonyflow/python", DEBIAN_BASE, store, say)
+    servers = _servers(store, say)
+    return {**servers, PROJECT: _project(base, cache, say)}
+
+
+def _servers(store: ImageStore, say: Say) -> dict[str, str]:
+    say("the stack image's servers")
+    stack = _imported("harmonyflow/stack", Recipe(), store, say)
+    tag = stack.rpartition(":")[2]
+    servers = {}
+    for name, entrypoint in DEBIAN_ENTRYPOINTS.items():
+        image = f"harmonyflow/debian-{name.rpartition('/')[2]}:{tag}"
+        if not is_here(image):
+            _build("-", image, text=f'FROM {stack}\nENTRYPOINT ["{entrypoint}"]\n')
+        servers[name] = image
+    return servers
+
+
+def _imported(name: str, recipe: Recipe, store: ImageStore, say: Say) -> str:
+    """A root file system of Debian packages as a container image."""
+    image = f"{name}:{recipe.digest}"
+    if is_here(image):
+        return image
+    root = store.ensure(recipe, say)
+    say(f"importing {image}")
+    pack = subprocess.Popen(
+        ["tar", "-C", str(root), "--numeric-owner", "-cf", "-", "."], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    done = subprocess.run(
+        ["docker", "import", "--change", f"ENV PATH={_PATH}", "-", image],
+        stdin=pack.stdout,
+        capture_output=True,
+        timeout=_BUILD_TIMEOUT_S,
+        check=False,
+    )
+    if pack.wait() != 0 or done.returncode != 0:
+        raise StackError(f"{image}: could not be imported: {done.stderr.decode(errors='replace').strip()[-300:]}")
+    return image
+
+
+def _project(base: str, cache: Path, say: Say) -> str:
+    """The project's image, for the sources as they are now."""
+    image = f"{PROJECT}:{digest(base, PROJECT_ROOT)}"
+    if is_here(image):
+        return image
+    context = cache / "kind" / f"context-{os.getpid()}"
+    try:
+        say("packages of requirements.lock")
+        _copy_packages(cache / "kind", context)
+        _copy_project(context / "project")
+        shutil.copy(PROJECT_ROOT / "stacks" / "kubernetes" / "Dockerfile", context)
+        say(f"building {image} on {base}")
+        _build(str(context), image, f"BASE={base}")
+    finally:
+        shutil.rmtree(context, ignore_errors=True)
+    return image
+
+
+def digest(base: str, root: Path) -> str:
+    """Twelve hex digits that change with whatever the project's image is made of."""
+    total = hashlib.sha256(base.encode())
+    for path in source_files(root):
+        total.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return total.hexdigest()[:12]
+
+
+def source_files(root: Path) -> Iterable[Path]:
+    """The files of the project that its image holds, in order."""
+    for name in _FILES:
+        place = root / name
+        for path in [place] if place.is_file() else sorted(place.rglob("*")):
+            if path.is_file() and not any(part == "__pycache__" or part.endswith(".egg-info") for part in path.parts):
+                yield path
+
+
+def _copy_project(target: Path) -> None:
+    for path in source_files(PROJECT_ROOT):
+        place = target / path.relative_to(PROJECT_ROOT)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, place)
+
+
+def _copy_packages(kept: Path, context: Path) -> None:
+    """The packages that the project needs, as locked; installed once for each lock."""
+    lock = PROJECT_ROOT / "requirements.lock"
+    folder = kept / f"packages-{hashlib.sha256(lock.read_bytes() + PYTHON.encode()).hexdigest()[:12]}"
+    if not folder.exists():
+        for old in kept.glob("packages-*"):
+            shutil.rmtree(old)
+        new = kept / f"new-{os.getpid()}"
+        uv = [str(PROJECT_ROOT / "setup" / "environment"), "uv", "pip", "install", "--quiet", "--no-compile-bytecode"]
+        there = ["--python-version", PYTHON, "--python-platform", f"{platform.machine()}-manylinux_2_28"]
+        what = ["--only-binary", ":all:", "--constraint", str(lock), "-r", str(PROJECT_ROOT / "pyproject.toml")]
+        output([*uv, *there, "--target", str(new), *what], timeout_s=_BUILD_TIMEOUT_S)
+        new.rename(folder)
+    shutil.copytree(folder, context / "packages", copy_function=os.link)
+
+
+def _build(context: str, image: str, *arguments: str, text: str = "") -> None:
+    named = [word for argument in arguments for word in ("--build-arg", argument)]
+    output(["docker", "build", "--quiet", "--tag", image, *named, context], timeout_s=_BUILD_TIMEOUT_S, text=text)
+
+
+def is_here(image: str) -> bool:
+    """Whether the Docker daemon has an image. Raises `HostError` without Docker."""
+    try:
+        output(["docker", "image", "inspect", "--format", "{{.Id}}", image], timeout_s=60)
+    except HostError:
+        raise
+    except StackError:
+        return False
+    return True

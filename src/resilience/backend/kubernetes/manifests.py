@@ -1,0 +1,107 @@
+"""What is applied to a cluster: the overlay of its backend, and beside it what is rendered from a stack file.
+
+::
+
+    <folder>/kustomization.yaml   resources: the overlay, settings.yaml; images that take the place of the overlay's
+    <folder>/settings.yaml        ConfigMaps and Secrets: servers' settings, passwords
+
+The folder is for `kubectl apply -k`. It holds secrets, so only its owner may read it.
+"""
+
+import base64
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from resilience.backend.local.place import PROJECT_ROOT
+from resilience.backend.settings import exporter_passwords, prometheus_yml, redis_conf, service_json
+from resilience.errors import SpecError
+from resilience.spec.stack import Member, Stack
+
+PART_OF = "app.kubernetes.io/part-of"
+COMPONENT = "app.kubernetes.io/component"
+HARNESS = "harmonyflow.dev/harness"  # a namespace without this label is never touched
+NODE = "harmonyflow.dev/node"  # a node's name in stack files
+PASSWORD_SECRET, PASSWORD_KEY = "redis-password", "password"
+NAMESPACES: Mapping[str, str] = {
+    "redis": "redis",
+    "session": "harmonyflow",
+    "collaboration": "harmonyflow",
+    "edge": "harmonyflow",
+    "prometheus": "monitoring",
+    "redis-exporter": "monitoring",
+    "node-exporter": "monitoring",
+    "loadgen": "monitoring",
+    "direct-client": "monitoring",
+}
+# the headless Service that gives a component's pods their names
+SERVICES: Mapping[str, str] = {"redis": "redis-cluster", "loadgen": "load", "direct-client": "load"}
+
+Object = dict[str, Any]  # one Kubernetes object
+
+
+def host(member: Member) -> str:
+    """The name that a member is reached by anywhere in the cluster."""
+    service = SERVICES.get(member.component, member.component)
+    return f"{member.name}.{service}.{NAMESPACES[member.component]}.svc.cluster.local"
+
+
+def settings(stack: Stack, password: str) -> Iterator[Object]:
+    """The ConfigMaps and Secrets of a stack."""
+    services = {
+        f"{member.name}.json": service_json(stack, member, host, f"/secret/{PASSWORD_KEY}").decode()
+        for component in ("session", "collaboration", "edge")
+        for member in stack.of(component)
+    }
+    yield _config_map("redis", "stack", {"stack.json": msgspec.json.encode(stack).decode()})
+    yield _config_map("harmonyflow", "services", services)
+    yield _config_map("monitoring", "prometheus", {"prometheus.yml": prometheus_yml(stack, host)})
+    yield _secret("redis", "redis-config", {"redis.conf": redis_conf(stack, password).encode()})
+    yield _secret("monitoring", "redis-exporter", {"passwords.json": exporter_passwords(stack, host, password)})
+    for namespace in ("redis", "harmonyflow", "monitoring"):
+        yield _secret(namespace, PASSWORD_SECRET, {PASSWORD_KEY: password.encode()})
+
+
+def write(folder: Path, overlay: str, stack: Stack, password: str, images: Mapping[str, str]) -> None:
+    """Writes the folder; ``images``: what takes the place of an image, by its official name.
+
+    Raises `SpecError` for an image that cannot be one.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [os.path.relpath(PROJECT_ROOT / "stacks" / "kubernetes" / overlay, folder), "settings.yaml"],
+        "images": [image_override(name, image) for name, image in images.items()],
+    }
+    (folder / "kustomization.yaml").write_bytes(msgspec.json.encode(kustomization))  # JSON is YAML
+    secret = folder / "settings.yaml"
+    secret.touch(mode=0o600)
+    secret.write_bytes(b"\n---\n".join(msgspec.json.encode(item) for item in settings(stack, password)))
+
+
+def image_override(name: str, image: str) -> dict[str, str]:
+    """An entry of kustomize's ``images``, from ``repository:tag`` or ``repository@sha256:…``. Raises `SpecError`."""
+    repository, at, digest = image.partition("@")
+    if at and repository and digest.startswith("sha256:"):
+        return {"name": name, "newName": repository, "digest": digest}
+    repository, _, tag = image.rpartition(":")
+    if at or not repository or not tag or "/" in tag or any(letter.isspace() for letter in image):
+        raise SpecError(f"image of {name}: expected repository:tag or repository@sha256:… (got {image[:80]!r})")
+    return {"name": name, "newName": repository, "newTag": tag}
+
+
+def _config_map(namespace: str, name: str, data: Mapping[str, str]) -> Object:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _metadata(namespace, name), "data": dict(data)}
+
+
+def _secret(namespace: str, name: str, data: Mapping[str, bytes]) -> Object:
+    encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": _metadata(namespace, name), "data": encoded}
+
+
+def _metadata(namespace: str, name: str) -> Object:
+    return {"name": name, "namespace": namespace, "labels": {PART_OF: "harmonyflow"}}

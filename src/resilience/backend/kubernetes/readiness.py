@@ -1,0 +1,91 @@
+"""Why a pod is not ready, as a person would find it out: its state, its events, its last words."""
+
+from collections.abc import Iterator, Sequence
+
+from resilience.backend.kubernetes.api import Api, ApiError, Object
+
+SHOWN = 3  # reasons on one line
+_WORDS = 200
+
+
+def unready(pods: Sequence[Object]) -> list[Object]:
+    """The pods that are not as they should be: not ready, or a job's that has not succeeded."""
+    return [pod for pod in pods if not is_ready(pod)]
+
+
+def is_ready(pod: Object) -> bool:
+    """Whether a pod is ready, or has done what it was for."""
+    status = pod.get("status", {})
+    if status.get("phase") == "Succeeded":
+        return True
+    conditions = {item["type"]: item["status"] for item in status.get("conditions", ())}
+    return conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
+
+
+def state_of(pod: Object) -> str:
+    """What a pod is doing, in a few words."""
+    status = pod.get("status", {})
+    for container in status.get("containerStatuses", ()):
+        waiting, ended = container["state"].get("waiting"), container["state"].get("terminated")
+        if waiting is not None:
+            return _joined(waiting.get("reason", "waiting"), waiting.get("message", ""))
+        if ended is not None:
+            return f"ended with {ended.get('exitCode')} ({ended.get('reason', '')})"
+        if not container.get("ready"):
+            return f"runs, restarted {container.get('restartCount', 0)} times, and is not ready"
+    for condition in status.get("conditions", ()):
+        if condition["type"] == "PodScheduled" and condition["status"] != "True":
+            return _joined("no node takes it", condition.get("message", ""))
+    return str(status.get("phase", "unknown")).lower()
+
+
+def reasons(api: Api, pods: Sequence[Object]) -> str:
+    """One line on why these pods are not ready; "" if all are."""
+    late = unready(pods)
+    told = [_reason(api, pod) for pod in late[:SHOWN]]
+    more = [f"and {len(late) - SHOWN} more"] if len(late) > SHOWN else []
+    return "; ".join([*told, *more])
+
+
+def _reason(api: Api, pod: Object) -> str:
+    name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+    parts = [f"{namespace}/{name}: {state_of(pod)}"]
+    parts += [f"event: {text}" for text in _warnings(api, namespace, name)]
+    parts += [f"log: {text}" for text in _last_words(api, pod)]
+    return ", ".join(parts)
+
+
+def _warnings(api: Api, namespace: str, pod: str) -> Iterator[str]:
+    """The last warning about a pod."""
+    try:
+        found = api.get(
+            f"/api/v1/namespaces/{namespace}/events", fieldSelector=f"involvedObject.name={pod},type=Warning"
+        )
+    except ApiError:
+        return  # the reason for asking is told anyway
+    events = sorted(
+        found.get("items") or (), key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime"))
+    )
+    for event in events[-1:]:
+        yield _joined(event.get("reason", ""), event.get("message", ""))
+
+
+def _last_words(api: Api, pod: Object) -> Iterator[str]:
+    """The last line of the log of a container that did not start well; of the one before, if it was restarted."""
+    containers = pod.get("status", {}).get("containerStatuses", ())
+    for container in containers[:1]:
+        if container.get("ready") or ("waiting" in container["state"] and not container.get("restartCount")):
+            return
+        path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}/log"
+        before = "true" if "running" not in container["state"] and container.get("restartCount") else "false"
+        try:
+            said = api.text(path, container=container["name"], tailLines="1", previous=before).strip()
+        except ApiError:
+            return
+        if said:
+            yield " ".join(said.split())[:_WORDS]
+
+
+def _joined(first: str, second: str) -> str:
+    text = f"{first}: {second}" if second else first
+    return " ".join(text.split())[:_WORDS]

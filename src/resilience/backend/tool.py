@@ -1,0 +1,41 @@
+"""Calls command-line tools that say a lot and take a while: with a deadline, and one line of error."""
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+
+from resilience.errors import HostError, StackError
+
+_SHOWN = 300
+
+
+def output(argv: Sequence[str], *, timeout_s: float, text: str = "", env: Mapping[str, str] | None = None) -> str:
+    """What a tool prints, given ``text`` as its input.
+
+    Raises `HostError` if it is not there, `StackError` with what it said if it fails or does not end in time.
+    """
+    what = " ".join(argv[:3])
+    try:
+        done = subprocess.run(
+            argv,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+            env={**os.environ, **(env or {})},
+        )
+    except FileNotFoundError as error:
+        raise HostError(f"{argv[0]} is not on PATH: install it") from error
+    except subprocess.TimeoutExpired as error:
+        raise StackError(f"'{what}' did not end within {timeout_s:g} s") from error
+    if done.returncode != 0:
+        raise StackError(f"'{what}' failed: {last_error(done.stderr or done.stdout)}")
+    return done.stdout
+
+
+def last_error(said: str) -> str:
+    """The line that says best what went wrong: the last one that calls itself an error, else the last one."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    errors = [line for line in lines if line.upper().startswith("ERROR")]
+    return (errors or lines or ["no message"])[-1][:_SHOWN]

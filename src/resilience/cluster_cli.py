@@ -1,0 +1,181 @@
+"""The commands about a stack in a kind cluster: ``image``, ``up``, ``status`` and ``down`` with ``--stack kind``."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from rich.table import Table
+
+from resilience.backend.base import MemberState
+from resilience.backend.kind import Kind, config_file, namespaces_up, platform_of, pods, require_tools
+from resilience.backend.kubernetes import images
+from resilience.backend.kubernetes.api import Api, Object
+from resilience.backend.kubernetes.manifests import NAMESPACES
+from resilience.backend.kubernetes.readiness import reasons, unready
+from resilience.backend.local.image import ImageStore
+from resilience.backend.local.place import cache_dir, calling_user
+from resilience.errors import SpecError, StackError
+from resilience.report.progress import Steps
+from resilience.report.standing import doors_text
+from resilience.report.terminal import can_move, console_for, plain
+from resilience.spec.scenario import Scenario
+from resilience.spec.stack import Programs, Stack
+from resilience.stack.cluster_nodes import ClusterView, view_from_text
+from resilience.stack.redis_role import decide
+from resilience.stack.wait import wait_until
+
+READY_WITHIN_S = 300.0
+_LOOK_EVERY_S = 1.0
+_MEMBERS_OF = "the pods' readiness"
+_SHOWN = 4
+
+
+def build() -> dict[str, str]:
+    """The images that take the place of official ones, built now, with progress, if they are not there."""
+    wanted = images.wanted()
+    require_tools()
+    owner = calling_user()
+    cache = cache_dir(owner)
+    with _steps().step("images") as step:
+        return images.ensure(wanted, ImageStore(cache, owner), cache, step.say)
+
+
+def up(scenario: Scenario) -> int:
+    """Brings the scenario's stack up in a kind cluster; returns when it is ready. Raises `HostError`, `StackError`."""
+    require_reference_services(scenario.stack)
+    replaced = build()
+    steps, cluster = _steps(), _cluster()
+    if not cluster.exists():
+        with steps.step(f"making the kind cluster {cluster.name}, about a minute"):
+            cluster.create(config_file())
+    api = cluster.open()
+    if namespaces_up(api):
+        raise StackError(
+            f"a stack is up already in the cluster {cluster.name}: 'resilience status --stack kind' shows it,"
+            " 'resilience down --stack kind' ends it"
+        )
+    with steps.step("loading images into the nodes"):
+        cluster.load(replaced.values())
+    with steps.step("applying manifests"):
+        cluster.apply(scenario.stack, replaced)
+    with steps.step("waiting for pods") as step:
+        wait_ready(api, scenario.stack, time.monotonic() + READY_WITHIN_S, step.say)
+    console_for(sys.stdout).print(doors_text(cluster.doors(api)))
+    console_for(sys.stdout).print(
+        plain("the stack is up; 'resilience status --stack kind' shows it, 'resilience down --stack kind' ends it"),
+        soft_wrap=True,
+    )
+    return 0
+
+
+def require_reference_services(stack: Stack) -> None:
+    """Raises `SpecError` for a stack with programs of its own: in containers an image takes the place of a service."""
+    if stack.programs != Programs():
+        raise SpecError(f"stack {stack.name}: programs: on kind a service is an image; name it in {images.VARIABLE}")
+
+
+def down() -> int:
+    """Ends the stack with its cluster; harmless if there is none. Raises `StackError` for somebody else's."""
+    require_tools()
+    cluster = _cluster()
+    if not cluster.exists():
+        print("no kind cluster of the harness is up")  # noqa: T201
+        return 0
+    cluster.open()
+    with _steps().step(f"deleting the kind cluster {cluster.name}"):
+        cluster.delete()
+    return 0
+
+
+def status(stack: Stack) -> int:
+    """Shows the stack in the cluster. Raises `StackError` if none is up."""
+    require_tools()
+    cluster = _cluster()
+    if not cluster.exists() or not namespaces_up(api := cluster.open()):
+        raise StackError("no stack is up on kind; 'resilience up --stack kind' brings one up")
+    platform = platform_of(cluster, api, stack)
+    states = platform.states()
+    console = console_for(sys.stdout)
+    console.print(doors_text(cluster.doors(api)))
+    console.print(members_table(states, _parts(cluster, platform.stack, states), pods(api)))
+    return 0
+
+
+def wait_ready(api: Api, stack: Stack, deadline: float, say: Callable[[str], None]) -> None:
+    """Waits until every member has a ready pod and the init job is done. Raises `StackError` that says why not."""
+
+    def unmet() -> str:
+        found = pods(api)
+        missing = missing_members(stack, found)
+        late = [pod["metadata"]["name"] for pod in unready(found)]
+        say(f"{len(found) - len(late)} of {len(found) + len(missing)} ready")
+        return shortened([f"no pod for {name}" for name in missing] + late)
+
+    try:
+        wait_until(_MEMBERS_OF, unmet, deadline=deadline, every_s=_LOOK_EVERY_S)
+    except StackError as error:
+        raise StackError(reasons(api, pods(api)) or str(error)) from error
+
+
+def missing_members(stack: Stack, found: Sequence[Object]) -> list[str]:
+    """The members that there is no pod for; the load's begin with a run."""
+    names = {pod["metadata"]["name"] for pod in found}
+    kept = [member for member in stack.members if member.component not in {"loadgen", "direct-client"}]
+    return [member.name for member in kept if member.name not in names]
+
+
+def shortened(words: Sequence[str]) -> str:
+    """The first few, and how many more there are."""
+    more = [f"and {len(words) - _SHOWN} more"] if len(words) > _SHOWN else []
+    return ", ".join([*words[:_SHOWN], *more])
+
+
+def members_table(states: Sequence[MemberState], parts: Mapping[str, str], found: Sequence[Object]) -> Table:
+    """Members with their nodes, parts and pods."""
+    late = {pod["metadata"]["name"] for pod in unready(found)}
+    table = Table(box=None, pad_edge=False)
+    for column in ("member", "node", "role", "pod", "restarts"):
+        table.add_column(column, justify="right" if column == "restarts" else "left")
+    for state in (one for one in states if one.running or one.component not in {"loadgen", "direct-client"}):
+        pod = ("running, not ready" if state.name in late else "ready") if state.running else "not running"
+        cells = (state.name, state.node, parts.get(state.name, state.component), pod, str(state.restarts))
+        table.add_row(*(plain(cell) for cell in cells))
+    return table
+
+
+def _parts(cluster: Kind, stack: Stack, states: Sequence[MemberState]) -> dict[str, str]:
+    """Who is what in the Redis Cluster, as the members say it themselves."""
+    redis = [state for state in states if state.component == "redis" and state.running]
+
+    def view(state: MemberState) -> ClusterView | None:
+        try:
+            return view_from_text(
+                cluster.kubectl(
+                    "exec", "-n", NAMESPACES["redis"], state.name, "-c", "redis", "--", "redis-cli", "cluster", "nodes"
+                )
+            )
+        except StackError:  # it is shown without a part
+            return None
+
+    with ThreadPoolExecutor(max(1, len(redis))) as threads:
+        views = dict(zip((state.name for state in redis), threads.map(view, redis), strict=True))
+    hosts = {state.name: state.address for state in redis}
+    known = {name: one for name, one in views.items() if one is not None}
+    return {role.member: f"{role.role}, shard {role.group}" for role in decide(stack, hosts, known)}
+
+
+def _cluster() -> Kind:
+    return Kind(cache_folder())
+
+
+def cache_folder() -> Path:
+    """Where kubeconfigs and packages are kept."""
+    return cache_dir(calling_user()) / "kind"
+
+
+def _steps() -> Steps:
+    console = console_for(sys.stderr)
+    return Steps(console, time.monotonic, moving=can_move(console, os.environ))

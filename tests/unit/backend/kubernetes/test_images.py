@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+
+from resilience.backend.kubernetes.images import OFFICIAL_BASE, Images, digest, source_files, wanted
+from resilience.backend.local.place import PROJECT_ROOT
+from resilience.errors import SpecError
+
+
+def test_official_images_by_default():
+    assert wanted({}) == Images(base=OFFICIAL_BASE)
+    assert wanted({"RESILIENCE_IMAGES": "debian"}).debian
+
+
+def test_a_file_names_others(tmp_path: Path):
+    file = tmp_path / "images.yaml"
+    file.write_text("redis: registry.example/redis:7.2\nbase: registry.example/python:3.13\n")
+    images = wanted({"RESILIENCE_IMAGES": str(file)})
+    assert images == Images(base="registry.example/python:3.13", replaced={"redis": "registry.example/redis:7.2"})
+
+
+@pytest.mark.parametrize("content", ["- redis\n", "redis: 7\n", "redis: redis\n", None])
+def test_what_names_no_images_is_refused(tmp_path: Path, content: str | None):
+    file = tmp_path / "images.yaml"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(SpecError):
+        wanted({"RESILIENCE_IMAGES": str(file)})
+
+
+def a_project(root: Path) -> Path:
+    (root / "src" / "__pycache__").mkdir(parents=True)
+    (root / "src" / "a.py").write_text("1")
+    (root / "src" / "__pycache__" / "a.pyc").write_text("x")
+    (root / "pyproject.toml").write_text("")
+    return root
+
+
+def test_the_image_changes_with_its_sources_and_base_only(tmp_path: Path):
+    root = a_project(tmp_path)
+    first = digest("a", root)
+    (root / "src" / "__pycache__" / "a.pyc").write_text("y")
+    (root / "reports").mkdir()
+    (root / "reports" / "x").write_text("y")
+    assert digest("a", root) == first
+    assert digest("b", root) != first
+    (root / "src" / "a.py").write_text("2")
+    assert digest("a", root) != first
+
+
+def test_the_image_holds_what_runs_in_it_and_no_secrets_or_reports():
+    names = {path.relative_to(PROJECT_ROOT).parts[0] for path in source_files(PROJECT_ROOT)}
+    assert {"src", "services", "loadgen", "stacks", "scenarios", "experiments"} <= names
+    assert not names & {"reports", "tests", ".git", ".venv"}

@@ -1,0 +1,130 @@
+"""The kind backend by its command lines: a small docker, kind and kubectl on PATH say what the real ones would."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from resilience.backend.kind import Kind, config_file, is_ours, namespaces_up, require_tools
+from resilience.backend.kubernetes.api import Api
+from resilience.backend.local.place import PROJECT_ROOT
+from resilience.errors import HostError, StackError
+from tests.unit.backend.kubernetes.cluster import NODES, RecordedApi, node
+
+QUICK = PROJECT_ROOT / "tests" / "kind-config-quick.yaml"
+
+
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is all of PATH."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}")
+    return folder
+
+
+def tool(folder: Path, name: str, says: str = "", code: int = 0) -> None:
+    script = folder / name
+    script.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" >> {folder}/{name}.asked\ncat <<'X'\n{says}\nX\nexit {code}\n")
+    script.chmod(0o755)
+    (folder / "cat").unlink(missing_ok=True)
+    (folder / "cat").symlink_to("/bin/cat")
+
+
+@pytest.mark.parametrize("missing", ["docker", "kind", "kubectl"])
+def test_a_missing_tool_is_named(tools: Path, missing: str):
+    for name in {"docker", "kind", "kubectl"} - {missing}:
+        tool(tools, name, '{"MemTotal": 99999999999}')
+    with pytest.raises(HostError, match=f"{missing} is not on PATH"):
+        require_tools()
+
+
+@pytest.mark.parametrize(
+    ("says", "code", "words"),
+    [
+        ('{"ServerErrors": ["Cannot connect to the Docker daemon"]}', 0, "Docker is not running"),
+        ("permission denied", 1, "Docker cannot be asked"),
+        ('{"MemTotal": 2147483648}', 0, "2.0 GiB of memory, 2.0 GiB too little"),
+    ],
+)
+def test_docker_that_will_not_do(tools: Path, says: str, code: int, words: str):
+    tool(tools, "docker", says, code)
+    tool(tools, "kind")
+    tool(tools, "kubectl")
+    with pytest.raises(HostError, match=words):
+        require_tools()
+
+
+def test_tools_that_will_do(tools: Path):
+    tool(tools, "docker", '{"MemTotal": 8589934592}')
+    tool(tools, "kind")
+    tool(tools, "kubectl")
+    require_tools()
+
+
+def test_a_cluster_is_found_by_its_whole_name(tools: Path, tmp_path: Path):
+    tool(tools, "kind", "harmonyflow-2\nother")
+    assert not Kind(tmp_path).exists()
+    tool(tools, "kind", "other\nharmonyflow")
+    assert Kind(tmp_path).exists()
+
+
+def test_kubectl_is_always_told_which_cluster(tools: Path, tmp_path: Path):
+    tool(tools, "kubectl", "answer")
+    assert Kind(tmp_path).kubectl("get", "pods") == "answer\n"
+    asked = (tools / "kubectl.asked").read_text().split()
+    assert asked[asked.index("--context") + 1] == "kind-harmonyflow"
+    assert asked[asked.index("--kubeconfig") + 1] == str(tmp_path / "harmonyflow.kubeconfig")
+    assert any(word.startswith("--request-timeout=") for word in asked)
+
+
+def test_a_cluster_of_somebody_else_is_left_alone(tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tool(tools, "kind", "harmonyflow")
+    others = RecordedApi({"/api/v1/nodes": {"items": [node("harmonyflow-control-plane")]}})
+    monkeypatch.setattr(Api, "of_context", lambda _file, _context: others.api())
+    with pytest.raises(StackError, match="not the harness's"):
+        Kind(tmp_path).open()
+    assert is_ours(NODES["items"])
+
+
+def namespace(name: str, *, ours: bool = True, phase: str = "Active") -> dict[str, object]:
+    labels = {"harmonyflow.dev/harness": "allowed"} if ours else {}
+    return {"metadata": {"name": name, "labels": labels}, "status": {"phase": phase}}
+
+
+def test_the_stacks_namespaces():
+    assert namespaces_up(RecordedApi({}).api()) == []
+    there = RecordedApi({"/api/v1/namespaces/redis": namespace("redis")})
+    assert namespaces_up(there.api()) == ["redis"]
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (namespace("redis", ours=False), "not the harness's"),
+        (namespace("redis", phase="Terminating"), "still being ended"),
+    ],
+)
+def test_namespaces_that_are_not_touched(found: dict[str, object], words: str):
+    with pytest.raises(StackError, match=words):
+        namespaces_up(RecordedApi({"/api/v1/namespaces/redis": found}).api())
+
+
+@pytest.mark.parametrize("file", [config_file(), QUICK])
+def test_the_shipped_clusters_have_three_zones_and_a_tainted_observer(file: Path):
+    content = yaml.safe_load(file.read_text())
+    nodes = content["nodes"]
+    assert is_ours([{"metadata": {"labels": one["labels"]}} for one in nodes])
+    names = [one["labels"].get("harmonyflow.dev/node") for one in nodes]
+    assert names == [None, "node-1", "node-2", "node-3", "observer"]
+    assert len({one["labels"]["topology.kubernetes.io/zone"] for one in nodes[1:4]}) == 3
+    taints = yaml.safe_load(nodes[4]["kubeadmConfigPatches"][0])["nodeRegistration"]["taints"]
+    assert taints == [{"key": "harmonyflow.dev/role", "value": "observer", "effect": "NoSchedule"}]
+    assert all(mapping["listenAddress"] == "127.0.0.1" for mapping in nodes[4]["extraPortMappings"])
+
+
+def test_only_the_tests_cluster_detects_quickly():
+    shipped, quick = (yaml.safe_load(file.read_text()) for file in (config_file(), QUICK))
+    assert "kubeadmConfigPatches" not in shipped
+    assert "node-monitor-grace-period" in quick.pop("kubeadmConfigPatches")[0]
+    assert shipped == quick

@@ -1,0 +1,91 @@
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from resilience.backend.kubernetes.platform import KubernetesPlatform
+from resilience.cluster_cli import members_table, missing_members, require_reference_services, shortened, wait_ready
+from resilience.errors import SpecError, StackError
+from resilience.spec.read import read_stack
+from resilience.spec.stack import Programs
+from tests.unit.backend.kubernetes.cluster import NODES, Object, RecordedApi, pod, pods_path
+
+ROOT = Path(__file__).resolve().parents[2]
+STACK = read_stack(ROOT, "stacks/local/harmonyflow.yaml")
+SPACES = {"redis": "redis", "session": "harmonyflow", "collaboration": "harmonyflow", "edge": "harmonyflow"}
+KEPT = [member for member in STACK.members if member.component not in {"loadgen", "direct-client"}]
+
+
+def cluster(pods: list[Object]) -> RecordedApi:
+    spaces = {
+        space: [one for one in pods if one["metadata"]["namespace"] == space]
+        for space in ("harmonyflow", "monitoring", "redis")
+    }
+    return RecordedApi(
+        {"/api/v1/nodes": NODES, **{pods_path(space): {"items": found} for space, found in spaces.items()}}
+    )
+
+
+def all_pods() -> list[Object]:
+    return [
+        pod(member.name, component=member.component, namespace=SPACES.get(member.component, "monitoring"))
+        for member in KEPT
+    ]
+
+
+def test_a_stack_whose_pods_are_all_ready_is_ready():
+    said: list[str] = []
+    wait_ready(cluster(all_pods()).api(), STACK, time.monotonic() - 1, said.append)
+    assert said == ["15 of 15 ready"]
+
+
+def test_what_is_not_ready_is_told_with_its_reason():
+    pods = all_pods()
+    pods[0] = pod(
+        "redis-cluster-0", ready=False, state={"waiting": {"reason": "ErrImagePull", "message": "no such image"}}
+    )
+    with pytest.raises(StackError, match="redis/redis-cluster-0: ErrImagePull: no such image"):
+        wait_ready(cluster(pods).api(), STACK, time.monotonic() - 1, lambda _text: None)
+
+
+def test_a_member_without_a_pod_is_named():
+    with pytest.raises(StackError, match="no pod for edge-1"):
+        wait_ready(
+            cluster([one for one in all_pods() if one["metadata"]["name"] != "edge-1"]).api(),
+            STACK,
+            time.monotonic() - 1,
+            lambda _text: None,
+        )
+
+
+def test_the_loads_members_have_no_pods_before_a_run():
+    assert missing_members(STACK, all_pods()) == []
+    assert missing_members(STACK, []) == [member.name for member in KEPT]
+
+
+def test_many_words_are_counted():
+    assert shortened(["a", "b", "c", "d", "e", "f"]) == "a, b, c, d, and 2 more"
+    assert shortened(["a"]) == "a"
+
+
+def test_the_table_tells_ready_from_running_from_gone():
+    pods = all_pods()[:2]
+    pods[1] = pod("redis-cluster-1", ready=False, restarts=3)
+    states = KubernetesPlatform(cluster(pods).api(), STACK, str).states()
+    console = Console(width=120)
+    with console.capture() as shown:
+        console.print(members_table(states, {"redis-cluster-0": "primary, shard 1"}, pods))
+    rows = {line.split()[0]: line for line in shown.get().splitlines()}
+    assert "primary, shard 1" in rows["redis-cluster-0"]
+    assert "running, not ready" in rows["redis-cluster-1"]
+    assert "not running" in rows["edge-0"]
+    assert "loadgen" not in rows
+
+
+def test_a_stack_of_other_programs_is_refused_where_services_are_images():
+    require_reference_services(STACK)
+    other = msgspec.structs.replace(STACK, programs=Programs(session="tests.other"))
+    with pytest.raises(SpecError, match="programs"):
+        require_reference_services(other)
