@@ -1,6 +1,7 @@
 """The report in a real browser: it opens without a network, fits a desktop and a phone, and trusts nobody's text."""
 
 import base64
+import io
 import json
 import os
 import shutil
@@ -11,12 +12,15 @@ from typing import Any
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import NoAlertPresentException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from resilience import runner
 from resilience.report.html import html_page
+from resilience.report.terminal import console_for
 from resilience.report.text import visible
-from tests import judged_run
+from tests import hostile, judged_run
 
 pytestmark = pytest.mark.component
 
@@ -170,6 +174,30 @@ def test_lost_writes_open_with_a_click_and_show_hostile_text_as_text(
     assert not browser.find_elements(By.CSS_SELECTOR, "main img, main b")
     screenshot(browser, f"lost-open-{view.name}", tmp_path)
     assert overflow(browser) <= 0
+
+
+@pytest.mark.parametrize("view", [VIEWS[0], VIEWS[2]], ids=lambda view: view.name)
+def test_a_run_full_of_attacks_is_text_and_runs_nothing(browser: webdriver.Chrome, tmp_path: Path, view: View):
+    run = hostile.opened(tmp_path)
+    runner.judge_run(run, None, console_for(io.StringIO()))
+    look(browser, run.page, view)
+    for details in browser.find_elements(By.TAG_NAME, "details"):
+        browser.execute_script("arguments[0].open = true", details)
+    for link in browser.find_elements(By.CSS_SELECTOR, "#files a"):
+        assert str(link.get_attribute("href")).startswith(run.directory.as_uri())
+    with pytest.raises(NoAlertPresentException):
+        browser.switch_to.alert.accept()
+    assert browser.execute_script("return typeof window.owned") == "undefined"
+    assert browser.execute_script("return document.scripts.length") == 3
+    assert [url for url in requests(browser) if not url.startswith("data:")] == [run.page.as_uri()]
+    assert log(browser, "browser") == []
+    text = str(browser.execute_script("return document.body.innerText"))
+    for name, wanted in hostile.TEXTS.items():
+        if name != "megabyte":
+            assert "".join(visible(wanted).split()) in "".join(text.split()), name
+    assert not browser.find_elements(By.CSS_SELECTOR, "main img, main b, main iframe, main script, main style")
+    assert overflow(browser) <= 0
+    screenshot(browser, f"attacks-{view.name}", tmp_path)
 
 
 def test_the_page_is_readable_without_scripts(browser: webdriver.Chrome, tmp_path: Path):

@@ -59,7 +59,7 @@ def primary_at(history: History, group: int, instant_us: int) -> str:
     primary = str(shards_at_start(history).get(group, {}).get("primary", ""))
     for event in history.events_of("role"):
         if event.at <= instant_us and event.data.get("group") == group and event.data.get("role") == "primary":
-            primary = str(event.data["member"])
+            primary = str(event.data.get("member", ""))
     return primary
 
 

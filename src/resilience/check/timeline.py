@@ -12,6 +12,7 @@ from resilience.history.columns import OK, OUTCOMES, Flags, Ints
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
 
+LENGTH_S_MAX = 6 * 3_600  # four phases of the longest kind; a damaged history may name any instant
 QUANTILES = {"p50": 50, "p95": 95, "p99": 99}
 
 
@@ -95,7 +96,7 @@ def _s(instant_us: float) -> float:
 
 def _length_s(history: History) -> int:
     last_due = int(history.ops.due.max()) if len(history.ops) else -1
-    return max(load_end_us(history), last_due) // SECOND_US + 1
+    return min(max(load_end_us(history), last_due) // SECOND_US + 1, LENGTH_S_MAX)
 
 
 def _counted(instants: Ints, length: int) -> Ints:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from resilience.history.lines import BROKEN
 from resilience.spec.fingerprint import Fingerprint
 
 CONTROL_FILE = "control.json"
@@ -66,7 +67,7 @@ def read_identity(run_dir: Path) -> Identity | None:
     try:
         spec = msgspec.json.decode((run_dir / _SPEC_FILE).read_bytes(), type=_Spec)
         servers = msgspec.json.decode((run_dir / _SERVERS_FILE).read_bytes(), type=_Servers)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+    except (OSError, *BROKEN):
         return None
     versions: dict[str, set[str]] = {}
     for server in servers.members.values():
@@ -90,6 +91,6 @@ def read_control(run_dir: Path, problems: list[str]) -> Control | None:
         return None
     try:
         return msgspec.json.decode(path.read_bytes(), type=Control)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except BROKEN as error:
         problems.append(f"{CONTROL_FILE}:1: {error}")
         return None

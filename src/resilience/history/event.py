@@ -1,5 +1,8 @@
 """The names of the events of a run, and what their ``data`` holds; who writes each is in brackets.
 
+What checks and reports rely on is a record below: an event that does not fit is damage of the history (`flaw`), so
+that nobody who reads a history has to doubt it.
+
 - ``stack-up``: ``took_s``; [runner] the stack answered its first good request
 - ``shards``: ``shards``: list of {``group``, ``primary``, ``replicas``, ``slots``: [[first, last], …]} at start
   [runner]
@@ -31,8 +34,116 @@
   [runner]
 """
 
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from resilience.history.record import Event, Instant
+
 NAMES = frozenset({
     "stack-up", "shards", "load-started", "load-stopped", "phase-announced", "injecting", "injected", "effect-probed",
     "healing", "healed", "no-target", "experiment", "role", "failing", "member", "converged", "replicas", "pressure",
     "generator", "interrupted", "error",
 })  # fmt: skip
+
+Group = Annotated[int, Meta(ge=-1, le=1_000_000)]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+
+
+class _Injected(msgspec.Struct):
+    injection: str
+    began_us: Instant
+    applied_us: Instant
+    members: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
+
+
+class _Healed(msgspec.Struct):
+    injection: str
+    healed: bool = False
+    healed_us: Instant | UnsetType = UNSET
+    evidence: tuple[dict[str, Any], ...] | None = None
+
+
+class _Probed(msgspec.Struct):
+    injection: str
+    in_effect: bool = False
+    evidence: tuple[dict[str, Any], ...] | None = None
+
+
+class _Shard(msgspec.Struct):
+    group: Group
+    primary: str = ""
+    replicas: tuple[str, ...] = ()
+
+
+class _Shards(msgspec.Struct):
+    shards: tuple[_Shard, ...] = ()
+
+
+class _Role(msgspec.Struct):
+    member: str = ""
+    group: Group = 0
+    role: str = ""
+
+
+class _Failing(msgspec.Struct):
+    member: str = ""
+    flag: str = ""
+
+
+class _LoadStarted(msgspec.Struct):
+    clients: tuple[str, ...] = ()
+
+
+class _LoadStopped(msgspec.Struct):
+    clients: dict[str, dict[str, Any]] = {}
+
+
+class _Experiment(msgspec.Struct):
+    status: str = ""
+    failed: tuple[str, ...] = ()
+
+
+class _Converged(msgspec.Struct):
+    took_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
+
+
+class _Replicas(msgspec.Struct):
+    compared: dict[str, Count] = {}
+    differing: Count = 0
+    examples: tuple[dict[str, Any], ...] = ()
+    evicted: dict[str, Count] = {}
+
+
+class _Generator(msgspec.Struct):
+    client: str = ""
+
+
+_DATA: dict[str, type[msgspec.Struct]] = {
+    "injected": _Injected,
+    "healed": _Healed,
+    "effect-probed": _Probed,
+    "shards": _Shards,
+    "role": _Role,
+    "failing": _Failing,
+    "load-started": _LoadStarted,
+    "load-stopped": _LoadStopped,
+    "experiment": _Experiment,
+    "converged": _Converged,
+    "replicas": _Replicas,
+    "generator": _Generator,
+}
+
+
+def flaw(event: Event) -> str:
+    """What of an event's data is not as it has to be, "" if all is; data that nobody relies on is not looked at."""
+    kind = _DATA.get(event.name)
+    if kind is None:
+        return ""
+    try:
+        msgspec.convert(event.data, kind)
+    except msgspec.ValidationError as error:
+        return f"event {event.name!r} at {event.at}: {error}"
+    return ""

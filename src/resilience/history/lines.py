@@ -4,6 +4,7 @@
 line that cannot be decoded is *broken*.
 """
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -13,6 +14,8 @@ from typing import Any
 import msgspec
 
 BATCH_LINES = 20_000
+# what decoding raises: no JSON or not of that kind, no UTF-8, nested too deep
+BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 @dataclass(slots=True)
@@ -26,18 +29,21 @@ class Damage:
 def read_batches(path: Path, kind: Any, damage: Damage) -> Iterator[list[Any]]:
     """Lists of decoded lines, each of at most `BATCH_LINES`; adds to ``damage`` what could not be decoded.
 
-    A file that does not exist has no lines. Raises `OSError`.
+    A file that does not exist has no lines. Raises `OSError`, also for a pipe or device in its place.
     """
     if not path.exists():
         return
+    name = f"{path.parent.name}/{path.name}"
+    if not path.is_file() and not path.is_dir():  # a pipe would make the reader wait for ever
+        raise OSError(errno.EINVAL, "expected a regular file", str(path))
     decoder = msgspec.json.Decoder(list[kind])
     first = 1
     with path.open("rb") as file:
         while batch := list(islice(file, BATCH_LINES)):
             try:
                 yield decoder.decode(b"[" + b",".join(batch) + b"]")
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                yield list(_one_by_one(batch, kind, f"{path.parent.name}/{path.name}", first, damage))
+            except BROKEN:
+                yield list(_one_by_one(batch, kind, name, first, damage))
             first += len(batch)
 
 
@@ -46,7 +52,7 @@ def _one_by_one(batch: list[bytes], kind: Any, name: str, first: int, damage: Da
     for number, line in enumerate(batch, start=first):
         try:
             yield decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except BROKEN as error:
             if line.endswith(b"\n"):
                 damage.problems.append(f"{name}:{number}: {error}")
             else:

@@ -22,7 +22,8 @@ import numpy as np
 
 from resilience.history.columns import OUTCOMES, UNFINISHED, Codes, Deliveries, Ints, Known, Ops, code_array, text_array
 from resilience.history.control import Control, Identity, read_control, read_identity
-from resilience.history.lines import Damage, read_batches
+from resilience.history.event import flaw
+from resilience.history.lines import BROKEN, Damage, read_batches
 from resilience.history.record import (
     AuditDone,
     AuditLine,
@@ -104,9 +105,7 @@ def read_history(run_dir: Path) -> History:
     damage = Damage()
     if not (run_dir / "history.jsonl").exists():
         damage.problems.append("history.jsonl: missing")
-    run = _all_lines(run_dir / "history.jsonl", RunLine, damage)
-    for path in sorted((run_dir / "load").glob("*.stats.jsonl")):
-        run += _all_lines(path, Event, damage)
+    run = read_run_lines(run_dir, damage)
     load = _read_load(sorted((run_dir / "load").glob("*.ops.jsonl")), damage)
     audit = _read_audit(run_dir / "audit.jsonl", damage)
     samples = _all_lines(run_dir / "samples.jsonl", SampleLine, damage)
@@ -131,6 +130,19 @@ def read_history(run_dir: Path) -> History:
     )
 
 
+def read_run_lines(run_dir: Path, damage: Damage) -> list[Any]:
+    """Windows, clock pairs, and the events of the runner and the generators; a flawed event is damage, and left out.
+
+    Raises `OSError`.
+    """
+    lines = _all_lines(run_dir / "history.jsonl", RunLine, damage)
+    for path in sorted((run_dir / "load").glob("*.stats.jsonl")):
+        lines += _all_lines(path, Event, damage)
+    flaws = {id(line): flaw(line) for line in lines if isinstance(line, Event)}
+    damage.problems += [text for text in flaws.values() if text]
+    return [line for line in lines if not flaws.get(id(line))]
+
+
 def _all_lines(path: Path, kind: Any, damage: Damage) -> list[Any]:
     return [line for batch in read_batches(path, kind, damage) for line in batch]
 
@@ -142,7 +154,7 @@ def _read_summaries(paths: Iterable[Path], damage: Damage) -> dict[str, dict[str
             summaries[path.name.removesuffix(".summary.json")] = msgspec.json.decode(
                 path.read_bytes(), type=dict[str, Any]
             )
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except BROKEN as error:
             damage.problems.append(f"load/{path.name}:1: {error}")
     return summaries
 

@@ -4,9 +4,15 @@ Instants are microseconds on the run's clock (`RunClock`). Ops and deliveries ar
 (``load/<client>.ops.jsonl``), everything else by the runner and the chaos process (``history.jsonl``).
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
+
+INSTANT_MAX_US = 30 * 86_400 * 1_000_000  # no run takes a month, and sums of instants fit 64 bits
+Instant = Annotated[int, Meta(ge=-INSTANT_MAX_US, le=INSTANT_MAX_US)]
+Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 
 Outcome = Literal["ok", "fail", "unknown"]
 
@@ -18,24 +24,24 @@ class Line(msgspec.Struct, frozen=True, array_like=True):
 class Invoked(Line, frozen=True, tag="i"):
     """An op is about to be sent. ``group`` is the Redis shard (1, 2, …) that its key belongs to, 0 where none does."""
 
-    id: int  # counts from 1 in each client's file
+    id: Int64  # counts from 1 in each client's file
     kind: str  # e.g. session.update, collaboration.edit, direct.write
     key: str
     value: str  # unique for a write, "" for a read
-    group: int
+    group: Int32
     phase: str
-    due: int  # intended start
-    called: int
+    due: Instant  # intended start
+    called: Instant
 
 
 class Returned(Line, frozen=True, tag="r"):
     """The op ended, as its client saw it; an op without this line is unknown (``unfinished``)."""
 
-    id: int
+    id: Int64
     outcome: Outcome
-    returned: int
-    version: int = -1  # the version, or the sequence number of an edit, that the answer named; -1: none
-    epoch: int = -1  # the epoch of an edit
+    returned: Instant
+    version: Int64 = -1  # the version, or the sequence number of an edit, that the answer named; -1: none
+    epoch: Int64 = -1  # the epoch of an edit
     error: str = ""  # a short class of error, e.g. "timeout", "http-503", "refused"
 
 
@@ -44,7 +50,7 @@ class Dropped(Line, frozen=True, tag="x"):
 
     kind: str
     phase: str
-    due: int
+    due: Instant
 
 
 class Joined(Line, frozen=True, tag="j"):
@@ -52,9 +58,9 @@ class Joined(Line, frozen=True, tag="j"):
 
     receiver: str  # unique for one member of one room over the whole run
     room: str
-    epoch: int
-    seq: int
-    at: int
+    epoch: Int64
+    seq: Int64
+    at: Instant
 
 
 class Delivered(Line, frozen=True, tag="d"):
@@ -62,10 +68,10 @@ class Delivered(Line, frozen=True, tag="d"):
 
     receiver: str
     room: str
-    epoch: int
-    seq: int
+    epoch: Int64
+    seq: Int64
     edit: str  # the value of the collaboration.edit op
-    at: int
+    at: Instant
     how: Literal["live", "replay"]
 
 
@@ -74,7 +80,7 @@ class Left(Line, frozen=True, tag="l"):
 
     receiver: str
     room: str
-    at: int
+    at: Instant
     why: Literal["stop", "lost", "resync"]
 
 
@@ -82,23 +88,23 @@ class PhaseWindow(Line, frozen=True, tag="phase"):
     """A phase, ``[start, end)``; written when it ends (``end`` -1: it never did)."""
 
     phase: str
-    start: int
-    end: int
+    start: Instant
+    end: Instant
 
 
 class Event(Line, frozen=True, tag="event"):
     """Something that happened at an instant. ``name`` is one of `history.event.NAMES`, ``data`` is plain JSON."""
 
     name: str
-    at: int
+    at: Instant
     data: dict[str, Any]
 
 
 class ClockPair(Line, frozen=True, tag="clock"):
     """The same instant on both clocks, once a second: ``wall`` in microseconds since 1970 (UTC)."""
 
-    at: int
-    wall: int
+    at: Instant
+    wall: Int64
 
 
 class DirectRead(Line, frozen=True, tag="direct"):
@@ -106,36 +112,36 @@ class DirectRead(Line, frozen=True, tag="direct"):
 
     key: str
     value: str | None
-    group: int
+    group: Int32
 
 
 class SessionRead(Line, frozen=True, tag="session"):
     """Audit: a session as stored after healing. ``log`` rows are (version, op id, hash of the predecessor)."""
 
     key: str
-    group: int
+    group: Int32
     exists: bool
     state: str  # live, ended, or "" if it does not exist
-    version: int
-    ttl_s: int
-    log: tuple[tuple[int, str, str], ...]
+    version: Int64
+    ttl_s: Int64
+    log: tuple[tuple[Int64, str, str], ...]
 
 
 class RoomRead(Line, frozen=True, tag="room"):
     """Audit: a room's stored log, rows of (epoch, sequence, value of the edit)."""
 
     key: str
-    group: int
-    epoch: int
-    log: tuple[tuple[int, int, str], ...]
+    group: Int32
+    epoch: Int64
+    log: tuple[tuple[Int64, Int64, str], ...]
 
 
 class AuditDone(Line, frozen=True, tag="audited"):
     """Audit: everything of that kind that was asked for has been read (``count`` keys)."""
 
     kind: Literal["direct", "session", "room"]
-    count: int
-    at: int
+    count: Int64
+    at: Instant
 
 
 class Series(Line, frozen=True, tag="series"):

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from resilience.history.lines import Damage, read_batches
-from resilience.history.record import Event, RunLine
+from resilience.errors import SpecError
+from resilience.history.lines import Damage
+from resilience.history.read import read_run_lines
+from resilience.history.record import Event
 from resilience.report.charts import Chart, Line
 from resilience.report.evidence import Table, plain_json
 from resilience.report.run import Run
@@ -19,12 +21,12 @@ _SECOND_US = 1_000_000
 def events_of(run: Run) -> list[Event]:
     """The events of the runner, the chaos process and the generators in order; a broken line is left out.
 
-    The judgement says so when the history is damaged.
+    The judgement says so when the history is damaged. Raises `SpecError` if a file is there and cannot be read.
     """
-    damage = Damage()
-    found = [line for batch in read_batches(run.history, RunLine, damage) for line in batch if isinstance(line, Event)]
-    for path in sorted(run.load_dir.glob("*.stats.jsonl")):
-        found += [line for batch in read_batches(path, Event, damage) for line in batch]
+    try:
+        found = [line for line in read_run_lines(run.directory, Damage()) if isinstance(line, Event)]
+    except OSError as error:
+        raise SpecError(f"{error.filename}: cannot be read: {error.strerror}") from error
     return sorted(found, key=lambda event: event.at)
 
 

@@ -7,6 +7,7 @@ nothing from outside. Jinja escapes every text, after characters that do not sho
 import base64
 import dataclasses
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,9 +37,11 @@ from resilience.report.order import (
 )
 from resilience.report.overview import overview_svg
 from resilience.report.run import Run
-from resilience.report.text import visible, window_text
+from resilience.report.text import shortened, visible, window_text
 
 _HERE = "resilience.report"
+_TEXT_MAX = 4_000  # characters of one text; the files beside the page have all of it
+_LABEL_MAX = 200  # in a chart
 _LISTED_MAX = 8  # passed checks; more of them are folded
 _LOAD_WORDS = ("generator", "load", "schedule", "coverage", "totals")  # assumptions that speak of the generators
 _STEPS = {
@@ -293,7 +296,7 @@ def _files(run: Run) -> Iterable[LinkedFile]:
     for path, size in run.files():
         if path.name == run.page.name:
             continue
-        yield LinkedFile(name=str(path), href=quote(str(path)), size=_size_text(size))
+        yield LinkedFile(name=str(path), href=quote(os.fsencode(path)), size=_size_text(size))
 
 
 def _size_text(size_bytes: int) -> str:
@@ -315,7 +318,9 @@ def _environment() -> jinja2.Environment:
 def _shown(value: Any) -> Any:
     if value is None:
         return ""
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return shortened(visible(value), _TEXT_MAX)
+    return value
 
 
 def _source(name: str) -> Markup:
@@ -349,7 +354,7 @@ def _inline_json(charts: Charts) -> Markup:
 
 def _all_visible(value: Any) -> Any:
     if isinstance(value, str):
-        return visible(value)
+        return shortened(visible(value), _LABEL_MAX)
     if isinstance(value, dict):
         return {name: _all_visible(item) for name, item in value.items()}
     return [_all_visible(item) for item in value] if isinstance(value, list | tuple) else value

@@ -109,5 +109,5 @@ def _properties(facts: dict[str, str]) -> ET.Element:
     element = ET.Element("properties")
     for name, value in facts.items():
         if value:
-            ET.SubElement(element, "property", {"name": name, "value": xml_text(value)})
+            ET.SubElement(element, "property", {"name": xml_text(name), "value": xml_text(value)})
     return element

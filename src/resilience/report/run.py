@@ -213,11 +213,16 @@ def cut_short(scenario: str) -> Judgement:
 
 def _loaded[Content](path: Path, kind: type[Content]) -> Content:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        if path.exists() and not path.is_file():  # a pipe would make the reader wait for ever
+            raise SpecError(f"{path}: expected a regular file; is this a run's directory?")
+        content = msgspec.json.decode(path.read_bytes(), type=kind)
     except OSError as error:
         raise SpecError(f"{path}: cannot be read: {error.strerror}; is this a run's directory?") from error
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SpecError(f"{path}: is not what this version writes: {error}") from error
+    if getattr(content, "schema", SCHEMA) != SCHEMA:
+        raise SpecError(f"{path}: schema: expected {SCHEMA}, which is what this version writes")
+    return content
 
 
 def _below(directory: Path) -> Iterator[Path]:

@@ -49,7 +49,7 @@ def suite_code(rows: Sequence[SuiteRow]) -> int:
 
 def suite_table(name: str, rows: Sequence[SuiteRow]) -> RenderableType:
     """One line for each run, in the order of the suite."""
-    table = Table(title=f"suite {name}", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(title=plain(f"suite {name}"), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("", "run", "result", "took", "what it says"):
         table.add_column(column, overflow="fold")
     for row in rows:

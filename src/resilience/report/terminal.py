@@ -25,8 +25,11 @@ from resilience.report.order import (
     is_loss,
     is_undermined,
 )
-from resilience.report.text import visible, window_text
+from resilience.report.text import shortened, visible, window_text
 
+_TEXT_MAX = 4_000  # characters of one text, a path among them; the files beside the report have all of it
+_MESSAGE_MAX = 1_000  # characters of an error
+WIDTH_MIN, WIDTH_MAX = 20, 500  # columns; the environment may say anything
 PIPE_WIDTH = 120  # columns where the output is no terminal
 _LOST_SHOWN_MAX = 5  # the rest is in the report
 _LOSS_FIELDS = ("what", "op", "key", "acked", "before the fault", "allowed", "detail")
@@ -42,7 +45,7 @@ _LOOK: Mapping[Verdict, tuple[str, str, str]] = {
 def console_for(stream: TextIO) -> Console:
     """A console that colours only a terminal, heeds ``NO_COLOR``, and takes every text as it is."""
     is_terminal = stream.isatty()
-    return Console(
+    console = Console(
         file=stream,
         force_terminal=is_terminal,
         width=None if is_terminal else PIPE_WIDTH,
@@ -50,6 +53,8 @@ def console_for(stream: TextIO) -> Console:
         emoji=False,
         highlight=False,
     )
+    console.width = min(max(console.width, WIDTH_MIN), WIDTH_MAX)
+    return console
 
 
 def can_move(console: Console, environment: Mapping[str, str]) -> bool:
@@ -57,9 +62,14 @@ def can_move(console: Console, environment: Mapping[str, str]) -> bool:
     return console.is_terminal and not console.is_dumb_terminal and not environment.get("CI")
 
 
+def one_line(text: str) -> str:
+    """A message for a person: one line whatever is in it, not endless."""
+    return shortened(visible(text), _MESSAGE_MAX)
+
+
 def plain(text: str, style: str = "") -> Text:
-    """Text of unknown origin for a console: control characters are shown, nothing is interpreted."""
-    return Text(visible(text), style=style)
+    """Text of unknown origin for a console: control characters are shown, nothing is interpreted or endless."""
+    return Text(shortened(visible(text), _TEXT_MAX), style=style)
 
 
 def verdict_screen(judgement: Judgement, page: Path, rerun: str) -> RenderableType:

@@ -17,6 +17,11 @@ def visible(text: str) -> str:
     return "".join(_escaped(character) if _hides(character) else character for character in text)
 
 
+def shortened(text: str, length_max: int) -> str:
+    """The text, cut off where it is longer than that."""
+    return text if len(text) <= length_max else f"{text[: length_max - 1]}…"
+
+
 def xml_text(text: str) -> str:
     """The text without the characters that no XML file may hold, and without other control characters."""
     return _NOT_XML.sub("", text)
