@@ -5,7 +5,10 @@ Exit codes: 0 pass · 1 fail (the platform missed an SLO or lost data) · 2 a fi
 """
 
 import argparse
+import io
 import os
+import re
+import shlex
 import signal
 import sys
 import traceback
@@ -13,20 +16,21 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
 from rich.console import Console
 from rich.table import Table
 
 from resilience import cluster_cli, runner, standing_cli, supervise
 from resilience.controlled import controlled
-from resilience.errors import HarnessError
+from resilience.errors import HarnessError, SpecError
 from resilience.outside import STACKS, VERDICT_CODES, TakeControl, Wanted, prepared
 from resilience.report.html import html_page
 from resilience.report.store import RunStore, find_run
 from resilience.report.suite import suite_code, suite_json, suite_junit, suite_table
-from resilience.report.terminal import console_for, plain
-from resilience.spec.read import list_scenarios, list_suites, read_scenario, read_suite
+from resilience.report.terminal import console_for, one_line, plain
+from resilience.report.text import visible
+from resilience.spec.read import list_scenarios, read_scenario, read_suite, read_suites
 from resilience.spec.scenario import Scenario
 from resilience.suite import run_suite
 
@@ -54,12 +58,13 @@ exit codes:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
-    arguments = _parser().parse_args(argv)
-    supervise.find_system_tools()
+    _show_what_cannot_be_encoded()
     try:
+        arguments = _parser().parse_args(argv)
+        supervise.find_system_tools()
         code: int = arguments.command(arguments)
     except HarnessError as error:
-        print(f"resilience: {error}", file=sys.stderr)  # noqa: T201
+        print(f"resilience: {one_line(str(error))}", file=sys.stderr)  # noqa: T201
         return error.exit_code
     except KeyboardInterrupt:
         return 130
@@ -67,14 +72,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor does the interpreter's last flush complain
         return 128 + signal.SIGPIPE
     except Exception as error:  # noqa: BLE001  the last boundary: a fault of ours must never look like a verdict
-        traceback.print_exc()
+        print(*map(visible, traceback.format_exc().splitlines()), sep="\n", file=sys.stderr)  # noqa: T201
         print(f"resilience: a fault of the harness itself ({type(error).__name__}); please report it", file=sys.stderr)  # noqa: T201
         return HarnessError.exit_code
     return code
 
 
+def _show_what_cannot_be_encoded() -> None:
+    """A terminal or locale that lacks a character gets its number instead of a broken-off command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+class _Parser(argparse.ArgumentParser):
+    """A wrong command is one line, as a wrong file is."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises `SpecError`."""
+        command = self.prog.removeprefix("resilience").strip()
+        raise SpecError(f"{command and f'{command}: '}{message}; '{self.prog} --help' shows what is expected")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="resilience",
         description="What do people lose, and for how long, when a node, a replica or a broker fails?",
         epilog=_EXAMPLES,
@@ -141,9 +162,15 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stack", choices=STACKS, default=STACKS[0], help=f"where the platform runs (default: {STACKS[0]})"
     )
-    parser.add_argument("--seed", type=int, help="of every random choice in a run (default: the scenario's)")
+    parser.add_argument("--seed", type=_seed, help="of every random choice in a run (default: the scenario's)")
     parser.add_argument("--share", action="store_true", help="do not wait for other runs on this machine")
     _add_reports(parser)
+
+
+def _seed(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,10}", text):
+        raise argparse.ArgumentTypeError(f"expected a whole number of 0 or more (got {text[:20]!r})")
+    return int(text)
 
 
 def _run(arguments: Any) -> int:
@@ -190,9 +217,10 @@ def _run_here(scenario: Scenario, arguments: Any) -> int:
 
 
 def _rerun(arguments: Any, seed: int) -> str:
-    sets = "".join(f" --set {override}" for override in arguments.overrides)
-    control = "" if arguments.control == "auto" else f" --control {arguments.control}"
-    return f"resilience run {arguments.scenario}{sets} --seed {seed}{control}"
+    """The command that repeats a run, as a shell takes it: people copy it from the report."""
+    sets = [word for override in arguments.overrides for word in ("--set", override)]
+    control = [] if arguments.control == "auto" else ["--control", str(arguments.control)]
+    return shlex.join(["resilience", "run", arguments.scenario, *sets, "--seed", str(seed), *control])
 
 
 def _suite(arguments: Any) -> int:
@@ -220,9 +248,9 @@ def _list_suites() -> int:
     table = Table(box=None, pad_edge=False)
     for column in ("suite", "what it is", "takes"):
         table.add_column(column)
-    for name, title in list_suites(ROOT).items():
-        total_s = sum(scenario.timeline.total_s for scenario in read_suite(ROOT, name).scenarios)
-        table.add_row(plain(name), plain(title), f"{total_s / 60:.0f} min + set-ups, controls")
+    for suite in read_suites(ROOT):
+        total_s = sum(scenario.timeline.total_s for scenario in suite.scenarios)
+        table.add_row(plain(suite.name), plain(suite.title), f"{total_s / 60:.0f} min + set-ups, controls")
     console_for(sys.stdout).print(table)
     return 0
 

@@ -36,6 +36,7 @@ from resilience.report.live import LiveBoard, LiveState, live_view
 from resilience.report.run import Owner, Run
 from resilience.report.store import RunStore
 from resilience.report.terminal import plain, verdict_screen
+from resilience.spec.convert import did_you_mean, refuse
 from resilience.spec.fingerprint import Fingerprint
 from resilience.spec.scenario import Scenario
 from resilience.stage import Stage, show_event
@@ -102,7 +103,10 @@ def judge_run(record: Run, store: RunStore | None, console: Console) -> Judgemen
     ``store``: where ``latest`` is moved to this run, or None to leave it.
     """
     spec = record.load_spec()
-    history = read_history(record.directory)
+    try:
+        history = read_history(record.directory)
+    except OSError as error:
+        raise SpecError(f"{error.filename}: cannot be read: {error.strerror}") from error
     judgement = judge(spec.scenario, history)
     record.save_judgement(judgement, timeline(spec.scenario, history))
     junit_file(record)
@@ -115,10 +119,15 @@ def judge_run(record: Run, store: RunStore | None, console: Console) -> Judgemen
 
 
 def require_known_checks(scenario: Scenario) -> None:
-    """Raises `SpecError` if the scenario names a check that there is not."""
+    """Raises `SpecError` if the scenario names a check, or a finding as a known weakness, that there is not."""
     for name in scenario.checks:
         if name not in CHECKS:
-            raise SpecError(f"{scenario.file}: checks: one of {', '.join(CHECKS)} is expected (got {name!r})")
+            raise refuse(scenario.file, "checks", f"expected one of {', '.join(CHECKS)}", name)
+    findings = {*CHECKS, *(f"slo.{slo.name}" for slo in scenario.slos)}
+    for index, weakness in enumerate(scenario.known_weaknesses):
+        if weakness.finding not in findings:
+            expected = f"expected a check or slo.NAME{did_you_mean(weakness.finding, findings)}"
+            raise refuse(scenario.file, f"known_weaknesses[{index}].finding", expected, weakness.finding)
 
 
 def in_place() -> bool:

@@ -121,7 +121,7 @@ class Post:
         """The stack that is up, or None."""
         try:
             found = msgspec.json.decode(self.facts.read_bytes(), type=Standing)
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, ValueError, RecursionError):  # all that a broken file makes msgspec raise
             return None
         return found if found.supervisor else None
 
@@ -141,7 +141,7 @@ def require_standing() -> tuple[Post, Standing]:
 
 def life_s(text: str) -> float:
     """Seconds from ``8h``, ``30m``, ``90s`` or ``1h30m``. Raises `SpecError`."""
-    parts = re.findall(r"(\d{1,6})([hms])", text)
+    parts = re.findall(r"([0-9]{1,6})([hms])", text)
     total = sum(int(number) * _UNITS_S[unit] for number, unit in parts)
     if "".join(number + unit for number, unit in parts) != text or not 0 < total <= LIFE_S_MAX:
         raise SpecError(f"--for: expected a time such as 8h, 30m or 1h30m, at most 168h (got {text[:40]!r})")
@@ -253,7 +253,8 @@ def supervise(scenario: Scenario, asked: Asked, image: Path, arguments: Sequence
         doors = list(_doors(scenario, asked, open_sockets))
         entry = open_sockets.enter_context(control.listen(post.folder))
         _save_facts(post, scenario, asked, doors)
-        ready_fd = int(os.environ.pop(READY_ENV, "-1"))
+        ready = os.environ.pop(READY_ENV, "")
+        ready_fd = int(ready) if re.fullmatch("[0-9]{1,7}", ready) else -1
         entrance = Entrance(
             folder=str(post.folder),
             control_fd=entry.fileno(),

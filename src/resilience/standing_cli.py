@@ -1,6 +1,8 @@
 """The commands about a stack to look at: what they are called with, and what they print."""
 
+import codecs
 import os
+import re
 import sys
 import time
 from argparse import REMAINDER, ArgumentTypeError
@@ -35,7 +37,7 @@ from resilience.standing import supervise as supervise_stack
 LOOK_EVERY_S = 0.25
 PLACES = ("local", "kind")  # where a stack can be brought up to look at
 _MEMBER = "a name that 'resilience status' shows"
-_LINE_BYTES_MAX = 65_536
+_PIECE_BYTES_MAX = 65_536
 
 Add = Callable[[str, Callable[[Any], int], str], Any]  # name, what it does, what it says of itself: its parser
 
@@ -61,7 +63,11 @@ def add_standing(add: Add) -> None:
     _add_stack(add("down", _down, "end the stack that is up; harmless if there is none"))
     status = add("status", _status, "the stack that is up: addresses, members, roles, what is injected, time left")
     _add_stack(status)
-    logs = add("logs", _logs, "what a member's server wrote; control characters are shown, not obeyed")
+    logs = add(
+        "logs",
+        _logs,
+        "what a member's server wrote; a terminal is shown control characters as text, a pipe gets the bytes",
+    )
     logs.add_argument("member", metavar="MEMBER", help=_MEMBER)
     logs.add_argument("-f", "--follow", action="store_true", help="go on with what it writes, until Ctrl-C")
     logs.add_argument("--lines", type=_count, default=50, metavar="N", help="how many of the last lines (default: 50)")
@@ -95,13 +101,13 @@ def _add_scenario(parser: Any, default: str = "") -> None:
 
 
 def _port(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text[:9]) < 65_535:
+    if not re.fullmatch("[0-9]{1,5}", text) or not 0 < int(text) < 65_535:
         raise ArgumentTypeError(f"expected a port (got {text[:20]!r})")
     return int(text)
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or len(text) > 9:
+    if not re.fullmatch("[0-9]{1,9}", text):
         raise ArgumentTypeError(f"expected a number of lines (got {text[:20]!r})")
     return int(text)
 
@@ -185,7 +191,7 @@ def _down(arguments: Any) -> int:
         return cluster_cli.down()
     ended = down()
     text = "no stack is up" if ended is None else f"ended the stack {ended.stack} ({ended.scenario})"
-    print(text)  # noqa: T201
+    print(visible(text))  # noqa: T201
     return 0
 
 
@@ -226,14 +232,13 @@ def _logs(arguments: Any) -> int:
     log = _log_of(post, arguments.member)
     if post.standing() is None:
         print("no stack is up; this is what the last one left", file=sys.stderr)  # noqa: T201
+    show = _shown_as_text() if sys.stdout.isatty() else _as_it_is
     with log.open("rb") as file:
-        for line in deque(_lines(file), maxlen=arguments.lines):
-            _show(line)
+        file.seek(_start_of_last(file, arguments.lines))
+        _copy(file, show)
         while arguments.follow and post.standing():
-            sys.stdout.flush()
             time.sleep(LOOK_EVERY_S)
-            for line in _lines(file):
-                _show(line)
+            _copy(file, show)
     return 0
 
 
@@ -255,10 +260,39 @@ def _require_member(post: Post, member: str) -> None:
         raise SpecError(f"no member is called {member[:40]!r}{suggestion}")
 
 
-def _lines(file: BinaryIO) -> Iterator[bytes]:
-    """What is left of a file, in lines of bounded length."""
-    return iter(partial(file.readline, _LINE_BYTES_MAX), b"")
+def _start_of_last(file: BinaryIO, count: int) -> int:
+    """Where the last lines of a file begin, however long they are."""
+    starts, position, ended = deque[int](maxlen=count), 0, True
+    for piece in _pieces(file):
+        if ended:
+            starts.append(position)
+        position, ended = position + len(piece), piece.endswith(b"\n")
+    return starts[0] if starts else position
 
 
-def _show(line: bytes) -> None:
-    print(visible(line.decode(errors="replace").rstrip("\n")))  # noqa: T201
+def _copy(file: BinaryIO, show: Callable[[bytes], None]) -> None:
+    for piece in _pieces(file):
+        show(piece)
+    sys.stdout.flush()
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    """What is left of a file: lines, those that are very long in several pieces."""
+    return iter(partial(file.readline, _PIECE_BYTES_MAX), b"")
+
+
+def _as_it_is(piece: bytes) -> None:
+    """To a file or another program go the very bytes, as from `ls`: it may search in them or store them."""
+    sys.stdout.buffer.write(piece)
+
+
+def _shown_as_text() -> Callable[[bytes], None]:
+    """To a terminal goes text that cannot control it; a character may begin in one piece and end in the next."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def show(piece: bytes) -> None:
+        text = decoder.decode(piece)
+        line, end = text.removesuffix("\n"), "\n" if text.endswith("\n") else ""
+        sys.stdout.write(visible(line) + end)
+
+    return show

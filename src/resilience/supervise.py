@@ -75,11 +75,11 @@ def run_inside(arguments: Sequence[str], image: Path) -> tuple[int, Path | None]
         os.set_inheritable(writer, True)  # noqa: FBT003
         argv = [sys.executable, "-m", "resilience", *arguments]
         code = run_in_sandbox(argv, image, owner, {ANNOUNCE_FD: str(writer)}, (writer,))
-        announced = os.read(reader, 4096).decode() if select.select([reader], [], [], 0)[0] else ""
+        announced = os.fsdecode(os.read(reader, 8192)) if select.select([reader], [], [], 0)[0] else ""
     finally:
         os.close(writer)
         os.close(reader)
-    return code, Path(announced.strip()) if announced.strip() else None
+    return code, Path(announced.removesuffix("\n")) if announced else None
 
 
 @contextmanager

@@ -1,9 +1,13 @@
 """A stack that stays up, as far as it is known outside."""
 
+import contextlib
 import os
+import pty
 import signal
 import subprocess
 import sys
+import threading
+import tty
 from pathlib import Path
 
 import msgspec
@@ -96,12 +100,49 @@ def test_without_a_stack_each_command_is_one_line(post: Post, arguments: list[st
     assert "no stack is up" in said.out + said.err
 
 
-def test_logs_show_control_characters_and_obey_none(post: Post, capsys):
-    log_of(post, "edge-0", b"one\ntwo \x1b[2J\x07 <b>\xff\nthree")
-    assert cli.main(["logs", "edge-0", "--lines", "2"]) == 0
-    said = capsys.readouterr()
-    assert said.out == "two \\x1b[2J\\x07 <b>\ufffd\nthree\n"
-    assert "what the last one left" in said.err
+HOSTILE_LOG = b"one\ntwo \x1b[2J\x07 <b>\xff [bold]x[/]\n" + "\u202eeurt \x9b2J".encode() + b"\nthree"
+
+
+def test_a_pipe_gets_the_very_bytes_of_a_log(post: Post, capfdbinary):
+    log_of(post, "edge-0", HOSTILE_LOG)
+    assert cli.main(["logs", "edge-0", "--lines", "3"]) == 0
+    said = capfdbinary.readouterr()
+    assert said.out == HOSTILE_LOG.removeprefix(b"one\n")
+    assert b"what the last one left" in said.err
+
+
+def on_a_terminal(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> bytes:
+    """What a terminal receives from a command."""
+    ours, theirs = pty.openpty()
+    tty.setraw(theirs)
+    received = bytearray()
+
+    def receive() -> None:
+        with contextlib.suppress(OSError):  # how a terminal's other end tells its own end
+            while part := os.read(ours, 65_536):
+                received.extend(part)
+
+    reader = threading.Thread(target=receive)
+    reader.start()
+    with open(theirs, "w", encoding="utf-8") as stream, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", stream)
+        assert cli.main(arguments) == 0
+        stream.flush()
+    reader.join(10)
+    os.close(ours)
+    return bytes(received)
+
+
+def test_a_terminal_is_shown_control_characters_and_obeys_none(post: Post, monkeypatch: pytest.MonkeyPatch):
+    log_of(post, "edge-0", HOSTILE_LOG)
+    shown = on_a_terminal(monkeypatch, "logs", "edge-0", "--lines", "3").decode()
+    assert shown == "two \\x1b[2J\\x07 <b>\ufffd [bold]x[/]\n\\u202eeurt \\x9b2J\nthree"
+
+
+def test_a_line_of_a_megabyte_is_one_line_and_no_character_is_cut(post: Post, monkeypatch: pytest.MonkeyPatch):
+    line = ("x" + "\u00e9" * 500_000).encode()  # a character stands across every border of what is read at once
+    log_of(post, "edge-0", b"first\n" + line + b"\nlast\n")
+    assert on_a_terminal(monkeypatch, "logs", "edge-0", "--lines", "2") == line + b"\nlast\n"
 
 
 def test_logs_are_followed_until_the_stack_has_ended(post: Post, monkeypatch: pytest.MonkeyPatch, capsys):
@@ -117,7 +158,7 @@ def test_logs_are_followed_until_the_stack_has_ended(post: Post, monkeypatch: py
     monkeypatch.setattr(Post, "standing", lambda _self: next(looks))
     monkeypatch.setattr("resilience.standing_cli.time.sleep", while_waiting)
     assert cli.main(["logs", "edge-0", "-f", "--lines", "0"]) == 0
-    assert capsys.readouterr().out == "one\\x07\nlast\n"
+    assert capsys.readouterr().out == "one\x07\nlast\n"
 
 
 def test_a_reader_that_wants_no_more_is_no_fault_of_ours(post: Post):

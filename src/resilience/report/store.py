@@ -9,6 +9,7 @@ from resilience.check.finding import Judgement
 from resilience.errors import HostError, SpecError
 from resilience.report.document import About
 from resilience.report.run import Owner, Run
+from resilience.spec.convert import show_name
 from resilience.spec.scenario import Scenario
 
 LATEST = "latest"
@@ -79,7 +80,7 @@ class RunStore:
 
     def _make(self, folder: Path) -> bool:
         """Makes a folder and its parents, unless it is there; tells whether it did."""
-        if not folder.parent.exists():
+        if not os.path.exists(folder.parent):  # noqa: PTH110  never raises
             self._make(folder.parent)
         try:
             folder.mkdir()
@@ -104,14 +105,14 @@ def find_run(reports_dir: Path, text: str, owner: Owner | None = None) -> Run:
     Raises `SpecError` when there is none.
     """
     for directory in (Path(text), reports_dir / text):
-        if (directory / "spec.json").is_file():
+        if os.path.isfile(directory / "spec.json"):  # noqa: PTH113  never raises, whatever the name
             return Run(directory.resolve(), owner)
     runs = _runs_of(reports_dir / text)
     if runs:
         return Run(runs[-1].resolve(), owner)
     raise SpecError(
-        f"{text}: no run is there; expected the path of a run's directory, the name of a scenario that was run, or "
-        f"'{LATEST}' (looked in {reports_dir})"
+        f"{show_name(text)}: no run is there; expected the path of a run's directory, the name of a scenario that was "
+        f"run, or '{LATEST}' (looked in {reports_dir})"
     )
 
 
@@ -126,4 +127,6 @@ def load_judgement(run_dir: Path) -> Judgement:
 
 
 def _runs_of(scenario_dir: Path) -> list[Path]:
+    if not os.path.isdir(scenario_dir):  # noqa: PTH112  never raises
+        return []
     return sorted(path.parent for path in scenario_dir.glob("*/spec.json"))

@@ -6,7 +6,7 @@ from msgspec import Meta
 
 from resilience.spec.record import Record
 
-Group = Annotated[str, Meta(pattern=r"^shard [1-9][0-9]{0,3}$")]
+Group = Annotated[str, Meta(pattern=r"^shard [1-9][0-9]{0,3}\Z")]
 
 
 class BlastRadius(Record, frozen=True, kw_only=True):
@@ -15,5 +15,5 @@ class BlastRadius(Record, frozen=True, kw_only=True):
     primary is declared dead to the promotion of its replica, about 1 s.
     """
 
-    may_suffer: tuple[Group, ...]
+    may_suffer: Annotated[tuple[Group, ...], Meta(max_length=100)]
     others_outage_s_max: Annotated[float, Meta(gt=0, le=3_600)] = 0.5

@@ -4,7 +4,7 @@ Each check takes what it looks at and the label that messages begin with, and ra
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from resilience.spec.convert import refuse, show
 from resilience.spec.fault import Partition, PowerOff, Target
@@ -46,6 +46,8 @@ def check_scenario(scenario: Scenario, label: str) -> None:
     if scenario.experiment is not None:
         _check_target(scenario.experiment, scenario.stack)
     _check_blast_radius(scenario, label)
+    for index, weakness in enumerate(scenario.known_weaknesses):
+        check_bounds(weakness.within, label, f"known_weaknesses[{index}].within")
     _unique([slo.name for slo in scenario.slos], label, "slos")
     for slo in scenario.slos:
         _check_slo(slo, scenario, label)
@@ -53,9 +55,18 @@ def check_scenario(scenario: Scenario, label: str) -> None:
 
 def _check_blast_radius(scenario: Scenario, label: str) -> None:
     known = [f"shard {number}" for number in range(1, len(scenario.stack.shards) + 1)]
-    for index, group in enumerate(scenario.blast_radius.may_suffer if scenario.blast_radius else ()):
+    groups = scenario.blast_radius.may_suffer if scenario.blast_radius else ()
+    _unique(groups, label, "blast_radius.may_suffer")
+    for index, group in enumerate(groups):
         if group not in known:
             raise refuse(label, f"blast_radius.may_suffer[{index}]", f"expected one of {', '.join(known)}", group)
+
+
+def check_bounds(bounds: Mapping[str, tuple[float, float]], label: str, field: str) -> None:
+    """Each is [least, most]: one that nothing can be within would be noticed only after the run."""
+    for name, (least, most) in bounds.items():
+        if least > most:
+            raise refuse(label, f"{field}.{name}", "expected [least, most]", [least, most])
 
 
 def _unique(names: Iterable[str], label: str, field: str) -> None:

@@ -26,6 +26,7 @@ _EXPECTED = re.compile(r"^Expected (?P<expected>.*?)(?:, got .*)?$", re.DOTALL)
 _SEGMENT = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 _WORDS = {"object": "a mapping", "array": "a list", "str": "text", "int": "a whole number", "float": "a number"}
 _SHOWN_MAX = 60
+_NAME_SHOWN_MAX = 160
 _LISTED_MAX = 16
 
 
@@ -44,7 +45,7 @@ def record_from[T](value: Any, record: type[T], label: str, prefix: str = "") ->
 def refuse(label: str, field: str, expected: str, got: Any = msgspec.UNSET) -> SpecError:
     """The error for a field: ``label: field: expected …``; the caller raises it."""
     shown = "" if got is msgspec.UNSET else f" (got {show(got)})"
-    return SpecError(f"{label}: {field or 'the file'}: {expected}{shown}")
+    return SpecError(f"{label}: {show_name(field) or 'the file'}: {expected}{shown}")
 
 
 def show(value: Any) -> str:
@@ -54,13 +55,19 @@ def show(value: Any) -> str:
     return text if len(text) <= _SHOWN_MAX else text[: _SHOWN_MAX - 1] + "…"
 
 
+def show_name(name: str) -> str:
+    """A name from a file or a command for a message: one line, not too long, without quotes."""
+    text = name if name.isprintable() else repr(name)[1:-1]
+    return text if len(text) <= _NAME_SHOWN_MAX else text[: _NAME_SHOWN_MAX - 1] + "…"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``, did you mean 'x'?`` if one of the known names is close, else all of them if that is a short list."""
     known = sorted(known)
-    close = get_close_matches(name, known, n=1)
+    close = get_close_matches(name[:_NAME_SHOWN_MAX], known, n=1)
     if close:
         return f", did you mean {close[0]!r}?"
-    return f", expected one of {', '.join(known)}" if 0 < len(known) <= _LISTED_MAX else ""
+    return f", expected one of {', '.join(map(show_name, known))}" if 0 < len(known) <= _LISTED_MAX else ""
 
 
 def _readable(what: str, field: str, at: Any, info: Type, label: str) -> SpecError:
@@ -75,7 +82,7 @@ def _readable(what: str, field: str, at: Any, info: Type, label: str) -> SpecErr
 
 
 def _join(path: str, name: str) -> str:
-    return f"{path}.{show(name)[1:-1]}" if path else show(name)[1:-1]
+    return f"{path}.{name}" if path else name
 
 
 def _words(expected: str) -> str:

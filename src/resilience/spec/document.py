@@ -1,11 +1,13 @@
 """A user's file as plain values: YAML without the parts of YAML that surprise people.
 
 The file must be UTF-8, at most `BYTES_MAX` long and at most `DEPTH_MAX` deep; a key stands once in its mapping; there
-are no anchors, aliases, merge keys or tags; numbers are finite and fit 64 bits. The events are looked at before
-anything is built, so that a small file cannot become a large value or a deep recursion.
+are no anchors, aliases, merge keys or tags; numbers are finite, fit 64 bits and are in no base that surprises; no text
+holds a character that controls a terminal or turns the direction of writing. The events are looked at before anything
+is built, so that a small file cannot become a large value or a deep recursion.
 """
 
 import math
+import re
 import stat
 from collections.abc import Hashable
 from pathlib import Path
@@ -18,6 +20,10 @@ from resilience.errors import SpecError
 BYTES_MAX = 256 * 1024
 DEPTH_MAX = 40
 _INT_MAX = 2**63 - 1
+_CONTROL = re.compile(
+    "[^\t\n\r\u0020-\u007e\u00a0-\uffff\U00010000-\U0010ffff]|[\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+)
+_OTHER_BASE = re.compile(r"[-+]?0[0-9_]|.*:")  # YAML 1.1's base 8 and base 60, which nobody means
 
 
 class _Loader(yaml.CSafeLoader):
@@ -29,21 +35,23 @@ class _Loader(yaml.CSafeLoader):
             if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
                 raise _problem("a key must be plain text", key)
             if key.value in keys:
-                raise _problem(f"key {key.value!r} stands twice", key)
+                raise _problem(f"key {key.value[:60]!r} stands twice", key)
             keys.add(key.value)
         return super().construct_mapping(node, deep)
 
     def construct_finite(self, node: yaml.ScalarNode) -> float:
-        """A float, refused if it is no number that can be compared."""
+        """A float, refused if it is no number that can be compared, or in base 60."""
+        if ":" in node.value:
+            raise _problem("a number must not contain a colon", node)
         value = float(self.construct_yaml_float(node))
         if not math.isfinite(value):
             raise _problem("a number must be finite", node)
         return value
 
     def construct_int64(self, node: yaml.ScalarNode) -> int:
-        """An integer of at most 64 bits; one with a colon in it is YAML 1.1's base 60, which nobody means."""
-        if len(node.value) > 70 or ":" in node.value:  # 64 binary digits and their prefix are the longest honest ones
-            raise _problem("a whole number is too long or contains a colon", node)
+        """An integer of at most 64 bits, refused in YAML 1.1's base 60 and its base 8 (010 is 8)."""
+        if len(node.value) > 70 or _OTHER_BASE.match(node.value):  # 64 binary digits and their prefix are the longest
+            raise _problem("a whole number is too long, contains a colon or begins with 0", node)
         value = int(self.construct_yaml_int(node))
         if abs(value) > _INT_MAX:
             raise _problem("a whole number must fit 64 bits", node)
@@ -89,7 +97,9 @@ def _text(path: Path, label: str) -> str:
             data = file.read(BYTES_MAX + 1)
     except FileNotFoundError as error:
         raise SpecError(f"{label}: the file: does not exist") from error
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+    except OSError as error:
+        raise SpecError(f"{label}: the file: cannot be read ({error.strerror})") from error
+    except ValueError as error:  # a NUL in the name
         raise SpecError(f"{label}: the file: cannot be read ({error})") from error
     if len(data) > BYTES_MAX:
         raise SpecError(f"{label}: the file: expected at most {BYTES_MAX // 1024} KiB")
@@ -107,6 +117,8 @@ def _refuse_tricks(text: str) -> None:
             raise _problem("anchors and aliases are not allowed: write the value out", event)
         if getattr(event, "tag", None):
             raise _problem("tags are not allowed", event)
+        if isinstance(event, yaml.ScalarEvent) and _CONTROL.search(event.value):
+            raise _problem("control characters are not allowed", event)
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):

@@ -5,7 +5,7 @@ journal, other providers have no proof of effect, background activities lose the
 Phases last as long as the scenario says: their lengths come from the environment (`CONFIGURATION`), never from here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -60,12 +60,24 @@ class _Action(Record, frozen=True, kw_only=True, tag_field="type", tag="action")
 class _Probe(Record, frozen=True, kw_only=True, tag_field="type", tag="probe"):
     name: Text
     provider: _ProbeProvider
+    tolerance: bool | UnsetType = UNSET
+
+
+class _SteadyProbe(Record, frozen=True, kw_only=True):
+    """A probe where nothing else may stand: the toolkit wants its type all the same."""
+
+    type: Literal["probe"]
+    name: Text
+    provider: _ProbeProvider
     tolerance: bool | UnsetType = UNSET  # other tolerances are met or not by rules that surprise
+
+
+_Activity = _Action | _Probe | _SteadyProbe
 
 
 class _Hypothesis(Record, frozen=True, kw_only=True):
     title: Text
-    probes: Annotated[list[_Probe], Meta(min_length=1)]
+    probes: Annotated[list[_SteadyProbe], Meta(min_length=1, max_length=50)]
 
 
 class _FromEnvironment(Record, frozen=True, kw_only=True):
@@ -88,10 +100,10 @@ class _Document(Record, frozen=True, kw_only=True):
     description: Text
     configuration: _Configuration
     hypothesis: _Hypothesis = field(name="steady-state-hypothesis")
-    method: Annotated[list[_Action | _Probe], Meta(min_length=1)]
-    rollbacks: list[_Action | _Probe]
+    method: Annotated[list[_Action | _Probe], Meta(min_length=1, max_length=50)]
+    rollbacks: Annotated[list[_Action | _Probe], Meta(max_length=50)]
     version: str = "1.0.0"
-    tags: tuple[str, ...] = ()
+    tags: Annotated[tuple[Text, ...], Meta(max_length=50)] = ()
     contributions: dict[str, str] = field(default_factory=dict)
 
 
@@ -130,6 +142,8 @@ def experiment_from_file(path: Path, label: str) -> Experiment:
     value = read_document(path, label)
     document = record_from(value, _Document, label)
     _check_configuration(document.configuration, label)
+    for where in _substituted(value):
+        raise refuse(label, where, "expected no ${…}: the toolkit would replace it, and only duration_s may have one")
     for index, probe in enumerate(document.hypothesis.probes):
         where = f"steady-state-hypothesis.probes[{index}]"
         _step(probe, label, where)
@@ -141,6 +155,19 @@ def experiment_from_file(path: Path, label: str) -> Experiment:
     return Experiment(file=label, title=document.title, fault=injecting.fault, target=injecting.target, document=value)
 
 
+def _substituted(value: Any, where: str = "") -> Iterator[str]:
+    """Where in a document the toolkit would put something else in a text's place, but for the phases' lengths."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if key != "duration_s":
+                yield from _substituted(item, f"{where}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _substituted(item, f"{where}[{index}]")
+    elif isinstance(value, str) and "${" in value:
+        yield where
+
+
 def _check_configuration(configuration: _Configuration, label: str) -> None:
     for name, key in CONFIGURATION.items():
         given = getattr(configuration, name).key
@@ -148,7 +175,7 @@ def _check_configuration(configuration: _Configuration, label: str) -> None:
             raise refuse(label, f"configuration.{name}.key", f"expected {key}", given)
 
 
-def _injecting(method: Sequence[_Action | _Probe], label: str) -> _Injecting:
+def _injecting(method: Sequence[_Activity], label: str) -> _Injecting:
     """The arguments of the one injection."""
     found = [
         arguments
@@ -160,7 +187,7 @@ def _injecting(method: Sequence[_Action | _Probe], label: str) -> _Injecting:
     return found[0]
 
 
-def _check_steps(activities: Sequence[_Action | _Probe], expected: Sequence[str], label: str, where: str) -> None:
+def _check_steps(activities: Sequence[_Activity], expected: Sequence[str], label: str, where: str) -> None:
     """The steps are the expected ones, in their order; probes of the steady state are left out."""
     steps = {index: _step(activity, label, f"{where}[{index}]") for index, activity in enumerate(activities)}
     steps = {index: step for index, step in steps.items() if step not in _STEADY_STATE}
@@ -171,7 +198,7 @@ def _check_steps(activities: Sequence[_Action | _Probe], expected: Sequence[str]
         raise refuse(label, where, f"expected the steps {', '.join(expected)} (got {len(steps)} of them)")
 
 
-def _step(activity: _Action | _Probe, label: str, where: str) -> str:
+def _step(activity: _Activity, label: str, where: str) -> str:
     """An activity in short: its function and what tells two of them apart."""
     arguments = _arguments(activity, label, where)
     match arguments:
@@ -189,7 +216,7 @@ def _step(activity: _Action | _Probe, label: str, where: str) -> str:
             return activity.provider.func
 
 
-def _arguments(activity: _Action | _Probe, label: str, where: str) -> Record:
+def _arguments(activity: _Activity, label: str, where: str) -> Record:
     provider = activity.provider
     record = _ARGUMENTS.get(provider.func, _Nothing)
     return record_from(provider.arguments, record, label, f".{where}.provider.arguments")

@@ -23,18 +23,19 @@ from resilience.spec.selector import Selector, selector_from_text
 from resilience.spec.slo import PHASES, FindingSource, Phase, RatioSource, Slo
 
 EVENTS_MIN = 200
+_DOCUMENTS_MAX = 100
 _PREFIX = "resilience/"
 _RATIO_ANNOTATIONS = frozenset({"resilience/phases", "resilience/events-min", "resilience/threshold"})
 _FINDING_ANNOTATIONS = frozenset({"resilience/phases", "resilience/unit"})
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
-_DURATION = re.compile(r"^([0-9]+(?:\.[0-9]+)?)(us|ms|s|m)$")
+_DURATION = re.compile(r"^([0-9]+(?:\.[0-9]+)?)(us|ms|s|m)\Z")
 _MEASURE_UNIT = re.compile(r"_(s|ms|ops|ratio)$")
 
 Op = Literal["gte", "lte", "gt", "lt"]
 Unit = Literal["s", "ms", "ops", "ratio"]
-SloName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+SloName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}\Z")]
 Text = Annotated[str, Meta(min_length=1, max_length=2_000)]
-Share = Annotated[float, Meta(ge=0, lt=1)]
+Share = Annotated[float, Meta(gt=0, lt=1)]  # at least nothing would be no objective
 
 
 class _Metadata(Record, frozen=True, kw_only=True):
@@ -64,7 +65,7 @@ class _Ratio(Record, frozen=True, kw_only=True):
 
 
 class _Measure(Record, frozen=True, kw_only=True):
-    measure: Annotated[str, Meta(pattern=r"^[a-z_]+(\.[a-z0-9_]+)+$")]
+    measure: Annotated[str, Meta(pattern=r"^[a-z_]+(\.[a-z0-9_]+)+\Z")]
 
 
 class _History(Record, frozen=True, kw_only=True):
@@ -87,7 +88,7 @@ class _Indicator(Record, frozen=True, kw_only=True):
 
 
 class _TimeWindow(Record, frozen=True, kw_only=True):
-    duration: Annotated[str, Meta(pattern=r"^[1-9][0-9]*[mhdwMQY]$")]
+    duration: Annotated[str, Meta(pattern=r"^[1-9][0-9]*[mhdwMQY]\Z")]
     rolling: bool = field(name="isRolling")
 
 
@@ -119,9 +120,15 @@ class _Document(Record, frozen=True, kw_only=True):
 def slos_from_file(path: Path, label: str) -> tuple[Slo, ...]:
     """The SLOs of one file, in its order. Raises `SpecError`; a file without any is refused."""
     documents = [document for document in read_documents(path, label) if document is not None]
-    if not documents:
-        raise refuse(label, "", "expected at least one OpenSLO document")
-    return tuple(_slo(document, label, index) for index, document in enumerate(documents, start=1))
+    if not 0 < len(documents) <= _DOCUMENTS_MAX:
+        raise refuse(label, "", f"expected 1 to {_DOCUMENTS_MAX} OpenSLO documents (got {len(documents)})")
+    slos = tuple(_slo(document, label, index) for index, document in enumerate(documents, start=1))
+    for index, slo in enumerate(slos, start=1):
+        if slo.name in {other.name for other in slos[: index - 1]}:
+            raise refuse(
+                label, f"document {index}: metadata.name", "expected a name that no document before has", slo.name
+            )
+    return slos
 
 
 def _slo(value: Any, label: str, index: int) -> Slo:

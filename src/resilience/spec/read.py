@@ -5,7 +5,8 @@ when a `SpecError` says, in one line, which file and field to mend. Names of che
 knows them. Paths inside files are relative to the project's root and stay below it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,8 +15,8 @@ from msgspec import Meta, UnsetType
 
 from resilience.errors import SpecError
 from resilience.spec.blast import BlastRadius
-from resilience.spec.coherence import check_scenario, check_stack
-from resilience.spec.convert import did_you_mean, record_from, refuse, show
+from resilience.spec.coherence import check_bounds, check_scenario, check_stack
+from resilience.spec.convert import did_you_mean, record_from, refuse, show, show_name
 from resilience.spec.document import read_document
 from resilience.spec.experiment import experiment_from_file
 from resilience.spec.load import Load
@@ -30,8 +31,9 @@ from resilience.spec.weakness import KnownWeakness
 
 SCENARIOS = "scenarios"
 SUITES = "scenarios/suites.yaml"
+_SUITES_MAX = 100
 _NO_SCENARIOS = frozenset({"slo", "suites.yaml"})  # below SCENARIOS
-_NAME = r"^[a-z][a-z0-9-]{0,62}$"
+_NAME = r"^[a-z][a-z0-9-]{0,62}\Z"
 
 Text = Annotated[str, Meta(min_length=1, max_length=10_000)]
 FilePath = Annotated[str, Meta(min_length=1, max_length=500)]
@@ -44,14 +46,14 @@ class _ScenarioFile(Record, frozen=True, kw_only=True):
     description: Text
     stack: FilePath
     timeline: Timeline
-    slos: Annotated[tuple[FilePath, ...], Meta(min_length=1)]
+    slos: Annotated[tuple[FilePath, ...], Meta(min_length=1, max_length=50)]
     load: Load = msgspec.field(default_factory=Load)
     experiment: FilePath | None = None
-    checks: Annotated[tuple[Text, ...], Meta(min_length=1)] | UnsetType = msgspec.UNSET
+    checks: Annotated[tuple[Text, ...], Meta(min_length=1, max_length=50)] | UnsetType = msgspec.UNSET
     seed: int = 1
     blast_radius: BlastRadius | None = None
-    known_weaknesses: tuple[KnownWeakness, ...] = ()
-    set: dict[Text, Setting] = msgspec.field(default_factory=dict)
+    known_weaknesses: Annotated[tuple[KnownWeakness, ...], Meta(max_length=50)] = ()
+    set: Annotated[dict[Text, Setting], Meta(max_length=50)] = msgspec.field(default_factory=dict)
 
 
 class _SuiteEntry(Record, frozen=True, kw_only=True):
@@ -108,24 +110,42 @@ def read_stack(root: Path, path: str | Path) -> Stack:
 
 def read_suite(root: Path, name: str) -> Suite:
     """A suite of ``scenarios/suites.yaml``, with every one of its scenarios read. Raises `SpecError`."""
-    suites = _suites(root)
-    if name not in suites:
-        raise SpecError(f"{SUITES}: there is no suite {show(name)}{did_you_mean(name, set(suites))}")
-    entry = suites[name]
-    scenarios = tuple(read_scenario(root, run.scenario, run.overrides) for run in entry.runs)
+    entries = _suite_entries(root)
+    if name not in entries:
+        raise SpecError(f"{SUITES}: there is no suite {show(name)}{did_you_mean(name, set(entries))}")
+    return _suite(root, name, entries[name], cache(partial(read_scenario, root)))
+
+
+def read_suites(root: Path) -> tuple[Suite, ...]:
+    """All suites, in the order of the file. Raises `SpecError`."""
+    read = cache(partial(read_scenario, root))  # many suites run the same few scenarios
+    return tuple(_suite(root, name, entry, read) for name, entry in _suite_entries(root).items())
+
+
+def _suite(root: Path, name: str, entry: _SuiteEntry, read: Callable[[str], Scenario]) -> Suite:
+    for index, run in enumerate(entry.runs):
+        check_bounds(run.expect.measures, SUITES, f"{name}.runs[{index}].expect.measures")
+    scenarios = tuple(_of_suite(root, run, f"{name}.runs[{index}]", read) for index, run in enumerate(entry.runs))
     return Suite(name=name, title=entry.title, runs=entry.runs, scenarios=scenarios)
 
 
-def list_suites(root: Path) -> dict[str, str]:
-    """The names of the suites with their titles, in the order of the file. Raises `SpecError`."""
-    return {name: entry.title for name, entry in _suites(root).items()}
+def _of_suite(root: Path, run: SuiteRun, field: str, read: Callable[[str], Scenario]) -> Scenario:
+    try:
+        return _with_overrides(root, read(run.scenario), run.overrides)
+    except SpecError as error:
+        raise SpecError(f"{SUITES}: {field}: {error}") from error
 
 
-def _suites(root: Path) -> dict[str, _SuiteEntry]:
+def _suite_entries(root: Path) -> dict[str, _SuiteEntry]:
     value = read_document(root / SUITES, SUITES)
     if not isinstance(value, dict):
-        raise refuse(SUITES, "the document", "expected suites by their names", value)
-    return {str(name): record_from(entry, _SuiteEntry, SUITES, f".{name}") for name, entry in value.items()}
+        raise refuse(SUITES, "", "expected suites by their names", value)
+    if len(value) > _SUITES_MAX:
+        raise refuse(SUITES, "", f"expected at most {_SUITES_MAX} suites (got {len(value)})")
+    for name in value:
+        if not _is_name(name):  # it becomes a folder's
+            raise refuse(SUITES, name, "expected a name of lower-case letters, digits and dashes")
+    return {name: record_from(entry, _SuiteEntry, SUITES, f".{name}") for name, entry in value.items()}
 
 
 def read_slos(root: Path, path: str | Path) -> tuple[Slo, ...]:
@@ -153,14 +173,23 @@ def _scenario_path(root: Path, name_or_path: str) -> Path:
         known = {path.stem for path in files}
         raise SpecError(f"scenario {show(name_or_path)}: there is none of that name{did_you_mean(name_or_path, known)}")
     if len(found) > 1:
-        raise SpecError(f"scenario {name_or_path}: the name stands twice: {', '.join(_label(root, p) for p in found)}")
+        places = ", ".join(_label(root, path) for path in found)
+        raise SpecError(f"scenario {show(name_or_path)}: the name stands twice: {places}")
     return found[0]
 
 
 def _user_path(root: Path, path: str) -> Path:
     """A path from the command line: as a person types it, else below the root."""
     given = Path(path)
-    return given if given.is_absolute() or given.exists() else root / given
+    return given if given.is_absolute() or _there(given.exists) else root / given
+
+
+def _there(look: Callable[[], bool]) -> bool:
+    """What a look at a path says; a path that cannot even be looked at, such as an endless one, is none."""
+    try:
+        return look()
+    except OSError:
+        return False
 
 
 def _is_name(text: str) -> bool:
@@ -175,19 +204,18 @@ def _label(root: Path, path: Path) -> str:
     """What messages call a file: its path below the root where it is below, and always one line."""
     whole = path.absolute()
     shown = whole.relative_to(root.absolute()) if whole.is_relative_to(root.absolute()) else path
-    text = str(shown)
-    return text if text.isprintable() else repr(text)
+    return show_name(str(shown))
 
 
 def _below(root: Path, name: str, label: str, field: str) -> Path:
     """The file that a field names. Raises `SpecError` if it leads out of the project."""
     try:
         path = (root / name).resolve()
-    except (OSError, ValueError) as error:
-        raise refuse(label, field, f"expected a path ({error})", name) from error
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links that lead to each other
+        raise refuse(label, field, "expected a path that can be followed", name) from error
     if Path(name).is_absolute() or not path.is_relative_to(root.resolve()):
         raise refuse(label, field, "expected a path below the project's root", name)
-    if not path.is_file():
+    if not _there(path.is_file):
         raise refuse(label, field, "expected a file that exists", name)
     return Path(name)
 
@@ -221,7 +249,7 @@ def _with_overrides(root: Path, scenario: Scenario, overrides: Sequence[str]) ->
     if not overrides:
         return scenario
     changed = overridden(scenario, overrides)
-    label = f"{scenario.file} with {', '.join(overrides)}"[:200]
+    label = show_name(f"{scenario.file} with {', '.join(overrides)}")
     _check_stack(root, changed.stack, label)
     check_scenario(changed, label)
     return changed

@@ -5,10 +5,12 @@ The harness counts events from raw samples, so a function would only stand betwe
 """
 
 import re
+import warnings
 from typing import Literal
 
 from resilience.spec.record import Record
 
+_SHOWN_MAX = 60
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _MATCHER = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*"([^"\\\n]*)"\s*')
 _TRICKS = (
@@ -65,12 +67,12 @@ def _matchers(braces: str) -> tuple[Matcher, ...]:
     while inner[position:].strip():
         match = _MATCHER.match(inner, position)
         if match is None:
-            raise ValueError(f'{inner[position:].strip()!r} is no condition of the form label="value"')
+            raise ValueError(f'{inner[position:].strip()[:_SHOWN_MAX]!r} is no condition of the form label="value"')
         found.append(_matcher(match))
         position = match.end()
         if position < len(inner):
             if inner[position] != ",":
-                raise ValueError(f"expected a comma before {inner[position:].strip()!r}")
+                raise ValueError(f"expected a comma before {inner[position:].strip()[:_SHOWN_MAX]!r}")
             position += 1
     return tuple(found)
 
@@ -80,8 +82,15 @@ def _matcher(match: re.Match[str]) -> Matcher:
     if op not in {"=", "!=", "=~", "!~"}:  # the pattern's own alternatives
         raise AssertionError(op)
     if op in {"=~", "!~"}:
-        try:
-            re.compile(value)
-        except re.error as error:
-            raise ValueError(f"{value!r} is no regular expression ({error})") from error
+        _check_regex(value)
     return Matcher(label=label, op=op, value=value)  # type: ignore[arg-type]  # checked above
+
+
+def _check_regex(text: str) -> None:
+    """Raises `ValueError` for what is no regular expression, and for what this reader cannot or may not read as one."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what Python may take for something else tomorrow
+            re.compile(text)
+    except (re.error, OverflowError, RecursionError, FutureWarning, DeprecationWarning) as error:
+        raise ValueError(f"{text[:_SHOWN_MAX]!r} is no regular expression ({error})") from error

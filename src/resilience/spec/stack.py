@@ -8,8 +8,9 @@ from resilience.spec.record import Record
 
 Milliseconds = Annotated[int, Meta(ge=100, le=600_000)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
-Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,40}$")]
-Module = Annotated[str, Meta(pattern=r"^[a-z_][a-z0-9_]*([.][a-z_][a-z0-9_]*)*$", max_length=200)]
+YEAR_S = 366 * 86_400
+Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,40}\Z")]
+Module = Annotated[str, Meta(pattern=r"^[a-z_][a-z0-9_]*([.][a-z_][a-z0-9_]*)*\Z", max_length=200)]
 Component = Literal[
     "redis",
     "session",
@@ -60,7 +61,7 @@ class Redis(Record, frozen=True, kw_only=True):
     cluster_replica_validity_factor: Annotated[int, Meta(ge=0, le=1_000)] = 10
     appendonly: bool = True
     appendfsync: Literal["always", "everysec", "no"] = "everysec"
-    snapshot_every_s: Annotated[int, Meta(ge=0)] = 21_600  # 0: no snapshots
+    snapshot_every_s: Annotated[int, Meta(ge=0, le=YEAR_S)] = 21_600  # 0: no snapshots
     min_replicas_to_write: Annotated[int, Meta(ge=0, le=5)] = 0
     min_replicas_max_lag_s: Annotated[int, Meta(ge=0, le=600)] = 10
     shutdown_timeout_s: Annotated[int, Meta(ge=0, le=600)] = 10
@@ -90,7 +91,7 @@ class Shard(Record, frozen=True, kw_only=True):
     """One shard as it is formed: the slots are divided evenly in the order of the stack file."""
 
     primary: Name
-    replicas: tuple[Name, ...]
+    replicas: Annotated[tuple[Name, ...], Meta(max_length=20)]
 
 
 class Stack(Record, frozen=True, kw_only=True):
@@ -98,13 +99,13 @@ class Stack(Record, frozen=True, kw_only=True):
 
     name: Name
     durability: Durability
-    nodes: tuple[Name, ...]  # the platform's failure domains
+    nodes: Annotated[tuple[Name, ...], Meta(max_length=100)]  # the platform's failure domains
     restart_delay_s: Seconds  # how long the platform takes to start a dead member again
-    session_ttl_s: Annotated[int, Meta(ge=1)]
+    session_ttl_s: Annotated[int, Meta(ge=1, le=10 * YEAR_S)]
     scrape_interval_s: Annotated[float, Meta(ge=0.5, le=60)]
     redis: Redis
-    shards: tuple[Shard, ...]
-    members: tuple[Member, ...]
+    shards: Annotated[tuple[Shard, ...], Meta(max_length=100)]
+    members: Annotated[tuple[Member, ...], Meta(max_length=500)]
     programs: Programs = Programs()
 
     def member(self, name: str) -> Member:

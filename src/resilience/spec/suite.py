@@ -19,14 +19,14 @@ class Expectation(Record, frozen=True, kw_only=True):
     """
 
     verdict: Literal["pass", "fail", "inconclusive"] = "pass"
-    measures: dict[str, tuple[float, float]] = field(default_factory=dict)
+    measures: Annotated[dict[str, tuple[float, float]], Meta(max_length=50)] = field(default_factory=dict)
 
 
 class SuiteRun(Record, frozen=True, kw_only=True):
     """One run of a suite: a scenario with changes (`spec.override`), under a title of its own."""
 
     scenario: Text
-    title: str = ""
+    title: Annotated[str, Meta(max_length=500)] = ""
     set: dict[Text, Setting] = field(default_factory=dict)
     expect: Expectation = Expectation()
 

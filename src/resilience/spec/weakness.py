@@ -19,7 +19,7 @@ class KnownWeakness(Record, frozen=True, kw_only=True):
     """
 
     finding: Annotated[str, Meta(min_length=1, max_length=200)]
-    within: Annotated[dict[str, tuple[float, float]], Meta(min_length=1)]
+    within: Annotated[dict[str, tuple[float, float]], Meta(min_length=1, max_length=50)]
     seen: Literal["always", "sometimes"]
     why: Annotated[str, Meta(min_length=1, max_length=500)]
     group: str = ""

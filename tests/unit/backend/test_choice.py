@@ -21,7 +21,7 @@ def test_outside_of_all_places_no_run_begins(tmp_path: Path) -> None:
 
 
 def test_in_a_sandbox_it_is_local(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("RESILIENCE_INSIDE", str(tmp_path))
+    monkeypatch.setattr(choice, "image_inside", lambda: tmp_path)
     monkeypatch.setattr(choice, "furnish", lambda _owner: tmp_path / "state")
     backend = enter(tmp_path / "ledger.jsonl", 0, lambda _name, _data: None)
     assert (backend.name, backend.state) == ("local", tmp_path / "state")

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +27,7 @@ class Owner:
 
 def calling_user() -> Owner:
     """The calling user. Raises `HostError` where no home folder is known."""
-    uid = int(os.environ.get("SUDO_UID", os.getuid())) if os.geteuid() == 0 else os.getuid()
-    gid = int(os.environ.get("SUDO_GID", os.getgid())) if os.geteuid() == 0 else os.getgid()
+    uid, gid = _sudo_id("SUDO_UID", os.getuid()), _sudo_id("SUDO_GID", os.getgid())
     home = os.environ.get("HOME", "")
     if uid != os.getuid() or not home:
         try:
@@ -37,10 +37,20 @@ def calling_user() -> Owner:
     return Owner(uid, gid, Path(home))
 
 
+def _sudo_id(name: str, own: int) -> int:
+    """Who called ``sudo``, or this process's own id. Raises `HostError`."""
+    text = os.environ.get(name, "") if os.geteuid() == 0 else ""
+    if not text:
+        return own
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise HostError(f"{name}: expected a number, as sudo sets it (got {text[:20]!r}): unset it")
+    return int(text)
+
+
 def cache_dir(owner: Owner) -> Path:
     """The harness's folder in the user's cache; it is made when something is kept in it."""
     base = os.environ.get("XDG_CACHE_HOME", "")
-    if owner.needs_handing_over or not base:
+    if owner.needs_handing_over or not base.startswith("/"):  # XDG: a relative one is to be ignored
         return owner.home / ".cache" / "harmonyflow"
     return Path(base) / "harmonyflow"
 

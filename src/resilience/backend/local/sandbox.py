@@ -38,7 +38,7 @@ def run_in_sandbox(argv: Sequence[str], image: Path, owner: Owner, env: Mapping[
     """
     state_dir(owner).mkdir(parents=True, exist_ok=True)
     hand_over(state_dir(owner), owner)
-    command = [*_namespaces(), str(image / "usr/bin/tini-static"), "--", *argv]
+    command = [*_namespaces(), str(_init(image)), "--", *argv]
     try:
         sandbox = subprocess.Popen(
             command,
@@ -123,9 +123,21 @@ def furnish(owner: Owner) -> Path:
 
 
 def image_inside() -> Path | None:
-    """The stack image's root if this process runs in a sandbox, else None."""
+    """The stack image's root if this process runs in a sandbox, else None.
+
+    Raises `HostError` where only the environment says so: what is done in a sandbox must not be done to the machine.
+    """
     root = os.environ.get(INSIDE, "")
-    return Path(root) if root else None
+    if not root:
+        return None
+    if Path("/proc/1/cmdline").read_bytes().split(b"\0")[0] != os.fsencode(_init(Path(root))):
+        raise HostError(f"{INSIDE} is set, and this is no sandbox: unset it")
+    return Path(root)
+
+
+def _init(image: Path) -> Path:
+    """The sandbox's first process."""
+    return image / "usr/bin/tini-static"
 
 
 def running_sandboxes() -> list[int]:
@@ -153,7 +165,7 @@ def announce(directory: Path) -> None:
     """In the sandbox: tells the supervisor, if there is one, where the run is recorded."""
     fd = os.environ.get(ANNOUNCE_FD, "")
     if fd.isdigit():
-        os.write(int(fd), f"{directory}\n".encode())
+        os.write(int(fd), os.fsencode(directory) + b"\n")
 
 
 def python() -> str:

@@ -1,0 +1,104 @@
+"""A copy of the shipped data files to spoil, the command line on it, and a witness of everything that is begun."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resilience import cli, standing_cli, supervise
+from resilience.errors import HostError
+from resilience.spec.read import list_scenarios, read_scenario
+
+ROOT = Path(__file__).resolve().parents[3]
+DATA = ("scenarios", "experiments", "stacks")
+WOULD_START = "it would start now"
+_BEGINNINGS = frozenset({
+    "subprocess.Popen", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system", "os.mkdir",
+    "os.remove", "os.rename", "shutil.rmtree", "socket.bind", "socket.connect", "pty.spawn",
+})  # fmt: skip
+
+
+@dataclass
+class Witness:
+    """What a command began while the witness looked: processes, connections, files that were written."""
+
+    looking: bool = False
+    seen: list[str] = field(default_factory=list)
+
+    def hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if self.looking and (event in _BEGINNINGS or (event == "open" and _writes(*arguments))):
+            self.seen.append(f"{event} {arguments!r}")
+
+
+def _writes(_path: Any, mode: str | None, flags: int) -> bool:
+    return bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)) if mode is None else not set(mode) <= set("rbtU")
+
+
+_WITNESS = Witness()
+sys.addaudithook(_WITNESS.hear)  # there is no way to take it away again; it hears nothing while it does not look
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """What a command ended with."""
+
+    code: int
+    out: str
+    err: str
+    began: tuple[str, ...]
+
+
+Command = Callable[..., Said]
+
+
+@pytest.fixture(scope="session")
+def users() -> dict[str, str]:
+    """The shipped data files, each with a scenario that it is read for; the suites' is none."""
+    found: dict[str, str] = {"scenarios/suites.yaml": ""}
+    for name in list_scenarios(ROOT):
+        scenario = read_scenario(ROOT, name)
+        stack = f"stacks/local/{scenario.stack.name}.yaml"
+        experiments = [scenario.experiment.file] if scenario.experiment else []
+        for file in (scenario.file, stack, *experiments, *(slo.file for slo in scenario.slos)):
+            found.setdefault(file, name)
+    return found
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for folder in DATA:
+        shutil.copytree(ROOT / folder, tmp_path / "project" / folder)
+    return tmp_path / "project"
+
+
+@pytest.fixture
+def command(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Command]:
+    """`resilience` on the copy; what begins with the stack image ends with a line that says so, exit code 4."""
+
+    def image_root(*, rebuild: bool = False) -> Path:
+        raise HostError(WOULD_START)
+
+    monkeypatch.setattr(cli, "ROOT", project)
+    monkeypatch.setattr(standing_cli, "PROJECT_ROOT", project)
+    monkeypatch.setattr(supervise, "image_root", image_root)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def run(*arguments: str) -> Said:
+        _WITNESS.seen.clear()
+        _WITNESS.looking = True
+        try:
+            code = cli.main(arguments)
+        finally:
+            _WITNESS.looking = False
+        said = capsys.readouterr()
+        return Said(code=code, out=said.out, err=said.err, began=tuple(_WITNESS.seen))
+
+    yield run
+    _WITNESS.looking = False
