@@ -388,6 +388,7 @@ def _stack_events() -> list[Event]:
             },
         ),
         Event("converged", END + 3 * S, {"ok": True, "took_s": 0.5, "reason": ""}),
+        Event("ended", END + 6 * S, {}),
     ]
 
 

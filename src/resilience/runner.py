@@ -84,16 +84,21 @@ def _first_state(scenario: Scenario) -> LiveState:
 def _recorded(scenario: Scenario, record: Run, clock: RunClock, board: LiveBoard) -> int:
     """Plays the scenario; what goes wrong is on record afterwards. Returns the exit code of what cut it short."""
     with Notebook(Writer(record.history), clock, partial(show_event, board)) as notebook:
-        stage = Stage(scenario, record, notebook, board)
-        try:
-            with interruptible(board.note):
-                stage.play()
-        except Interrupted as interrupted:
-            notebook.event("interrupted", {"signal": interrupted.signal.name})
-            return interrupted.exit_code
-        except Exception as error:  # noqa: BLE001  the run's boundary: whatever it was, what was recorded is judged
-            notebook.problem(error)
-            return HarnessError.exit_code
+        code = _played(Stage(scenario, record, notebook, board), notebook, board)
+        notebook.event("ended", {})
+        return code
+
+
+def _played(stage: Stage, notebook: Notebook, board: LiveBoard) -> int:
+    try:
+        with interruptible(board.note):
+            stage.play()
+    except Interrupted as interrupted:
+        notebook.event("interrupted", {"signal": interrupted.signal.name})
+        return interrupted.exit_code
+    except Exception as error:  # noqa: BLE001  the run's boundary: whatever it was, what was recorded is judged
+        notebook.problem(error)
+        return HarnessError.exit_code
     return HarnessError.exit_code if stage.troubled else 0
 
 

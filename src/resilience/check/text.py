@@ -1,5 +1,8 @@
 """Numbers as people read them in a finding."""
 
+import signal
+from typing import Any
+
 
 def count(number: int, noun: str) -> str:
     """``1 op``, ``2,000 ops``."""
@@ -10,6 +13,15 @@ def percent(ratio: float) -> str:
     """A ratio as per cent, with as many digits as a ratio near 1 needs; never rounded up to 100 %."""
     text = f"{ratio * 100:.3f}".rstrip("0").rstrip(".")
     return "99.999 %" if text == "100" and ratio < 1 else f"{text} %"
+
+
+def ended_text(code: Any) -> str:
+    """How a process ended: ``was killed by SIGKILL`` of -9, and of 137 as a shell has it; else its exit code."""
+    number = code if isinstance(code, int) else 0
+    try:
+        return f"was killed by {signal.Signals(number - 128 if number > 128 else -number).name}"
+    except ValueError:
+        return f"ended with exit code {code}"
 
 
 def seconds(value_s: float) -> str:

@@ -30,6 +30,7 @@ that nobody who reads a history has to doubt it.
 - ``generator``: ``client``, ``cpu_ratio``, ``lag_ms_p99``, ``inflight`` over the second before [runner, from the
   generators]
 - ``interrupted``: ``signal`` [runner]
+- ``ended``: nothing; the stack is down and nothing follows; a record without it was cut short [runner]
 - ``error``: ``where``, ``message``: something of the harness went wrong; the run is judged on what there is
   [runner]
 """
@@ -44,7 +45,7 @@ from resilience.history.record import Event, Instant
 NAMES = frozenset({
     "stack-up", "shards", "load-started", "load-stopped", "phase-announced", "injecting", "injected", "effect-probed",
     "healing", "healed", "no-target", "experiment", "role", "failing", "member", "converged", "replicas", "pressure",
-    "generator", "interrupted", "error",
+    "generator", "interrupted", "error", "ended",
 })  # fmt: skip
 
 Group = Annotated[int, Meta(ge=-1, le=1_000_000)]

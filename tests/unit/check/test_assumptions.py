@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from resilience.check.assumption.record import not_interrupted
 from resilience.check.compose import ASSUMPTIONS, judge
 from resilience.check.finding import Judgement
 from resilience.history.read import read_history
@@ -122,6 +123,8 @@ CASES = (
     Case(name="interrupted", change=add("interrupted", signal="SIGINT"), breaks="not-interrupted", reason="SIGINT"),
     Case(name="harness error", change=add("error", where="watch", message="gone"), breaks="not-interrupted",
          reason="watch: gone"),
+    Case(name="cut short before any load", change=lambda run: run.drop("ended"), breaks="not-interrupted",
+         reason="cut short: the record breaks off at 67.0 s, before any load"),
     Case(name="broken line", change=lambda run: run.rough.update({"history.jsonl": BROKEN_LINE}),
          breaks="history-whole", reason="history.jsonl:"),
     Case(name="one torn line", change=lambda run: run.rough.update({"history.jsonl": b'["phase","st'})),
@@ -152,6 +155,10 @@ CASES = (
          breaks="experiment-completed", reason="inject"),
     Case(name="experiment without end", change=lambda run: run.drop("experiment"), breaks="experiment-completed",
          reason="not on record"),
+    Case(name="toolkit killed", breaks="experiment-completed", reason="Chaos Toolkit was killed by SIGKILL and left no",
+         change=lambda run: run.change("experiment", status="no-journal", exit=-9)),
+    Case(name="generator killed", breaks="generator-alive", reason="locust was killed by SIGKILL",
+         change=lambda run: run.change("load-stopped", clients={"locust": {"exit": -9}, "direct": {"exit": 0}})),
     Case(name="generator exits 1", breaks="generator-alive", reason="exit code 1",
          change=lambda run: run.change("load-stopped", clients={"locust": {"exit": 1}, "direct": {"exit": 0}})),
     Case(name="generator's end unknown", breaks="generator-alive", reason="direct: its end is not on record",
@@ -285,6 +292,17 @@ def test_an_inject_that_does_nothing_is_no_pass(tmp_path: Path) -> None:
     judgement = judge(about, run.history(tmp_path, about))
     assert judgement.verdict == "inconclusive"
     assert "was not in effect" in judgement.headline
+
+
+@pytest.mark.parametrize(
+    ("phases", "where"), [(["warmup", "steady"], "in phase steady"), (["warmup", "stop"], "after the load")]
+)
+def test_a_record_that_breaks_off_says_where(tmp_path: Path, phases: list[str], where: str) -> None:
+    run, about = recorded(), scenario()
+    run.drop("ended")
+    run.events += [Event("phase-announced", at, {"phase": phase, "starts_at": at}) for at, phase in enumerate(phases)]
+    (finding,) = not_interrupted(about, run.history(tmp_path, about))
+    assert finding.reason == f"cut short: the record breaks off at 67.0 s, {where}"
 
 
 def test_nothing_recorded_at_all(tmp_path: Path) -> None:

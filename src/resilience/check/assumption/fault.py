@@ -6,6 +6,7 @@ from typing import Any
 from resilience.check.assumption.finding import held_unless
 from resilience.check.fault import injections
 from resilience.check.finding import Finding
+from resilience.check.text import ended_text
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
 
@@ -82,5 +83,7 @@ def experiment_completed(scenario: Scenario, history: History) -> tuple[Finding,
 def _experiment_reasons(data: dict[str, Any]) -> Iterator[str]:
     if data.get("failed"):
         yield f"these of its activities failed: {', '.join(map(str, data['failed']))}"
-    if data.get("status") != "completed":
+    if data.get("status") == "no-journal":
+        yield f"Chaos Toolkit {ended_text(data.get('exit'))} and left no journal"
+    elif data.get("status") != "completed":
         yield f"its journal says {data.get('status')!r}"

@@ -7,6 +7,7 @@ import numpy as np
 from resilience.check.assumption.finding import held_unless
 from resilience.check.fault import SECOND_US
 from resilience.check.finding import Finding
+from resilience.check.text import ended_text
 from resilience.history.columns import Flags
 from resilience.history.read import History
 from resilience.history.record import PhaseWindow
@@ -100,7 +101,7 @@ def _client_reasons(client: str, end: dict[str, object] | None, history: History
     if end is None:
         yield f"{client}: its end is not on record"
     elif end.get("exit") != 0:
-        yield f"{client} ended with exit code {end.get('exit')}"
+        yield f"{client} {ended_text(end.get('exit'))}"
     elif end.get("torn"):
         yield f"{client}: its record is torn"
     if client not in history.summaries:

@@ -8,6 +8,7 @@ from resilience.check.assumption.finding import held_unless
 from resilience.check.fault import SECOND_US, shards_at_start
 from resilience.check.finding import Finding
 from resilience.history.columns import OK, Flags
+from resilience.history.phase import STOP
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
 from resilience.spec.slo import RatioSource
@@ -29,11 +30,24 @@ def history_whole(scenario: Scenario, history: History) -> tuple[Finding, ...]:
 
 
 def not_interrupted(scenario: Scenario, history: History) -> tuple[Finding, ...]:
-    """Nobody ended the run early, and nothing of the harness itself went wrong."""
+    """The run came to its end, nobody asked for it early, and nothing of the harness itself went wrong."""
     del scenario
     reasons = [f"ended by {event.data.get('signal')}" for event in history.events_of("interrupted")]
     reasons += [f"{event.data.get('where')}: {event.data.get('message')}" for event in history.events_of("error")]
+    if not history.events_of("ended"):
+        reasons.append(f"cut short: {_last_of(history)}")
     return (held_unless("not-interrupted", "The run was not interrupted", reasons),)
+
+
+def _last_of(history: History) -> str:
+    """Where a record breaks off."""
+    last_us = max([event.at for event in history.events] + [pair.at for pair in history.clock], default=None)
+    if last_us is None:
+        return "nothing is on record"
+    announced = [str(event.data.get("phase")) for event in history.events_of("phase-announced")]
+    phase = announced[-1] if announced else ""
+    where = {"": "before any load", STOP: "after the load"}.get(phase, f"in phase {phase}")
+    return f"the record breaks off at {last_us / SECOND_US:.1f} s, {where}"
 
 
 def phases_complete(scenario: Scenario, history: History) -> tuple[Finding, ...]:
