@@ -29,6 +29,7 @@ from resilience.check.guarantees import guarantees
 from resilience.check.headline import headline
 from resilience.check.latency import latency
 from resilience.check.measure import combined
+from resilience.check.members import members
 from resilience.check.reconciliation import reconciliation
 from resilience.check.recovery import recovery
 from resilience.check.slo import measured_slos, slo
@@ -71,6 +72,7 @@ CHECKS: dict[str, Check] = {
     "convergence": convergence,
     "blast-radius": blast_radius,
     "reconciliation": reconciliation,
+    "members": members,
 }
 
 

@@ -1,0 +1,59 @@
+"""Members: whether a server of the stack died that the fault was not done to.
+
+Such a death is no miss of its own, since what people got of it is judged by the objectives. But a run in which it
+happened is not the run that its scenario describes, so it is no pass either. Of an observer this says why something was
+not seen. A server that is started again while the stack comes up has cost nobody anything.
+"""
+
+from collections.abc import Iterator
+
+from resilience.check import needs
+from resilience.check.fault import SECOND_US, injections
+from resilience.check.finding import Finding
+from resilience.check.text import count, ended_text
+from resilience.history.read import History
+from resilience.history.record import Event
+from resilience.spec.scenario import Scenario
+
+HEARD_WITHIN_US = SECOND_US  # of a server's end, on a busy machine
+
+
+def members(scenario: Scenario, history: History) -> tuple[Finding, ...]:
+    """One finding over all members."""
+    del scenario  # who is a member is in the history
+    ups = history.events_of("stack-up")
+    strange = tuple(_unexplained(history, ups[0].at)) if ups else ()
+    return (
+        Finding(
+            check="members",
+            verdict="inconclusive" if strange or not ups else "pass",
+            title="No member died but by the fault",
+            measured=count(len(strange), "unexplained end"),
+            allowed="none",
+            value=float(len(strange)),
+            unit="ends",
+            reason="; ".join(map(_told, strange)) if ups else "the stack was never up",
+            rests_on=needs.WHOLE + needs.CONTROL,
+            evidence=tuple({"what": "exited", "at_us": event.at} | event.data for event in strange),
+            evidence_total=len(strange),
+        ),
+    )
+
+
+def _unexplained(history: History, up_us: int) -> Iterator[Event]:
+    for event in history.events_of("member"):
+        ended = event.data.get("what") == "exited" and event.at >= up_us
+        if ended and not _by_a_fault(history, str(event.data.get("member")), event.at):
+            yield event
+
+
+def _by_a_fault(history: History, member: str, at_us: int) -> bool:
+    return any(
+        member in injection.members and injection.began <= at_us <= (injection.healed or at_us) + HEARD_WITHIN_US
+        for injection in injections(history)
+    )
+
+
+def _told(event: Event) -> str:
+    name, code = event.data.get("member"), event.data.get("code")
+    return f"{name} {ended_text(code)} at {event.at / SECOND_US:.1f} s, which no fault of this run explains"

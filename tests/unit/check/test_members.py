@@ -1,0 +1,62 @@
+"""Deaths of members that no fault explains."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from resilience.check.members import HEARD_WITHIN_US, members
+from resilience.history.record import Event
+from tests.histories import APPLIED, BEGAN, END, RECOVERY, STEADY, S, recorded, scenario
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    name: str
+    member: str = "session-0"  # which the fault hits
+    what: str = "exited"
+    code: int = -9
+    at: int
+    says: str = ""  # "": nothing
+
+
+CASES = (
+    Case(name="hit by the fault", at=APPLIED),
+    Case(name="as the fault began", at=BEGAN),
+    Case(name="before the fault", at=BEGAN - 1, says="session-0 was killed by SIGKILL at 22.0 s"),
+    Case(name="heard of just after healing", at=RECOVERY + HEARD_WITHIN_US),
+    Case(name="after healing", at=RECOVERY + HEARD_WITHIN_US + 1, says="session-0 was killed by SIGKILL at 43.0 s"),
+    Case(name="while the stack came up", at=-1),
+    Case(name="as soon as it was up", at=0, says="session-0 was killed by SIGKILL at 0.0 s"),
+    Case(name="after the load", at=END + S, says="session-0 was killed by SIGKILL at 63.0 s"),
+    Case(name="not hit by the fault", member="redis-cluster-1", code=1, at=APPLIED,
+         says="redis-cluster-1 ended with exit code 1 at 22.0 s, which no fault of this run explains"),
+    Case(name="started again is no end", what="restarted", at=STEADY),
+    Case(name="an observer", member="prometheus-0", at=STEADY, says="prometheus-0 was killed by SIGKILL at 2.0 s"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_death_that_no_fault_explains(tmp_path: Path, case: Case) -> None:
+    run, about = recorded(), scenario()
+    run.events.append(Event("member", case.at, {"member": case.member, "what": case.what, "pid": 7, "code": case.code}))
+    (finding,) = members(about, run.history(tmp_path, about))
+    assert finding.verdict == ("inconclusive" if case.says else "pass")
+    assert case.says in finding.reason
+    assert bool(finding.reason) == bool(case.says)
+    assert finding.evidence_total == bool(case.says)
+
+
+def test_a_fault_that_was_never_healed_explains_to_the_end(tmp_path: Path) -> None:
+    run, about = recorded(), scenario()
+    run.drop("healed")
+    run.events.append(Event("member", END, {"member": "session-0", "what": "exited", "pid": 7, "code": -9}))
+    (finding,) = members(about, run.history(tmp_path, about))
+    assert finding.verdict == "pass"
+
+
+def test_without_a_stack_nothing_is_known(tmp_path: Path) -> None:
+    run, about = recorded(), scenario()
+    run.drop("stack-up")
+    (finding,) = members(about, run.history(tmp_path, about))
+    assert (finding.verdict, finding.reason) == ("inconclusive", "the stack was never up")
