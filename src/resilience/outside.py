@@ -9,11 +9,13 @@ from typing import Literal
 
 from resilience import runner, supervise
 from resilience.check.finding import Judgement
+from resilience.errors import StackError
 from resilience.report.store import RunStore, find_run, load_judgement
 from resilience.report.terminal import console_for, plain
 
 VERDICT_CODES = {"pass": 0, "fail": 1, "inconclusive": 3}
 INTERRUPTED_CODES = (130, 143)
+UNJUDGED_CODES = (2, 4, *INTERRUPTED_CODES)  # what a run inside ends with by itself, whatever its verdict
 
 TakeControl = Literal["auto", "only", "none"]  # what to do about a run's control: `Wanted.control`
 
@@ -70,19 +72,34 @@ STACKS = tuple(_PREPARE)  # by name, the default first
 
 
 def _run_in_sandbox(wanted: Wanted, image: Path) -> Ended:
-    """Runs in a sandbox; judges what was recorded if the run inside could not. Raises `HostError`."""
+    """Runs in a sandbox; judges what was recorded if the run inside could not.
+
+    An exit code alone is not believed: that of a sandbox that was killed may be 1. Raises `HostError`, and `StackError`
+    if the sandbox was killed before anything was recorded.
+    """
     code, directory = supervise.run_inside(wanted.arguments, image)
     if directory is None:
+        if code not in UNJUDGED_CODES:
+            raise StackError(f"the sandbox was ended before the run recorded anything (exit {code}); run it again")
         return Ended(code=code, directory=None, judgement=None)
-    if (directory / "verdict.json").exists():
-        return Ended(code=code, directory=directory, judgement=load_judgement(directory))
-    return _cut_short(directory, code, wanted)
+    judgement = _complete(directory, code)
+    if judgement is None:
+        return _cut_short(directory, code, wanted)
+    return Ended(code=code, directory=directory, judgement=judgement)
+
+
+def _complete(directory: Path, code: int) -> Judgement | None:
+    """The judgement of a run that has come to its own end, None for one that has not: it is rendered last."""
+    if not (directory / "verdict.json").exists() or not (directory / "report.html").exists():
+        return None
+    judgement = load_judgement(directory)
+    return judgement if code in {VERDICT_CODES[judgement.verdict], *UNJUDGED_CODES} else None
 
 
 def _cut_short(directory: Path, code: int, wanted: Wanted) -> Ended:
-    """The run inside ended without a verdict: what it recorded is judged here, and is inconclusive at best."""
+    """The run inside did not come to its own end: what it recorded is judged and rendered here."""
     console = console_for(sys.stderr)
-    console.print(plain(f"resilience: the run ended without a verdict (exit {code}); judging what was recorded"))
+    console.print(plain(f"resilience: the run was ended from outside (exit {code}); judging what was recorded"))
     store = None if wanted.control == "only" else RunStore(wanted.reports, runner.owner_of_reports())
     judgement = runner.judge_run(find_run(wanted.reports, str(directory)), store, console)
     code = code if code in INTERRUPTED_CODES else VERDICT_CODES[judgement.verdict]

@@ -1,0 +1,71 @@
+"""What a run is to those outside of the sandbox, however the one inside ended."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from resilience import supervise
+from resilience.errors import StackError
+from resilience.outside import Ended, Wanted, prepared
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "failover"
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A recorded run among others' reports."""
+    return Path(shutil.copytree(GOLDEN, tmp_path / "failover" / "20261125T000000Z-42"))
+
+
+def ended(monkeypatch: pytest.MonkeyPatch, reports: Path, code: int, directory: Path | None) -> Ended:
+    monkeypatch.setattr(supervise, "image_root", lambda: Path("/image"))
+    monkeypatch.setattr(supervise, "run_inside", lambda *_: (code, directory))
+    return prepared("local")(Wanted(scenario="failover", overrides=(), seed=None, reports=reports))
+
+
+@pytest.mark.parametrize("code", [1, 137])
+def test_a_run_that_was_killed_before_it_recorded_is_an_error_that_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int
+) -> None:
+    with pytest.raises(StackError, match="before the run recorded anything") as raised:
+        ended(monkeypatch, tmp_path, code, None)
+    assert raised.value.exit_code == 4
+
+
+@pytest.mark.parametrize("code", [2, 4, 130])
+def test_a_run_that_ended_by_itself_before_it_recorded_has_its_code(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int
+) -> None:
+    assert ended(monkeypatch, tmp_path, code, None).code == code
+
+
+def test_a_run_that_was_killed_before_its_verdict_is_judged(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, directory: Path
+) -> None:
+    (directory / "verdict.json").unlink()
+    history = directory / "history.jsonl"
+    lines = history.read_text().splitlines(keepends=True)
+    history.write_text("".join(line for line in lines if '"ended"' not in line))
+    found = ended(monkeypatch, tmp_path, 137, directory)
+    assert found.code == 3
+    assert found.judgement
+    assert found.judgement.headline.startswith("inconclusive: cut short: the record breaks off at ")
+    assert (directory / "report.html").exists()
+
+
+@pytest.mark.parametrize("code", [0, 1, 137])
+def test_a_run_that_was_killed_after_its_verdict_is_rendered_and_keeps_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, directory: Path, code: int
+) -> None:
+    assert ended(monkeypatch, tmp_path, code, directory).code == 0
+    assert (directory / "report.html").exists()
+    assert (directory / "junit.xml").exists()
+
+
+def test_a_killed_sandbox_that_ends_with_1_is_no_fail_of_a_run_that_passed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, directory: Path
+) -> None:
+    (directory / "report.html").write_text("rendered")
+    assert ended(monkeypatch, tmp_path, 1, directory).code == 0
+    assert ended(monkeypatch, tmp_path, 143, directory).code == 143
