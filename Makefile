@@ -95,11 +95,15 @@ test-component: image ## run the tests of one real thing at a time, in a sandbox
 
 .PHONY: test-scenario
 test-scenario: image ## run the tests that are whole runs, the short ones
-	@$(BIN)/pytest -m "scenario and not slow" tests/scenario $(ARGS)
+	@$(BIN)/pytest -m "scenario and not slow and not kill" tests/scenario $(ARGS)
 
 .PHONY: test-slow
 test-slow: image ## run the long tests, which CI leaves out
 	@$(BIN)/pytest -m slow tests/scenario $(ARGS)
+
+.PHONY: test-kill
+test-kill: image ## kill each process of a run in each of its phases: is anything left? half an hour (KILL_SEED=7)
+	@$(BIN)/pytest -rP tests/scenario/test_kill_matrix.py $(ARGS)
 
 .PHONY: check
 check: environment ## check format, lint, types and unit tests; changes nothing
@@ -119,7 +123,7 @@ fix: environment ## write what check only checks: format, and what lint can mend
 	@$(AS_CALLER) $(BIN)/codespell --write-changes
 
 .PHONY: bench
-bench: environment ## measure image, stack, run and recorder; writes reports/bench.md (ARGS="--repeats 3 recorder")
+bench: environment ## measure image, stack, run, recorder and what is left of a killed run; writes reports/bench.md (ARGS="--repeats 3 recorder")
 	@setup/packages sandbox
 	@$(BIN)/python -m bench $(ARGS)
 

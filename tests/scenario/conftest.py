@@ -7,16 +7,31 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from resilience.backend.local.place import cache_dir, calling_user
+from tests.scenario.kill_matrix import SEED, SEED_VARIABLE
+from tests.scenario.traces import MARK, Ground, Traces, added, files_below, ground
+
 RUN_TIMEOUT_S = 300.0
 SHORT_KILL = str(Path(__file__).parent / "files" / "short-kill.yaml")
+KILLED = str(Path(__file__).parent / "killed.yaml")
+LOOK_EVERY_S = 0.5
+WATCHED_TIMEOUT_S = 150.0
+KEPT = {"harmonyflow", "harmonyflow/images", "harmonyflow/run.lock", "harmonyflow/sandbox"}  # in the cache folder
 _TAIL_CHARACTERS = 3_000
+
+
+def pytest_report_header() -> str:
+    """The seed of the kill matrix: which cells are in the sample, and when each kills."""
+    return f"kill matrix: {SEED_VARIABLE}={SEED}"
 
 
 @dataclass(frozen=True)
@@ -40,8 +55,15 @@ class Ended:
     def events(self, name: str) -> list[dict[str, Any]]:
         """The data of the run's events of that name."""
         assert self.directory
-        lines = [json.loads(line) for line in (self.directory / "history.jsonl").read_text().splitlines()]
-        return [line[3] for line in lines if line[0] == "event" and line[1] == name]
+        return [data for _, data in events_in(self.directory, name)]
+
+
+def events_in(directory: Path, name: str) -> list[tuple[int, dict[str, Any]]]:
+    """The events of a name that are on record by now: when (us), and their data."""
+    path = directory / "history.jsonl"
+    text = path.read_text() if path.exists() else ""
+    lines = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    return [(line[2], line[3]) for line in lines if line[0] == "event" and line[1] == name]
 
 
 class Resilience:
@@ -50,25 +72,49 @@ class Resilience:
     It takes no control unless ``control`` says so (``auto``): many tests are about runs that are inconclusive anyway.
     """
 
-    def __init__(self, reports: Path, control: str = "none") -> None:
+    def __init__(
+        self,
+        reports: Path,
+        control: str = "none",
+        environment: Mapping[str, str] = os.environ,
+        enter: Sequence[str] = (),
+    ) -> None:
+        """``enter`` is what the command is to begin with."""
         self.reports = reports
         self.control = control
+        self.environment = environment
+        self.enter = enter
         self._before: set[Path] = set()  # runs that were there when the test began
         self._started: list[subprocess.Popen[str]] = []
 
     def start(self, scenario: str, *arguments: str) -> "subprocess.Popen[str]":
-        command = [sys.executable, "-m", "resilience", "run", scenario, "--reports", str(self.reports)]
-        command += ["--control", self.control, *arguments]
+        run = [sys.executable, "-m", "resilience", "run", scenario, "--reports", str(self.reports)]
+        run += ["--control", self.control, *arguments]
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL
-        )
+            [*self.enter, *run], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL,
+            env=self.environment,
+        )  # fmt: skip
         self._started.append(process)
         return process
 
-    def wait(self, process: "subprocess.Popen[str]", timeout_s: float = RUN_TIMEOUT_S) -> Ended:
-        output, _ = process.communicate(timeout=timeout_s)
+    def wait(
+        self, process: "subprocess.Popen[str]", timeout_s: float = RUN_TIMEOUT_S, look: Callable[[], Any] = list
+    ) -> Ended:
+        """Waits for a run's end; ``look`` is called twice a second meanwhile."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                output, _ = process.communicate(timeout=LOOK_EVERY_S)
+                break
+            except subprocess.TimeoutExpired:
+                assert time.monotonic() < deadline, f"the run has not ended after {timeout_s} s"
+                look()
         directories = self.directories()
         return Ended(process.returncode, output, directories[-1] if directories else None)
+
+    def judge(self, directory: Path) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "resilience", "judge", str(directory), "--reports", str(self.reports)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=self.environment)
 
     def run(self, scenario: str, *arguments: str) -> Ended:
         return self.wait(self.start(scenario, *arguments))
@@ -136,25 +182,55 @@ def wait_for(what: str, holds: Callable[[], bool], timeout_s: float) -> None:
         time.sleep(0.05)
 
 
-def below(pid: int) -> set[int]:
-    """A process and all below it."""
-    found, todo = set(), [pid]
-    while todo:
-        parent = todo.pop()
-        found.add(parent)
-        try:
-            todo += [int(child) for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
-        except OSError:
-            continue
-    return found
+@dataclass(frozen=True)
+class Watched:
+    """A run of its own world: its home, cache and temporary folders are the test's, and all its traces are followed."""
+
+    resilience: Resilience
+    folder: Path
+    traces: Traces
+    ground: Ground
+    before: Mapping[str, Counter[str]]
+
+    def start(self) -> "subprocess.Popen[str]":
+        return self.resilience.start(KILLED)
+
+    def wait(self, process: "subprocess.Popen[str]") -> Ended:
+        return self.resilience.wait(process, WATCHED_TIMEOUT_S, self.traces.look)
+
+    def directory(self) -> Path | None:
+        """Where the run is recorded, as soon as it is."""
+        return next(iter(self.resilience.directories()), None)
+
+    def nothing_is_left(self) -> None:
+        """Asserts that the machine is as it was, but for the run's directory and what belongs into the cache."""
+        assert len(self.traces.made) >= 5, "its namespaces were never seen, so nothing is known of them"
+        assert self.traces.left() == []
+        assert added(self.before, self.ground.machine()) == {}
+        assert {name: files_below(self.folder / name) for name in ("home", "tmp")} == {"home": set(), "tmp": set()}
+        assert files_below(self.folder / "cache") <= KEPT
 
 
-def namespaces() -> set[str]:
-    """Every namespace that some process of this machine is in."""
-    found = set()
-    for link in Path("/proc").glob("[0-9]*/ns/*"):
-        try:
-            found.add(os.readlink(link))
-        except OSError:
-            continue
-    return found
+@pytest.fixture(scope="session")
+def killed_control(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The control of `killed.yaml`: real, and one for all, so that no run of it is inconclusive for want of one."""
+    command = Resilience(tmp_path_factory.mktemp("killed-control"), control="only")
+    ended = command.run(KILLED)
+    assert ended.directory, ended.output[-_TAIL_CHARACTERS:]
+    assert ended.verdict["verdict"] == "pass", ended.output[-_TAIL_CHARACTERS:]
+    return ended.directory
+
+
+@pytest.fixture
+def watched(tmp_path: Path, killed_control: Path) -> Iterator[Watched]:
+    for name in ("home", "tmp", "cache/harmonyflow"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "cache/harmonyflow/images").symlink_to(cache_dir(calling_user()) / "images")
+    mark = uuid.uuid4().hex
+    own = {"HOME": "home", "TMPDIR": "tmp", "XDG_CACHE_HOME": "cache"}
+    environment = {**os.environ, MARK: mark, **{name: str(tmp_path / folder) for name, folder in own.items()}}
+    with ground() as place:
+        command = Resilience(tmp_path / "reports", "auto", environment, place.enter)
+        command.keep(killed_control)
+        yield Watched(command, tmp_path, Traces(mark, place.pid), place, place.machine())
+        command.end()

@@ -1,12 +1,12 @@
 """Whole runs that every change has to pass; the long ones are in ``test_calibration``."""
 
-import os
 import signal
 from pathlib import Path
 
 import pytest
 
-from tests.scenario.conftest import Resilience, below, namespaces, wait_for
+from tests.scenario.conftest import Resilience, wait_for
+from tests.scenario.traces import below, namespaces
 
 pytestmark = pytest.mark.scenario
 
@@ -69,53 +69,6 @@ def test_a_fault_that_does_nothing_is_inconclusive(beside_control: Resilience) -
     assert ended.verdict["verdict"] == "inconclusive"
     broken = {finding["check"] for finding in ended.findings("assumption.") if finding["verdict"] != "pass"}
     assert broken == {"assumption.fault-proved", "assumption.experiment-completed"}
-
-
-def test_ctrl_c_heals_reports_and_ends_with_130(resilience: Resilience) -> None:
-    before = namespaces()
-    process = resilience.start("redis-failover")
-    wait_for("the fault is injected", lambda: injected(resilience), 120)
-    process.send_signal(signal.SIGINT)
-    ended = resilience.wait(process)
-    assert ended.code == 130, ended.output[-3000:]
-    assert ended.verdict["verdict"] == "inconclusive"
-    assert ended.directory
-    assert '"healed"' in (ended.directory / "ledger.jsonl").read_text()
-    assert (ended.directory / "report.html").exists()
-    assert namespaces() <= before
-
-
-@pytest.mark.parametrize("victim", ["runner", "first process of the sandbox", "supervisor"])
-def test_kill_9_leaves_nothing(resilience: Resilience, victim: str) -> None:
-    before = namespaces()
-    process = resilience.start("baseline")
-    wait_for("the load runs", lambda: any((d / "load/phases.jsonl").exists() for d in resilience.directories()), 60)
-    family = below(process.pid)
-    os.kill(chosen(process.pid, victim), signal.SIGKILL)
-    ended = resilience.wait(process, 60)
-    assert ended.code != 0
-    wait_for("every process is gone", lambda: not any(Path(f"/proc/{pid}").exists() for pid in family), 5)
-    wait_for("every namespace is gone", lambda: namespaces() <= before, 5)
-    if victim != "supervisor":  # it judges what there is
-        assert ended.code == 3
-        assert ended.verdict["verdict"] == "inconclusive"
-
-
-def chosen(supervisor: int, victim: str) -> int:
-    by_depth = [supervisor]
-    while True:
-        children = Path(f"/proc/{by_depth[-1]}/task/{by_depth[-1]}/children").read_text().split()
-        by_depth.append(int(children[0]))
-        if Path(f"/proc/{by_depth[-1]}/comm").read_text().startswith("tini"):
-            break
-    first = by_depth[-1]
-    runner = int(Path(f"/proc/{first}/task/{first}/children").read_text().split()[0])
-    return {"supervisor": supervisor, "first process of the sandbox": first, "runner": runner}[victim]
-
-
-def injected(resilience: Resilience) -> bool:
-    ledgers = [directory / "ledger.jsonl" for directory in resilience.directories()]
-    return any(ledger.exists() and '"applied"' in ledger.read_text() for ledger in ledgers)
 
 
 def test_a_second_run_waits_for_the_first(resilience: Resilience) -> None:

@@ -17,7 +17,8 @@ import pytest
 
 from resilience.agent.process import look_up
 from resilience.backend.local.place import PROJECT_ROOT, cache_dir, calling_user
-from tests.scenario.conftest import below, namespaces, wait_for
+from tests.scenario.conftest import wait_for
+from tests.scenario.traces import below, namespaces, namespaces_of
 
 pytestmark = pytest.mark.scenario
 
@@ -209,10 +210,6 @@ def supervisor_and_all(facts: dict[str, Any]) -> set[int]:
     return family
 
 
-def namespaces_of(pids: set[int]) -> set[str]:
-    return {os.readlink(link) for pid in pids for link in Path(f"/proc/{pid}/ns").iterdir()}
-
-
 def first_process(facts: dict[str, Any]) -> int:
     return next(pid for pid in sorted(below(facts["pid"])) if comm(pid).startswith("tini"))
 
@@ -237,7 +234,7 @@ def test_nothing_is_left(terminal: Terminal, how: str):
     life = ("--for", "12s") if how == "its time is over" else ()
     facts = terminal.up(*life)
     family = supervisor_and_all(facts)
-    made = namespaces_of(family) - namespaces_of({os.getpid()})
+    made = set[str]().union(*map(namespaces_of, family)) - namespaces_of(os.getpid())
     assert len(made) > 50
     match how:
         case "down":

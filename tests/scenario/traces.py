@@ -1,0 +1,168 @@
+"""What a run could leave on a machine: processes, namespaces, mounts, links, rules, files."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from resilience.agent.process import look_up
+
+MARK = "RESILIENCE_TEST_MARK"  # in the environment of a run, and of all that does not get an environment of its own
+LEFT_TIMEOUT_S = 5.0
+
+
+class Seen(NamedTuple):
+    """A process of a run."""
+
+    pid: int
+    argv: tuple[str, ...]
+
+
+def below(pid: int) -> set[int]:
+    """A process and all below it."""
+    found, todo = set(), [pid]
+    while todo:
+        parent = todo.pop()
+        found.add(parent)
+        for thread in Path(f"/proc/{parent}/task").glob("[0-9]*/children"):
+            try:
+                todo += [int(child) for child in thread.read_text().split()]
+            except OSError:
+                continue
+    return found
+
+
+def namespaces() -> set[str]:
+    """Every namespace that some process of this machine is in, or holds open.
+
+    One that has ended and waits to be collected holds none, though its PID namespace can still be read.
+    """
+    running = [Path("/proc", name) for name in os.listdir("/proc") if name.isdigit() and look_up(int(name))]
+    links = [link for process in running for link in (*process.glob("ns/*"), *process.glob("fd/*"))]
+    return {target for link in links if ":[" in (target := _target(link)) and not target.startswith(_NO_NAMESPACE)}
+
+
+_NO_NAMESPACE = ("socket:", "pipe:", "anon_inode:")
+
+
+def namespaces_of(pid: int) -> set[str]:
+    """The namespaces that a process is in; none if it is gone."""
+    return {target for link in Path(f"/proc/{pid}/ns").glob("*") if (target := _target(link))}
+
+
+def _target(link: Path) -> str:
+    try:
+        return os.readlink(link)
+    except OSError:
+        return ""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Where a run is started: namespaces of the test's own, so that nobody else on this machine changes what it sees.
+
+    An ordinary user cannot make them; then it is the machine itself.
+    """
+
+    pid: int  # a process in them
+    enter: tuple[str, ...]  # what a command is to begin with to run in them
+
+    def machine(self) -> dict[str, Counter[str]]:
+        """What no run may leave anything in: host name, mounts, links, addresses, routes, rules, line by line."""
+        return {name: self._told(command) for name, command in _MACHINE.items() if shutil.which(command[0])}
+
+    def _told(self, command: tuple[str, ...]) -> Counter[str]:
+        """What a command says, without the lines in which iptables-save tells the time and counts packets."""
+        text = subprocess.run([*self.enter, *command], capture_output=True, text=True, check=False).stdout
+        return Counter(line.partition(" [")[0] for line in text.splitlines() if not line.startswith("#"))
+
+
+_MACHINE = {
+    "host name": ("hostname",),
+    "mounts": ("cat", "/proc/self/mounts"),
+    "links": ("ip", "-oneline", "link", "show"),
+    "addresses": ("ip", "-oneline", "address", "show"),
+    "routes": ("ip", "route", "show", "table", "all"),
+    "rules": ("nft", "--stateless", "list", "ruleset"),
+    "iptables": ("iptables-save",),
+}
+
+
+@contextmanager
+def ground() -> Iterator[Ground]:
+    """A ground of the test's own while it is entered."""
+    if os.geteuid() != 0:
+        yield Ground(os.getpid(), ())
+        return
+    holder = subprocess.Popen(["unshare", "--net", "--mount", "--uts", "--ipc", "sleep", "infinity"])
+    try:
+        deadline = time.monotonic() + LEFT_TIMEOUT_S
+        while Path(f"/proc/{holder.pid}/comm").read_text() != "sleep\n":
+            assert time.monotonic() < deadline, "no namespaces of the test's own"
+            time.sleep(0.01)
+        enter = ("nsenter", "--target", str(holder.pid), "--net", "--mount", "--uts", "--ipc", "--")
+        yield Ground(holder.pid, enter)
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def added(before: Mapping[str, Counter[str]], after: Mapping[str, Counter[str]]) -> dict[str, list[str]]:
+    """What is there that was not; what has gone says nothing: a mount does when others remove its folder."""
+    return {name: sorted(lines - before[name]) for name, lines in after.items() if lines - before[name]}
+
+
+class Traces:
+    """Follows all that belongs to one run: by a mark in the environment, and by the namespaces that it makes.
+
+    The servers of members have an environment of their own, so they are known by their namespaces. `look` has to be
+    called now and then, and before the run ends.
+    """
+
+    def __init__(self, mark: str, *outside: int) -> None:
+        """``outside``: processes whose namespaces are not the run's."""
+        self._mark = f"{MARK}={mark}".encode()
+        self._outside = namespaces_of(os.getpid()).union(*map(namespaces_of, outside))
+        self.made: set[str] = set()
+
+    def look(self) -> list[Seen]:
+        """The processes that belong to the run now."""
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        marked = {pid for pid in pids if self._mark in _read(pid, "environ").split(b"\0")}
+        for pid in marked:
+            self.made |= namespaces_of(pid) - self._outside
+        found = marked | {pid for pid in pids if namespaces_of(pid) & self.made}
+        return [Seen(pid, tuple(_read(pid, "cmdline").decode(errors="replace").split("\0")[:-1])) for pid in found]
+
+    def left(self) -> list[str]:
+        """What is still there, after a while; nothing, if the run has gone as it should."""
+        deadline = time.monotonic() + LEFT_TIMEOUT_S
+        while (left := self._there()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return left
+
+    def _there(self) -> list[str]:
+        processes = [f"{seen.pid} {' '.join(seen.argv)}" for seen in self.look() if look_up(seen.pid)]
+        return processes + sorted(self.made & namespaces())
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:  # gone meanwhile, or somebody else's
+        return b""
+
+
+def files_below(folder: Path) -> set[str]:
+    """All that is below a folder, as paths from there; links are not followed."""
+    return {
+        os.path.relpath(os.path.join(parent, name), folder)
+        for parent, folders, names in os.walk(folder)
+        for name in (*folders, *names)
+    }
