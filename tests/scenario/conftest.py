@@ -48,6 +48,12 @@ class Ended:
         verdict: dict[str, Any] = json.loads((self.directory / "verdict.json").read_text())
         return verdict
 
+    @property
+    def files(self) -> list[str]:
+        """All files of the run's directory, by their paths in it."""
+        assert self.directory
+        return sorted(str(path.relative_to(self.directory)) for path in self.directory.rglob("*") if path.is_file())
+
     def findings(self, check: str) -> list[dict[str, Any]]:
         """The findings whose check begins with this."""
         return [finding for finding in self.verdict["findings"] if finding["check"].startswith(check)]

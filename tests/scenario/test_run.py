@@ -1,10 +1,13 @@
 """Whole runs that every change has to pass; the long ones are in ``test_calibration``."""
 
+import re
 import signal
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
+from resilience.backend.local.place import PROJECT_ROOT
 from tests.scenario.conftest import Resilience, wait_for
 from tests.scenario.traces import below, namespaces
 
@@ -34,6 +37,7 @@ def test_failover_passes_leaves_its_evidence_and_no_secret(beside_control: Resil
                  "ledger.jsonl", "timeline.json", "junit.xml", "report.html", "load/locust.ops.jsonl",
                  "load/direct.ops.jsonl", "chaos/journal.json", "members/redis-cluster-0/server.log"):  # fmt: skip
         assert (ended.directory / name).stat().st_size > 0, name
+    assert [file for file in ended.files if not any(fnmatch(file, pattern) for pattern in explained())] == []
     assert (resilience.reports / "latest").resolve() == ended.directory.resolve()
     assert len(resilience.directories()) == 1, "no other control was taken"
     assert ended.verdict["control"].startswith(f"baseline/{control.name}: pass, ")
@@ -45,6 +49,12 @@ def test_failover_passes_leaves_its_evidence_and_no_secret(beside_control: Resil
     told = "power-off of node-1, redis-cluster-0, redis-cluster-5, session-0"  # to who follows the run
     assert f"injected {told}" in ended.output
     assert f"healed   {told}" in ended.output
+
+
+def explained() -> list[str]:
+    """The files that the README of the reports explains, as patterns."""
+    page = (PROJECT_ROOT / "reports/README.md").read_text()
+    return [re.sub(r"<[a-z]+>", "*", name) for name in re.findall(r"`([a-z/<>*.]+\.[a-z*]+)`", page)]
 
 
 def secret_below(pid: int) -> bytes:
