@@ -53,7 +53,9 @@ class FakeFaultPlatform(FakePlatform):
         self.now_ns = 0  # of the answers' instants
 
     def node_links_step(self, nodes: Sequence[str]) -> tuple[dict[str, Any], ...]:
-        return ({"primitive": "links", "devices": [member.name for node in nodes for member in self.stack.on(node)]},)
+        return (
+            {"primitive": "links", "devices": [member.name for member in self.stack.members if member.node in nodes]},
+        )
 
     def kill_steps(self, members: Sequence[str], signal: str) -> tuple[dict[str, Any], ...]:
         return ({"primitive": "signal", "signal": signal, "members": list(members)},)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from resilience import cli
+from resilience import cli, supervise
 from resilience.errors import HostError
 from resilience.report.store import find_run
 from tests.golden.renew import HERE
@@ -38,7 +38,7 @@ def test_a_verdict_is_an_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_a_wrong_word_is_one_line_and_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], argv: list[str], says: str
 ):
-    monkeypatch.setattr(cli.supervise, "image_root", lambda **_: pytest.fail("something was begun"))
+    monkeypatch.setattr(supervise, "image_root", lambda **_: pytest.fail("something was begun"))
     assert cli.main(argv) == 2
     said = capsys.readouterr()
     assert (said.out, len(said.err.splitlines())) == ("", 1)
@@ -66,7 +66,7 @@ def test_what_went_wrong_is_an_exit_code(
     def fails() -> None:
         raise error
 
-    monkeypatch.setattr(cli.supervise, "examined", fails)
+    monkeypatch.setattr(supervise, "examined", fails)
     assert cli.main(["doctor"]) == code
     lines = capsys.readouterr().err.splitlines()
     assert "".join(lines[-1:]) == said

@@ -1,7 +1,6 @@
 """Which ops an SLO's selector speaks of, so that Prometheus' numbers can be compared with the generator's record."""
 
 import re
-from collections.abc import Iterable
 
 import numpy as np
 
@@ -34,12 +33,6 @@ def rows_of_selector(ops: Ops, text: str) -> Flags | None:
         elif matcher.label != "le":
             return None
     return rows
-
-
-def rows_of_selectors(ops: Ops, texts: Iterable[str]) -> Flags:
-    """The ops that any of these selectors counts."""
-    found = [rows for text in texts if (rows := rows_of_selector(ops, text)) is not None]
-    return np.any(found, axis=0) if found else np.zeros(len(ops), dtype=np.bool_)
 
 
 def _matches(matcher: Matcher, text: str) -> bool:

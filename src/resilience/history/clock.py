@@ -22,10 +22,6 @@ class RunClock:
         """Microseconds since the base."""
         return (time.monotonic_ns() - self.base_ns) // 1_000
 
-    def us_from_monotonic_s(self, instant_s: float) -> int:
-        """Converts a value of `time.monotonic` to microseconds since the base."""
-        return int(instant_s * 1_000_000) - self.base_ns // 1_000
-
     def monotonic_s_from_us(self, instant_us: int) -> float:
         """Converts microseconds since the base to a value of `time.monotonic`."""
         return (instant_us + self.base_ns // 1_000) / 1_000_000

@@ -116,11 +116,6 @@ def find_run(reports_dir: Path, text: str, owner: Owner | None = None) -> Run:
     )
 
 
-def load_scenario(run_dir: Path) -> Scenario:
-    """The scenario that was run. Raises `SpecError`."""
-    return Run(run_dir).load_spec().scenario
-
-
 def load_judgement(run_dir: Path) -> Judgement:
     """The judgement of a run; one without ``verdict.json`` is inconclusive, cut short. Raises `SpecError`."""
     return Run(run_dir).load_judgement()

@@ -118,7 +118,3 @@ class Stack(Record, frozen=True, kw_only=True):
     def of(self, component: str) -> tuple[Member, ...]:
         """The members of a component, in the order of the stack file."""
         return tuple(member for member in self.members if member.component == component)
-
-    def on(self, node: str) -> tuple[Member, ...]:
-        """The members that stand on a node, in the order of the stack file."""
-        return tuple(member for member in self.members if member.node == node)

@@ -9,7 +9,7 @@ import pytest
 
 from resilience.errors import HostError, SpecError
 from resilience.report.run import Owner, Run
-from resilience.report.store import RunStore, find_run, load_judgement, load_scenario
+from resilience.report.store import RunStore, find_run, load_judgement
 from tests import judged_run
 
 
@@ -43,7 +43,7 @@ def test_runs_that_begin_in_the_same_second_have_directories_of_their_own(tmp_pa
 
 def test_what_was_saved_is_loaded_as_it_was(tmp_path: Path):
     run = judged_run.saved(tmp_path, judged_run.failed())
-    assert load_scenario(run.directory) == judged_run.scenario()
+    assert run.load_spec().scenario == judged_run.scenario()
     assert load_judgement(run.directory) == judged_run.failed()
     assert run.load_timeline() == judged_run.timeline()
     assert run.load_servers()["redis-cluster-0"] == {"appendonly": "yes", "appendfsync": "everysec"}
@@ -103,7 +103,7 @@ def test_a_broken_file_is_named(tmp_path: Path, content: bytes, said: str):
     run = judged_run.opened(tmp_path)
     run.spec.write_bytes(content)
     with pytest.raises(SpecError, match=said) as caught:
-        load_scenario(run.directory)
+        run.load_spec()
     assert str(run.spec) in str(caught.value)
 
 
