@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from resilience.check.fault import SECOND_US, load_end_us
-from resilience.history.columns import OK, Ints
+from resilience.history.columns import OK, Flags, Ints
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
 
@@ -47,18 +47,33 @@ class Outage:
 def outages(scenario: Scenario, history: History, group: int) -> tuple[Outage, ...]:
     """All outages of a shard from the steady phase on, in the order of time."""
     writes = history.ops.of_kind("direct.write") & (history.ops.group == group)
-    good = writes & (history.ops.outcome == OK)
-    steady = history.window("steady")
-    begin, end = (steady.start if steady else 0), load_end_us(history)
-    acked = np.sort(history.ops.returned[good])
-    acked = acked[(acked >= begin) & (acked <= end + SECOND_US)]
+    limit_us = _limit_us(scenario, history, _acked(history, writes))
+    return gaps(history, writes, group, limit_us)
+
+
+def gaps(history: History, rows: Flags, group: int, longer_than_us: float) -> tuple[Outage, ...]:
+    """The intervals from the steady phase on, in the order of time, in which none of these ops was acknowledged."""
+    begin, end = _judged(history)
+    acked = _acked(history, rows)
     marks = np.concatenate(([begin], acked, [end] if not len(acked) or acked[-1] < end else [])).astype(np.int64)
-    bad_calls = np.sort(history.ops.called[writes & ~good])
-    limit = _limit_us(scenario, history, acked)
+    bad_calls = np.sort(history.ops.called[rows & (history.ops.outcome != OK)])
     return tuple(
         _outage(group, int(marks[index]), int(marks[index + 1]), bad_calls, ended=index < len(acked))
-        for index in np.flatnonzero(np.diff(marks) > limit).tolist()
+        for index in np.flatnonzero(np.diff(marks) > longer_than_us).tolist()
     )
+
+
+def _judged(history: History) -> tuple[int, int]:
+    steady = history.window("steady")
+    return (steady.start if steady else 0), load_end_us(history)
+
+
+def _acked(history: History, rows: Flags) -> Ints:
+    """When these ops were acknowledged, in the time that is judged; a little later is the load's own end."""
+    begin, end = _judged(history)
+    acked = np.sort(history.ops.returned[rows & (history.ops.outcome == OK)])
+    judged: Ints = acked[(acked >= begin) & (acked <= end + SECOND_US)]
+    return judged
 
 
 def _limit_us(scenario: Scenario, history: History, acked: Ints) -> float:

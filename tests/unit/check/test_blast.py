@@ -13,7 +13,16 @@ from tests.histories import APPLIED, Recorded, S, recorded, scenario
 
 def judged(run: Recorded, folder: Path, radius: BlastRadius | None) -> dict[str, Finding]:
     about = replace(scenario(slos=()), blast_radius=radius)
-    return {finding.where.group: finding for finding in blast_radius(about, run.history(folder, about))}
+    found = blast_radius(about, run.history(folder, about))
+    return {finding.where.group: finding for finding in found if finding.check == "blast-radius"}
+
+
+def people(run: Recorded, folder: Path) -> dict[str, Finding]:
+    """As the fault is in shard 1 alone, and others may wait for 2.5 s."""
+    radius = BlastRadius(may_suffer=("shard 1",), others_outage_s_max=2.5)
+    about = replace(scenario(slos=()), blast_radius=radius)
+    found = blast_radius(about, run.history(folder, about))
+    return {finding.where.group: finding for finding in found if finding.check == "blast-radius.people"}
 
 
 def fail_shard(run: Recorded, group: int, length_us: int) -> None:
@@ -45,6 +54,44 @@ def test_a_shard_that_nobody_wrote_to_is_not_judged(tmp_path: Path) -> None:
     run = recorded()
     run.ops = [op for op in run.ops if op.kind != "direct.write" or op.group != 3]
     assert judged(run, tmp_path, BlastRadius(may_suffer=("shard 1",)))["shard 3"].verdict == "inconclusive"
+
+
+def starve(run: Recorded, kind: str, group: int, length_us: int) -> None:
+    """No op of a kind on a shard is answered, though the shard itself is well."""
+    for op in run.ops:
+        if op.kind.startswith(kind) and op.group == group and APPLIED <= op.due < APPLIED + length_us:
+            op.end("unknown", 2 * S, "timeout")
+
+
+def test_people_on_other_shards_go_on(tmp_path: Path) -> None:
+    found = people(recorded(), tmp_path)
+    assert {group: finding.verdict for group, finding in found.items()} == {"shard 2": "pass", "shard 3": "pass"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "length_us", "verdict", "says"),
+    [
+        ("session.", 9 * S, "fail", "sessions: "),
+        ("collaboration.edit", 9 * S, "fail", "rooms: "),
+        ("session.", 2 * S, "pass", ""),
+    ],
+    ids=["sessions", "rooms", "for a moment"],
+)
+def test_people_who_suffer_though_the_shard_is_well(
+    tmp_path: Path, kind: str, length_us: int, verdict: str, says: str
+) -> None:
+    run = recorded()
+    starve(run, kind, 2, length_us)
+    assert judged(run, tmp_path / "one", BlastRadius(may_suffer=("shard 1",)))["shard 2"].verdict == "pass"
+    finding = people(run, tmp_path / "two")["shard 2"]
+    assert finding.verdict == verdict
+    assert finding.reason.startswith(says)
+
+
+def test_people_whom_nobody_served_are_not_judged(tmp_path: Path) -> None:
+    run = recorded()
+    run.ops = [op for op in run.ops if not op.kind.startswith("session.") or op.group != 3]
+    assert people(run, tmp_path)["shard 3"].verdict == "inconclusive"
 
 
 def test_without_a_bound_it_says_so(tmp_path: Path) -> None:
