@@ -176,6 +176,8 @@ CASES = (
     Case(name="direct rate low on one shard", breaks="load-rate", reason="direct writes to shard 1 in recovery",
          change=lambda run: drop_rate(run, 9, "direct.write", "recovery")),
     Case(name="late", change=lambda run: lag(run, 26_000, 10), breaks="schedule-lag", reason="26.0 ms behind"),
+    Case(name="late in one phase of three", change=lambda run: lag(run, 26_000, 20), breaks="schedule-lag",
+         reason="locust in steady: 26.0 ms behind"),
     Case(name="just not late", change=lambda run: lag(run, 25_000, 10)),
     Case(name="late once in a thousand", change=lambda run: lag(run, 900_000, 290)),
     Case(name="steady too short", change=lambda run: shorten(run, "steady", 600_000), breaks="phases-complete",

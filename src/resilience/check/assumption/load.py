@@ -64,18 +64,18 @@ def _least(rate: float, least: float | None) -> float:
 
 def schedule_lag(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """Ops were sent when they were due: the 99th percentile of the delay stays under a tenth of the smallest
-    latency threshold.
+    latency threshold, in each phase for itself: what is judged in a late one must not lean on punctual others.
     """
     thresholds = [s.source.latency_threshold_s for s in scenario.slos if isinstance(s.source, RatioSource)]
     limit_s = LAG_SHARE * min((limit for limit in thresholds if limit is not None), default=1.0)
     ops = history.ops
-    judged = ops.in_phase(*JUDGED)
-    lags_s = {}
-    for client in ops.clients:
-        rows = judged & ops.of_client(client)
-        if rows.any():
-            lags_s[client] = float(np.percentile(ops.called[rows] - ops.due[rows], 99)) / SECOND_US
-    late = [f"{client} was {lag * 1000:.1f} ms behind its schedule" for client, lag in lags_s.items() if lag > limit_s]
+    lags_s = {
+        f"{client} in {phase}": float(np.percentile(ops.called[rows] - ops.due[rows], 99)) / SECOND_US
+        for client in ops.clients
+        for phase in JUDGED
+        if (rows := ops.in_phase(phase) & ops.of_client(client)).any()
+    }
+    late = [f"{where}: {lag * 1000:.1f} ms behind its schedule" for where, lag in lags_s.items() if lag > limit_s]
     if not lags_s:
         late = ["no op was recorded in a phase that is judged"]
     measured = f"p99 {max(lags_s.values(), default=0.0) * 1000:.1f} ms"
