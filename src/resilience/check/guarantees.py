@@ -1,15 +1,17 @@
 """Session guarantees: what one person, who does one thing after another, may rely on.
 
-*Read your writes*: a read names no older version than a write that had been acknowledged before it was sent.
+*Read your writes*: a read names no older version than a write that had been acknowledged before it was sent, and nobody
+is told that there is no such session (`MISSING`) after one of its writes was acknowledged.
 *Monotonic reads*: nor an older one than a read that had been answered before. *No write after the end*: once the end of
 a session was acknowledged, no later write to it is.
 
 Only acknowledged ops are compared: what is unknown raises no bound. A write that was lost is booked as a loss by
 ``durability.session`` and raises no bound either, nor does a read that saw it, or may have seen an unknown one: what
-they knew of is gone, and allowed or not, it is told once. Versions are those that the answers named.
+they knew of is gone, and allowed or not, it is told once. A session whose time had run out may be missing. Versions are
+those that the answers named.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +27,7 @@ from resilience.history.read import History
 from resilience.spec.scenario import Scenario
 
 EVIDENCE_MAX = 200
+MISSING = "http-404:missing"  # the session service's answer about a session that is not in the store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +41,8 @@ class Violation:
 
 def guarantees(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """One finding over all sessions."""
-    lost = book(history, expired(scenario, history)).lost
-    found = violations(history, lost)
+    gone = expired(scenario, history)
+    found = violations(history, book(history, gone).lost, gone)
     reads = int((history.ops.of_kind("session.read") & (history.ops.outcome == OK)).sum())
     ops = history.ops
     tally = ", ".join(f"{sum(v.what == what for v in found):,} {what}" for what in dict.fromkeys(v.what for v in found))
@@ -65,8 +68,8 @@ def guarantees(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     )
 
 
-def violations(history: History, lost: Ints) -> list[Violation]:
-    """All violations, by kind; ``lost`` are the rows of writes that are booked as lost."""
+def violations(history: History, lost: Ints, gone: Collection[str] = ()) -> list[Violation]:
+    """All violations, by kind; ``lost`` are the rows of writes that are booked as lost, ``gone`` expired sessions."""
     ops = history.ops
     good = (ops.outcome == OK) & (ops.version >= 0)
     writes = ops.of_kind(*SESSION_WRITES) & good
@@ -75,9 +78,20 @@ def violations(history: History, lost: Ints) -> list[Violation]:
     kept = reads & ~_saw_a_lost_write(history, lost)
     return [
         *_older(history, writes, reads, "stale read", "had been acknowledged"),
+        *_older(history, writes, _told_missing(history, gone), "missing though written", "had been acknowledged"),
         *_older(history, kept & ~_after_an_unknown_write(history), kept, "read that goes back", "had been read"),
         *_after_the_end(history, writes),
     ]
+
+
+def _told_missing(history: History, gone: Collection[str]) -> Flags:
+    """Which ops were told that there is no such session, though its time had not run out; they name no version (-1)."""
+    ops = history.ops
+    code = ops.errors.index(MISSING) if MISSING in ops.errors else -1
+    lives = np.array([key not in gone for key in ops.keys], dtype=np.bool_)
+    told: Flags = ops.of_kind("session.") & (ops.error == code)
+    told[told] = lives[ops.key[told]]
+    return told
 
 
 def _saw_a_lost_write(history: History, lost: Ints) -> Flags:
@@ -111,7 +125,8 @@ def _older(history: History, known: Flags, reads: Flags, what: str, how: str) ->
     newest = _running_max(ops.key[rows], np.where(is_read, -1, ops.version[rows]))
     for index in np.flatnonzero(is_read & (ops.version[rows] < newest)).tolist():
         row = int(rows[index])
-        detail = f"{ops.name(row)} read version {ops.version[row]}, {newest[index]} {how}"
+        read = f"read version {ops.version[row]}" if ops.version[row] >= 0 else "was told that it is missing"
+        detail = f"{ops.name(row)} {read}, {newest[index]} {how}"
         yield Violation(what=what, row=row, detail=detail)
 
 

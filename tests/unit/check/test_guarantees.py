@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from resilience.check.finding import Finding
 from resilience.check.guarantees import guarantees
@@ -39,6 +40,52 @@ def test_a_stale_read(tmp_path: Path) -> None:
     finding = judged(run, tmp_path)
     assert finding.verdict == "fail"
     assert [(item["what"], item["op"]) for item in finding.evidence] == [("stale read", f"locust/{read.id}")]
+
+
+def told_missing(run: Recorded, kind: str) -> Op:
+    """One op of a session is told that there is no such session."""
+    op = whole_session(run)[kind]
+    op.end("fail", 6_000, "http-404:missing")
+    op.version = -1
+    if kind != "read":
+        run.rewrite(op.key, lambda rows: [row for row in rows if row != op.value])
+        renumber(run, op.key)
+    return op
+
+
+def renumber(run: Recorded, key: str) -> None:
+    """The versions that the answers named, as the log has them now."""
+    versions = {op: version for version, op, _ in run.sessions[key].log}
+    for op in run.ops:
+        if op.key == key and op.value in versions:
+            op.version = versions[op.value]
+
+
+@pytest.mark.parametrize("kind", ["read", "heartbeat"])
+def test_a_session_that_is_missing_though_it_was_written(tmp_path: Path, kind: str) -> None:
+    run = recorded()
+    op = told_missing(run, kind)
+    finding = judged(run, tmp_path)
+    assert [(item["what"], item["op"]) for item in finding.evidence] == [("missing though written", f"locust/{op.id}")]
+    assert "was told that it is missing, " in finding.evidence[0]["detail"]
+
+
+def test_a_session_that_was_lost_is_missing_by_right(tmp_path: Path) -> None:
+    run = recorded()
+    ops = whole_session(run)
+    told_missing(run, "read")
+    for kind in ("create", "update", "heartbeat", "end"):
+        run.lose(ops[kind])
+    assert judged(run, tmp_path).verdict == "pass"
+
+
+def test_a_session_whose_time_ran_out_is_missing_by_right(tmp_path: Path) -> None:
+    run, about = recorded(), scenario(slos=())
+    key = told_missing(run, "read").key
+    run.rewrite(key, lambda _: [])
+    about = replace(about, stack=replace(about.stack, session_ttl_s=10))
+    (finding,) = guarantees(about, run.history(tmp_path, about))
+    assert finding.verdict == "pass"
 
 
 def second_read(run: Recorded, version: int) -> Op:
