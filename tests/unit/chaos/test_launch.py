@@ -8,8 +8,9 @@ from resilience.errors import FaultError
 from tests.unit.chaos.stand import SCENARIO
 
 
-def probe(name: str, *, met: bool = True, status: str = "succeeded") -> dict[str, Any]:
-    return {"activity": {"name": name, "type": "probe"}, "status": status, "tolerance_met": met}
+def probe(name: str, *, met: bool = True, status: str = "succeeded", func: str = "shards_replicated") -> dict[str, Any]:
+    activity = {"name": name, "type": "probe", "provider": {"type": "python", "func": func}}
+    return {"activity": activity, "status": status, "tolerance_met": met}
 
 
 def entry(name: str, kind: str = "action", **rest: Any) -> dict[str, Any]:
@@ -39,11 +40,29 @@ def test_a_clean_run() -> None:
         ({"rollbacks": [entry("heal") | {"status": "failed"}]}, ("heal",)),
         ({"steady_states": {"before": {"probes": [probe("a", met=False)]}, "after": None}}, ("a (before)",)),
         ({"steady_states": {"before": None, "after": {"probes": [probe("a", status="failed")]}}}, ("a (after)",)),
+        (
+            {"steady_states": {"before": None, "after": {"probes": [probe("a", met=False, func="load_at_rate")]}}},
+            ("a (after)",),
+        ),
     ],
-    ids=["failed injection", "interrupted activity", "no effect", "failed rollback", "gate not met", "probe raised"],
+    ids=[
+        "failed injection",
+        "interrupted activity",
+        "no effect",
+        "failed rollback",
+        "gate not met",
+        "probe raised",
+        "load too slow afterwards",
+    ],
 )
 def test_what_an_exit_code_of_0_hides(changes: dict[str, Any], failed: tuple[str, ...]) -> None:
     assert result_from_journal(journal(**changes), 0).failed == failed
+
+
+def test_a_platform_that_is_not_well_afterwards_is_a_deviation_and_no_failure_of_the_experiment() -> None:
+    states = {"before": {"probes": [probe("a")]}, "after": {"probes": [probe("a"), probe("b", met=False)]}}
+    result = result_from_journal(journal(deviated=True, steady_states=states), 1)
+    assert result == ChaosResult(status="completed", deviated=True, exit=1, failed=(), interrupted=False)
 
 
 def test_without_a_journal() -> None:
