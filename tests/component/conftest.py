@@ -12,6 +12,7 @@ from resilience.backend.local.sandbox import image_inside, state_dir
 from resilience.history.clock import RunClock
 from resilience.spec.read import read_stack
 from resilience.spec.stack import Stack
+from tests.component.redis_on_loopback import Cluster, redis_cluster
 
 
 def pytest_configure() -> None:
@@ -49,3 +50,16 @@ def platform(
         yield owned
     finally:
         owned.down()
+
+
+@pytest.fixture(scope="module")
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A Redis Cluster on loopback, from the module's ``REDIS_PORT`` on."""
+    with redis_cluster(request.module.REDIS_PORT) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """Where the module's services keep their files."""
+    return tmp_path_factory.mktemp(request.module.__name__.rpartition("_")[2])

@@ -11,22 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests.component.redis_on_loopback import Cluster, Server, redis_cluster, wait_until
+from tests.component.redis_on_loopback import Cluster, Server, wait_until
 from tests.component.room_client import RoomClient, connection, member
 from tests.component.service_process import Service, redis_settings, service
 
 pytestmark = pytest.mark.component
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with redis_cluster(17_710) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("collaboration")
+REDIS_PORT = 17_710  # of the first of its servers, see `conftest.cluster`
 
 
 @pytest.fixture(scope="module")

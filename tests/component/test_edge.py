@@ -18,22 +18,12 @@ import pytest
 import requests
 from aiohttp import ClientSession
 
-from tests.component.redis_on_loopback import Cluster, redis_cluster, wait_until
+from tests.component.redis_on_loopback import Cluster, wait_until
 from tests.component.room_client import connection, member
 from tests.component.service_process import Service, free_port, redis_settings, service
 
 pytestmark = pytest.mark.component
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("edge")
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with redis_cluster(17_720) as running:
-        yield running
+REDIS_PORT = 17_720  # of the first of its servers, see `conftest.cluster`
 
 
 class Platform:

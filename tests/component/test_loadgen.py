@@ -24,13 +24,13 @@ from resilience.history.record import Delivered, Event, Invoked, Left, OpLine, R
 from resilience.spec.load import Load
 from resilience.spec.plan import LoadPlan, ShardPlan
 from resilience.spec.stack import Async, Durability, Wait
-from tests.component.redis_on_loopback import Cluster, Server, redis_cluster
+from tests.component.redis_on_loopback import Cluster, Server
 
 pytestmark = pytest.mark.component
 
 ROOT = Path(__file__).resolve().parents[2]
 PLATFORM_PORT = 18_080
-REDIS_PORTS_FROM = 17_100
+REDIS_PORT = 17_100
 METRICS_PORT = 19_646
 SLOTS = ((0, 5_461), (5_462, 10_922), (10_923, 16_383))  # as the cluster on loopback is formed
 STALL_S = 3.0
@@ -246,12 +246,6 @@ def test_members_come_back_and_get_what_they_missed(tmp_path, platform_process):
         assert numbers == sorted(set(numbers))
         room = receiver.removeprefix("m-").rpartition("-")[0]
         assert len(numbers) >= acked[room]
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with redis_cluster(REDIS_PORTS_FROM) as servers:
-        yield servers
 
 
 def shards_of(cluster: Cluster) -> tuple[ShardPlan, ...]:
