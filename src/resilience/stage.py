@@ -20,7 +20,7 @@ import msgspec
 from resilience.backend.base import Backend, OwnedPlatform
 from resilience.backend.choice import enter
 from resilience.chaos.session import SessionFile, session_on
-from resilience.errors import FaultError
+from resilience.errors import FaultError, StackError
 from resilience.fault.injector import Injector, heal_all
 from resilience.fault.ledger import Ledger
 from resilience.history.columns import Ops
@@ -180,7 +180,7 @@ class Stage:
 
     def _audit(self, platform: OwnedPlatform, attempted: "Attempted") -> None:
         """Reads back all that was attempted, acknowledged or not."""
-        with Writer(self._record.audit) as writer:
+        with Writer(self._record.audit) as writer, unanswered(self._notebook.event, "audit-incomplete"):
             audit(
                 platform,
                 writer,
@@ -200,6 +200,15 @@ class Stage:
             deadline=time.monotonic() + REPLICAS_TIMEOUT_S,
         )
         self._notebook.event("replicas", msgspec.to_builtins(compared))
+
+
+@contextmanager
+def unanswered(note: Callable[[str, dict[str, Any]], None], event: str) -> Iterator[None]:
+    """What the platform does not answer is an event and no error, which would take other findings with it."""
+    try:
+        yield
+    except StackError as error:
+        note(event, {"reason": str(error)})
 
 
 class Attempted(NamedTuple):

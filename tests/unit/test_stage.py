@@ -5,9 +5,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from resilience.errors import StackError
 from resilience.fault.ledger import Entry, Ledger
 from resilience.spec.fault import FaultSpec, Injection, Kill, PowerOff, Target
-from resilience.stage import broken_now
+from resilience.stage import broken_now, unanswered
 
 
 def ledger_of(folder: Path, fault: FaultSpec, nodes: tuple[str, ...], *, healed: bool) -> Ledger:
@@ -45,3 +46,12 @@ def test_a_ledger_that_cannot_be_read_is_told_and_stops_nothing(tmp_path: Path) 
         b"nonsense\n" + msgspec.json.encode(Entry(at_us=1, injection="a", state="x"))
     )
     assert "ledger.jsonl:1" in broken_now(Ledger(tmp_path / "ledger.jsonl"))
+
+
+def test_a_platform_that_does_not_answer_is_on_record_and_no_error() -> None:
+    noted: list[tuple[str, object]] = []
+    with unanswered(lambda name, data: noted.append((name, data)), "audit-incomplete"):
+        raise StackError("shard 1 has no primary that answers")
+    assert noted == [("audit-incomplete", {"reason": "shard 1 has no primary that answers"})]
+    with pytest.raises(OSError, match="no space"), unanswered(lambda *_: pytest.fail("noted"), "audit-incomplete"):
+        raise OSError("no space")

@@ -25,6 +25,10 @@ that nobody who reads a history has to doubt it.
 - ``member``: ``member``, ``what``: ``started``, ``exited``, ``restarted``, ``held``, ``released``; ``pid``,
   ``code`` [backend]
 - ``converged``: ``ok``: bool, ``took_s``, ``reason`` [runner]
+- ``replicas``: ``compared``: keys by replica, ``differing``, ``examples``, ``evicted``: keys by member, ``reasons``
+  [runner]
+- ``audit-incomplete``: ``reason``: what could not be read back; that the platform does not answer is no error of the
+  harness [runner]
 - ``pressure``: ``cpu_some_ratio``, ``steal_ratio``, ``busy_ratio`` over the second before, of the whole machine
   [runner]
 - ``generator``: ``client``, ``cpu_ratio``, ``lag_ms_p99``, ``inflight`` over the second before [runner, from the
@@ -44,8 +48,8 @@ from resilience.history.record import Event, Instant
 
 NAMES = frozenset({
     "stack-up", "shards", "load-started", "load-stopped", "phase-announced", "injecting", "injected", "effect-probed",
-    "healing", "healed", "no-target", "experiment", "role", "failing", "member", "converged", "replicas", "pressure",
-    "generator", "interrupted", "error", "ended",
+    "healing", "healed", "no-target", "experiment", "role", "failing", "member", "converged", "replicas",
+    "audit-incomplete", "pressure", "generator", "interrupted", "error", "ended",
 })  # fmt: skip
 
 Group = Annotated[int, Meta(ge=-1, le=1_000_000)]

@@ -10,8 +10,9 @@ from resilience.check.compose import CHECKS, Check, judge
 from resilience.check.finding import Finding, Verdict, worst
 from resilience.check.measure import combined
 from resilience.history.read import History
+from resilience.history.record import Event
 from resilience.spec.scenario import Scenario
-from tests.histories import Recorded, recorded, scenario
+from tests.histories import END, Recorded, S, recorded, scenario
 
 VERDICTS: tuple[Verdict, ...] = ("pass", "fail", "inconclusive")
 verdicts = st.sampled_from(VERDICTS)
@@ -141,3 +142,16 @@ def test_a_run_is_judged_the_same_twice(tmp_path: Path) -> None:
     saved = recorded().history(tmp_path, scenario())
     assert judge(scenario(), saved) == judge(scenario(), saved)
     assert {finding.check for finding in judge(scenario(), saved).findings} > set(CHECKS) - {"slo"}
+
+
+def test_a_platform_that_never_comes_back_is_a_fail_though_it_cannot_be_audited(tmp_path: Path) -> None:
+    run, about = recorded(outage_us=100 * S), scenario()
+    run.audited = []
+    run.events.append(Event("audit-incomplete", END + 60 * S, {"reason": "shard 1 has no primary that answers"}))
+    run.change("converged", ok=False, reason="shard 1 has no primary")
+    judgement = judge(about, run.history(tmp_path, about))
+    found = {(finding.check, finding.verdict) for finding in judgement.findings}
+    assert judgement.verdict == "fail"
+    assert {("recovery", "fail"), ("convergence", "fail"), ("durability.direct", "inconclusive")} <= found
+    audited = next(finding for finding in judgement.findings if finding.check == "assumption.audit-complete")
+    assert audited.reason.startswith("shard 1 has no primary that answers; ")

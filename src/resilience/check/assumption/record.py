@@ -95,7 +95,8 @@ def audit_complete(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     del scenario
     ops, audit = history.ops, history.audit
     acked = ops.outcome == OK
-    reasons = list(_undone(history))
+    reasons = [str(event.data.get("reason")) for event in history.events_of("audit-incomplete")]
+    reasons += _undone(history)
     kinds: dict[str, tuple[Flags, Mapping[str, object]]] = {
         "direct key": (ops.of_kind("direct.write"), audit.direct),
         "session": (ops.of_kind(*SESSION_WRITES), audit.sessions),
