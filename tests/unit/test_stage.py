@@ -51,7 +51,11 @@ def test_a_ledger_that_cannot_be_read_is_told_and_stops_nothing(tmp_path: Path) 
 def test_a_platform_that_does_not_answer_is_on_record_and_no_error() -> None:
     noted: list[tuple[str, object]] = []
     with unanswered(lambda name, data: noted.append((name, data)), "audit-incomplete"):
-        raise StackError("shard 1 has no primary that answers")
+        fail_with(StackError("shard 1 has no primary that answers"))
     assert noted == [("audit-incomplete", {"reason": "shard 1 has no primary that answers"})]
     with pytest.raises(OSError, match="no space"), unanswered(lambda *_: pytest.fail("noted"), "audit-incomplete"):
-        raise OSError("no space")
+        fail_with(OSError("no space"))
+
+
+def fail_with(error: Exception) -> None:
+    raise error
