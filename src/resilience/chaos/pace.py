@@ -11,6 +11,7 @@ from resilience.history.record import Invoked
 from resilience.spec.scenario import Scenario
 
 WINDOW_US = 5_000_000
+WINDOW_US_MIN = 1_000_000  # of a part that has only just begun; over less, a rate says nothing
 LAG_US = 1_000_000  # the last second is left out: it may not be on disk yet
 LEAST_RATIO = 0.9  # of a part's asked-for rate, where the load names no minimum of its own
 NOISE_RATIO = 0.8  # arrivals are random and the window is short; whole phases are judged by the run's own checks
@@ -20,8 +21,7 @@ _INVOKED = b'["i",'
 
 def too_slow(scenario: Scenario, directory: Path, now_us: int) -> list[str]:
     """The parts of the load that sent less than nearly their least rate, in words."""
-    counted = _count(directory, now_us - LAG_US - WINDOW_US, now_us - LAG_US)
-    rates = {part: count / (WINDOW_US / 1_000_000) for part, count in counted.items()}
+    rates = _rates(directory, now_us - LAG_US)
     return [
         f"{part}: {rates.get(part, 0.0):.1f} ops/s, at least {least * NOISE_RATIO:.1f} expected"
         for part, least in _least(scenario).items()
@@ -39,11 +39,15 @@ def _least(scenario: Scenario) -> dict[str, float]:
     }
 
 
-def _count(directory: Path, start_us: int, end_us: int) -> Counter[str]:
-    counted: Counter[str] = Counter()
-    for file in sorted(directory.glob("*.ops.jsonl")):
-        counted.update(_part(op) for op in _recent_ops(file) if start_us <= op.due < end_us)
-    return counted
+def _rates(directory: Path, end_us: int) -> dict[str, float]:
+    """Ops/s of each part over the window that ends then, or since its first op, after a short warm-up."""
+    counted, begun = Counter[str](), dict[str, int]()
+    for op in (op for file in sorted(directory.glob("*.ops.jsonl")) for op in _recent_ops(file)):
+        part = _part(op)
+        begun[part] = min(op.due, begun.get(part, op.due))
+        counted[part] += end_us - WINDOW_US <= op.due < end_us
+    lengths_us = {part: max(WINDOW_US_MIN, min(WINDOW_US, end_us - since)) for part, since in begun.items()}
+    return {part: counted[part] / (length_us / 1_000_000) for part, length_us in lengths_us.items()}
 
 
 def _part(op: Invoked) -> str:

@@ -2,6 +2,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from resilience.chaos.pace import LAG_US, WINDOW_US, too_slow
 from resilience.history.record import Invoked, Returned
@@ -42,6 +43,25 @@ def test_each_part_is_missed(tmp_path: Path, part: str) -> None:
 
 def test_a_load_that_stopped_is_too_slow(tmp_path: Path) -> None:
     assert len(too_slow(SCENARIO, write(tmp_path, FULL, NOW - 10_000_000), NOW)) == 5
+
+
+@pytest.mark.parametrize(("ratio", "slow"), [(1.0, 0), (0.6, 5)])
+def test_a_load_that_has_only_just_begun_is_measured_since_then(tmp_path: Path, ratio: float, slow: int) -> None:
+    rates = {part: rate * ratio for part, rate in FULL.items()}
+    file = write(tmp_path, rates) / "locust.ops.jsonl"
+    begun = [op for op in ops(rates) if op.due >= NOW - LAG_US - 3_000_000]
+    file.unlink()
+    with Writer(file) as writer:
+        for op in begun:
+            writer.append(op)
+    assert len(too_slow(SCENARIO, tmp_path, NOW)) == slow
+
+
+def test_a_load_that_stood_still_for_a_while_is_too_slow(tmp_path: Path) -> None:
+    with Writer(tmp_path / "locust.ops.jsonl") as writer:
+        for op in ops(FULL):
+            writer.append(op if op.due >= NOW - LAG_US - 3_000_000 else replace(op, due=op.due - 10_000_000))
+    assert len(too_slow(SCENARIO, tmp_path, NOW)) == 5
 
 
 def test_nothing_is_too_slow(tmp_path: Path) -> None:
