@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from resilience.agent.process import look_up
+from resilience.agent.process import is_running, look_up
 from resilience.backend.local.place import PROJECT_ROOT, cache_dir, calling_user
 from tests.scenario.conftest import wait_for
 from tests.scenario.traces import below, namespaces, namespaces_of
@@ -236,6 +236,7 @@ def test_nothing_is_left(terminal: Terminal, how: str):
     family = supervisor_and_all(facts)
     made = set[str]().union(*map(namespaces_of, family)) - namespaces_of(os.getpid())
     assert len(made) > 50
+    alive = [process for pid in family if (process := look_up(pid))]  # numbers are given again
     match how:
         case "down":
             ended = terminal.call("down")
@@ -244,7 +245,7 @@ def test_nothing_is_left(terminal: Terminal, how: str):
             os.kill(facts["pid"], signal.SIGKILL)
         case "kill the first process":
             os.kill(first_process(facts), signal.SIGKILL)
-    wait_for("every process is gone", lambda: not any(look_up(pid) for pid in family), 20)
+    wait_for("every process is gone", lambda: not any(is_running(one.pid, one.start) for one in alive), 20)
     wait_for("every namespace is gone", lambda: not made & namespaces(), 5)
     assert Path("/proc/mounts").read_text() == mounts
     assert all(refused(address) for _, address in facts["doors"])
