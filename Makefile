@@ -98,7 +98,7 @@ test-scenario: image ## run the tests that are whole runs, the short ones
 	@$(BIN)/pytest -m "scenario and not slow and not kill" tests/scenario $(ARGS)
 
 .PHONY: test-slow
-test-slow: image ## run the long tests, which CI leaves out
+test-slow: image ## run the long tests, which CI leaves out: calibration, and a service that lies
 	@$(BIN)/pytest -m slow tests/scenario $(ARGS)
 
 .PHONY: test-kill

@@ -12,6 +12,7 @@ from resilience.fault.injector import ttl_s
 from resilience.fault.registry import fault_from_spec
 from resilience.fault.target import resolve
 from resilience.report.plan import FaultPlan
+from resilience.spec.fault import Prelude
 from resilience.spec.scenario import Experiment, Scenario
 from resilience.spec.stack import Stack
 from resilience.stack.redis_role import RedisRole as KnownRole
@@ -57,10 +58,15 @@ def fault_plan_on(
         return FaultPlan(known=known, nothing=str(error))
     if isinstance(aim, NoTarget):
         return FaultPlan(known=known, nothing=aim.reason)
+    prelude = _prelude(scenario.experiment, platform, roles)
+    if isinstance(prelude, NoTarget):
+        return FaultPlan(known=known, nothing=prelude.reason)
     parts = {role.member: f"{role.role} of shard {role.group}" for role in roles}
-    members = tuple((name, parts.get(name, platform.state(name).component)) for name in aim.members)
+    members = tuple(
+        (name, parts.get(name, platform.state(name).component)) for name in (*aim.members, *prelude.members)
+    )
     plan = FaultPlan(known=known, nodes=aim.nodes, members=members, ttl_s=ttl_s(scenario.timeline.fault_s))
-    return _carried_out(plan, scenario.experiment, aim, platform)
+    return _carried_out(plan, scenario.experiment, aim, prelude, platform)
 
 
 def initial_roles(stack: Stack) -> tuple[KnownRole, ...]:
@@ -72,7 +78,14 @@ def initial_roles(stack: Stack) -> tuple[KnownRole, ...]:
     )
 
 
-def _carried_out(plan: FaultPlan, experiment: Experiment, aim: Aim, platform: PaperPlatform) -> FaultPlan:
+def _prelude(experiment: Experiment, platform: PaperPlatform, roles: Sequence[RedisRole]) -> Aim | NoTarget:
+    """Whom the prelude is done to; nobody if there is none."""
+    if experiment.prelude is None:
+        return Aim(members=())
+    return resolve(experiment.prelude.target, platform.states(), lambda: roles)
+
+
+def _carried_out(plan: FaultPlan, experiment: Experiment, aim: Aim, prelude: Aim, platform: PaperPlatform) -> FaultPlan:
     fault = fault_from_spec(experiment.fault)
     names = {state.address: state.name for state in platform.states()}
     try:
@@ -81,9 +94,25 @@ def _carried_out(plan: FaultPlan, experiment: Experiment, aim: Aim, platform: Pa
         return replace(plan, nothing=str(error))
     return replace(
         plan,
-        steps=tuple(step_in_words(step, names) for step in steps),
-        proofs=tuple(proofs_in_words(watched)),
+        steps=tuple(_all_in_words(experiment.prelude, prelude, [step_in_words(step, names) for step in steps])),
+        proofs=(*_prelude_proofs(experiment.prelude, prelude, platform), *proofs_in_words(watched)),
     )
+
+
+def _all_in_words(prelude: Prelude | None, aim: Aim, steps: Sequence[str]) -> Iterator[str]:
+    """The steps, between the beginning and the end of the prelude."""
+    if prelude is None:
+        yield from steps
+        return
+    yield f"stop {_listed(aim.members)} where it stands, for {prelude.for_s:g} s at least"
+    yield from steps
+    yield f"let {_listed(aim.members)} go on, at once"
+
+
+def _prelude_proofs(prelude: Prelude | None, aim: Aim, platform: PaperPlatform) -> Iterator[str]:
+    if prelude is not None:
+        watched = fault_from_spec(prelude.fault).effect(aim, platform)
+        yield from (f"before that: {sight}" for sight in proofs_in_words(watched))
 
 
 def step_in_words(step: Mapping[str, Any], names: Mapping[str, str]) -> str:

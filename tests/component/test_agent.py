@@ -19,7 +19,7 @@ import msgspec
 import pytest
 
 from resilience.agent import nftables
-from resilience.agent.process import Place, look_up, servers
+from resilience.agent.process import STOPPED, Place, look_up, servers
 from resilience.backend.base import MemberState, Proof
 from resilience.backend.local import injector as local_injector
 from resilience.errors import FaultError
@@ -28,7 +28,18 @@ from resilience.fault.injector import Injector, heal_all
 from resilience.fault.ledger import Ledger
 from resilience.fault.registry import fault_from_spec
 from resilience.history.clock import RunClock
-from resilience.spec.fault import FastRestart, FaultSpec, Injection, Kill, Noop, Partition, Pause, PowerOff, Target
+from resilience.spec.fault import (
+    FastRestart,
+    FaultSpec,
+    Injection,
+    Kill,
+    Noop,
+    Partition,
+    Pause,
+    PowerOff,
+    Prelude,
+    Target,
+)
 from resilience.spec.stack import PORTS, Member, Redis, Shard, Stack, Wait
 
 pytestmark = pytest.mark.component
@@ -186,9 +197,9 @@ class Field:
         state = self.platform.state(name)
         return {"name": name, "address": state.address, **state.handle}
 
-    def plan(self, fault: FaultSpec, target: Target, **changes: Any) -> Injection:
+    def plan(self, fault: FaultSpec, target: Target, prelude: Prelude | None = None, **changes: Any) -> Injection:
         planned = self.injector.plan(
-            f"test-{len(self.injector.ledger.injections())}-{time.monotonic_ns()}", fault, target, 20
+            f"test-{len(self.injector.ledger.injections())}-{time.monotonic_ns()}", fault, target, 20, prelude
         )
         assert isinstance(planned, Injection)
         return msgspec.structs.replace(planned, **changes)
@@ -456,6 +467,56 @@ def test_the_time_to_live_ends_it_when_the_caller_is_dead(plot: Field) -> None:
     undone = plot.injector.heal(injection.id, "request")
     assert undone.by == "ttl"
     assert undone.proof.holds, words(undone.proof, ok=False)
+
+
+def stands(plot: Field, name: str) -> bool:
+    """Whether the processes of a member are stopped."""
+    return any(process.state == STOPPED for process in servers(Place.from_json(plot.place(name))))
+
+
+def refused(injector: Injector, injection: Injection) -> None:
+    with pytest.raises(FaultError):
+        injector.inject(injection)
+
+
+SESSION_STANDS = Prelude(fault=Pause(), target=Target(component="session"), for_s=1.0)
+
+
+def test_a_prelude_is_proved_while_it_lasts_and_ends_with_the_injection(plot: Field) -> None:
+    injection = plot.plan(Kill(restart=False), REDIS_0, SESSION_STANDS)
+    injected = plot.injector.inject(injection)
+    assert injected.applied_ns - injected.began_ns >= 1_000_000_000
+    assert not stands(plot, "session-0"), "it goes on"
+    proof = plot.injector.probe(injection.id)
+    assert proof.holds, words(proof, ok=False)
+    assert [item.observed for item in proof.evidence if "session-0" in item.what] == ["stopped", "no byte"]
+    undone = plot.injector.heal(injection.id, "request")
+    assert undone.proof.holds, words(undone.proof, ok=False)
+
+
+def test_a_prelude_that_does_nothing_is_not_proved(plot: Field) -> None:
+    planned = plot.plan(Kill(restart=False), REDIS_0, SESSION_STANDS)
+    assert planned.prelude
+    injection = msgspec.structs.replace(planned, prelude=msgspec.structs.replace(planned.prelude, steps=()))
+    plot.injector.inject(injection)
+    proof = plot.injector.probe(injection.id)
+    assert not proof.holds, "although the kill took effect"
+    assert len(failed := words(proof, ok=False)) == 2
+    assert all("session-0" in what for what in failed)
+
+
+def test_a_prelude_whose_agent_is_killed_in_the_middle_of_it_is_ended_from_the_ledger(plot: Field) -> None:
+    long = msgspec.structs.replace(SESSION_STANDS, for_s=5.0)
+    injection = plot.plan(Kill(restart=False), REDIS_0, long)
+    before = plot.platform.state("redis-0").identity
+    injecting = threading.Thread(target=refused, args=(plot.injector, injection))
+    injecting.start()
+    until(lambda: stands(plot, "session-0"))
+    os.kill(plot.daemon_pid(injection.id), signal.SIGKILL)
+    injecting.join(20)
+    assert not stands(plot, "session-0"), "undone by whoever found its agent dead"
+    assert plot.platform.state("redis-0").identity == before, "the kill was never reached"
+    assert plot.injector.ledger.open_injections() == ()
 
 
 def test_a_dead_daemon_is_replaced_for_undoing(plot: Field) -> None:

@@ -44,6 +44,19 @@ def test_a_node_takes_every_member_on_it_with_it():
     assert "nothing was started or touched" in text
 
 
+def test_a_prelude_is_shown_around_the_steps_and_with_its_own_proofs():
+    plan = fault_plan(read_scenario(ROOT, "redis-pause-replica-kill-primary"), "")
+    assert plan
+    assert plan.members == (("redis-cluster-0", "primary of shard 1"), ("redis-cluster-3", "replica of shard 1"))
+    assert plan.steps[0] == "stop redis-cluster-3 where it stands, for 1 s at least"
+    assert plan.steps[-1] == "let redis-cluster-3 go on, at once"
+    assert len(plan.steps) == 4
+    assert [proof for proof in plan.proofs if proof.startswith("before that: ")] == [
+        "before that: every process of redis-cluster-3 is stopped",
+        "before that: a request from prometheus-0 to redis-cluster-3 is not answered",
+    ]
+
+
 def test_live_roles_decide_where_a_stack_is_up():
     states = PaperPlatform(FAILOVER.stack).states()
     plan = fault_plan_on(FAILOVER, FAILOVER.stack, states, ROLES, "now")

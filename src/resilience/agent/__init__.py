@@ -11,6 +11,9 @@ and ``undo`` on a Unix socket in ``dir`` and undoes the injection by itself when
 needs no daemon: it works from the injection alone and is harmless when repeated. Either prints ``{"error": …}`` and
 exits with 1 if it cannot do its work.
 
+An injection may have a *prelude* (`resilience.agent.prelude`): what is done to others for a while before its own steps,
+and undone as soon as these were taken.
+
 A *step* does something and can undo it (`resilience.agent.step`); a *probe* looks at the effect from a third point of
 view (`resilience.agent.probe`). A *place* is a member as both find it: its address, and the first process of its
 namespaces by pid **and** start time, so that a reused pid is never touched.

@@ -16,6 +16,7 @@ from typing import Any
 from resilience.agent import probe
 from resilience.agent.error import AgentError
 from resilience.agent.evidence import Evidence, evidence
+from resilience.agent.prelude import Prelude
 from resilience.agent.step import Step, step_from_json
 
 _LOCK_WITHIN_S = 10.0
@@ -33,6 +34,7 @@ class Job:
             self.folder = Path(request["dir"])
             self._ledger = Path(request["ledger"])
             self._base_ns = int(request["base_ns"])
+            self._prelude = Prelude.from_json(self.id, injection.get("prelude"))
             self._steps = tuple(step_from_json(self.id, step) for step in injection["steps"])
             self._probes = tuple(probe.probe_from_json(self.id, item) for item in injection["watch"])
         except (KeyError, TypeError, ValueError) as error:
@@ -40,23 +42,23 @@ class Job:
 
     def apply(self, at_ns: int) -> dict[str, int]:
         """Prepares the probes, waits for ``at_ns``, takes the steps. Raises `AgentError`, with nothing left done."""
-        probe.prepare(self._probes)
+        probe.prepare(self._all_probes)
         time.sleep(max(0, at_ns - time.monotonic_ns()) / 1e9)
         with self._locked():
             if self._read("applied") or self._read("undone"):
                 raise AgentError(f"{self.id}: has been applied or undone before")
             began_ns = time.monotonic_ns()
-            self._do_all()
-            done = {"began_ns": began_ns, "applied_ns": time.monotonic_ns()}
+            applied_ns = self._do_all()
+            done = {"began_ns": began_ns, "applied_ns": applied_ns}
             self._write("applied", done)
         return done
 
     def in_effect(self) -> list[Evidence]:
-        """What the probes see; after its end only that it has ended."""
+        """What the probes see, and saw of the prelude; after its end only that it has ended."""
         ended = self._read("undone")
         if ended:
             return [evidence(f"injection {self.id}", "in effect", f"ended by {ended['by']}")]
-        return probe.in_effect(self._probes)
+        return self._prelude.seen + probe.in_effect(self._probes)
 
     def undo(self, by: str, within_s: float) -> dict[str, Any]:
         """Undoes the steps in reverse and looks until everything is back; a second call answers what the first found.
@@ -78,23 +80,38 @@ class Job:
 
     def close(self) -> None:
         """Closes what the probes hold open."""
-        for item in self._probes:
+        for item in self._all_probes:
             item.close()
 
-    def _do_all(self) -> None:
-        for count, step in enumerate(self._steps, start=1):
-            try:
+    @property
+    def _all_steps(self) -> tuple[Step, ...]:
+        return self._prelude.steps + self._steps
+
+    @property
+    def _all_probes(self) -> tuple[probe.Probe, ...]:
+        return self._prelude.probes + self._probes
+
+    def _do_all(self) -> int:
+        """Takes all steps, and ends the prelude; the instant at which the injection's own had been taken."""
+        try:
+            for step in self._prelude.steps:
                 step.do()
-            except (AgentError, OSError) as error:
-                _undo(self._steps[:count], f"{self.id}: {error}")
-                raise AgentError(f"{self.id}: {error}; what was done by then has been undone") from error
+            self._prelude.last()
+            for step in self._steps:
+                step.do()
+            applied_ns = time.monotonic_ns()
+            _undo(self._prelude.steps, "the prelude")
+        except (AgentError, OSError) as error:
+            _undo(self._all_steps, f"{self.id}: {error}")  # harmless for what was never done
+            raise AgentError(f"{self.id}: {error}; what was done by then has been undone") from error
+        return applied_ns
 
     def _undo_all(self) -> None:
-        _undo(self._steps, f"{self.id}: undo")
+        _undo(self._all_steps, f"{self.id}: undo")
 
     def _healed(self, within_s: float) -> list[Evidence]:
-        left = [item for step in self._steps for item in step.undone()]
-        return left + probe.healed(self._probes, within_s)
+        left = [item for step in self._all_steps for item in step.undone()]
+        return left + probe.healed(self._all_probes, within_s)
 
     def _book(self, healed_ns: int) -> None:
         """Nobody asked for it, so nobody else writes it down."""

@@ -17,9 +17,17 @@ def hold_phase(phase: str, duration_s: float, configuration: dict[str, Any] | No
     return said
 
 
-def inject(fault: dict[str, Any], target: dict[str, Any], configuration: dict[str, Any] | None = None) -> str:
-    """Injects a fault (``kind`` and its fields) into a logical target, resolved now; the injection's id."""
-    injection: str = call("inject", configuration, fault=fault, target=target)
+def inject(
+    fault: dict[str, Any],
+    target: dict[str, Any],
+    configuration: dict[str, Any] | None = None,
+    prelude: dict[str, Any] | None = None,
+) -> str:
+    """Injects a fault (``kind`` and its fields) into a logical target, resolved now; the injection's id.
+
+    ``prelude`` (``fault``, ``target``, ``for_s``) is done to somebody else before it, and ends with the injection.
+    """
+    injection: str = call("inject", configuration, fault=fault, target=target, prelude=prelude)
     return injection
 
 

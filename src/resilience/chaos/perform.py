@@ -33,8 +33,8 @@ def _hold_phase(session: Session, phase: str, duration_s: float) -> Answer:
     return Answer(f"{phase} was held for {duration_s:g} s")
 
 
-def _inject(session: Session, fault: dict[str, Any], target: dict[str, Any]) -> Answer:
-    return Answer(play.inject(session, fault, target).id)
+def _inject(session: Session, fault: dict[str, Any], target: dict[str, Any], prelude: dict[str, Any] | None) -> Answer:
+    return Answer(play.inject(session, fault, target, prelude).id)
 
 
 def _heal(session: Session, by: str) -> Answer:

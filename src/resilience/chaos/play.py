@@ -5,6 +5,7 @@ Phases change twice in an experiment, and each change is announced a moment ahea
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from resilience.chaos.session import Session
 from resilience.errors import FaultError, HarnessError
 from resilience.fault.base import NoTarget
 from resilience.fault.injector import injection_json, new_injection_id, us_from_ns
-from resilience.spec.fault import FaultSpec, Injection, Target
+from resilience.spec.fault import FaultSpec, Injection, Prelude, Target
 
 NEVER = -1
 PREPARE_US = 1_000_000  # from announcing a fault to injecting it: to resolve the target and get the agent ready
@@ -38,15 +39,21 @@ def hold(session: Session, phase: str, duration_s: float) -> None:
         session.record_window(phase, _healed_at(session, start), max(until, session.clock.now_us()))
 
 
-def inject(session: Session, fault: dict[str, Any], target: dict[str, Any]) -> Injection:
-    """Announces the fault, plans it meanwhile, and injects it at that instant.
+def inject(
+    session: Session, fault: dict[str, Any], target: dict[str, Any], prelude: dict[str, Any] | None = None
+) -> Injection:
+    """Announces the fault, plans it meanwhile, and injects it (its prelude, if it has one) at that instant.
 
     Raises `FaultError` if nothing matches the target (then nothing is touched), or if it cannot be injected.
     """
-    wanted, aim = _converted(fault, FaultSpec), _converted(target, Target)
+    wanted = _Wanted(
+        fault=_converted(fault, FaultSpec),
+        target=_converted(target, Target),
+        prelude=_converted(prelude, Prelude | None),
+    )
     starts_at = session.announce("fault", PREPARE_US)
     try:
-        injection, began_us = _inject_at(session, wanted, aim, starts_at)
+        injection, began_us = _inject_at(session, wanted, starts_at)
     except HarnessError:
         _close_steady(session, starts_at)
         session.record_window("fault", starts_at, NEVER)
@@ -98,12 +105,21 @@ def healed(session: Session) -> bool:
     return session.platform.undo(injections[-1].id).proof.holds
 
 
-def _inject_at(session: Session, fault: FaultSpec, target: Target, starts_at: int) -> tuple[Injection, int]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """What an experiment asks for."""
+
+    fault: FaultSpec
+    target: Target
+    prelude: Prelude | None
+
+
+def _inject_at(session: Session, wanted: _Wanted, starts_at: int) -> tuple[Injection, int]:
     injector = session.injector
     name, planned_s = session.scenario.name, session.scenario.timeline.fault_s
-    injection = injector.plan(new_injection_id(name), fault, target, planned_s)
+    injection = injector.plan(new_injection_id(name), wanted.fault, wanted.target, planned_s, wanted.prelude)
     if isinstance(injection, NoTarget):
-        session.record("no-target", target=msgspec.to_builtins(target), reason=injection.reason)
+        session.record("no-target", target=msgspec.to_builtins(injection.target), reason=injection.reason)
         raise FaultError(f"nothing was injected: {injection.reason}")
     session.record("injecting", injection=injection_json(injection))
     injected = injector.inject(injection, starts_at)
@@ -190,7 +206,7 @@ def _close_fault(session: Session, injection: str) -> None:
         session.record_window("fault", start, ended.at_us if ended else NEVER)
 
 
-def _converted(data: dict[str, Any], kind: Any) -> Any:
+def _converted(data: dict[str, Any] | None, kind: Any) -> Any:
     try:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as error:

@@ -16,7 +16,7 @@ from resilience.fault.ledger import Entry, Ledger
 from resilience.fault.registry import fault_from_spec
 from resilience.fault.target import resolve
 from resilience.history.clock import RunClock
-from resilience.spec.fault import FaultSpec, Injection, Target
+from resilience.spec.fault import FaultSpec, Injection, Prelude, PreludeInjection, Target
 
 TTL_SPARE_S = 10.0
 TTL_SPARE_RATIO = 0.25
@@ -41,19 +41,40 @@ class Injector:
     ledger: Ledger
     clock: RunClock
 
-    def plan(self, injection_id: str, fault: FaultSpec, target: Target, planned_s: float) -> Injection | NoTarget:
+    def plan(
+        self, injection_id: str, fault: FaultSpec, target: Target, planned_s: float, prelude: Prelude | None = None
+    ) -> Injection | NoTarget:
         """Resolves the target now and works out what has to be done; only looks. Raises `FaultError`, `StackError`."""
         aim = resolve(target, self.platform.states(), self.roles)
         if isinstance(aim, NoTarget):
             return aim
+        before = self._plan_prelude(prelude)
+        if isinstance(before, NoTarget):
+            return before
         kind = fault_from_spec(fault)
         return Injection(
             id=injection_id,
             fault=fault,
             target=target,
-            members=aim.members,
+            members=aim.members + (before.members if before else ()),
             nodes=aim.nodes,
             ttl_s=ttl_s(planned_s),
+            steps=kind.inject(aim, self.platform),
+            watch=kind.effect(aim, self.platform),
+            prelude=before,
+        )
+
+    def _plan_prelude(self, prelude: Prelude | None) -> PreludeInjection | NoTarget | None:
+        if prelude is None:
+            return None
+        aim = resolve(prelude.target, self.platform.states(), self.roles)
+        if isinstance(aim, NoTarget):
+            return aim
+        kind = fault_from_spec(prelude.fault)
+        return PreludeInjection(
+            prelude=prelude,
+            members=aim.members,
+            for_s=prelude.for_s,
             steps=kind.inject(aim, self.platform),
             watch=kind.effect(aim, self.platform),
         )

@@ -44,7 +44,7 @@ def check_scenario(scenario: Scenario, label: str) -> None:
     _check_timeline(scenario, label)
     _check_load(scenario.load, label)
     if scenario.experiment is not None:
-        _check_target(scenario.experiment, scenario.stack)
+        _check_experiment(scenario.experiment, scenario.stack)
     _check_blast_radius(scenario, label)
     for index, weakness in enumerate(scenario.known_weaknesses):
         check_bounds(weakness.within, label, f"known_weaknesses[{index}].within")
@@ -162,25 +162,33 @@ def _check_load(load: Load, label: str) -> None:
             raise refuse(label, f"load.{name}_min", f"expected at most load.{name} ({rate:g})", least)
 
 
-def _check_target(experiment: Experiment, stack: Stack) -> None:
-    target, label = experiment.target, experiment.file
+def _check_experiment(experiment: Experiment, stack: Stack) -> None:
+    _check_target(experiment.target, stack, experiment.file, "target")
+    _check_fault(experiment, len(stack.of(experiment.target.component)))
+    if experiment.prelude is None:
+        return
+    _check_target(experiment.prelude.target, stack, experiment.file, "prelude.target")
+    if experiment.prelude.target == experiment.target:
+        raise refuse(experiment.file, "prelude.target", "expected another target than the fault's own")
+
+
+def _check_target(target: Target, stack: Stack, label: str, field: str) -> None:
     members = stack.of(target.component)  # a stack has every component that a target may name
     if target.component != "redis":
-        _check_no_role(target, label)
+        _check_no_role(target, label, field)
     elif target.shard is not None and target.shard > len(stack.shards):
-        raise refuse(label, "target.shard", f"expected 1 to {len(stack.shards)}", target.shard)
+        raise refuse(label, f"{field}.shard", f"expected 1 to {len(stack.shards)}", target.shard)
     if target.role == "replica" and not _has_replica(target, stack):
-        raise refuse(label, "target.role", "expected a shard that has a replica", target.role)
+        raise refuse(label, f"{field}.role", "expected a shard that has a replica", target.role)
     if target.scope == "node" and members[0].node in {OBSERVER, OUTSIDE}:
-        raise refuse(label, "target.scope", f"expected member: {target.component} stands on no platform node", "node")
-    _check_fault(experiment, len(members))
+        raise refuse(label, f"{field}.scope", f"expected member: {target.component} stands on no platform node", "node")
 
 
-def _check_no_role(target: Target, label: str) -> None:
+def _check_no_role(target: Target, label: str, field: str) -> None:
     if target.shard is not None:
-        raise refuse(label, "target.shard", "expected none: only redis has shards", target.shard)
+        raise refuse(label, f"{field}.shard", "expected none: only redis has shards", target.shard)
     if target.role != "any":
-        raise refuse(label, "target.role", "expected any: only redis has roles", target.role)
+        raise refuse(label, f"{field}.role", "expected any: only redis has roles", target.role)
 
 
 def _has_replica(target: Target, stack: Stack) -> bool:

@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType, field
 
 from resilience.spec.convert import record_from, refuse
 from resilience.spec.document import read_document
-from resilience.spec.fault import FaultSpec, Target
+from resilience.spec.fault import FaultSpec, Prelude, Target
 from resilience.spec.record import Record
 from resilience.spec.scenario import Experiment
 
@@ -119,6 +119,7 @@ class _Holding(Record, frozen=True, kw_only=True):
 class _Injecting(Record, frozen=True, kw_only=True):
     fault: FaultSpec
     target: Target
+    prelude: Prelude | None = None
 
 
 class _Proving(Record, frozen=True, kw_only=True):
@@ -152,7 +153,14 @@ def experiment_from_file(path: Path, label: str) -> Experiment:
     injecting = _injecting(document.method, label)
     _check_steps(document.method, METHOD, label, "method")
     _check_steps(document.rollbacks, ROLLBACKS, label, "rollbacks")
-    return Experiment(file=label, title=document.title, fault=injecting.fault, target=injecting.target, document=value)
+    return Experiment(
+        file=label,
+        title=document.title,
+        fault=injecting.fault,
+        target=injecting.target,
+        document=value,
+        prelude=injecting.prelude,
+    )
 
 
 def _substituted(value: Any, where: str = "") -> Iterator[str]:

@@ -66,6 +66,27 @@ class Partition(Record, frozen=True, kw_only=True, tag_field="kind", tag="partit
 FaultSpec = Noop | Kill | Pause | FastRestart | PowerOff | Partition
 
 
+class Prelude(Record, frozen=True, kw_only=True):
+    """What is done to somebody else shortly before a fault, and ends as soon as the fault has been injected.
+
+    It lasts ``for_s`` at least, and until it was seen in effect. Only what ends at once when it is undone can be one.
+    """
+
+    fault: Pause
+    target: Target
+    for_s: Annotated[float, Meta(ge=0.1, le=5)]
+
+
+class PreludeInjection(Record, frozen=True, kw_only=True):
+    """A prelude as an injection carries it: resolved, with the agent's steps and probes."""
+
+    prelude: Prelude
+    members: tuple[str, ...]
+    for_s: float
+    steps: tuple[dict[str, Any], ...]
+    watch: tuple[dict[str, Any], ...]
+
+
 class Injection(Record, frozen=True, kw_only=True):
     """One application of a fault: serialisable, so that any process can prove and heal it.
 
@@ -77,8 +98,9 @@ class Injection(Record, frozen=True, kw_only=True):
     id: str
     fault: FaultSpec
     target: Target
-    members: tuple[str, ...]  # every member that suffers, resolved at injection time
+    members: tuple[str, ...]  # every member that suffers, also from the prelude; resolved at injection time
     nodes: tuple[str, ...]  # nodes that fail whole (power-off)
     ttl_s: float
     steps: tuple[dict[str, Any], ...]
     watch: tuple[dict[str, Any], ...]
+    prelude: PreludeInjection | None = None

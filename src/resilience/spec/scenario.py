@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from resilience.spec.blast import BlastRadius
-from resilience.spec.fault import FaultSpec, Target
+from resilience.spec.fault import FaultSpec, Prelude, Target
 from resilience.spec.load import Load
 from resilience.spec.record import Record
 from resilience.spec.slo import Slo
@@ -37,6 +37,7 @@ class Experiment(Record, frozen=True, kw_only=True):
     fault: FaultSpec
     target: Target
     document: dict[str, Any]
+    prelude: Prelude | None = None
 
 
 class Scenario(Record, frozen=True, kw_only=True):

@@ -77,6 +77,47 @@ def test_a_step_that_fails_takes_the_others_with_it(tmp_path: Path) -> None:
     assert not (tmp_path / "hold" / "test-1").exists()
 
 
+def prelude(folder: Path, **changes: Any) -> dict[str, Any]:
+    whole = {"steps": [{"primitive": "hold", "dirs": [str(folder / "before")]}], "watch": [], "for_s": 0.05}
+    return whole | changes
+
+
+def test_a_prelude_lasts_and_ends_with_the_injections_own_steps(tmp_path: Path) -> None:
+    job = Job(request(tmp_path, prelude=prelude(tmp_path)))
+    done = job.apply(0)
+    assert done["applied_ns"] - done["began_ns"] >= 0.05e9
+    assert not (tmp_path / "before" / "test-1").exists()
+    assert (tmp_path / "before").exists(), "it was there"
+    assert (tmp_path / "hold" / "test-1").exists()
+    assert [item["ok"] for item in job.undo("request", 0)["evidence"]] == [True, True]
+
+
+def test_a_prelude_without_effect_is_no_proof(tmp_path: Path) -> None:
+    """Its probe sees nothing; that is remembered when the rest is in effect."""
+    nobody = prelude(tmp_path, watch=[{"probe": "stopped", "of": GONE}])
+    job = Job(request(tmp_path, prelude=nobody))
+    job.apply(0)
+    seen = job.in_effect()
+    assert [item["ok"] for item in seen] == [False]
+    assert Job(request(tmp_path, prelude=prelude(tmp_path))).in_effect() == []
+
+
+def test_a_prelude_ends_where_the_step_after_it_fails(tmp_path: Path) -> None:
+    broken = {"primitive": "signal", "signal": "KILL", "members": [GONE]}
+    job = Job(request(tmp_path, prelude=prelude(tmp_path), steps=[broken]))
+    with pytest.raises(AgentError, match="has been undone"):
+        job.apply(0)
+    assert not (tmp_path / "before" / "test-1").exists()
+
+
+def test_a_prelude_that_was_broken_off_is_undone_from_the_injection_alone(tmp_path: Path) -> None:
+    """The agent was killed in the middle of it: nothing but the file is there."""
+    (tmp_path / "before").mkdir()
+    (tmp_path / "before" / "test-1").touch()
+    Job(request(tmp_path, prelude=prelude(tmp_path))).undo("request", 0)
+    assert not (tmp_path / "before" / "test-1").exists()
+
+
 def test_probes_of_what_is_gone_do_not_hold(tmp_path: Path) -> None:
     to = {"via": GONE, "to": GONE, "port": 1, "say": "", "arrives": False}
     watch = [{"probe": name, "of": GONE, "expect": "dead", "in": GONE, **to} for name in PROBES]

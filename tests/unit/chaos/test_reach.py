@@ -38,7 +38,7 @@ def test_by_hand_the_request_names_activity_configuration_and_caller(
     first, second = asked
     assert first["do"] == "activity"
     assert first["activity"] == "inject"
-    assert first["arguments"] == {"fault": {"kind": "noop"}, "target": {"component": "redis"}}
+    assert first["arguments"] == {"fault": {"kind": "noop"}, "target": {"component": "redis"}, "prelude": None}
     assert first["configuration"] == {"fault_s": 7.0}
     assert first["caller"] == second["caller"]  # one process, one experiment
     assert caplog.messages == ["look out"] * 2

@@ -14,7 +14,7 @@ from resilience.check.finding import Finding
 from resilience.history.record import DirectRead, Event, RoomRead, SessionRead
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Wait
-from tests.histories import APPLIED, FAULT, INJECTION, Op, Recorded, S, chained, recorded, scenario
+from tests.histories import APPLIED, BEGAN, FAULT, INJECTION, Op, Recorded, S, chained, recorded, scenario
 
 NAMES = {"durability.direct": direct, "durability.session": session, "durability.collaboration": collaboration}
 BEFORE = APPLIED - S // 2  # inside the second before the fault took effect
@@ -184,8 +184,8 @@ def test_without_a_write_nothing_is_judged(check: Callable[..., tuple[Finding, .
 @pytest.mark.parametrize(
     ("called", "returned", "allowed"),
     [
-        (APPLIED - S - 1_000, APPLIED - S, True),
-        (APPLIED - S - 1_000, APPLIED - S - 1, False),
+        (BEGAN - S - 1_000, BEGAN - S, True),
+        (BEGAN - S - 1_000, BEGAN - S - 1, False),
         (APPLIED, APPLIED + 30_000, True),  # under way as the fault took effect
         (APPLIED + 1, APPLIED + 30_000, False),
     ],
@@ -200,6 +200,16 @@ def test_the_window_to_the_microsecond(called: int, returned: int, allowed: bool
     assert finding.measures["durability.lost_ops"] == 1
     assert finding.measures["durability.lost_outside_window_ops"] == (0 if allowed else 1)
     assert finding.measures["durability.lost_oldest_s"] == pytest.approx((APPLIED - returned) / S)
+
+
+def test_what_a_replica_did_not_read_during_a_prelude_may_be_lost(tmp_path: Path) -> None:
+    """It stood still for 1.5 s before its primary was killed: the window begins 1 s before that."""
+    run, about = recorded(), scenario()
+    run.change("injected", began_us=APPLIED - 3 * S // 2)
+    op = acked_about(run, "direct.write", BEFORE, 1)
+    op.called, op.returned = APPLIED - 2 * S, APPLIED - 2 * S + 1_000
+    run.lose(op)
+    assert direct(about, run.history(tmp_path, about))[0].verdict == "pass"
 
 
 def test_without_a_fault_no_loss_is_allowed(tmp_path: Path) -> None:

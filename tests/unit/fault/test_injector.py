@@ -8,7 +8,7 @@ from resilience.backend.base import Injected
 from resilience.errors import FaultError
 from resilience.fault.base import NoTarget
 from resilience.fault.injector import Injector, heal_all, new_injection_id, ttl_s
-from resilience.spec.fault import Injection, Kill, Partition, Target
+from resilience.spec.fault import Injection, Kill, Partition, Pause, Prelude, Target
 from tests.fakes import FakeFaultPlatform
 from tests.unit.fault.stand import STACK, injector_on
 
@@ -51,6 +51,25 @@ def test_planning_touches_nothing(platform: FakeFaultPlatform, injector: Injecto
 def test_a_target_that_matches_nothing_is_an_answer(injector: Injector) -> None:
     found = injector.plan("test-1", KILL, Target(component="redis", role="replica", shard=3), 20.0)
     assert isinstance(found, NoTarget)
+
+
+def test_a_prelude_is_planned_with_its_own_target(injector: Injector) -> None:
+    before = Prelude(fault=Pause(), target=Target(component="redis", role="replica", shard=1), for_s=1.0)
+    found = injector.plan("test-1", KILL, Target(component="redis", role="primary", shard=1), 20.0, before)
+    assert isinstance(found, Injection)
+    assert found.members == ("redis-cluster-3", "redis-cluster-0")
+    assert found.prelude is not None
+    assert found.prelude.members == ("redis-cluster-0",)
+    assert [step["primitive"] for step in found.prelude.steps] == ["pause"]
+    assert {item["probe"] for item in found.prelude.watch} == {"stopped", "mute"}
+    assert "pause" not in {step["primitive"] for step in found.steps}
+
+
+def test_a_prelude_whose_target_matches_nothing_is_an_answer(injector: Injector) -> None:
+    before = Prelude(fault=Pause(), target=Target(component="redis", role="replica", shard=3), for_s=1.0)
+    found = injector.plan("test-1", KILL, Target(component="redis", role="primary", shard=1), 20.0, before)
+    assert isinstance(found, NoTarget)
+    assert found.target == before.target
 
 
 def test_it_is_in_the_ledger_before_anything_is_touched(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = (
     "baseline", "collaboration-kill", "edge-kill", "no-effect", "redis-failover", "redis-fast-restart",
     "redis-fast-restart-no-persistence", "redis-kill-primary", "redis-kill-replica", "redis-partition-primary",
-    "redis-pause-primary", "redis-stop-primary", "session-kill", "short-ttl",
+    "redis-pause-primary", "redis-pause-replica-kill-primary", "redis-stop-primary", "session-kill", "short-ttl",
 )  # fmt: skip
 SCENARIO = "scenarios/redis/failover.yaml"
 STACK = "stacks/small.yaml"
@@ -56,6 +56,9 @@ def whole(name: str, new: str | bytes, *expect: str, file: str = SCENARIO) -> Ca
     return Case(name=f"file-{name}", file=file, new=new, expect=expect)
 
 
+INJECTED = "        target: {component: redis, role: primary, shard: 1, scope: node}\n"
+PRELUDE = "        prelude: {fault: {kind: pause}, target: {component: redis, role: replica, shard: 1}, for_s: 1.0}\n"
+PRELUDE_SAME = PRELUDE.replace("role: replica, shard: 1", "role: primary, shard: 1, scope: node")
 EXPERIMENT_ROLLBACKS = """\
 rollbacks:
   - type: action
@@ -288,6 +291,18 @@ MALFORMED = (
     experiment(
         "fault-without-kind", "kind: power-off", "", "fault.kind: is missing, expected one of fast-restart, kill"
     ),
+    experiment("prelude-kind", INJECTED, INJECTED + PRELUDE.replace("pause", "kill"), "prelude.fault.kind"),
+    experiment(
+        "prelude-long", INJECTED, INJECTED + PRELUDE.replace("1.0", "60"), "prelude.for_s: expected a number <= 5"
+    ),
+    experiment("prelude-same", INJECTED, INJECTED + PRELUDE_SAME, "prelude.target: expected another target"),
+    experiment(
+        "prelude-shard",
+        INJECTED,
+        INJECTED + PRELUDE.replace("shard: 1", "shard: 4"),
+        "prelude.target.shard: expected 1 to 3",
+    ),
+    experiment("prelude-role", INJECTED, INJECTED + PRELUDE.replace("shard: 1", "shard: 3"), "prelude.target.role"),
     experiment("fault-field", "kind: power-off", "kind: power-off, restart: true", "fault.restart: unknown field"),
     experiment(
         "target-address", "component: redis", "component: redis, pod: r0", "arguments.target.pod: unknown field"

@@ -2,8 +2,9 @@
 
 *lost*: acknowledged, and not there. *recovered*: unknown to its client, and there. A *defect* is anything that must
 never be: a duplicate, a value that nobody wrote, a refused write that is there, a version that went back, a broken
-chain. Under ``async`` a loss is allowed if it was acknowledged within `WINDOW_US` before the fault took effect; a write
-that was under way at that instant counts as acknowledged before it. Under ``wait`` none is allowed.
+chain. Under ``async`` a loss is allowed if it was acknowledged from `WINDOW_US` before the injection began until the
+fault took effect (in between lies what is done to a replica first); a write that was under way at that instant counts
+as acknowledged before it. Under ``wait`` none is allowed.
 
 ``durability.lost_oldest_s`` and ``…_newest_s`` are ages: seconds from the acknowledgement to the instant at which the
 fault took effect, negative for a write that was acknowledged after it.
@@ -131,7 +132,7 @@ def allowed(scenario: Scenario, history: History, rows: Ints) -> Flags:
     inside = np.zeros(len(rows), dtype=np.bool_)
     if isinstance(scenario.stack.durability, Async):
         for fault in injections(history):
-            recent = ops.returned[rows] >= fault.applied - WINDOW_US
+            recent = ops.returned[rows] >= fault.began - WINDOW_US
             inside |= recent & (ops.called[rows] <= fault.applied)
     return inside
 
