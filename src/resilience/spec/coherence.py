@@ -48,18 +48,24 @@ def check_scenario(scenario: Scenario, label: str) -> None:
     _check_blast_radius(scenario, label)
     for index, weakness in enumerate(scenario.known_weaknesses):
         check_bounds(weakness.within, label, f"known_weaknesses[{index}].within")
+        if weakness.group:
+            _check_group(weakness.group, scenario.stack, label, f"known_weaknesses[{index}].group")
     _unique([slo.name for slo in scenario.slos], label, "slos")
     for slo in scenario.slos:
         _check_slo(slo, scenario, label)
 
 
 def _check_blast_radius(scenario: Scenario, label: str) -> None:
-    known = [f"shard {number}" for number in range(1, len(scenario.stack.shards) + 1)]
     groups = scenario.blast_radius.may_suffer if scenario.blast_radius else ()
     _unique(groups, label, "blast_radius.may_suffer")
     for index, group in enumerate(groups):
-        if group not in known:
-            raise refuse(label, f"blast_radius.may_suffer[{index}]", f"expected one of {', '.join(known)}", group)
+        _check_group(group, scenario.stack, label, f"blast_radius.may_suffer[{index}]")
+
+
+def _check_group(group: str, stack: Stack, label: str, field: str) -> None:
+    known = [f"shard {number}" for number in range(1, len(stack.shards) + 1)]
+    if group not in known:
+        raise refuse(label, field, f"expected one of {', '.join(known)}", group)
 
 
 def check_bounds(bounds: Mapping[str, tuple[float, float]], label: str, field: str) -> None:

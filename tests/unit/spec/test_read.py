@@ -447,6 +447,12 @@ MALFORMED = (
         "known_weaknesses: [{finding: a, within: {value: [2, 1]}, seen: always, why: b}]",
         "known_weaknesses[0].within.value: expected [least, most] (got [2.0, 1.0])",
     ),
+    scenario(
+        "weakness-nowhere",
+        "seed: 3",
+        "known_weaknesses: [{finding: slo, group: shard 9, within: {value: [1, 2]}, seen: always, why: b}]",
+        "known_weaknesses[0].group: expected one of shard 1, shard 2",
+    ),
     scenario("many-slos", "[scenarios/slo/all.yaml]", str(["a"] * 51), "slos: expected a list of length <= 50"),
     slo("name-twice", "name: recovery-time", "name: latency", "document 2: metadata.name: expected a name that no doc"),
     slo("no-target-at-all", "target: 0.99}", "target: 0}", "objectives[0].target: expected a number > 0.0 (got 0)"),
