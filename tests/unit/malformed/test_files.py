@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from tests.unit.malformed.conftest import ROOT, WOULD_START, Command, Said
 from tests.unit.malformed.mutation import Mutation, kinds, mutation
@@ -83,7 +85,18 @@ CASES = [pytest.param(family, kind, id=f"{family}-{kind}") for family in FAMILIE
 
 
 def harmless(spoilt: Mutation) -> bool:
-    return any(rule.kind == spoilt.kind and re.fullmatch(rule.place, spoilt.place) for rule in HARMLESS)
+    rules = [rule for rule in HARMLESS if rule.kind == spoilt.kind and re.fullmatch(rule.place, spoilt.place)]
+    return bool(rules) and (rules[0].place != _BOUND or in_order(yaml.safe_load(spoilt.content)))
+
+
+def in_order(value: Any) -> bool:
+    """Whether every pair of numbers in a document, its bounds, is one that something can be within."""
+    match value:
+        case [int() | float() as least, int() | float() as most]:
+            return least <= most
+        case dict() | list():
+            return all(map(in_order, value.values() if isinstance(value, dict) else value))
+    return True
 
 
 def arguments(file: str, place: str, users: dict[str, str]) -> list[str]:
