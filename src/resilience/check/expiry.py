@@ -17,7 +17,7 @@ from resilience.check.assumption.record import SESSION_WRITES
 from resilience.check.fault import SECOND_US
 from resilience.check.finding import Finding
 from resilience.check.text import count
-from resilience.history.columns import FAIL
+from resilience.history.columns import FAIL, Flags, Ints
 from resilience.history.read import History
 from resilience.history.record import SessionRead
 from resilience.spec.scenario import Scenario
@@ -75,21 +75,25 @@ def expired(scenario: Scenario, history: History) -> frozenset[str]:
 def _last_write(history: History) -> dict[str, int]:
     """When the last write to each session was answered, or called if it never was (us); refused ones left out."""
     ops = history.ops
-    rows = np.flatnonzero(ops.of_kind(*SESSION_WRITES) & (ops.outcome != FAIL))
-    instants = np.maximum(ops.returned[rows], ops.called[rows])
-    last: dict[str, int] = {}
-    for code, instant in zip(ops.key[rows].tolist(), instants.tolist(), strict=True):
-        last[ops.keys[code]] = max(last.get(ops.keys[code], 0), instant)
-    return last
+    writes = ops.of_kind(*SESSION_WRITES) & (ops.outcome != FAIL)
+    last = np.zeros(len(ops.keys), dtype=np.int64)
+    np.maximum.at(last, ops.key[writes], np.maximum(ops.returned[writes], ops.called[writes]))
+    return _by_key(history, writes, last)
 
 
 def _first_call(history: History) -> dict[str, int]:
     ops = history.ops
-    rows = np.flatnonzero(ops.of_kind(*SESSION_WRITES))
-    first: dict[str, int] = {}
-    for code, instant in zip(ops.key[rows].tolist(), ops.called[rows].tolist(), strict=True):
-        first[ops.keys[code]] = min(first.get(ops.keys[code], instant), instant)
-    return first
+    first = np.full(len(ops.keys), np.iinfo(np.int64).max, dtype=np.int64)
+    writes = ops.of_kind(*SESSION_WRITES)
+    np.minimum.at(first, ops.key[writes], ops.called[writes])
+    return _by_key(history, writes, first)
+
+
+def _by_key(history: History, rows: Flags, values: Ints) -> dict[str, int]:
+    """The values of the keys of some ops; they stand in the order of the keys' codes."""
+    ops = history.ops
+    codes = np.unique(ops.key[rows])
+    return dict(zip((ops.keys[code] for code in codes.tolist()), values[codes].tolist(), strict=True))
 
 
 def _wrong(

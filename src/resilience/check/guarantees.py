@@ -18,7 +18,7 @@ import numpy as np
 
 from resilience.check import needs
 from resilience.check.assumption.record import SESSION_WRITES
-from resilience.check.durability.session import book
+from resilience.check.durability.session import lost_writes
 from resilience.check.expiry import expired
 from resilience.check.finding import Finding, Where
 from resilience.check.text import count
@@ -42,7 +42,7 @@ class Violation:
 def guarantees(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """One finding over all sessions."""
     gone = expired(scenario, history)
-    found = violations(history, book(history, gone).lost, gone)
+    found = violations(history, lost_writes(history, gone), gone)
     reads = int((history.ops.of_kind("session.read") & (history.ops.outcome == OK)).sum())
     ops = history.ops
     tally = ", ".join(f"{sum(v.what == what for v in found):,} {what}" for what in dict.fromkeys(v.what for v in found))

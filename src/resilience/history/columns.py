@@ -76,27 +76,24 @@ class Deliveries:
     room: Codes  # into ``rooms``
     epoch: Ints
     seq: Ints
-    edit: Texts
+    edit: Codes  # into ``edits``
     at: Ints
     live: Flags  # as it was fanned out, not after the receiver had asked
     receivers: tuple[str, ...]
     rooms: tuple[str, ...]
+    edits: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.at)
 
 
-class Known(dict[str, int]):
-    """The texts that have a code; asking for another one gives it the next."""
-
-    def __missing__(self, text: str) -> int:
-        code = self[text] = len(self)
-        return code
+Known = dict[str, int]  # the texts that have a code
 
 
 def code_array(texts: list[str], known: Known) -> Codes:
-    """Codes of texts; one that is not known yet is from now on."""
-    return np.fromiter(map(known.__getitem__, texts), dtype=np.int32, count=len(texts))
+    """Codes of texts; one that is not known yet is from now on, under the next code."""
+    code = known.setdefault
+    return np.array([code(text, len(known)) for text in texts], dtype=np.int32)
 
 
 def text_array(texts: list[str]) -> Texts:

@@ -7,13 +7,13 @@ line that cannot be decoded is *broken*.
 import errno
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-BATCH_LINES = 20_000
+BATCH_BYTES = 2_000_000  # some 20,000 lines
 # what decoding raises: no JSON or not of that kind, no UTF-8, nested too deep
 BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -27,7 +27,7 @@ class Damage:
 
 
 def read_batches(path: Path, kind: Any, damage: Damage) -> Iterator[list[Any]]:
-    """Lists of decoded lines, each of at most `BATCH_LINES`; adds to ``damage`` what could not be decoded.
+    """Lists of decoded lines, of some `BATCH_BYTES` each; adds to ``damage`` what could not be decoded.
 
     A file that does not exist has no lines. Raises `OSError`, also for a pipe or device in its place.
     """
@@ -36,20 +36,30 @@ def read_batches(path: Path, kind: Any, damage: Damage) -> Iterator[list[Any]]:
     name = f"{path.parent.name}/{path.name}"
     if not path.is_file() and not path.is_dir():  # a pipe would make the reader wait for ever
         raise OSError(errno.EINVAL, "expected a regular file", str(path))
-    decoder = msgspec.json.Decoder(list[kind])
+    decoder = msgspec.json.Decoder(kind)
     first = 1
     with path.open("rb") as file:
-        while batch := list(islice(file, BATCH_LINES)):
-            try:
-                yield decoder.decode(b"[" + b",".join(batch) + b"]")
-            except BROKEN:
-                yield list(_one_by_one(batch, kind, name, first, damage))
-            first += len(batch)
+        while batch := file.read(BATCH_BYTES) + file.readline():
+            count = batch.count(b"\n") + (not batch.endswith(b"\n"))
+            found = _all_at_once(batch, decoder)
+            if len(found) != count:
+                found = list(_one_by_one(batch, decoder, name, first, damage))
+            yield found
+            first += count
 
 
-def _one_by_one(batch: list[bytes], kind: Any, name: str, first: int, damage: Damage) -> Iterator[Any]:
-    decoder = msgspec.json.Decoder(kind)
-    for number, line in enumerate(batch, start=first):
+def _all_at_once(batch: bytes, decoder: msgspec.json.Decoder[Any]) -> list[Any]:
+    """What the batch holds, which need not be one value a line; nothing if any of it is broken."""
+    try:
+        return decoder.decode_lines(batch)
+    except BROKEN:
+        return []
+
+
+def _one_by_one(
+    batch: bytes, decoder: msgspec.json.Decoder[Any], name: str, first: int, damage: Damage
+) -> Iterator[Any]:
+    for number, line in enumerate(BytesIO(batch), start=first):
         try:
             yield decoder.decode(line)
         except BROKEN as error:

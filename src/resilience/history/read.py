@@ -15,7 +15,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import numpy as np
@@ -205,7 +205,7 @@ class _Load:
     dropped: list[tuple[str, Dropped]] = field(default_factory=list)
     codes: dict[str, Known] = field(
         default_factory=lambda: {
-            name: Known() for name in ("client", "kind", "key", "phase", "error", "receiver", "room")
+            name: {} for name in ("client", "kind", "key", "phase", "error", "receiver", "room", "edit")
         }
     )
     invoked: list[dict[str, Any]] = field(default_factory=list)  # chunks of columns of the file being read
@@ -219,18 +219,15 @@ class _Load:
         self.answers = []
 
     def add(self, batch: list[Any]) -> None:
-        kinds: dict[type, list[Any]] = {}
+        kinds: dict[type, list[Any]] = {kind: [] for kind in get_args(OpLine)}
         for line in batch:
-            kinds.setdefault(type(line), []).append(line)
-        if lines := kinds.get(Invoked):
-            self.invoked.append(self._invoked_columns(lines))
-        if lines := kinds.get(Returned):
-            self.answers.append(self._answer_columns(lines))
-        if lines := kinds.get(Delivered):
-            self.arrivals.append(self._arrival_columns(lines))
-        self.joins += kinds.get(Joined, [])
-        self.leaves += kinds.get(Left, [])
-        self.dropped += [(self.client, line) for line in kinds.get(Dropped, [])]
+            kinds[type(line)].append(line)
+        self.invoked.append(self._invoked_columns(kinds[Invoked]))
+        self.answers.append(self._answer_columns(kinds[Returned]))
+        self.arrivals.append(self._arrival_columns(kinds[Delivered]))
+        self.joins += kinds[Joined]
+        self.leaves += kinds[Left]
+        self.dropped += [(self.client, line) for line in kinds[Dropped]]
 
     def _invoked_columns(self, lines: list[Invoked]) -> dict[str, Any]:
         return {
@@ -247,7 +244,7 @@ class _Load:
     def _answer_columns(self, lines: list[Returned]) -> dict[str, Any]:
         return {
             "id": _ints([line.id for line in lines]),
-            "outcome": _codes([OUTCOMES.index(line.outcome) for line in lines]),
+            "outcome": _codes([_CODE_OF[line.outcome] for line in lines]),
             "returned": _ints([line.returned for line in lines]),
             "version": _ints([line.version for line in lines]),
             "epoch": _ints([line.epoch for line in lines]),
@@ -260,7 +257,7 @@ class _Load:
             "room": code_array([line.room for line in lines], self.codes["room"]),
             "epoch": _ints([line.epoch for line in lines]),
             "seq": _ints([line.seq for line in lines]),
-            "edit": text_array([line.edit for line in lines]),
+            "edit": code_array([line.edit for line in lines], self.codes["edit"]),
             "at": _ints([line.at for line in lines]),
             "live": np.array([line.how == "live" for line in lines], dtype=np.bool_),
         }
@@ -279,16 +276,15 @@ class _Load:
         known[known] = sorted_ids[slots[known]] == answers["id"][known]
         if not known.all():
             self.damage.problems.append(f"{name}: {int((~known).sum())} answers to ops that were never invoked")
-        if len(np.unique(answers["id"])) != len(answers["id"]):
+        if (np.diff(np.sort(answers["id"])) == 0).any():
             self.damage.problems.append(f"{name}: an op was answered twice")
-        unfinished = self.codes["error"][UNFINISHED]
+        unfinished = int(code_array([UNFINISHED], self.codes["error"])[0])
         defaults = {"outcome": OUTCOMES.index("unknown"), "returned": -1, "version": -1, "epoch": -1}
         for column, default in (defaults | {"error": unfinished}).items():
             filled = np.full(len(order), default, dtype=answers[column].dtype)
             filled[order[slots[known]]] = answers[column][known]
             ops[column] = filled
-        code = self.codes["client"][self.client]
-        ops["client"] = np.full(len(order), code, dtype=np.int32)
+        ops["client"] = np.repeat(code_array([self.client], self.codes["client"]), len(order))
         self.files.append(ops)
         self.invoked, self.answers = [], []
 
@@ -308,9 +304,11 @@ class _Load:
             **_stacked(self.arrivals, _ARRIVALS),
             receivers=tuple(self.codes["receiver"]),
             rooms=tuple(self.codes["room"]),
+            edits=tuple(self.codes["edit"]),
         )
 
 
+_CODE_OF = {outcome: code for code, outcome in enumerate(OUTCOMES)}
 _INT = np.dtype(np.int64)
 _CODE = np.dtype(np.int32)
 _TEXT: Any = np.dtypes.StringDType()
@@ -320,7 +318,7 @@ _INVOKED = {
 }  # fmt: skip
 _ANSWERS = {"id": _INT, "outcome": _CODE, "returned": _INT, "version": _INT, "epoch": _INT, "error": _CODE}
 _ARRIVALS = {
-    "receiver": _CODE, "room": _CODE, "epoch": _INT, "seq": _INT, "edit": _TEXT, "at": _INT,
+    "receiver": _CODE, "room": _CODE, "epoch": _INT, "seq": _INT, "edit": _CODE, "at": _INT,
     "live": np.dtype(np.bool_),
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ from resilience.check.durability.booking import Booked
 from resilience.check.durability.direct import book
 from resilience.check.durability.session import book as book_sessions
 from resilience.check.guarantees import violations
-from resilience.history.columns import FAIL, OK, UNKNOWN, Deliveries, Known, Ops, code_array, text_array
+from resilience.history.columns import FAIL, OK, UNKNOWN, Deliveries, Ops, code_array, text_array
 from resilience.history.read import Audit, History
 from resilience.history.record import SessionRead
 from tests.histories import Op, Recorded, S, recorded, scenario
@@ -37,8 +37,8 @@ def long() -> History:
     )  # fmt: skip
     nothing = np.empty(0, dtype=np.int64)
     deliveries = Deliveries(
-        receiver=code_array([], Known()), room=code_array([], Known()), epoch=nothing, seq=nothing, edit=text_array([]),
-        at=nothing, live=np.empty(0, dtype=np.bool_), receivers=(), rooms=(),
+        receiver=code_array([], {}), room=code_array([], {}), epoch=nothing, seq=nothing, edit=code_array([], {}),
+        at=nothing, live=np.empty(0, dtype=np.bool_), receivers=(), rooms=(), edits=(),
     )  # fmt: skip
     audit = Audit(
         direct={f"k{number}": f"v{number}" for number in range(WRITES)},

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from resilience.history.columns import FAIL, OK, OUTCOMES, UNFINISHED, UNKNOWN
-from resilience.history.lines import BATCH_LINES, Damage, read_batches
+from resilience.history.lines import BATCH_BYTES, Damage, read_batches
 from resilience.history.read import History, read_history
 from resilience.history.record import (
     ClockPair,
@@ -113,7 +113,7 @@ def test_everything_else_is_merged(tmp_path: Path) -> None:
     assert history.queries_failed == (QueryFailed("y", "timeout"),)
     assert history.dropped == (("locust", Dropped("session.read", "fault", 8)),)
     assert history.deliveries.live.tolist() == [True, False]
-    assert history.deliveries.edit.tolist() == ["e", "f"]
+    assert [history.deliveries.edits[code] for code in history.deliveries.edit] == ["e", "f"]
     assert [line.receiver for line in history.joins] == ["m"]
     assert [line.why for line in history.leaves] == ["lost"]
 
@@ -183,10 +183,17 @@ def test_no_history_at_all(tmp_path: Path) -> None:
     assert len(history.deliveries) == 0
 
 
+def clock_line(number: int) -> bytes:
+    return b'["clock",%8d,1]\n' % number  # all of one length
+
+
+BATCH_LINES = -(-BATCH_BYTES // len(clock_line(0)))
+
+
 @pytest.mark.parametrize("broken", [0, BATCH_LINES - 1, BATCH_LINES, 2 * BATCH_LINES + 4])
 def test_batches_do_not_show(broken: int, tmp_path: Path) -> None:
     """A broken line costs itself and nothing else, wherever batches begin; its number is the file's."""
-    lines = [b'["clock",%d,1]\n' % number for number in range(2 * BATCH_LINES + 5)]
+    lines = [clock_line(number) for number in range(2 * BATCH_LINES + 5)]
     lines[broken] = b"[\n"
     path = tmp_path / "history.jsonl"
     path.write_bytes(b"".join(lines))
@@ -194,6 +201,17 @@ def test_batches_do_not_show(broken: int, tmp_path: Path) -> None:
     found = [line.at for batch in read_batches(path, ClockPair, damage) for line in batch]
     assert found == [number for number in range(len(lines)) if number != broken]
     assert [problem.split(":")[1] for problem in damage.problems] == [str(broken + 1)]
+
+
+@pytest.mark.parametrize("line", [b'["clock",1,1] ["clock",2,1]\n', b'["clock",1,\n1]\n', b"\n"])
+def test_a_line_holds_one_record(line: bytes, tmp_path: Path) -> None:
+    """Whole records that do not stand on a line each are broken, though a reader of many could take them."""
+    path = tmp_path / "history.jsonl"
+    path.write_bytes(clock_line(7) + line)
+    damage = Damage()
+    assert [line.at for batch in read_batches(path, ClockPair, damage) for line in batch] == [7]
+    assert damage.problems
+    assert damage.problems[0].split(":")[1] == "2"
 
 
 def test_columns_are_columns(tmp_path: Path) -> None:

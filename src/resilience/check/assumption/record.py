@@ -103,15 +103,11 @@ def audit_complete(scenario: Scenario, history: History) -> tuple[Finding, ...]:
         "room": (ops.of_kind("collaboration.edit"), audit.rooms),
     }
     for noun, (rows, read) in kinds.items():
-        unread = [key for key in _keys(history, rows & acked) if key not in read]
+        unread = [ops.keys[code] for code in np.unique(ops.key[rows & acked]).tolist() if ops.keys[code] not in read]
         if unread:
             reasons.append(f"{len(unread)} {noun}s with acknowledged writes were not read, e.g. {unread[0]}")
     measured = f"{len(audit.direct)} direct keys, {len(audit.sessions)} sessions, {len(audit.rooms)} rooms read"
     return (held_unless("audit-complete", "Every acknowledged write was audited", reasons, measured, "all"),)
-
-
-def _keys(history: History, rows: Flags) -> Iterator[str]:
-    return (history.ops.keys[code] for code in np.unique(history.ops.key[rows]).tolist())
 
 
 def _undone(history: History) -> Iterator[str]:

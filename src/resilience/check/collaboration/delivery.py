@@ -18,7 +18,7 @@ import numpy as np
 from resilience.check import needs
 from resilience.check.fault import SECOND_US, load_end_us
 from resilience.check.finding import Finding
-from resilience.history.columns import OK
+from resilience.history.columns import OK, Deliveries
 from resilience.history.read import History
 from resilience.history.record import Joined, Left
 from resilience.spec.scenario import Scenario
@@ -27,6 +27,7 @@ GRACE_US = 2 * SECOND_US
 STUCK_US = 10 * SECOND_US
 STUCK_EDITS_MIN = 3
 EVIDENCE_MAX = 200
+_NEVER = np.iinfo(np.int64).max
 Position = tuple[int, int]  # epoch, sequence number
 
 
@@ -75,11 +76,7 @@ def _reason(stuck: int, missing: list[dict[str, Any]]) -> str:
 
 
 def _members(history: History) -> Iterator[_Member]:
-    arrivals = history.deliveries
-    got: dict[tuple[str, str], set[Position]] = {}
-    columns = (arrivals.receiver, arrivals.room, arrivals.epoch, arrivals.seq)
-    for receiver, room, epoch, seq in zip(*(column.tolist() for column in columns), strict=True):
-        got.setdefault((arrivals.receivers[receiver], arrivals.rooms[room]), set()).add((epoch, seq))
+    got = _got(history.deliveries)
     since: dict[tuple[str, str], Position] = {}
     last: dict[tuple[str, str], Joined | Left] = {}
     lines: list[Joined | Left] = [*history.joins, *history.leaves]
@@ -97,45 +94,60 @@ def _members(history: History) -> Iterator[_Member]:
             room=member[1],
             since=position,
             until=min(until, end + GRACE_US) - GRACE_US,
-            got=frozenset(got.get(member, ())),
+            got=got.get(member, frozenset()),
         )
+
+
+def _got(arrivals: Deliveries) -> dict[tuple[str, str], frozenset[Position]]:
+    """The numbers that each receiver got in each room."""
+    members = arrivals.receiver.astype(np.int64) * len(arrivals.rooms) + arrivals.room
+    order = np.argsort(members, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(members[order])) + 1) if len(order) else []
+    return {
+        (arrivals.receivers[arrivals.receiver[rows[0]]], arrivals.rooms[arrivals.room[rows[0]]]): frozenset(
+            zip(arrivals.epoch[rows].tolist(), arrivals.seq[rows].tolist(), strict=True)
+        )
+        for rows in parts
+    }
 
 
 def _missing(history: History, members: tuple[_Member, ...]) -> tuple[list[dict[str, Any]], int]:
     """What members never got, and how much was owed in all."""
-    acked = _acked_at(history)
+    stored = _stored(history)
     missing: list[dict[str, Any]] = []
     owed = 0
     for member in members:
-        room = history.audit.rooms.get(member.room)
         newest = max(member.got, default=member.since)
-        for epoch, seq, edit in room.log if room else ():
-            position, at = (epoch, seq), acked.get((member.room, edit))
-            due = at is not None and at <= member.until
-            if position <= member.since or not (due or position < newest):
+        for position, edit, at in stored.get(member.room, ()):
+            if position <= member.since or (at > member.until and position >= newest):
                 continue
             owed += 1
             if position not in member.got:
                 what = "gap" if position < newest else "missing"
                 missing.append({
-                    "what": what, "room": member.room, "receiver": member.receiver, "number": f"{epoch}/{seq}",
-                    "edit": edit, "acked_us": -1 if at is None else at,
+                    "what": what, "room": member.room, "receiver": member.receiver,
+                    "number": f"{position[0]}/{position[1]}", "edit": edit, "acked_us": -1 if at == _NEVER else at,
                 })  # fmt: skip
     return missing, owed
 
 
-def _acked_at(history: History) -> dict[tuple[str, str], int]:
+def _stored(history: History) -> dict[str, list[tuple[Position, str, int]]]:
+    """Each room's log: number, edit, and when that was acknowledged (`_NEVER`: it was not)."""
     ops = history.ops
     rows = np.flatnonzero(ops.of_kind("collaboration.edit") & (ops.outcome == OK))
     texts = zip(ops.key[rows].tolist(), ops.value[rows].tolist(), ops.returned[rows].tolist(), strict=True)
-    return {(ops.keys[key], edit): returned for key, edit, returned in texts}
+    acked = {(ops.keys[key], edit): returned for key, edit, returned in texts}
+    return {
+        key: [((epoch, seq), edit, acked.get((key, edit), _NEVER)) for epoch, seq, edit in room.log]
+        for key, room in history.audit.rooms.items()
+    }
 
 
 def _stuck_rooms(history: History) -> Iterator[dict[str, Any]]:
     ops, arrivals = history.ops, history.deliveries
     end = load_end_us(history)
     late = ops.of_kind("collaboration.edit") & (ops.due >= end - STUCK_US) & (ops.due < end)
-    arrived = set(arrivals.edit[arrivals.at >= end - STUCK_US].tolist())
+    arrived = {arrivals.edits[code] for code in np.unique(arrivals.edit[arrivals.at >= end - STUCK_US]).tolist()}
     for key in np.unique(ops.key[late]).tolist():
         rows = late & (ops.key == key)
         good = rows & (ops.outcome == OK)

@@ -48,8 +48,8 @@ def _beyond_the_log(history: History) -> Iterator[dict[str, Any]]:
     there = _there_at_the_end(history)
     cuts = _cuts(history)
     columns = (arrivals.receiver, arrivals.room, arrivals.epoch, arrivals.seq, arrivals.edit, arrivals.at)
-    for code, place, epoch, seq, edit, at in zip(*(column.tolist() for column in columns), strict=True):
-        receiver, room = arrivals.receivers[code], arrivals.rooms[place]
+    for code, place, epoch, seq, text, at in zip(*(column.tolist() for column in columns), strict=True):
+        receiver, room, edit = arrivals.receivers[code], arrivals.rooms[place], arrivals.edits[text]
         if (room, epoch, seq, edit) in stored or (receiver, room) not in there or room not in history.audit.rooms:
             continue
         if not any(cut_at >= at and seq > cut for cut_at, cut in cuts.get((receiver, room), ())):

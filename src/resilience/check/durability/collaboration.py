@@ -25,12 +25,14 @@ def book(history: History) -> Booked:
     writes = ops.of_kind("collaboration.edit")
     numbers = {key: {edit: (epoch, seq) for epoch, seq, edit in room.log} for key, room in history.audit.rooms.items()}
     lost, recovered, defects, written = [], [], [], set()
-    for row in np.flatnonzero(writes).tolist():
-        room, edit = ops.keys[ops.key[row]], ops.value[row]
+    rows = np.flatnonzero(writes)
+    columns = (rows, ops.key[rows], ops.value[rows], ops.outcome[rows])
+    for row, key, edit, outcome in zip(*(column.tolist() for column in columns), strict=True):
+        room = ops.keys[key]
         written.add((room, edit))
         if room not in numbers:
             continue
-        number, outcome = numbers[room].get(edit), ops.outcome[row]
+        number = numbers[room].get(edit)
         if number is None and outcome == OK:
             lost.append(row)
         elif number is not None and outcome == UNKNOWN:

@@ -29,8 +29,10 @@ def book(history: History) -> Booked:
     writes = ops.of_kind("direct.write")
     rows = np.flatnonzero(writes)
     stored = [history.audit.direct.get(key) for key in ops.keys]
-    was_read = np.array([key in history.audit.direct for key in ops.keys], dtype=np.bool_)
     there = np.array([value is not None for value in stored], dtype=np.bool_)
+    was_read = there.copy()
+    for code in np.flatnonzero(~there).tolist():
+        was_read[code] = ops.keys[code] in history.audit.direct
     texts = text_array([value or "" for value in stored])
     keys = ops.key[rows]
     won = there[keys] & (ops.value[rows] == texts[keys]) if len(rows) else np.zeros(0, dtype=np.bool_)
@@ -63,7 +65,7 @@ def _defects(history: History, winners: Ints, there: Flags) -> Iterator[Defect]:
     explained = np.zeros(len(ops.keys), dtype=np.bool_)
     explained[ops.key[winners]] = True
     strange = {ops.keys[code] for code in np.flatnonzero(there & ~explained).tolist()}
-    strange |= {key for key, value in audit.direct.items() if value is not None} - set(ops.keys)
+    strange |= {key for key in audit.direct.keys() - set(ops.keys) if audit.direct[key] is not None}
     written = set(ops.value[ops.of_kind("direct.write")].tolist()) if strange else set()
     for key in sorted(strange):
         value = audit.direct[key]

@@ -7,9 +7,11 @@ version belongs to another op now.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -18,7 +20,7 @@ from resilience.check.assumption.record import SESSION_WRITES
 from resilience.check.durability.booking import Booked, Defect, What, findings
 from resilience.check.expiry import expired
 from resilience.check.finding import Finding
-from resilience.history.columns import FAIL, OK, UNKNOWN, Flags
+from resilience.history.columns import FAIL, OK, UNKNOWN, Ints
 from resilience.history.read import History
 from resilience.history.record import SessionRead
 from resilience.spec.scenario import Scenario
@@ -46,46 +48,68 @@ class _Book:
 
 def book(history: History, gone: Collection[str] = ()) -> Booked:
     """What the audit found of the sessions; those that are ``gone`` since their time had run out are no loss."""
-    ops = history.ops
-    writes = ops.of_kind(*SESSION_WRITES)
     found = _Book()
-    for key, rows in _rows_by_key(history, writes):
-        if key not in gone and (read := history.audit.sessions.get(key)) is not None:
-            _book_writes(history, read, rows, found)
-            _book_log(history, read, rows, found)
-    lost = np.array(sorted(found.lost), dtype=np.int64)
+    for read, writes in _written(history, gone):
+        _book_writes(history, read, writes, found)
+        _book_log(read, writes, found)
     return Booked(
-        writes=writes,
-        lost=lost,
+        writes=history.ops.of_kind(*SESSION_WRITES),
+        lost=_sorted(found.lost),
         recovered=np.array(found.recovered, dtype=np.int64),
         defects=tuple(found.defects),
     )
 
 
-def _rows_by_key(history: History, writes: Flags) -> Iterator[tuple[str, list[int]]]:
+def lost_writes(history: History, gone: Collection[str] = ()) -> Ints:
+    """The rows that `book` finds lost, without a look at the logs for anything else."""
+    found = _Book()
+    for read, writes in _written(history, gone):
+        _book_writes(history, read, writes, found)
+    return _sorted(found.lost)
+
+
+def _sorted(rows: list[int]) -> Ints:
+    return np.array(sorted(rows), dtype=np.int64)
+
+
+class _Write(NamedTuple):
+    """A write to a session, with its row among the ops."""
+
+    row: int
+    op: str
+    outcome: int
+    version: int
+    ends: bool  # whether it is the session's end
+
+
+def _written(history: History, gone: Collection[str]) -> Iterator[tuple[SessionRead, list[_Write]]]:
+    """Each session that was read back, with the writes to it."""
     ops = history.ops
-    rows = np.flatnonzero(writes)
+    rows = np.flatnonzero(ops.of_kind(*SESSION_WRITES))
     rows = rows[np.argsort(ops.key[rows], kind="stable")]
-    borders = np.flatnonzero(np.diff(ops.key[rows])) + 1
-    for part in np.split(rows, borders):
-        if len(part):
-            yield ops.keys[ops.key[part[0]]], part.tolist()
+    columns = (rows, ops.value[rows], ops.outcome[rows], ops.version[rows], ops.of_kind("session.end")[rows])
+    writes = list(map(_Write, *(column.tolist() for column in columns)))
+    borders = np.flatnonzero(np.diff(ops.key[rows], prepend=-1, append=-1)).tolist()
+    for first, end in pairwise(borders):
+        key = ops.keys[ops.key[rows[first]]]
+        if key not in gone and (read := history.audit.sessions.get(key)) is not None:
+            yield read, writes[first:end]
 
 
-def _book_writes(history: History, read: SessionRead, rows: list[int], found: _Book) -> None:
+def _book_writes(history: History, read: SessionRead, writes: list[_Write], found: _Book) -> None:
     """Compares each write's outcome with the log."""
-    ops = history.ops
+    name = history.ops.name
     versions = {op: version for version, op, _ in read.log}
-    for row in rows:
-        stored, outcome = versions.get(ops.value[row]), ops.outcome[row]
-        if stored is None and outcome == OK and not _trimmed(read, int(ops.version[row])):
+    for row, op, outcome, version, _ in writes:
+        stored = versions.get(op)
+        if stored is None and outcome == OK and not _trimmed(read, version):
             found.lost.append(row)
         elif stored is not None and outcome == UNKNOWN:
             found.recovered.append(row)
         elif stored is not None and outcome == FAIL:
-            found.defect("refused but there", read, f"{ops.name(row)} was refused, the log has it as version {stored}")
-        elif stored is not None and stored != ops.version[row]:
-            detail = f"{ops.name(row)} was answered with version {ops.version[row]}, the log says {stored}"
+            found.defect("refused but there", read, f"{name(row)} was refused, the log has it as version {stored}")
+        elif stored is not None and stored != version:
+            detail = f"{name(row)} was answered with version {version}, the log says {stored}"
             found.defect("version went back", read, detail)
 
 
@@ -94,18 +118,18 @@ def _trimmed(read: SessionRead, version: int) -> bool:
     return len(read.log) >= LOG_ROWS and 0 < version < read.log[0][0]
 
 
-def _book_log(history: History, read: SessionRead, rows: list[int], found: _Book) -> None:
+def _book_log(read: SessionRead, writes: list[_Write], found: _Book) -> None:
     """Looks for what a log must never be."""
-    ops = history.ops
     stored = [op for _, op, _ in read.log]
-    for op in dict.fromkeys(op for op in stored if stored.count(op) > 1):
-        found.defect("duplicated", read, f"{op} is {stored.count(op)} times in the log")
-    known = {ops.value[row] for row in rows}
+    for op, times in Counter(stored).items():
+        if times > 1:
+            found.defect("duplicated", read, f"{op} is {times} times in the log")
+    known = {write.op for write in writes}
     for op in (op for op in stored if op not in known):
         found.defect("unexpected", read, f"{op} is in the log, and nobody wrote it")
     for detail in _chain_breaks(read):
         found.defect("chain broken", read, detail)
-    for detail in _resurrections(history, read, rows):
+    for detail in _resurrections(read, writes):
         found.defect("resurrected", read, detail)
 
 
@@ -132,10 +156,9 @@ def row_hash(row: tuple[int, str, str]) -> str:
     return hashlib.sha1(msgspec.json.encode(row), usedforsecurity=False).hexdigest()[:HASH_DIGITS]
 
 
-def _resurrections(history: History, read: SessionRead, rows: list[int]) -> Iterator[str]:
+def _resurrections(read: SessionRead, writes: list[_Write]) -> Iterator[str]:
     """An acknowledged end that is in the log, and yet the session lives or was written afterwards."""
-    ops = history.ops
-    ended = {ops.value[row] for row in rows if ops.kinds[ops.kind[row]] == "session.end" and ops.outcome[row] == OK}
+    ended = {write.op for write in writes if write.ends and write.outcome == OK}
     for version, op, _ in read.log:
         if op in ended and (read.state != "ended" or read.version > version):
             yield f"{op} ended it at version {version}; it is {read.state} at version {read.version}"
