@@ -123,7 +123,7 @@ fix: environment ## write what check only checks: format, and what lint can mend
 	@$(AS_CALLER) $(BIN)/codespell --write-changes
 
 .PHONY: bench
-bench: environment ## measure image, stack, run, recorder and what is left of a killed run; writes reports/bench.md (ARGS="--repeats 3 recorder")
+bench: environment ## measure what is listed in CONTRIBUTING; writes reports/bench.md (ARGS="--repeats 3 recorder")
 	@setup/packages sandbox
 	@$(BIN)/python -m bench $(ARGS)
 
