@@ -12,7 +12,6 @@ that a server that was only slow can still answer those that are young enough.
 
 import asyncio
 import math
-import time
 from collections import deque
 from collections.abc import Callable
 
@@ -26,7 +25,6 @@ from loadgen.direct_write import Reply, Write, WriteForm, error_class
 from resilience.history.record import Outcome
 
 CONNECT_TIMEOUT_S = 0.3
-RECONNECT_PAUSE_S = 0.05  # after a connection that failed; writes that are due meanwhile fail as that one did
 
 Settle = Callable[[Write, Outcome, str], None]
 
@@ -95,18 +93,15 @@ class Link:
         if self.retired:
             self._work.set()
 
-    async def run(self) -> str:
-        """Connects and serves until the connection is lost or retired; why it could not be made, or ""."""
+    async def run(self) -> None:
+        """Connects and serves until the connection is lost or retired."""
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await self._connection.connect()  # type: ignore[no-untyped-call]
         except (RedisError, OSError) as error:
-            why = unreached_class(error)
-            self._end_all(self._queued, "fail", why)
-            return why
+            self._end_all(self._queued, "fail", unreached_class(error))
         else:
             await self._serve()
-            return ""
         finally:
             self.retired = True
             await self._connection.disconnect(nowait=True)
@@ -169,18 +164,12 @@ class Node:
         self._settle = settle
         self._depth = 1 if form.blocks else outstanding_max
         self._links_max = outstanding_max if form.blocks else 1
-        self._links: dict[asyncio.Task[str], Link] = {}
-        self._resume_at = 0.0
-        self._why = ""
+        self._links: dict[asyncio.Task[None], Link] = {}
         self.problem: BaseException | None = None
 
     def submit(self, write: Write) -> None:
         """Sends a write over a link with room, or a new one; asked only while there `has_room`."""
-        link = self._link_with_room()
-        if link is None and time.monotonic() < self._resume_at:
-            self._settle(write, "fail", self._why)
-            return
-        (link or self._open()).submit(write)
+        (self._link_with_room() or self._open()).submit(write)
 
     @property
     def has_room(self) -> bool:
@@ -212,12 +201,7 @@ class Node:
         task.add_done_callback(self._ended)
         return link
 
-    def _ended(self, task: asyncio.Task[str]) -> None:
+    def _ended(self, task: asyncio.Task[None]) -> None:
         del self._links[task]
-        if task.cancelled():
-            return
-        if (problem := task.exception()) is not None:
+        if not task.cancelled() and (problem := task.exception()) is not None:
             self.problem = problem
-        elif task.result():
-            self._why = task.result()
-            self._resume_at = time.monotonic() + RECONNECT_PAUSE_S

@@ -1,13 +1,16 @@
 """Outages of a shard, from the direct client's writes: it keeps its schedule whatever becomes of its answers.
 
 An outage is a maximal interval without an acknowledged write that is longer than the larger of three times the 99th
-percentile of such gaps before the fault, and two periods of the schedule. How long it lasted is known up to the
-distance of the writes around it::
+percentile of such gaps before the fault, and two periods of the schedule: its *limit*. How long it lasted is known up
+to the distance of the writes around it::
 
     ok        ok   x    x    x    x    ok
               |----|-----------|-------|
-              start            end        the longest it can have lasted: start to end
-                   |-----------|          the shortest: first to last write that failed
+              start                    end     the longest it can have lasted: start to end
+                   |-----------|               the shortest: from the first to the last write in vain
+
+A write was sent *in vain* if it failed, or if its answer took longer than the limit: a server that stood still answers
+late what it was sent meanwhile, and whoever waits is as little served as who is refused.
 """
 
 from dataclasses import dataclass
@@ -56,9 +59,10 @@ def gaps(history: History, rows: Flags, group: int, longer_than_us: float) -> tu
     begin, end = _judged(history)
     acked = _acked(history, rows)
     marks = np.concatenate(([begin], acked, [end] if not len(acked) or acked[-1] < end else [])).astype(np.int64)
-    bad_calls = np.sort(history.ops.called[rows & (history.ops.outcome != OK)])
+    late = history.ops.returned - history.ops.called > longer_than_us
+    in_vain = np.sort(history.ops.called[rows & (late | (history.ops.outcome != OK))])
     return tuple(
-        _outage(group, int(marks[index]), int(marks[index + 1]), bad_calls, ended=index < len(acked))
+        _outage(group, int(marks[index]), int(marks[index + 1]), in_vain, ended=index < len(acked))
         for index in np.flatnonzero(np.diff(marks) > longer_than_us).tolist()
     )
 
@@ -84,8 +88,8 @@ def _limit_us(scenario: Scenario, history: History, acked: Ints) -> float:
     return max(GAP_FACTOR * usual, PERIODS * period_us)
 
 
-def _outage(group: int, start: int, end: int, bad_calls: Ints, *, ended: bool) -> Outage:
-    inside = bad_calls[(bad_calls >= start) & (bad_calls <= end)]
+def _outage(group: int, start: int, end: int, in_vain: Ints, *, ended: bool) -> Outage:
+    inside = in_vain[(in_vain >= start) & (in_vain <= end)]
     shortest = int(inside[-1] - inside[0]) if len(inside) else 0
     return Outage(group=group, start=start, end=end, error=end - start - shortest, ended=ended)
 

@@ -50,6 +50,16 @@ def test_the_others_may_suffer_for_a_moment(tmp_path: Path, length_us: int, verd
     assert ("without an acknowledged write" in found["shard 2"].reason) == (verdict == "fail")
 
 
+def test_a_shard_that_answers_late_was_away(tmp_path: Path) -> None:
+    """Every write succeeds in the end, and yet for 1.5 s nobody got an answer."""
+    run = recorded()
+    for op in run.of("direct.write", 2):
+        if APPLIED <= op.due < APPLIED + 1_500_000:
+            op.end("ok", APPLIED + 1_500_000 - op.due)
+    found = judged(run, tmp_path, BlastRadius(may_suffer=("shard 1",), others_outage_s_max=1.0))
+    assert found["shard 2"].verdict == "fail"
+
+
 def test_a_shard_that_nobody_wrote_to_is_not_judged(tmp_path: Path) -> None:
     run = recorded()
     run.ops = [op for op in run.ops if op.kind != "direct.write" or op.group != 3]

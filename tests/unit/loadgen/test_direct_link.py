@@ -111,12 +111,12 @@ async def test_no_more_than_the_bound_are_on_their_way():
     await rig.node.close()
 
 
-async def test_a_node_that_cannot_be_reached_failed_unsent_and_is_left_alone_for_a_while():
+async def test_what_a_node_that_cannot_be_reached_was_to_get_failed_unsent_and_the_next_write_tries_again():
     rig = Rig(refuses=RedisTimeoutError("connecting"))
     await rig.submit()
     await rig.submit()
     assert rig.ends == [(1, "fail", "connect-timeout"), (2, "fail", "connect-timeout")]
-    assert len(rig.connections) == 1
+    assert len(rig.connections) == 2
 
 
 async def test_a_lost_link_leaves_what_was_sent_unknown():
