@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from bench import failover, image, judging, killed, recorder
+from bench import failover, image, judging, killed, outage, recorder, watching
 from bench.measure import ROOT, BenchError, Figure, Place, table
 from resilience.backend.local.place import calling_user, hand_over
 
@@ -16,7 +16,9 @@ BENCHMARKS: Mapping[str, Callable[[Place], Iterator[Figure]]] = {
     "failover": failover.figures,
     "recorder": recorder.figures,
     "killed": killed.figures,
+    "outage": outage.figures,
     "judging": judging.figures,
+    "watching": watching.figures,
 }
 
 
