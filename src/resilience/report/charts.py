@@ -80,6 +80,8 @@ class Charts(msgspec.Struct, frozen=True, kw_only=True):
     phases: tuple[Window, ...]
     injections: tuple[Window, ...]
     outages: tuple[Window, ...]
+    brief_outages: tuple[Window, ...] = ()  # not drawn
+    brief_text: str = ""  # what there is to say of them in one line
 
 
 _QUANTILE_NAMES = {"p50": "median"}
@@ -96,7 +98,17 @@ def charts_of(timeline: Timeline, scenario: Scenario) -> Charts:
         phases=_windows(timeline.phases),
         injections=_windows(timeline.injections, scenario.experiment.title if scenario.experiment else ""),
         outages=_windows(timeline.outages, "outage"),
+        brief_outages=_windows(timeline.brief_outages, "brief outage"),
+        brief_text=_brief_text(timeline.brief_outages),
     )
+
+
+def _brief_text(outages: tuple[Interval, ...]) -> str:
+    if not outages:
+        return ""
+    worst = max(outages, key=lambda outage: outage.end_s - outage.start_s)
+    longest = f"{worst.end_s - worst.start_s:.3f} s on shard {worst.group}"
+    return f"1 brief outage, {longest}" if len(outages) == 1 else f"{len(outages)} brief outages, at most {longest}"
 
 
 def lanes_of(timeline: Timeline) -> tuple[Lane, ...]:

@@ -197,6 +197,11 @@ def _chart_tables(charts: Charts) -> list[Table]:
     ]
     tables = [
         Table(title="Phases, the fault and outages", columns=("what", "when"), rows=tuple(windows)),
+        Table(
+            title="Brief outages, of under half a second",
+            columns=("what", "when"),
+            rows=tuple((window.label, window.text) for window in charts.brief_outages),
+        ),
         Table(title="Roles over time", columns=("member", "role", "when"), rows=tuple(roles)),
     ]
     return [table for table in tables if table.rows]

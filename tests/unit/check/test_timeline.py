@@ -49,6 +49,20 @@ def test_spans(tmp_path: Path) -> None:
     assert [(role.member, role.role) for role in line.roles] == [("redis-cluster-3", "primary")]
 
 
+@pytest.mark.parametrize(
+    ("group", "length_us", "brief"), [(3, 200_000, True), (3, 600_000, False), (1, 200_000, False)]
+)
+def test_a_brief_outage_is_told_and_not_drawn(tmp_path: Path, group: int, length_us: int, *, brief: bool) -> None:
+    """Unless it is all that the fault did to the shard that it hit."""
+    run = recorded(outage_us=0)
+    for op in run.of("direct.write", group):
+        if 30 * S <= op.due < 30 * S + length_us:
+            op.end("fail", 1_500, "refused")
+    line = timeline(scenario(), run.history(tmp_path, scenario()))
+    drawn, told = [span.group for span in line.outages], [span.group for span in line.brief_outages]
+    assert (drawn, told) == (([], [group]) if brief else ([group], []))
+
+
 def test_an_injection_that_was_never_healed_runs_on(tmp_path: Path) -> None:
     run = recorded()
     run.drop("healed")

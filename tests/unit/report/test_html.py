@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from resilience.check.finding import Judgement
-from resilience.check.timeline import Timeline
+from resilience.check.timeline import Span, Timeline
 from resilience.report.html import html_page, rendered
 from tests import judged_run
 
@@ -165,6 +165,15 @@ def test_an_empty_timeline_draws_nothing(tmp_path: Path):
     )  # fmt: skip
     run.save_judgement(judged_run.inconclusive(), empty)
     assert "The run ended before there was anything to draw." in rendered(run)
+
+
+def test_brief_outages_are_one_line(tmp_path: Path):
+    run = judged_run.saved(tmp_path, judged_run.inconclusive())
+    brief = tuple(Span(label="outage", start_s=at, end_s=at + 0.05, group=2) for at in (1.0, 2.0, 3.5))
+    run.save_judgement(judged_run.inconclusive(), msgspec.structs.replace(run.load_timeline(), brief_outages=brief))
+    text = rendered(run)
+    assert "3 brief outages, at most 0.050 s on shard 2: not drawn" in text
+    assert text.count("brief outage, shard 2") >= 3
 
 
 def test_a_damaged_history_does_not_stop_the_page(tmp_path: Path):
