@@ -18,9 +18,9 @@ class PaperPlatform(LocalPlatform):
 
     def __init__(self, stack: Stack, states: Sequence[MemberState] = ()) -> None:
         """``states``: the members as they were seen somewhere; without them all run where the stack file puts them."""
+        Injector.__init__(self, Path(), Path(), 0, self.states)  # there is no state folder to open
         self.stack = stack
         self._seen = {state.name: _on_paper(state) for state in states or _placed(stack)}
-        self._injector = Injector(Path(), Path(), 0, self.states)
 
     def state(self, name: str) -> MemberState:
         """See `Platform`."""

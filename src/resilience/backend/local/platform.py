@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from resilience.backend.base import Injected, MemberState, Proof, Say, Undone
+from resilience.backend.base import MemberState, Say
 from resilience.backend.local.injector import Injector
 from resilience.backend.local.kubelet import Kubelet, Server
 from resilience.backend.local.member import Ground, Pod
@@ -32,8 +32,8 @@ class PlatformFile(msgspec.Struct, frozen=True):
     base_ns: int
 
 
-class LocalPlatform:
-    """A running local stack, seen from any process in its sandbox; see `backend.base.Platform`, `FaultCapable`."""
+class LocalPlatform(Injector):
+    """A running local stack, seen from any process in its sandbox; see `backend.base.Platform`."""
 
     def __init__(self, state: Path) -> None:
         """Opens the platform whose state folder this is. Raises `StackError` if there is none."""
@@ -41,9 +41,8 @@ class LocalPlatform:
             facts = msgspec.json.decode((state / "platform.json").read_bytes(), type=PlatformFile)
         except OSError as error:
             raise StackError(f"{state}: no stack is up here ({error.strerror})") from error
+        super().__init__(state, Path(facts.ledger), facts.base_ns, self.states)
         self.stack = facts.stack
-        self._state = state
-        self._injector = Injector(state, Path(facts.ledger), facts.base_ns, self.states)
 
     def states(self) -> tuple[MemberState, ...]:
         """All members, in the order of the stack file."""
@@ -66,46 +65,6 @@ class LocalPlatform:
     def secret_file(self, name: str) -> Path:
         """The file that holds a secret."""
         return self._state / "secrets" / name
-
-    def node_links_step(self, nodes: Sequence[str]) -> tuple[dict[str, Any], ...]:
-        """See `FaultCapable`."""
-        return self._injector.node_links_step(nodes)
-
-    def kill_steps(self, members: Sequence[str], signal: str) -> tuple[dict[str, Any], ...]:
-        """See `FaultCapable`."""
-        return self._injector.kill_steps(members, signal)
-
-    def pause_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
-        """See `FaultCapable`."""
-        return self._injector.pause_steps(members)
-
-    def wipe_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
-        """See `FaultCapable`."""
-        return self._injector.wipe_steps(members)
-
-    def release_steps(self, members: Sequence[str], after_s: float) -> tuple[dict[str, Any], ...]:
-        """See `FaultCapable`."""
-        return self._injector.release_steps(members, after_s)
-
-    def hold_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
-        """See `FaultCapable`."""
-        return self._injector.hold_steps(members)
-
-    def partition_steps(self, member: str, others: Sequence[str], direction: str) -> tuple[dict[str, Any], ...]:
-        """See `FaultCapable`."""
-        return self._injector.partition_steps(member, others, direction)
-
-    def apply(self, injection: Mapping[str, Any], at_ns: int = 0) -> Injected:
-        """See `FaultCapable`."""
-        return self._injector.apply(injection, at_ns)
-
-    def probe(self, injection_id: str) -> Proof:
-        """See `FaultCapable`."""
-        return self._injector.probe(injection_id)
-
-    def undo(self, injection_id: str) -> Undone:
-        """See `FaultCapable`."""
-        return self._injector.undo(injection_id)
 
 
 class MemberProcess:
