@@ -16,6 +16,8 @@ class FakePlatform:
         self.stack = stack
         self.addresses = dict(addresses)
         self.stopped: set[str] = set()
+        self.restarts: dict[str, int] = {}
+        self.last_words: dict[str, str] = {}
         self._secrets = dict(secrets)
 
     def states(self) -> tuple[MemberState, ...]:
@@ -32,7 +34,8 @@ class FakePlatform:
             address=self.addresses[name],
             running=running,
             identity=f"{name}:1" if running else "",
-            restarts=0,
+            restarts=self.restarts.get(name, 0),
+            last_words=self.last_words.get(name),
         )
 
     def secret(self, name: str) -> str:

@@ -31,6 +31,7 @@ import msgspec
 from resilience.agent.process import Process, look_up
 from resilience.backend.local import control
 from resilience.backend.local.forward import address_of, listen_on_loopback
+from resilience.backend.local.log import last_line
 from resilience.backend.local.place import Owner, cache_dir, calling_user, hand_over, standing_dir
 from resilience.backend.local.sandbox import run_in_sandbox
 from resilience.errors import HostError, SpecError, StackError
@@ -198,14 +199,7 @@ def _wait_ready(supervisor: "subprocess.Popen[bytes]", ready_fd: int, look: Call
 
 
 def _last_line(log: Path, since: int = 0) -> str:
-    try:
-        with log.open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(since if since <= file.tell() else 0, file.tell() - 4_096))
-            lines = file.read().decode(errors="replace").strip().splitlines()
-    except OSError:
-        return ""
-    return visible(lines[-1].removeprefix("resilience: ")) if lines else ""
+    return visible(last_line(log, since).removeprefix("resilience: "))
 
 
 def down() -> Standing | None:

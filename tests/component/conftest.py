@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from resilience.backend.local.place import PROJECT_ROOT, calling_user
-from resilience.backend.local.platform import LocalBackend, OwnedLocalPlatform
-from resilience.backend.local.sandbox import image_inside, state_dir
-from resilience.history.clock import RunClock
+from resilience.backend.local.place import PROJECT_ROOT
+from resilience.backend.local.platform import OwnedLocalPlatform
+from resilience.backend.local.sandbox import image_inside
 from resilience.spec.read import read_stack
 from resilience.spec.stack import Stack
+from tests.component.local_stack import brought_up
 from tests.component.redis_on_loopback import Cluster, redis_cluster
 
 
@@ -40,16 +40,8 @@ def platform(
     image: Path, shipped_stack: Stack, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[OwnedLocalPlatform]:
     """The shipped stack, its processes started and nothing waited for; one for each test module."""
-    with_logs = tmp_path_factory.mktemp("members")
-    state = state_dir(calling_user()) / with_logs.parent.name / with_logs.name
-    state.mkdir(parents=True)
-    ledger = with_logs / "ledger.jsonl"
-    backend = LocalBackend(state, image, ledger, RunClock.starting_now().base_ns, lambda _name, _data: None)
-    owned = backend.up(shipped_stack, with_logs)
-    try:
+    with brought_up(shipped_stack, image, tmp_path_factory.mktemp("members")) as owned:
         yield owned
-    finally:
-        owned.down()
 
 
 @pytest.fixture(scope="module")

@@ -79,6 +79,8 @@ def test_a_killed_server_comes_back_after_the_stacks_delay_with_its_address(plat
     after = platform.state(before.name)
     assert after.identity != before.identity
     assert after.address == before.address
+    assert before.last_words is None
+    assert after.last_words
     wait_for("it answers again", lambda: answers(before.name, 9100))
 
 

@@ -26,6 +26,7 @@ class MemberState(msgspec.Struct, frozen=True, kw_only=True):
     running: bool
     identity: str  # "" while it is not running
     restarts: int
+    last_words: str | None = None  # what its log ended with when its server last ended, as it stands; None: it has not
     held_by: tuple[str, ...] = ()  # ids of injections that hold its restart back
     handle: dict[str, Any] = {}  # what the backend's agent needs to find its processes and namespaces
 

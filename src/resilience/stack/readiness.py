@@ -13,6 +13,7 @@ from uuid import uuid4
 from resilience.backend.base import Platform
 from resilience.errors import StackError
 from resilience.stack import prometheus, redis_cluster, service
+from resilience.stack.ends import Ends
 from resilience.stack.http_link import http_ask
 from resilience.stack.wait import Pause, wait_all, wait_until
 
@@ -23,9 +24,11 @@ def stack_ready(platform: Platform, deadline: float) -> float:
     """Forms what has to be formed and waits until a session can be created; returns the seconds it took.
 
     ``deadline`` is a value of `time.monotonic`. Raises `StackError` that names each member that is not ready and why
-    (its last answer).
+    (its last answer), and each whose server ended meanwhile, with what its log ends with; before the deadline, if one
+    ends again and again.
     """
     began = time.monotonic()
+    ends = Ends(platform)
 
     def redis_ready(pause: Pause) -> None:
         redis_cluster.form(platform, deadline, pause)
@@ -37,8 +40,11 @@ def stack_ready(platform: Platform, deadline: float) -> float:
     def prometheus_ready(pause: Pause) -> None:
         prometheus.wait_ready(platform, deadline, pause)
 
-    wait_all({"redis": redis_ready, "services": services_ready, "prometheus": prometheus_ready})
-    first_request(platform, deadline)
+    try:
+        wait_all({"redis": redis_ready, "services": services_ready, "prometheus": prometheus_ready}, ends.too_many)
+        first_request(platform, deadline)
+    except StackError as error:
+        raise StackError("; ".join((str(error), *ends.told()))) from error
     return time.monotonic() - began
 
 

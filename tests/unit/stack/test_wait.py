@@ -80,6 +80,15 @@ def test_a_job_that_fails_breaks_the_others_off_and_comes_first():
         wait_all({"b": waits, "a": fails})
 
 
+def test_what_is_in_vain_is_broken_off_and_its_reason_stands_alone():
+    def waits(pause: Pause) -> None:
+        assert pause(10)
+        raise StackError("a was waiting")
+
+    with pytest.raises(StackError, match=r"^nobody will come$"):
+        wait_all({"a": waits}, lambda: "nobody will come")
+
+
 def test_an_error_that_is_no_answer_of_the_stack_comes_out_as_it_is():
     def broken(_pause: Pause) -> None:
         raise ZeroDivisionError

@@ -16,6 +16,7 @@ import msgspec
 
 from resilience.agent.process import Process, look_up
 from resilience.backend.base import MemberState, Say
+from resilience.backend.local.log import last_line
 from resilience.backend.local.member import Pod
 from resilience.backend.local.sandbox import children
 
@@ -37,6 +38,7 @@ class Server:
     process: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
     identity: Process | None = field(default=None, init=False)
     starts: int = field(default=0, init=False)
+    last_words: str | None = field(default=None, init=False)  # see `MemberState`
     start_at: float | None = field(default=None, init=False)  # `time.monotonic`, while a restart is due
     held_by: tuple[str, ...] = field(default=(), init=False)
 
@@ -68,6 +70,7 @@ class Server:
             running=self.identity is not None,
             identity=f"{self.identity.pid}:{self.identity.start}" if self.identity else "",
             restarts=max(self.starts - 1, 0),
+            last_words=self.last_words,
             held_by=self.held_by,
             handle={
                 "init_pid": init.pid if init else 0,
@@ -161,6 +164,7 @@ class Kubelet:
         code = server.wait()
         pid = server.identity.pid if server.identity else 0
         server.process, server.identity = None, None
+        server.last_words = last_line(server.log)
         server.start_at = time.monotonic() + self._restart_delay_s
         self._save(server)
         self._say("member", {"member": server.pod.member.name, "what": "exited", "pid": pid, "code": code})

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from resilience.agent.process import Process, look_up
+from resilience.backend.local.log import last_line
 from resilience.backend.local.sandbox import BRIDGE, PREFIX_BITS, children
 from resilience.errors import StackError
 from resilience.spec.stack import Member
@@ -98,7 +99,7 @@ class Pod:
             if self._wrapper.poll() is not None:
                 break
             time.sleep(_POLL_S)
-        said = (log.read_text(errors="replace").strip().splitlines() or ["no message"])[-1]
+        said = last_line(log) or "no message"
         raise StackError(f"{self.member.name}: its namespaces could not be made: {said}")
 
     def outer_link_commands(self) -> tuple[str, ...]:
