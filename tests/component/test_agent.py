@@ -150,6 +150,8 @@ class Bare:
         )
 
     def close(self) -> None:
+        if self.server:  # stopped with a server that was paused, it would not collect it, and the init waits for that
+            self.server.send_signal(signal.SIGCONT)
         if look_up(self.init_pid):
             os.kill(self.init_pid, signal.SIGKILL)
         if self.wrapper:
