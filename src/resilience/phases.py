@@ -50,7 +50,7 @@ class Phases:
                 self._hold_until(start_us + int(length_s * 1e6))
         self._notebook.phase(before, before_us, self._notebook.clock.now_us())
 
-    def by_experiment(self, experiment: Experiment, folder: Path, session: Path, warmup_us: int) -> ChaosResult:
+    def by_experiment(self, experiment: Experiment, folder: Path, session: Path, warmup_us: int) -> None:
         """Runs the experiment, which announces and records the phases itself. An interrupt is handed on to it once."""
         chaos = ChaosProcess(experiment, self._scenario.timeline, folder, session)
         chaos.start()
@@ -63,7 +63,6 @@ class Phases:
         finally:
             self._end_warmup(warmup_us)
         self._note(result)
-        return result
 
     def _follow(self, chaos: ChaosProcess) -> ChaosResult:
         deadline = time.monotonic() + chaos.deadline_s

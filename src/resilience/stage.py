@@ -21,7 +21,7 @@ from resilience.backend.base import Backend, OwnedPlatform
 from resilience.backend.choice import enter
 from resilience.chaos.session import SessionFile, session_on
 from resilience.errors import FaultError, StackError
-from resilience.fault.injector import Injector, heal_all
+from resilience.fault.injector import Injector, heal_all, us_from_ns
 from resilience.fault.ledger import Ledger
 from resilience.history.columns import Ops
 from resilience.history.phase import STOP, PhaseBoard
@@ -37,13 +37,12 @@ from resilience.spec.scenario import Scenario
 from resilience.spec.stack import PORTS
 from resilience.stack.audit import audit
 from resilience.stack.converge import wait_converged
-from resilience.stack.readiness import stack_ready
+from resilience.stack.readiness import READY_TIMEOUT_S, stack_ready
 from resilience.stack.redis_cluster import shard_layout
 from resilience.stack.replicas import compare_replicas
 from resilience.stack.versions import servers
 from resilience.stack.watch import RoleWatch
 
-READY_TIMEOUT_S = 60.0
 CONVERGE_TIMEOUT_S = 60.0
 AUDIT_TIMEOUT_S = 60.0
 REPLICAS_TIMEOUT_S = 10.0
@@ -58,18 +57,16 @@ class Stage:
         self._record = record
         self._notebook = notebook
         self._board = board
-        self._state = Path()
         self._began_wall_s = time.time()
         self.troubled = False  # whether a step of the end went wrong; it is on record then
 
     def play(self) -> None:
         """Plays the scenario. Raises what went wrong, after everything was healed and taken down."""
         backend = enter(self._record.ledger, self._notebook.clock.base_ns, self._notebook.event)
-        self._state = backend.state
         with self._stack_up(backend) as platform, self._watched(platform):
             injector = session_on(platform, self._record.directory, self._scenario, self._notebook.clock).injector
             try:
-                self._under_load(platform)
+                self._under_load(platform, backend.state / "session.json")
             finally:
                 self._board.change(phase="audit", phase_began_s=time.monotonic(), phase_length_s=None, injection="")
                 self._try(lambda: self._heal_all(injector))
@@ -96,11 +93,11 @@ class Stage:
             self._record.save_servers(servers(platform))
             session = SessionFile(
                 run_dir=str(self._record.directory),
-                state_dir=str(self._state),
+                state_dir=str(backend.state),
                 base_ns=self._notebook.clock.base_ns,
                 backend=backend.name,
             )
-            (self._state / "session.json").write_bytes(msgspec.json.encode(session))
+            (backend.state / "session.json").write_bytes(msgspec.json.encode(session))
             yield platform
         finally:
             self._try(platform.down)
@@ -114,7 +111,7 @@ class Stage:
         finally:
             self._try(watch.stop)
 
-    def _under_load(self, platform: OwnedPlatform) -> None:
+    def _under_load(self, platform: OwnedPlatform, session: Path) -> None:
         layout = shard_layout(platform)
         self._notebook.event("shards", {"shards": msgspec.to_builtins(layout)})
         board = PhaseBoard(self._record.phases)
@@ -126,7 +123,7 @@ class Stage:
             phases.warm_up(warmup_us)
             experiment = self._scenario.experiment
             if experiment:
-                phases.by_experiment(experiment, self._record.chaos_dir, self._state / "session.json", warmup_us)
+                phases.by_experiment(experiment, self._record.chaos_dir, session, warmup_us)
             else:
                 phases.by_clock(warmup_us)
             phases.begin(STOP)
@@ -158,7 +155,7 @@ class Stage:
                     "injection": injection,
                     "healed": undone.proof.holds,
                     "by": undone.by,
-                    "healed_us": (undone.healed_ns - self._notebook.clock.base_ns) // 1_000,
+                    "healed_us": us_from_ns(self._notebook.clock, undone.healed_ns),
                     "evidence": msgspec.to_builtins(undone.proof.evidence),
                 },
             )

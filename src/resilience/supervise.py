@@ -31,16 +31,6 @@ def find_system_tools() -> None:
     os.environ["PATH"] = system_path(os.environ.get("PATH", ""))
 
 
-def ensure_image(say: Say, *, rebuild: bool = False) -> Path:
-    """The stack image's root, built if need be. Raises `HostError`."""
-    owner = calling_user()
-    cache = cache_dir(owner)
-    store = ImageStore(cache, owner)
-    if rebuild or store.find(Recipe()) is None:
-        require_host(cache, building=True)
-    return store.ensure(Recipe(), say, rebuild=rebuild)
-
-
 def find_image() -> Path | None:
     """The stack image's root if it is built."""
     owner = calling_user()
@@ -52,10 +42,13 @@ def image_root(*, rebuild: bool = False) -> Path:
     found = None if rebuild else find_image()
     if found:
         return found
+    owner = calling_user()
+    cache = cache_dir(owner)
     console = console_for(sys.stderr)
     steps = Steps(console, time.monotonic, moving=can_move(console, os.environ))
     with steps.step("building the stack image, about a minute, once") as step:
-        return ensure_image(step.say, rebuild=rebuild)
+        require_host(cache, building=True)
+        return ImageStore(cache, owner).ensure(Recipe(), step.say, rebuild=rebuild)
 
 
 def examined() -> tuple[Answer, ...]:

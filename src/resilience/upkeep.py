@@ -38,12 +38,11 @@ from resilience.interrupt import Interrupted, interruptible
 from resilience.report.terminal import plain
 from resilience.spec.scenario import Scenario, Timeline
 from resilience.spec.stack import PORTS
-from resilience.stack.readiness import stack_ready
+from resilience.stack.readiness import READY_TIMEOUT_S, stack_ready
 from resilience.stack.redis_cluster import live_roles
 from resilience.standing import ENTRANCE_ENV, Entrance, Post
 from resilience.supervise import machine_to_itself
 
-READY_TIMEOUT_S = 60.0
 BY_HAND = "by-hand"
 _CALLER = re.compile(r"\d{1,10}-\d{1,20}")
 _POLL_S = 0.2

@@ -17,6 +17,7 @@ from resilience.stack.ends import Ends
 from resilience.stack.http_link import http_ask
 from resilience.stack.wait import Pause, wait_all, wait_until
 
+READY_TIMEOUT_S = 60.0  # what a whole stack is given
 CREATED = 201
 
 
