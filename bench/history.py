@@ -66,7 +66,7 @@ def write_run(reports: Path, ops: int) -> Run:
     length_s = ops * EVERY_US // S
     steady_s = length_s - 8 - 25 - 30
     scenario = read_scenario(ROOT, "redis-failover", (f"timeline.steady_s={steady_s}",))
-    run = RunStore(reports, None).open(scenario, about(ROOT, "bench"))
+    run = RunStore(reports, None).open(scenario, about(ROOT, "bench", None))
     story = _Story(run, scenario, steady_s)
     story.tell(ops)
     history = read_history(run.directory)
