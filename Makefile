@@ -114,7 +114,7 @@ check: environment ## check format, lint, types and unit tests; changes nothing
 	@$(BIN)/shellcheck -x $(SHELL_FILES)
 	@$(BIN)/codespell
 	@$(BIN)/validate-pyproject pyproject.toml
-	@$(AS_CALLER) $(BIN)/pytest --quiet tests/unit
+	@$(AS_CALLER) $(BIN)/pytest --quiet --numprocesses auto tests/unit
 
 .PHONY: fix
 fix: environment ## write what check only checks: format, and what lint can mend
