@@ -23,9 +23,9 @@ class Count:
 
 def count(history: History, selector: str, phase: str) -> Count:
     """The events that a selector's series with the label of a phase grew by, over the whole run."""
-    reasons = [f"{failed.reason} ({selector})" for failed in history.queries_failed if failed.selector == selector]
+    reasons = [f"{selector}: {failed.reason}" for failed in history.queries_failed if failed.selector == selector]
     found = [series for series in history.series if series.selector == selector and series.labels.get("phase") == phase]
-    if not found:
+    if not found and not reasons:
         reasons.append(f"Prometheus has no series for {selector} in phase {phase}")
     events = 0.0
     for series in found:

@@ -47,7 +47,9 @@ def _inconclusive(found: tuple[Finding, ...]) -> str:
     unsure = [finding for finding in found if finding.verdict == "inconclusive"]
     if not unsure:
         return "inconclusive: nothing was judged"
-    return f"inconclusive: {unsure[0].reason or unsure[0].title}"
+    first = unsure[0]
+    reason = first.reason or "it could not be judged"
+    return f"inconclusive: {reason if first.check.startswith('assumption.') else f'{first.title}: {reason}'}"
 
 
 def _losses(found: tuple[Finding, ...]) -> str:

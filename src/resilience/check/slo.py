@@ -50,10 +50,10 @@ def titled(objective: Slo, phase: str) -> str:
 
 
 def _uncountable(objective: Slo, good: Count, total: Count) -> Iterator[str]:
-    yield from dict.fromkeys(good.reasons + total.reasons)
+    yield from dict.fromkeys(total.reasons + good.reasons)
     if good.events > total.events:
         yield f"{good.events:g} good of {total.events:g} events cannot be"
-    if total.events < objective.events_min:
+    if total.events < objective.events_min and total.series:
         yield f"{total.events:g} events, at least {objective.events_min} needed"
 
 

@@ -36,6 +36,7 @@ EXPLAINING = (
     'node_cpu_seconds_total{mode=~"idle|steal"}',
 )
 MARGIN_SCRAPES = 2  # samples on both sides of the run, so that counters have a value before its start and after its end
+NO_SAMPLES = "Prometheus has no sample of it: is there a metric of that name?"
 QUERY_TIMEOUT_S = 5.0
 DEADLINE_S = 30.0
 
@@ -75,7 +76,7 @@ def collect(
         for selector in selectors(scenario):
             timeout_s = min(query_timeout_s, until - time.monotonic())
             lines = _lines(prometheus, selector, (start_wall_s - margin_s, end_wall_s + margin_s), timeout_s)
-            _write(writer, lines if lines or selector not in needed else [QueryFailed(selector, "no samples")])
+            _write(writer, lines if lines or selector not in needed else [QueryFailed(selector, NO_SAMPLES)])
 
 
 def _lines(

@@ -51,7 +51,7 @@ def test_a_check_that_raises_is_inconclusive(tmp_path: Path) -> None:
     judgement = judge(about, history(tmp_path), checks={"bad": breaks_off, "good": check("pass")}, assumptions={})
     assert [finding.verdict for finding in judgement.findings] == ["inconclusive", "pass"]
     assert judgement.verdict == "inconclusive"
-    assert judgement.headline == "inconclusive: the check broke off with KeyError: 'shard 4'"
+    assert judgement.headline == "inconclusive: could not be judged: the check broke off with KeyError: 'shard 4'"
 
 
 def test_an_assumption_that_raises_does_not_hold(tmp_path: Path) -> None:
@@ -98,7 +98,10 @@ def test_a_check_that_does_not_exist(tmp_path: Path) -> None:
 def test_a_check_that_says_nothing(tmp_path: Path) -> None:
     judgement = judge(scenario(slos=(), checks=("mute",)), history(tmp_path), checks={"mute": lambda *_: ()},
                       assumptions={})  # fmt: skip
-    assert (judgement.verdict, judgement.headline) == ("inconclusive", "inconclusive: there was nothing to judge")
+    assert (judgement.verdict, judgement.headline) == (
+        "inconclusive",
+        "inconclusive: could not be judged: there was nothing to judge",
+    )
 
 
 def test_no_check_at_all_is_no_pass(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from resilience.errors import MetricsError
 from resilience.history.record import QueryFailed, SampleLine, Series
 from resilience.history.writer import Writer
-from resilience.metrics.collect import EXPLAINING, NEEDED, collect, selectors
+from resilience.metrics.collect import EXPLAINING, NEEDED, NO_SAMPLES, collect, selectors
 from resilience.spec.read import read_scenario
 from resilience.spec.scenario import Scenario
 
@@ -82,7 +82,7 @@ def test_what_is_needed_and_absent_is_on_record(
     scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, selector: str
 ) -> None:
     lines = collected(scenario, FakePrometheus(absent=(selector,)), tmp_path, monkeypatch)
-    assert [line for line in lines if isinstance(line, QueryFailed)] == [QueryFailed(selector, "no samples")]
+    assert [line for line in lines if isinstance(line, QueryFailed)] == [QueryFailed(selector, NO_SAMPLES)]
 
 
 def test_what_only_explains_may_be_absent(scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

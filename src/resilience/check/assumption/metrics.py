@@ -23,8 +23,8 @@ JUDGED = ("steady", "fault", "recovery")
 
 def coverage(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """Prometheus scraped itself and the load generators in each phase, and to its end."""
-    needed = _needed(scenario)
-    reasons = [f"{failed.selector}: {failed.reason}" for failed in history.queries_failed if failed.selector in needed]
+    # an objective whose own query failed says so itself: the others can be judged all the same
+    reasons = [f"{failed.selector}: {failed.reason}" for failed in history.queries_failed if failed.selector == "up"]
     shares = []
     for observer in (member for member in scenario.stack.members if member.component in OBSERVERS):
         seen = _seen_at(history, observer.name, observer.component)
@@ -41,12 +41,6 @@ def coverage(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     return (
         held_unless("coverage", "Prometheus saw its observers", reasons, measured, f"≥ {COVERAGE_MIN * 100:.0f} %"),
     )
-
-
-def _needed(scenario: Scenario) -> frozenset[str]:
-    """The selectors that verdicts are made of; others only explain."""
-    sources = [slo.source for slo in scenario.slos if isinstance(slo.source, RatioSource)]
-    return frozenset({"up", *(query for source in sources for query in (source.good, source.total))})
 
 
 def _seen_in(window: PhaseWindow, seen: list[float], history: History, scrape_s: float) -> tuple[float, bool]:
