@@ -11,7 +11,7 @@ not taken for the judge's.
 import hashlib
 import random
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ import numpy as np
 from bench.measure import ROOT
 from resilience.about import about
 from resilience.check.selection import rows_of_selector
+from resilience.history.columns import OUTCOMES
 from resilience.history.read import History, read_history
 from resilience.history.record import (
     AuditDone,
@@ -70,8 +71,18 @@ def write_run(reports: Path, ops: int) -> Run:
     story = _Story(run, scenario, steady_s)
     story.tell(ops)
     history = read_history(run.directory)
+    for client in history.ops.clients:
+        (run.load_dir / f"{client}.summary.json").write_bytes(msgspec.json.encode(_summary(client, history)))
     _write(run.samples, _samples(scenario, history, BEGIN_US + length_s * S + 10 * S))
     return run
+
+
+def _summary(client: str, history: History) -> dict[str, Any]:
+    """What a client says of its ops at its end."""
+    ops = history.ops
+    sent = ops.of_client(client)
+    ended = Counter(OUTCOMES[code] for code in ops.outcome[sent & (ops.returned >= 0)].tolist())
+    return {"client": client, "exit": 0, "unfinished": 0, "sent": int(sent.sum())} | ended
 
 
 @dataclass(slots=True)
@@ -126,9 +137,6 @@ class _Story:
         self._stored[self._last_before_fault] = (None, 1)
         _write(self._run.audit, self._audit())
         _write(self._run.history, self._about())
-        for name in self._writers:
-            path = self._run.load_dir / f"{name}.summary.json"
-            path.write_bytes(msgspec.json.encode({"client": name, "exit": 0, "unfinished": 0}))
 
     def _one(self, n: int, due: int) -> None:
         if n % 10 == 9:
@@ -227,7 +235,9 @@ class _Story:
             yield PhaseWindow(phase, start, end)
         for at in range(0, self._end + 10 * S, S):
             yield ClockPair(at, WALL0_S * S + at)
-            yield Event("pressure", at, {"busy_ratio": 0.5, "steal_ratio": 0.0, "cpu_some_ratio": 0.3})
+            yield Event("pressure", at, {"cpus": 2, "busy_ratio": 0.5, "steal_ratio": 0.0, "cpu_some_ratio": 0.3})
+            for client in self._writers:
+                yield Event("generator", at, {"client": client, "cpu_ratio": 0.2, "lag_ms_p99": 1.0, "inflight": 2})
         yield from _events(self._fault, self._recovery, self._end)
 
 

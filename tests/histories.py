@@ -6,6 +6,7 @@ the files of a run directory and reads them back.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -294,7 +295,8 @@ class Recorded:
                 lines += [*self.joins, *self.deliveries, *self.leaves, *self.dropped]
             _write(directory / "load" / f"{client}.ops.jsonl", lines)
         for client, summary in self.summaries.items():
-            (directory / "load" / f"{client}.summary.json").write_bytes(msgspec.json.encode(summary))
+            counts = self._counts(client)
+            (directory / "load" / f"{client}.summary.json").write_bytes(msgspec.json.encode(counts | summary))
         _write(directory / "audit.jsonl", self._audit())
         self._save_control(directory)
         for name, extra in self.rough.items():
@@ -315,6 +317,11 @@ class Recorded:
             (directory / "servers.json").write_bytes(msgspec.json.encode({"schema": 1, "members": members}))
         if self.control:
             (directory / "control.json").write_bytes(msgspec.json.encode(self.control))
+
+    def _counts(self, client: str) -> dict[str, int]:
+        """What a client says of its ops at its end."""
+        ended = Counter(op.outcome for op in self.ops if op.client == client and op.returned is not None)
+        return {"sent": sum(op.client == client for op in self.ops)} | ended
 
     def _audit(self) -> list[Line]:
         reads: dict[str, dict[str, Any]] = {"direct": self.direct, "session": self.sessions, "room": self.rooms}
@@ -347,7 +354,7 @@ def recorded(*, fault: bool = True, outage_us: int = RESTORED - APPLIED, load: L
         run.control = None
     run.windows = [PhaseWindow(name, start, end) for name, (start, end) in phases.items()]
     run.clock = [ClockPair(at, int(WALL0 * S) + at) for at in range(0, END + 6 * S, S)]
-    run.events = [*_stack_events(), *(_fault_events(outage_us) if fault else ())]
+    run.events = [*_stack_events(), *(_fault_events(outage_us) if fault else ()), *_events_of_each_second()]
 
     def phase_at(due: int) -> str:
         return next(name for name, (start, end) in phases.items() if start <= due < end)
@@ -390,6 +397,13 @@ def _stack_events() -> list[Event]:
         Event("converged", END + 3 * S, {"ok": True, "took_s": 0.5, "reason": ""}),
         Event("ended", END + 6 * S, {}),
     ]
+
+
+def _events_of_each_second() -> Iterator[Event]:
+    for at in range(S, END, S):
+        yield Event("pressure", at, {"cpus": 2, "busy_ratio": 0.97, "cpu_some_ratio": 0.5, "steal_ratio": 0.0})
+        for client, cpu_ratio in (("locust", 0.25), ("direct", 0.15)):
+            yield Event("generator", at, {"client": client, "cpu_ratio": cpu_ratio, "lag_ms_p99": 1.0, "inflight": 2})
 
 
 def _fault_events(outage_us: int) -> list[Event]:

@@ -29,21 +29,25 @@ class CpuTimes:
     steal: int
     total: int
     waited_us: int
+    cpus: int  # cores that are switched on
 
     @classmethod
     def read(cls, proc: Path = _PROC) -> "CpuTimes":
         """The times now. Where the kernel has no pressure figures, ``waited_us`` stays 0."""
-        ticks = [int(text) for text in _text(proc / "stat").splitlines()[0].split()[1:9]]
+        lines = [line.split() for line in _text(proc / "stat").splitlines()]
+        ticks = [int(text) for text in lines[0][1:9]]
         user, nice, system, _idle, _iowait, irq, softirq, steal = ticks
         some = _text(proc / "pressure/cpu").splitlines()[:1]
         waited_us = int(some[0].rpartition("total=")[2]) if some else 0
-        return cls(user + nice + system + irq + softirq, steal, sum(ticks), waited_us)
+        cpus = sum(words[0].startswith("cpu") for words in lines[1:])
+        return cls(user + nice + system + irq + softirq, steal, sum(ticks), waited_us, cpus)
 
 
 def pressure_between(before: CpuTimes, after: CpuTimes, elapsed_s: float) -> dict[str, float]:
-    """The data of a ``pressure`` event: shares of the machine's time between two readings, 0 to 1."""
+    """The data of a ``pressure`` event: shares of the machine's time between two readings, 0 to 1, and its cores."""
     total = max(after.total - before.total, 1)
     return {
+        "cpus": after.cpus,
         "busy_ratio": round((after.busy - before.busy) / total, 4),
         "steal_ratio": round((after.steal - before.steal) / total, 4),
         "cpu_some_ratio": round(min((after.waited_us - before.waited_us) / 1e6 / max(elapsed_s, 1e-6), 1.0), 4),

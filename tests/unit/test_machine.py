@@ -14,7 +14,9 @@ def written(folder: Path, stat: str, waited_us: int | None) -> Path:
 def test_pressure_is_shares_of_the_time_between_two_readings(tmp_path):
     before = CpuTimes.read(written(tmp_path / "a", "cpu 100 0 100 700 50 0 0 50 0 0\ncpu0 1\n", 1_000_000))
     after = CpuTimes.read(written(tmp_path / "b", "cpu 150 0 120 710 50 0 0 70 0 0\ncpu0 1\n", 1_250_000))
-    assert pressure_between(before, after, 1.0) == {"busy_ratio": 0.7, "steal_ratio": 0.2, "cpu_some_ratio": 0.25}
+    assert pressure_between(before, after, 1.0) == {
+        "cpus": 1, "busy_ratio": 0.7, "steal_ratio": 0.2, "cpu_some_ratio": 0.25,
+    }  # fmt: skip
 
 
 def test_a_kernel_without_pressure_figures_reads_as_none(tmp_path):
@@ -22,8 +24,10 @@ def test_a_kernel_without_pressure_figures_reads_as_none(tmp_path):
 
 
 def test_no_time_between_two_readings_is_no_division_by_zero(tmp_path):
-    times = CpuTimes.read(written(tmp_path, "cpu 1 2 3 4 5 6 7 8\n", 7))
-    assert pressure_between(times, times, 0.0) == {"busy_ratio": 0.0, "steal_ratio": 0.0, "cpu_some_ratio": 0.0}
+    times = CpuTimes.read(written(tmp_path, "cpu 1 2 3 4 5 6 7 8\ncpu0 1\ncpu1 2\nintr 9\n", 7))
+    assert pressure_between(times, times, 0.0) == {
+        "cpus": 2, "busy_ratio": 0.0, "steal_ratio": 0.0, "cpu_some_ratio": 0.0,
+    }  # fmt: skip
 
 
 def test_facts_name_this_machine(tmp_path):

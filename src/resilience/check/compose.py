@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from msgspec.structs import replace
 
-from resilience.check.assumption import control, fault, load, metrics, record
+from resilience.check.assumption import control, fault, load, metrics, processors, record
 from resilience.check.availability import availability
 from resilience.check.blast import blast_radius
 from resilience.check.collaboration.delivery import delivery
@@ -47,12 +47,13 @@ ASSUMPTIONS: dict[str, Check] = {
     "assumption.experiment-completed": fault.experiment_completed,
     "assumption.control": control.control,
     "assumption.generator-alive": load.generator_alive,
+    "assumption.generator-cpu": processors.generator_cpu,
     "assumption.load-rate": load.load_rate,
     "assumption.schedule-lag": load.schedule_lag,
     "assumption.phases-complete": record.phases_complete,
     "assumption.shards-known": record.shards_known,
-    "assumption.coverage": metrics.coverage,
     "assumption.clock-step": metrics.clock_step,
+    "assumption.coverage": metrics.coverage,
     "assumption.totals-reconciled": metrics.totals_reconciled,
     "assumption.audit-complete": record.audit_complete,
 }

@@ -44,7 +44,7 @@ def expiry(scenario: Scenario, history: History) -> tuple[Finding, ...]:
             value=float(len(wrong)),
             unit="sessions",
             reason=reason,
-            rests_on=needs.AUDIT + (() if wrong else needs.FAULT),
+            rests_on=needs.AUDIT + needs.RECORD + (() if wrong else needs.FAULT),
             evidence=tuple(wrong[:_EVIDENCE_MAX]),
             evidence_total=len(wrong),
             measures={"session.expired": float(gone), "session.wrong_ttl": float(len(wrong))},

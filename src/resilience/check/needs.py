@@ -1,12 +1,13 @@
 """What verdicts rest on, by the kind of finding: the names of assumptions (`check.compose.ASSUMPTIONS`)."""
 
-WHOLE = ("assumption.history-whole", "assumption.not-interrupted", "assumption.phases-complete")
+RECORD = ("assumption.history-whole",)
+WHOLE = (*RECORD, "assumption.not-interrupted", "assumption.phases-complete")
 LOAD = ("assumption.generator-alive", "assumption.load-rate")
 CONTROL = ("assumption.control",)  # the same platform is well while nothing is broken
 FAULT = ("assumption.experiment-completed", "assumption.fault-proved", "assumption.fault-healed", *CONTROL)
 SHARDS = ("assumption.shards-known",)
 AUDIT = ("assumption.audit-complete",)
-TIMING = ("assumption.schedule-lag",)
+TIMING = ("assumption.schedule-lag", "assumption.generator-cpu")
 METRICS = ("assumption.coverage", "assumption.clock-step", "assumption.totals-reconciled")
 
 

@@ -31,12 +31,12 @@ from resilience.check import needs
 from resilience.check.cut import CannotCutError, Cut, cut
 from resilience.check.fault import SECOND_US, primary_at, shards_at_start
 from resilience.check.finding import Finding, Verdict, Where
+from resilience.check.window import judged_windows
 from resilience.history.columns import FAIL, OK, UNKNOWN, Flags
 from resilience.history.read import History
 from resilience.history.record import PhaseWindow
 from resilience.spec.scenario import Scenario
 
-JUDGED = ("steady", "fault", "recovery")
 ROLE_SEEN_US = SECOND_US  # how long after a promotion the watch may still be without it
 READ = "session.read"
 ROUTES: Mapping[str, Mapping[str, tuple[str, ...]]] = {  # of a component: which kinds of op its routes are asked for
@@ -82,8 +82,9 @@ class Tier:
 
 def reconciliation(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """A finding for each component that counts what it is asked for, in each phase."""
-    windows = (window for window in history.windows if window.phase in JUDGED and window.end > window.start)
-    return tuple(finding for window in windows for finding in _in_phase(_Phase(scenario, history, window)))
+    return tuple(
+        finding for window in judged_windows(history) for finding in _in_phase(_Phase(scenario, history, window))
+    )
 
 
 @dataclass(frozen=True, slots=True)

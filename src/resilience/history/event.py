@@ -29,8 +29,8 @@ that nobody who reads a history has to doubt it.
   [runner]
 - ``audit-incomplete``: ``reason``: what could not be read back; that the platform does not answer is no error of the
   harness [runner]
-- ``pressure``: ``cpu_some_ratio``, ``steal_ratio``, ``busy_ratio`` over the second before, of the whole machine
-  [runner]
+- ``pressure``: ``cpu_some_ratio``, ``steal_ratio``, ``busy_ratio`` over the second before, of the whole machine;
+  ``cpus``: how many cores it has [runner]
 - ``generator``: ``client``, ``cpu_ratio``, ``lag_ms_p99``, ``inflight`` over the second before [runner, from the
   generators]
 - ``interrupted``: ``signal`` [runner]
@@ -122,8 +122,14 @@ class _Replicas(msgspec.Struct):
     evicted: dict[str, Count] = {}
 
 
+class _Pressure(msgspec.Struct):
+    cpus: Count = 0
+    busy_ratio: float = 0.0
+
+
 class _Generator(msgspec.Struct):
     client: str = ""
+    cpu_ratio: float = 0.0
 
 
 _DATA: dict[str, type[msgspec.Struct]] = {
@@ -138,6 +144,7 @@ _DATA: dict[str, type[msgspec.Struct]] = {
     "experiment": _Experiment,
     "converged": _Converged,
     "replicas": _Replicas,
+    "pressure": _Pressure,
     "generator": _Generator,
 }
 

@@ -108,7 +108,10 @@ def read_history(run_dir: Path) -> History:
     run = read_run_lines(run_dir, damage)
     load = _read_load(sorted((run_dir / "load").glob("*.ops.jsonl")), damage)
     audit = _read_audit(run_dir / "audit.jsonl", damage)
+    torn = damage.torn
     samples = _all_lines(run_dir / "samples.jsonl", SampleLine, damage)
+    if damage.torn > torn:  # written in one go when all is over; only a file that grows through the run may be torn
+        damage.problems.append("samples.jsonl: torn")
     control = read_control(run_dir, damage.problems)
     return History(
         ops=load.ops(),
@@ -187,10 +190,13 @@ def _read_audit(path: Path, damage: Damage) -> Audit:
 def _read_load(paths: Iterable[Path], damage: Damage) -> "_Load":
     load = _Load(damage)
     for path in paths:
-        load.begin(path.name.removesuffix(".ops.jsonl"))
+        client, torn = path.name.removesuffix(".ops.jsonl"), damage.torn
+        load.begin(client)
         for batch in read_batches(path, OpLine, damage):
             load.add(batch)
         load.end()
+        if damage.torn > torn and path.with_name(f"{client}.summary.json").exists():
+            damage.problems.append(f"load/{path.name}: torn, though its writer came to its end")
     return load
 
 

@@ -102,6 +102,16 @@ def no_more_up(run: Recorded, job: str, start: int, end: int) -> None:
     run.later = without
 
 
+def used(run: Recorded, cpu_ratio: float, phase: str, busy_ratio: float = 0.97) -> None:
+    """What Locust used of a core in a phase, and how busy the machine was."""
+    (window,) = [window for window in run.windows if window.phase == phase]
+    for index, event in enumerate(run.events):
+        if window.start <= event.at < window.end and event.data.get("client") == "locust":
+            run.events[index] = Event(event.name, event.at, event.data | {"cpu_ratio": cpu_ratio})
+        elif window.start <= event.at < window.end and event.name == "pressure":
+            run.events[index] = Event(event.name, event.at, event.data | {"busy_ratio": busy_ratio})
+
+
 def shorten(run: Recorded, phase: str, by_us: int) -> None:
     run.windows = [PhaseWindow(w.phase, w.start + by_us, w.end) if w.phase == phase else w for w in run.windows]
 
@@ -129,7 +139,10 @@ CASES = (
          breaks="history-whole", reason="history.jsonl:"),
     Case(name="one torn line", change=lambda run: run.rough.update({"history.jsonl": b'["phase","st'})),
     Case(name="two torn lines", breaks="history-whole", reason="2 files end in a torn line",
-         change=lambda run: run.rough.update({"history.jsonl": b'["pha', "load/direct.ops.jsonl": b'["i",4'})),
+         change=lambda run: run.rough.update({"history.jsonl": b'["pha', "audit.jsonl": b'["roo'})),
+    Case(name="a torn line of a writer that came to its end", breaks="history-whole",
+         change=lambda run: run.rough.update({"load/direct.ops.jsonl": b'["i",4'}),
+         reason="load/direct.ops.jsonl: torn, though its writer came to its end"),
     Case(name="no effect at first", change=lambda run: run.change("effect-probed", 0, **NOT_SEEN),
          breaks="fault-proved", reason="observed pong"),
     Case(name="no effect before healing", change=lambda run: run.change("effect-probed", 1, **NOT_SEEN),
@@ -177,9 +190,21 @@ CASES = (
          change=lambda run: drop_rate(run, 9, "direct.write", "recovery")),
     Case(name="late", change=lambda run: lag(run, 26_000, 10), breaks="schedule-lag", reason="26.0 ms behind"),
     Case(name="late in one phase of three", change=lambda run: lag(run, 26_000, 20), breaks="schedule-lag",
-         reason="locust in steady: 26.0 ms behind"),
+         reason="locust in steady: 26.0 ms behind its schedule (and used 25 % of the one core that it can use)"),
     Case(name="just not late", change=lambda run: lag(run, 25_000, 10)),
     Case(name="late once in a thousand", change=lambda run: lag(run, 900_000, 290)),
+    Case(name="generators that leave nothing", breaks="generator-cpu", change=lambda run: used(run, 0.95, "steady"),
+         reason="the load generators used 1.1 of 2 cores in phase steady, and left too little for the platform"),
+    Case(name="generators that just leave enough", change=lambda run: used(run, 0.85, "steady")),
+    Case(name="generators on a machine with room", change=lambda run: used(run, 0.9, "steady", busy_ratio=0.94)),
+    Case(name="generators not watched", change=lambda run: run.drop("generator"), breaks="generator-cpu",
+         reason="the use of the processors was not recorded in phase steady"),
+    Case(name="machine not watched", change=lambda run: run.drop("pressure"), breaks="generator-cpu",
+         reason="was not recorded in phase fault"),
+    Case(name="record cut off at a line's end", change=lambda run: run.summaries["direct"].update(sent=3721),
+         breaks="history-whole", reason="direct sent 3721 ops and saw 3720 end; on record are 3720 and 3720"),
+    Case(name="an answer cut off", change=lambda run: run.summaries["direct"].update(ok=9999),
+         breaks="history-whole", reason="on record are 3720 and 3720"),
     Case(name="steady too short", change=lambda run: shorten(run, "steady", 600_000), breaks="phases-complete",
          reason="steady lasted 19.4 s, at least 20 s needed"),
     Case(name="steady just long enough", change=lambda run: shorten(run, "steady", 400_000)),

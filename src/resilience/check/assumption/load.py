@@ -5,19 +5,19 @@ from collections.abc import Iterator
 import numpy as np
 
 from resilience.check.assumption.finding import held_unless
+from resilience.check.assumption.processors import used_cores
 from resilience.check.fault import SECOND_US
 from resilience.check.finding import Finding
 from resilience.check.text import ended_text
+from resilience.check.window import JUDGED, judged_windows
 from resilience.history.columns import Flags
 from resilience.history.read import History
-from resilience.history.record import PhaseWindow
 from resilience.spec.load import Load
 from resilience.spec.scenario import Scenario
 from resilience.spec.slo import RatioSource
 
 DEFAULT_RATIO_MIN = 0.9
 LAG_SHARE = 0.1  # of the smallest latency threshold
-JUDGED = ("steady", "fault", "recovery")
 
 
 def load_rate(scenario: Scenario, history: History) -> tuple[Finding, ...]:
@@ -34,15 +34,11 @@ def load_rate(scenario: Scenario, history: History) -> tuple[Finding, ...]:
 def _rates(scenario: Scenario, history: History) -> Iterator[tuple[str, float, float]]:
     ops = history.ops
     streams = list(_streams(scenario, history))
-    for window in _judged_windows(history):
+    for window in judged_windows(history):
         due = (ops.due >= window.start) & (ops.due < window.end)
         length_s = (window.end - window.start) / SECOND_US
         for what, rows, least in streams:
             yield f"{what} in {window.phase}", float((due & rows).sum()) / length_s, least
-
-
-def _judged_windows(history: History) -> Iterator[PhaseWindow]:
-    return (window for window in history.windows if window.phase in JUDGED and window.end > window.start)
 
 
 def _streams(scenario: Scenario, history: History) -> Iterator[tuple[str, Flags, float]]:
@@ -70,16 +66,27 @@ def schedule_lag(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     limit_s = LAG_SHARE * min((limit for limit in thresholds if limit is not None), default=1.0)
     ops = history.ops
     lags_s = {
-        f"{client} in {phase}": float(np.percentile(ops.called[rows] - ops.due[rows], 99)) / SECOND_US
+        (client, phase): float(np.percentile(ops.called[rows] - ops.due[rows], 99)) / SECOND_US
         for client in ops.clients
         for phase in JUDGED
         if (rows := ops.in_phase(phase) & ops.of_client(client)).any()
     }
-    late = [f"{where}: {lag * 1000:.1f} ms behind its schedule" for where, lag in lags_s.items() if lag > limit_s]
+    late = [
+        f"{client} in {phase}: {lag * 1000:.1f} ms behind its schedule{_using(client, phase, history)}"
+        for (client, phase), lag in lags_s.items()
+        if lag > limit_s
+    ]
     if not lags_s:
         late = ["no op was recorded in a phase that is judged"]
     measured = f"p99 {max(lags_s.values(), default=0.0) * 1000:.1f} ms"
     return (held_unless("schedule-lag", "Ops were sent when due", late, measured, f"p99 ≤ {limit_s * 1000:g} ms"),)
+
+
+def _using(client: str, phase: str, history: History) -> str:
+    """What a late generator used of the one core that it can use, if that is on record; it tells what held it up."""
+    window = history.window(phase)
+    used = used_cores(history, window).get(client) if window else None
+    return "" if used is None else f" (and used {used * 100:.0f} % of the one core that it can use)"
 
 
 def generator_alive(scenario: Scenario, history: History) -> tuple[Finding, ...]:

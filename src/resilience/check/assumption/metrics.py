@@ -7,6 +7,7 @@ from resilience.check.counter import count, wall_s
 from resilience.check.fault import SECOND_US
 from resilience.check.finding import Finding
 from resilience.check.selection import rows_of_selector
+from resilience.check.window import judged_windows
 from resilience.history.read import History
 from resilience.history.record import PhaseWindow, Series
 from resilience.spec.scenario import Scenario
@@ -18,7 +19,6 @@ OBSERVERS = ("prometheus", "loadgen", "direct-client")  # components; what they 
 STEP_US_MAX = 50_000
 TOTALS_RATIO_MAX = 0.01
 TOTALS_OPS_MAX = 20  # a difference of so few ops is no sign of anything
-JUDGED = ("steady", "fault", "recovery")
 
 
 def coverage(scenario: Scenario, history: History) -> tuple[Finding, ...]:
@@ -28,7 +28,7 @@ def coverage(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     shares = []
     for observer in (member for member in scenario.stack.members if member.component in OBSERVERS):
         seen = _seen_at(history, observer.name, observer.component)
-        for window in (window for window in history.windows if window.phase in JUDGED and window.end > window.start):
+        for window in judged_windows(history):
             share, fresh = _seen_in(window, seen, history, scenario.stack.scrape_interval_s)
             shares.append(share)
             if share < COVERAGE_MIN:
@@ -71,7 +71,7 @@ def clock_step(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """The wall clock, by which Prometheus stamps, ran evenly with the run's own in each phase."""
     del scenario
     reasons, largest = [], 0
-    for window in (window for window in history.windows if window.phase in JUDGED):
+    for window in judged_windows(history):
         near = [pair for pair in history.clock if window.start - SECOND_US <= pair.at <= window.end + SECOND_US]
         if len(near) < 2:
             reasons.append(f"the clocks were not compared in phase {window.phase}")

@@ -7,7 +7,7 @@ import numpy as np
 from resilience.check.assumption.finding import held_unless
 from resilience.check.fault import SECOND_US, shards_at_start
 from resilience.check.finding import Finding
-from resilience.history.columns import OK, Flags
+from resilience.history.columns import OK, OUTCOMES, Flags
 from resilience.history.phase import STOP
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
@@ -22,11 +22,21 @@ SESSION_WRITES = ("session.create", "session.heartbeat", "session.update", "sess
 def history_whole(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """Every line of the record could be read; one torn last line is what a dead writer leaves, and accepted."""
     del scenario
-    reasons = list(history.problems)
+    reasons = [*history.problems, *_missing_ops(history)]
     if history.torn > 1:
         reasons.append(f"{history.torn} files end in a torn line")
     measured = f"{history.torn} torn, {len(history.problems)} broken"
     return (held_unless("history-whole", "The record is whole", reasons, measured, "at most 1 torn, 0 broken"),)
+
+
+def _missing_ops(history: History) -> Iterator[str]:
+    """A client that lived to tell how many ops it sent, and how many ended, has all of them on record."""
+    for client, summary in history.summaries.items():
+        rows = history.ops.of_client(client)
+        recorded = int(rows.sum()), int((rows & (history.ops.returned >= 0)).sum())
+        said = summary.get("sent", 0), sum(summary.get(outcome, 0) for outcome in OUTCOMES)
+        if recorded != said:
+            yield f"{client} sent {said[0]} ops and saw {said[1]} end; on record are {recorded[0]} and {recorded[1]}"
 
 
 def not_interrupted(scenario: Scenario, history: History) -> tuple[Finding, ...]:

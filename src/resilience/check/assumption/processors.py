@@ -1,0 +1,53 @@
+"""Assumption about the machine: the load generators left its processors to the platform."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from resilience.check.assumption.finding import held_unless
+from resilience.check.finding import Finding
+from resilience.check.window import judged_windows
+from resilience.history.read import History
+from resilience.history.record import PhaseWindow
+from resilience.spec.scenario import Scenario
+
+BUSY_RATIO_MIN = 0.95  # from here on the machine has nothing left
+GENERATORS_SHARE_MAX = 0.5  # of the cores, where the machine has nothing left; 0.2 is usual on two cores
+
+
+def generator_cpu(scenario: Scenario, history: History) -> tuple[Finding, ...]:
+    """The generators did not take the processors that the platform needed: then it would look slower than it is."""
+    del scenario
+    reasons, most = [], 0.0
+    for window in judged_windows(history):
+        machine = tuple(_seconds(history, "pressure", window))
+        used = used_cores(history, window)
+        if not machine or not used:
+            reasons.append(f"the use of the processors was not recorded in phase {window.phase}")
+            continue
+        busy_ratio, cores, most_here = _mean("busy_ratio", machine), machine[0].get("cpus", 0), sum(used.values())
+        most = max(most, most_here)
+        if busy_ratio >= BUSY_RATIO_MIN and most_here > GENERATORS_SHARE_MAX * cores:
+            reasons.append(
+                f"the load generators used {most_here:.1f} of {cores} cores in phase {window.phase},"
+                " and left too little for the platform"
+            )
+    title, allowed = "The load generators left the processors to the platform", "at most half of a machine that is busy"
+    return (held_unless("generator-cpu", title, reasons, f"at most {most:.1f} cores", allowed),)
+
+
+def used_cores(history: History, window: PhaseWindow) -> dict[str, float]:
+    """What each generator used in a phase, in cores; one that said nothing is left out."""
+    seconds: dict[str, list[dict[str, Any]]] = {}
+    for second in _seconds(history, "generator", window):
+        seconds.setdefault(str(second.get("client")), []).append(second)
+    return {client: _mean("cpu_ratio", those) for client, those in seconds.items()}
+
+
+def _seconds(history: History, name: str, window: PhaseWindow) -> Iterator[dict[str, Any]]:
+    return (event.data for event in history.events_of(name) if window.start <= event.at < window.end)
+
+
+def _mean(name: str, seconds: Any) -> float:
+    return float(np.mean([second.get(name, 0.0) for second in seconds]))
