@@ -85,7 +85,10 @@ def loaded(stand: Stand) -> Iterator[None]:
     """The scenario's load on the stack, at its rate when this is entered, drained when it is left."""
     layout = shard_layout(stand.platform)
     stand.board.announce("warmup", stand.clock.now_us())
-    with load_running(stand.scenario, layout, stand.platform, stand.directory / "load", stand.clock) as load:
+    place, clock = stand.directory / "load", stand.clock
+    with load_running(
+        stand.scenario, layout, stand.platform, place, clock=clock, say=lambda _name, _data: None
+    ) as load:
         load.wait_for_rate()
         yield
         stand.announce(STOP)

@@ -54,6 +54,16 @@ def pressure_between(before: CpuTimes, after: CpuTimes, elapsed_s: float) -> dic
     }
 
 
+def disk_full(folder: Path) -> bool:
+    """Whether not one block is left where the folder is, for this user. Where that cannot be asked, it is not."""
+    try:
+        space = os.statvfs(folder)
+    except OSError:
+        return False
+    left = space.f_bfree if os.geteuid() == 0 else space.f_bavail  # some blocks are root's alone
+    return space.f_blocks > 0 and left == 0
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_text()

@@ -107,6 +107,7 @@ def judge_run(record: Run, store: RunStore | None, console: Console) -> Judgemen
 
     ``store``: where ``latest`` is moved to this run, or None to leave it.
     """
+    record.give_reserve()  # where the run was cut short, it is still there
     spec = record.load_spec()
     try:
         history = read_history(record.directory)

@@ -57,7 +57,6 @@ class Stage:
         self._record = record
         self._notebook = notebook
         self._board = board
-        self._began_wall_s = time.time()
         self.troubled = False  # whether a step of the end went wrong; it is on record then
 
     def play(self) -> None:
@@ -69,6 +68,7 @@ class Stage:
                 self._under_load(platform, backend.state / "session.json")
             finally:
                 self._board.change(phase="audit", phase_began_s=time.monotonic(), phase_length_s=None, injection="")
+                self._record.give_reserve()  # from here on little is written, and all of it is needed for the verdict
                 self._try(lambda: self._heal_all(injector))
                 self._try(lambda: self._converge(platform))
                 self._try(lambda: self._collect(platform))
@@ -115,7 +115,8 @@ class Stage:
         layout = shard_layout(platform)
         self._notebook.event("shards", {"shards": msgspec.to_builtins(layout)})
         board = PhaseBoard(self._record.phases)
-        with load_running(self._scenario, layout, platform, self._record.load_dir, self._notebook.clock) as load:
+        place, notebook = self._record.load_dir, self._notebook
+        with load_running(self._scenario, layout, platform, place, clock=notebook.clock, say=notebook.event) as load:
             phases = Phases(self._scenario, board, self._notebook, lambda: self._look(board, load))
             warmup_us = phases.begin("warmup", ahead_us=0)
             self._show_length()
@@ -135,7 +136,8 @@ class Stage:
         self._board.change(run_length_s=so_far_s + self._scenario.timeline.total_s)
 
     def _look(self, board: PhaseBoard, load: LoadRunning) -> None:
-        """Shows on the terminal where the run is."""
+        """Shows on the terminal where the run is. Raises `HostError` if the disk is full: the rest would be lost."""
+        self._notebook.require_disk()
         clock = self._notebook.clock
         phase, began_us = current(board, clock.now_us())
         lengths = msgspec.to_builtins(self._scenario.timeline)
@@ -167,7 +169,7 @@ class Stage:
     def _collect(self, platform: OwnedPlatform) -> None:
         url = f"http://{platform.stack.of('prometheus')[0].name}:{PORTS['prometheus']}"
         with Writer(self._record.samples) as writer:
-            collect(self._scenario, url, self._began_wall_s, time.time(), writer)
+            collect(self._scenario, url, *self._notebook.wall_range_s(), writer)
 
     def _read_back(self, platform: OwnedPlatform) -> None:
         """What the primaries hold, which is audited, and whether their replicas hold the same."""

@@ -1,6 +1,10 @@
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
-from resilience.machine import CpuTimes, machine_facts, pressure_between
+import pytest
+
+from resilience.machine import CpuTimes, disk_full, machine_facts, pressure_between
 
 
 def written(folder: Path, stat: str, waited_us: int | None) -> Path:
@@ -37,3 +41,23 @@ def test_facts_name_this_machine(tmp_path):
     facts = machine_facts(tmp_path)
     assert (facts["boot_id"], facts["memory_bytes"]) == ("b00t", 2048 * 1024)
     assert facts["cpus"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("blocks", "user", "full"),
+    [
+        ({"f_blocks": 100, "f_bfree": 0, "f_bavail": 0}, 0, True),
+        ({"f_blocks": 100, "f_bfree": 5, "f_bavail": 0}, 1000, True),  # the rest is kept for root
+        ({"f_blocks": 100, "f_bfree": 5, "f_bavail": 0}, 0, False),
+        ({"f_blocks": 100, "f_bfree": 5, "f_bavail": 5}, 1000, False),
+        ({"f_blocks": 0, "f_bfree": 0, "f_bavail": 0}, 0, False),  # a file system that does not count
+    ],
+)
+def test_a_full_disk_has_no_block_left_for_its_user(monkeypatch, tmp_path, blocks, user, full):
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(**blocks))
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    assert disk_full(tmp_path) == full
+
+
+def test_a_disk_that_cannot_be_asked_is_not_full(tmp_path):
+    assert not disk_full(tmp_path / "gone")

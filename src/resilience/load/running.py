@@ -15,8 +15,6 @@ import msgspec
 
 from resilience.errors import LoadError
 from resilience.history.clock import RunClock
-from resilience.history.record import Event
-from resilience.history.writer import Writer
 from resilience.load.client import CLIENTS, Client, ClientSpec, Process
 from resilience.load.plan import plan_for
 from resilience.spec.plan import ShardPlan
@@ -69,7 +67,14 @@ class LoadRunning:
                 if (code := client.process.poll()) is not None:
                     raise LoadError(f"the load client {client.name} ended with {code}: {client.last_words()}")
             self._wait(POLL_S)
-        raise LoadError(f"the load did not reach its minimum rate within {timeout_s:g} s: {'; '.join(short)}")
+        raise LoadError(
+            f"the load did not reach its minimum rate within {timeout_s:g} s: {'; '.join(short)}; {self._used()}"
+        )
+
+    def _used(self) -> str:
+        """What the generators took of the machine in the last second."""
+        cores = sum(client.latest.get("cpu_ratio", 0.0) for client in self._clients)
+        return f"the load generators used {cores:.1f} of {os.cpu_count()} cores"
 
     def now(self) -> dict[str, float | None]:
         """The last second of all clients together, as the terminal shows it; None where nothing is known."""
@@ -118,18 +123,12 @@ class LoadRunning:
 
 @contextmanager
 def load_running(
-    scenario: Scenario, shards: tuple[ShardPlan, ...], launcher: Launcher, directory: Path, clock: RunClock
+    scenario: Scenario, shards: tuple[ShardPlan, ...], launcher: Launcher, directory: Path, *, clock: RunClock, say: Say
 ) -> Iterator[LoadRunning]:
-    """Runs the load while it is entered; ``directory`` is the run's folder for it.
+    """Runs the load while it is entered; ``directory`` is the run's folder for it, ``say`` writes an event.
 
-    Its start and end go into ``history.jsonl`` of the run, the folder's parent. Raises what the launcher raises; what
-    was started by then is ended.
+    Raises what the launcher raises; what was started by then is ended.
     """
-
-    def say(name: str, data: dict[str, Any]) -> None:
-        with Writer(directory.parent / "history.jsonl") as history:
-            history.write(Event(name, clock.now_us(), data))
-
     clients: list[Client] = []
     load = LoadRunning(clients, scenario, say)
     try:

@@ -17,6 +17,9 @@ from resilience.history.control import CONTROL_FILE, Control
 from resilience.report.document import SCHEMA, About, ServersFile, SpecFile, VerdictFile, verdict_file
 from resilience.spec.scenario import Scenario
 
+RESERVE_BYTES = 16_000_000  # audit, samples, verdict and report of a long run take 6 MB
+PLACE_ADVICE = "free some space, or name another place by --reports"
+
 
 @dataclass(frozen=True, slots=True)
 class Owner:
@@ -109,6 +112,11 @@ class Run:
         return self.directory / "junit.xml"
 
     @property
+    def reserve(self) -> Path:
+        """Space that is kept for the end of the run: without it a disk that fills up would take the verdict, too."""
+        return self.directory / ".reserve"
+
+    @property
     def page(self) -> Path:
         """The report for people."""
         return self.directory / "report.html"
@@ -127,6 +135,18 @@ class Run:
             fingerprint=about.fingerprint,
         )
         self._save_json(self.spec, spec)
+
+    def take_reserve(self) -> None:
+        """Takes `RESERVE_BYTES` of the disk."""
+        try:
+            with self.reserve.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+        except OSError as error:
+            raise HostError(f"{self.directory}: no room for a report: {error.strerror}; {PLACE_ADVICE}") from error
+
+    def give_reserve(self) -> None:
+        """Gives it to whatever is still to be written; a second call does nothing."""
+        self.reserve.unlink(missing_ok=True)
 
     def save_servers(self, members: Mapping[str, Mapping[str, Any]]) -> None:
         """Writes ``servers.json``: for each member what it answered when it was asked for its configuration."""

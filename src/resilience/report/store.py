@@ -38,6 +38,7 @@ class RunStore:
         started = self._now()
         run = Run(self._new_directory(scenario, started), self.owner)
         run.save_spec(scenario, about, started.isoformat(timespec="seconds"))
+        run.take_reserve()
         for folder in (run.load_dir, run.chaos_dir, run.members_dir):
             self._make(folder)
         return run

@@ -1,5 +1,6 @@
 """The store of runs: directories, ``latest``, and what is found again."""
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import msgspec
 import pytest
 
 from resilience.errors import HostError, SpecError
-from resilience.report.run import Owner, Run
+from resilience.report.run import RESERVE_BYTES, Owner, Run
 from resilience.report.store import RunStore, find_run, load_judgement
 from tests import judged_run
 
@@ -34,6 +35,22 @@ def test_a_run_has_its_directory_and_its_spec_at_once(tmp_path: Path):
     }
     assert spec["scenario"]["name"] == "redis-failover"
     assert all(folder.is_dir() for folder in (run.load_dir, run.chaos_dir, run.members_dir))
+
+
+def test_space_is_kept_for_the_end_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run = store(tmp_path).open(judged_run.scenario(), judged_run.ABOUT)
+    assert run.reserve.stat().st_blocks * 512 >= RESERVE_BYTES
+    assert run.reserve.relative_to(run.directory) not in dict(run.files())
+    run.give_reserve()
+    run.give_reserve()
+    assert not run.reserve.exists()
+
+    def refuse(*_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    with pytest.raises(HostError, match=r"no room for a report: No space left on device; .* --reports$"):
+        store(tmp_path).open(judged_run.scenario(), judged_run.ABOUT)
 
 
 def test_runs_that_begin_in_the_same_second_have_directories_of_their_own(tmp_path: Path):
