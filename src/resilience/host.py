@@ -65,6 +65,7 @@ class Facts:
     cache: Path
     cache_free_bytes: int
     reports: Path
+    reports_refused: str = ""  # why no report can be written there
     report_free_bytes: int
     memory_free_bytes: int
 
@@ -137,6 +138,11 @@ def _build_user(facts: Facts) -> Iterator[str]:
         )
 
 
+def _place(facts: Facts) -> Iterator[str]:
+    if facts.reports_refused:
+        yield f"no report can be written in {facts.reports} ({facts.reports_refused}): name another place by --reports"
+
+
 def _space(facts: Facts) -> Iterator[str]:
     if facts.building and facts.cache_free_bytes < IMAGE_BYTES:
         yield _too_little("the stack image", IMAGE_BYTES, facts.cache, facts.cache_free_bytes, "XDG_CACHE_HOME")
@@ -182,6 +188,10 @@ def _could_space(facts: Facts) -> str:
     return f"{facts.cache_free_bytes / 1e9:.1f} GB free for images, {facts.report_free_bytes / 1e9:.1f} GB for reports"
 
 
+def _could_place(facts: Facts) -> str:
+    return f"can be written in {facts.reports}"
+
+
 def _could_memory(facts: Facts) -> str:
     return f"{facts.memory_free_bytes / 1e9:.1f} GB free, {MEMORY_BYTES / 1e9:.1f} GB are needed"
 
@@ -200,6 +210,7 @@ _QUESTIONS = (
     _Question("namespaces", _namespaces, _could_namespaces),
     _Question("network", _network, _could_network),
     _Question("image", _build_user, _could_image),
+    _Question("reports", _place, _could_place),
     _Question("disk", _space, _could_space),
     _Question("memory", _memory, _could_memory),
 )
@@ -264,6 +275,7 @@ def facts_of_host(cache: Path, reports: Path, *, building: bool) -> Facts:
         cache=cache,
         cache_free_bytes=free_bytes(cache),
         reports=reports,
+        reports_refused=refused_to_write(reports),
         report_free_bytes=free_bytes(reports),
         memory_free_bytes=memory_free_bytes(_text(Path("/proc/meminfo"))),
     )
@@ -321,8 +333,22 @@ def _has_sub_ids() -> bool:
 
 def free_bytes(folder: Path) -> int:
     """Free space where the folder is, or will be."""
-    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-    return shutil.disk_usage(existing).free
+    return shutil.disk_usage(_existing(folder)).free
+
+
+def refused_to_write(folder: Path) -> str:
+    """Why nothing can be written where the folder is, or will be; "" if something can. Nothing is tried."""
+    place = _existing(folder)
+    if not place.is_dir():
+        return f"{place} is no folder"
+    if os.access(place, os.W_OK | os.X_OK):
+        return ""
+    read_only = os.statvfs(place).f_flag & os.ST_RDONLY
+    return f"{place} is on a file system that is read-only" if read_only else f"{place} is not this user's to write in"
+
+
+def _existing(folder: Path) -> Path:
+    return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
 
 
 def memory_free_bytes(meminfo: str) -> int:

@@ -77,7 +77,7 @@ def _run_in_sandbox(wanted: Wanted, image: Path) -> Ended:
     An exit code alone is not believed: that of a sandbox that was killed may be 1. Raises `HostError`, and `StackError`
     if the sandbox was killed before anything was recorded.
     """
-    code, directory = supervise.run_inside(wanted.arguments, image)
+    code, directory = supervise.run_inside(wanted.arguments, image, wanted.reports)
     if directory is None:
         if code not in UNJUDGED_CODES:
             raise StackError(f"the sandbox was ended before the run recorded anything (exit {code}); run it again")

@@ -56,13 +56,15 @@ def examined() -> tuple[Answer, ...]:
     return answers_of(facts_of_host(cache_dir(calling_user()), PROJECT_ROOT / "reports", building=find_image() is None))
 
 
-def run_inside(arguments: Sequence[str], image: Path) -> tuple[int, Path | None]:
-    """Runs ``resilience`` with these arguments in a sandbox.
+def run_inside(
+    arguments: Sequence[str], image: Path, reports: Path = PROJECT_ROOT / "reports"
+) -> tuple[int, Path | None]:
+    """Runs ``resilience`` with these arguments in a sandbox; what it writes, it writes below ``reports``.
 
     Returns its exit code (128 + n: signal n ended it) and the run's directory, if it came so far. Raises `HostError`.
     """
     owner = calling_user()
-    require_host(cache_dir(owner), building=False)
+    require_host(cache_dir(owner), building=False, reports=reports)
     reader, writer = os.pipe()
     try:
         os.set_inheritable(writer, True)  # noqa: FBT003

@@ -108,6 +108,11 @@ CASES = (
         says=("a report needs 0.5 GB in /srv/project/reports", "--reports"),
     ),
     Case(
+        name="no report can be written",
+        change={"reports_refused": "/srv/project is on a file system that is read-only"},
+        says=("no report can be written in /srv/project/reports (/srv/project is on a", "--reports"),
+    ),
+    Case(
         name="no memory",
         change={"memory_free_bytes": host.MEMORY_BYTES - 1},
         says=("a run needs 2.0 GB of memory", "end what uses it"),
@@ -131,7 +136,7 @@ def test_all_problems_are_listed_in_the_order_of_mending():
 
 def test_what_works_is_told_too_and_what_was_not_tried_is_not():
     well = {answer.name: answer.well for answer in host.answers_of(replace(HEALTHY, building=True))}
-    assert list(well) == ["tools", "namespaces", "network", "image", "disk", "memory"]
+    assert list(well) == ["tools", "namespaces", "network", "image", "reports", "disk", "memory"]
     assert all(well.values())
     assert "has still to be built" in well["image"]
     assert {answer.name: answer.well for answer in host.answers_of(replace(HEALTHY, building=False))}[
@@ -228,6 +233,15 @@ def test_as_a_user_a_user_namespace_comes_first():
 def test_free_space_is_that_of_the_nearest_folder_that_exists(tmp_path):
     there = os.statvfs(tmp_path)
     assert host.free_bytes(tmp_path / "not" / "yet") == pytest.approx(there.f_bavail * there.f_frsize, rel=0.2)
+
+
+def test_a_place_where_nothing_can_be_written_is_named(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    assert host.refused_to_write(tmp_path / "not" / "yet") == ""
+    assert host.refused_to_write(tmp_path / "file") == f"{tmp_path}/file is no folder"
+    assert host.refused_to_write(tmp_path / "file" / "below") == f"{tmp_path}/file is no folder"
+    monkeypatch.setattr(os, "access", lambda *_args: False)
+    assert host.refused_to_write(tmp_path / "not" / "yet") == f"{tmp_path} is not this user's to write in"
 
 
 @pytest.mark.parametrize(
