@@ -177,7 +177,7 @@ def _run(arguments: Any) -> int:
     scenario = _scenario(arguments)
     if runner.in_place():
         return _run_here(scenario, arguments)
-    run_outside, console = prepared(arguments.stack), console_for(sys.stderr)
+    run_outside, console = prepared(arguments.stack, arguments.reports), console_for(sys.stderr)
 
     def say(text: str) -> None:
         console.print(plain(text))
@@ -229,7 +229,7 @@ def _suite(arguments: Any) -> int:
     suite = read_suite(ROOT, arguments.suite)
     for scenario in suite.scenarios:
         runner.require_known_checks(scenario)
-    run_outside, console = prepared(arguments.stack), console_for(sys.stderr)
+    run_outside, console = prepared(arguments.stack, arguments.reports), console_for(sys.stderr)
 
     def say(text: str) -> None:
         console.print(plain(text))
@@ -315,5 +315,7 @@ def _sandbox(arguments: Any) -> int:
     argv = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
     if runner.in_sandbox():
         return supervise.exec_inside(argv)
-    code, _ = supervise.run_inside(["sandbox", "--", *argv], supervise.image_root())
+    image = supervise.image_root()
+    supervise.require_machine()
+    code, _ = supervise.run_inside(["sandbox", "--", *argv], image)
     return code

@@ -338,6 +338,12 @@ def free_bytes(folder: Path) -> int:
 
 def refused_to_write(folder: Path) -> str:
     """Why nothing can be written where the folder is, or will be; "" if something can. Nothing is tried."""
+    try:
+        folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # what is there already decides
+    except OSError as error:  # a name that is too long, links in a circle, a folder that cannot be searched
+        return str(error.strerror)
     place = _existing(folder)
     if not place.is_dir():
         return f"{place} is no folder"
@@ -348,7 +354,9 @@ def refused_to_write(folder: Path) -> str:
 
 
 def _existing(folder: Path) -> Path:
-    return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    """The folder, or the first one above it that is there and can be looked at."""
+    places = (folder.absolute(), *folder.absolute().parents)
+    return next(place for place in places if os.path.exists(place))  # noqa: PTH110 - Path.exists raises for some
 
 
 def memory_free_bytes(meminfo: str) -> int:

@@ -58,16 +58,21 @@ class Ended:
 RunOutside = Callable[[Wanted], Ended]
 
 
-def prepared(stack: str) -> RunOutside:
-    """Makes ready, with progress, what runs on this stack need; returns what runs one. Raises `HostError`."""
-    return _PREPARE[stack]()
+def prepared(stack: str, reports: Path) -> RunOutside:
+    """Makes ready, with progress, what runs on this stack need; returns what runs one, reported below ``reports``.
+
+    Raises `HostError`.
+    """
+    return _PREPARE[stack](reports)
 
 
-def _local() -> RunOutside:
-    return partial(_run_in_sandbox, image=supervise.image_root())
+def _local(reports: Path) -> RunOutside:
+    image = supervise.image_root()
+    supervise.require_machine(reports)
+    return partial(_run_in_sandbox, image=image)
 
 
-_PREPARE: Mapping[str, Callable[[], RunOutside]] = {"local": _local}
+_PREPARE: Mapping[str, Callable[[Path], RunOutside]] = {"local": _local}
 STACKS = tuple(_PREPARE)  # by name, the default first
 
 
@@ -77,7 +82,7 @@ def _run_in_sandbox(wanted: Wanted, image: Path) -> Ended:
     An exit code alone is not believed: that of a sandbox that was killed may be 1. Raises `HostError`, and `StackError`
     if the sandbox was killed before anything was recorded.
     """
-    code, directory = supervise.run_inside(wanted.arguments, image, wanted.reports)
+    code, directory = supervise.run_inside(wanted.arguments, image)
     if directory is None:
         if code not in UNJUDGED_CODES:
             raise StackError(f"the sandbox was ended before the run recorded anything (exit {code}); run it again")

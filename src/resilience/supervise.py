@@ -56,15 +56,17 @@ def examined() -> tuple[Answer, ...]:
     return answers_of(facts_of_host(cache_dir(calling_user()), PROJECT_ROOT / "reports", building=find_image() is None))
 
 
-def run_inside(
-    arguments: Sequence[str], image: Path, reports: Path = PROJECT_ROOT / "reports"
-) -> tuple[int, Path | None]:
-    """Runs ``resilience`` with these arguments in a sandbox; what it writes, it writes below ``reports``.
+def require_machine(reports: Path = PROJECT_ROOT / "reports") -> None:
+    """Raises `HostError` with the first thing that this machine, or the place of the reports, lacks for a run."""
+    require_host(cache_dir(calling_user()), building=False, reports=reports)
+
+
+def run_inside(arguments: Sequence[str], image: Path) -> tuple[int, Path | None]:
+    """Runs ``resilience`` with these arguments in a sandbox.
 
     Returns its exit code (128 + n: signal n ended it) and the run's directory, if it came so far. Raises `HostError`.
     """
     owner = calling_user()
-    require_host(cache_dir(owner), building=False, reports=reports)
     reader, writer = os.pipe()
     try:
         os.set_inheritable(writer, True)  # noqa: FBT003

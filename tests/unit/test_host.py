@@ -240,6 +240,10 @@ def test_a_place_where_nothing_can_be_written_is_named(tmp_path, monkeypatch):
     assert host.refused_to_write(tmp_path / "not" / "yet") == ""
     assert host.refused_to_write(tmp_path / "file") == f"{tmp_path}/file is no folder"
     assert host.refused_to_write(tmp_path / "file" / "below") == f"{tmp_path}/file is no folder"
+    assert host.refused_to_write(tmp_path / ("y" * 300)) == "File name too long"
+    assert host.free_bytes(tmp_path / ("y" * 300)) > 0
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    assert host.refused_to_write(tmp_path / "circle") == "Too many levels of symbolic links"
     monkeypatch.setattr(os, "access", lambda *_args: False)
     assert host.refused_to_write(tmp_path / "not" / "yet") == f"{tmp_path} is not this user's to write in"
 

@@ -20,8 +20,9 @@ def directory(tmp_path: Path) -> Path:
 
 def ended(monkeypatch: pytest.MonkeyPatch, reports: Path, code: int, directory: Path | None) -> Ended:
     monkeypatch.setattr(supervise, "image_root", lambda: Path("/image"))
+    monkeypatch.setattr(supervise, "require_machine", lambda _: None)
     monkeypatch.setattr(supervise, "run_inside", lambda *_: (code, directory))
-    return prepared("local")(Wanted(scenario="failover", overrides=(), seed=None, reports=reports))
+    return prepared("local", reports)(Wanted(scenario="failover", overrides=(), seed=None, reports=reports))
 
 
 @pytest.mark.parametrize("code", [1, 137])
