@@ -174,6 +174,35 @@ def test_exactly_this_is_found(case: Case, tmp_path: Path) -> None:
             assert told, [text(finding) for finding in findings]
 
 
+@pytest.mark.parametrize("kind", ["session.heartbeat", "collaboration.edit"])
+@pytest.mark.parametrize(
+    ("place", "dead", "stands_as"),
+    [(-1, True, "pass"), (-1, False, "fail"), (-2, True, "fail")],
+    ids=["the last of a dead client", "the last of one that told its totals", "the last but one of a dead client"],
+)
+def test_a_write_that_is_there_and_not_on_record(
+    kind: str, place: int, dead: bool, stands_as: str, tmp_path: Path
+) -> None:
+    run, about = recorded(), scenario()
+    op = run.good(kind)[place]
+    run.ops.remove(op)
+    if dead:
+        del run.summaries["locust"]
+    found = NAMES[f"durability.{kind.partition('.')[0]}"](about, run.history(tmp_path, about))
+    told = " ".join(map(text, found))
+    assert any(finding.verdict == "fail" for finding in found) == (stands_as == "fail")
+    assert ("1 recovered" in told) == (stands_as == "pass")
+    assert (f"{op.value} is in the log, and nobody wrote it" in told) == (stands_as == "fail")
+
+
+@pytest.mark.parametrize("value", ["who-99999", "locust-42-", "99999", "e-fault-x"])
+def test_a_value_of_nobody_is_not_a_dead_clients(value: str, tmp_path: Path) -> None:
+    run, about = recorded(), scenario()
+    del run.summaries["locust"]
+    reroom(run, lambda log: [*log, (1, 999, value)])
+    assert "fail" in {finding.verdict for finding in collaboration(about, run.history(tmp_path, about))}
+
+
 @pytest.mark.parametrize("check", NAMES.values(), ids=NAMES)
 def test_without_a_write_nothing_is_judged(check: Callable[..., tuple[Finding, ...]], tmp_path: Path) -> None:
     run = Recorded()

@@ -1,10 +1,11 @@
 """Books what the audit found, and makes findings of it, one for each shard.
 
-*lost*: acknowledged, and not there. *recovered*: unknown to its client, and there. A *defect* is anything that must
-never be: a duplicate, a value that nobody wrote, a refused write that is there, a version that went back, a broken
-chain. Under ``async`` a loss is allowed if it was acknowledged from `WINDOW_US` before the injection began until the
-fault took effect (in between lies what is done to a replica first); a write that was under way at that instant counts
-as acknowledged before it. Under ``wait`` none is allowed.
+*lost*: acknowledged, and not there. *recovered*: unknown to its client, and there; also a value that a client sent in
+its last moment, of which nothing is on record (`unrecorded`). A *defect* is anything that must never be: a duplicate, a
+value that nobody wrote, a refused write that is there, a version that went back, a broken chain. Under ``async`` a loss
+is allowed if it was acknowledged from `WINDOW_US` before the injection began until the fault took effect (in between
+lies what is done to a replica first); a write that was under way at that instant counts as acknowledged before it.
+Under ``wait`` none is allowed.
 
 ``durability.lost_oldest_s`` and ``…_newest_s`` are ages: seconds from the acknowledgement to the instant at which the
 fault took effect, negative for a write that was acknowledged after it.
@@ -59,6 +60,7 @@ class Booked:
     lost: Ints
     recovered: Ints
     defects: tuple[Defect, ...]
+    unrecorded: tuple[int, ...] = ()  # the shard of each value that is there and whose op is not on record
 
 
 def findings(name: str, scenario: Scenario, history: History, booked: Booked) -> tuple[Finding, ...]:
@@ -93,7 +95,7 @@ def _shard(group: int, scenario: Scenario, history: History, booked: Booked) -> 
         lost=lost,
         outside=lost[~allowed(scenario, history, lost)],
         ages_s=ages(history, lost),
-        recovered=int((ops.group[booked.recovered] == group).sum()),
+        recovered=int((ops.group[booked.recovered] == group).sum()) + booked.unrecorded.count(group),
         defects=tuple(defect for defect in booked.defects if defect.group == group),
     )
 

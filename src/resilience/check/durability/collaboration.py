@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from resilience.check.durability.booking import Booked, Defect, What, findings
+from resilience.check.durability.unrecorded import unrecorded
 from resilience.check.finding import Finding
 from resilience.history.columns import FAIL, OK, UNKNOWN
 from resilience.history.read import History
@@ -43,21 +44,25 @@ def book(history: History) -> Booked:
             said = f"{ops.name(row)} was acknowledged as {ops.epoch[row]}/{ops.version[row]}"
             detail = f"{said}, the log says {number[0]}/{number[1]}"
             defects.append(_defect("version went back", history.audit.rooms[room], detail))
+    late, beyond = unrecorded(history, writes), []
     for room_read in history.audit.rooms.values():
-        defects += _log_defects(room_read, written)
+        strange = {edit for _, _, edit in room_read.log if (room_read.key, edit) not in written}
+        beyond += [room_read.group for edit in strange if late(edit)]
+        defects += _log_defects(room_read, {edit for edit in strange if not late(edit)})
     return Booked(
         writes=writes,
         lost=np.array(lost, dtype=np.int64),
         recovered=np.array(recovered, dtype=np.int64),
         defects=tuple(defects),
+        unrecorded=tuple(beyond),
     )
 
 
-def _log_defects(room: RoomRead, written: set[tuple[str, str]]) -> Iterator[Defect]:
+def _log_defects(room: RoomRead, strange: set[str]) -> Iterator[Defect]:
     for edit, times in Counter(edit for _, _, edit in room.log).items():
         if times > 1:
             yield _defect("duplicated", room, f"{edit} is {times} times in the log")
-        if (room.key, edit) not in written:
+        if edit in strange:
             yield _defect("unexpected", room, f"{edit} is in the log, and nobody wrote it")
     for before, row in pairwise(room.log):
         if row[:2] <= before[:2]:

@@ -8,7 +8,7 @@ version belongs to another op now.
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
@@ -18,6 +18,7 @@ import numpy as np
 
 from resilience.check.assumption.record import SESSION_WRITES
 from resilience.check.durability.booking import Booked, Defect, What, findings
+from resilience.check.durability.unrecorded import unrecorded
 from resilience.check.expiry import expired
 from resilience.check.finding import Finding
 from resilience.history.columns import FAIL, OK, UNKNOWN, Ints
@@ -41,6 +42,7 @@ class _Book:
     lost: list[int] = field(default_factory=list)
     recovered: list[int] = field(default_factory=list)
     defects: list[Defect] = field(default_factory=list)
+    unrecorded: list[int] = field(default_factory=list)
 
     def defect(self, what: What, read: SessionRead, detail: str) -> None:
         self.defects.append(Defect(what=what, group=read.group, key=read.key, detail=detail))
@@ -48,15 +50,18 @@ class _Book:
 
 def book(history: History, gone: Collection[str] = ()) -> Booked:
     """What the audit found of the sessions; those that are ``gone`` since their time had run out are no loss."""
-    found = _Book()
+    written = history.ops.of_kind(*SESSION_WRITES)
+    found, late = _Book(), unrecorded(history, written)
     for read, writes in _written(history, gone):
         _book_writes(history, read, writes, found)
         _book_log(read, writes, found)
+        _book_strangers(read, writes, late, found)
     return Booked(
-        writes=history.ops.of_kind(*SESSION_WRITES),
+        writes=written,
         lost=_sorted(found.lost),
         recovered=np.array(found.recovered, dtype=np.int64),
         defects=tuple(found.defects),
+        unrecorded=tuple(found.unrecorded),
     )
 
 
@@ -124,13 +129,20 @@ def _book_log(read: SessionRead, writes: list[_Write], found: _Book) -> None:
     for op, times in Counter(stored).items():
         if times > 1:
             found.defect("duplicated", read, f"{op} is {times} times in the log")
-    known = {write.op for write in writes}
-    for op in (op for op in stored if op not in known):
-        found.defect("unexpected", read, f"{op} is in the log, and nobody wrote it")
     for detail in _chain_breaks(read):
         found.defect("chain broken", read, detail)
     for detail in _resurrections(read, writes):
         found.defect("resurrected", read, detail)
+
+
+def _book_strangers(read: SessionRead, writes: list[_Write], late: Callable[[str], bool], found: _Book) -> None:
+    """Ops in the log that are not on record: sent by a client in its last moment, or by nobody."""
+    known = {write.op for write in writes}
+    for op in (op for _, op, _ in read.log if op not in known):
+        if late(op):
+            found.unrecorded.append(read.group)
+        else:
+            found.defect("unexpected", read, f"{op} is in the log, and nobody wrote it")
 
 
 def _chain_breaks(read: SessionRead) -> Iterator[str]:
