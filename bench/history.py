@@ -277,6 +277,7 @@ def _events(fault: int, recovery: int, end: int) -> Iterator[Event]:
     redis = [f"redis-cluster-{n}" for n in range(6)]
     compared: dict[str, Any] = {"compared": dict.fromkeys(redis[3:], 9_000), "evicted": dict.fromkeys(redis, 0)}
     yield Event("replicas", end + 6 * S, compared | {"differing": 0, "examples": [], "reasons": []})
+    yield Event("ended", end + 10 * S, {})
 
 
 def _samples(scenario: Scenario, history: History, end: int) -> Iterator[Series]:
