@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Thread, Timer
 
 import pytest
 
@@ -184,6 +184,18 @@ def test_all_that_is_not_ready_is_named_at_once(world: World):
     with pytest.raises(StackError, match=r"edge-1 answered 500") as refusal:
         stack_ready(world.platform, within(0.5))
     assert "prometheus-0 does not answer" in str(refusal.value)
+
+
+def test_whose_server_ended_meanwhile_is_told_with_its_last_words(world: World):
+    world.sites["session-0"].health = 503
+    world.platform.last_words["session-0"] = "cannot serve"
+    ended = Timer(0.2, world.platform.restarts.update, [{"session-0": 1}])
+    ended.start()
+    with pytest.raises(
+        StackError, match=r"session-0 answered 503 .*; session-0 ended once, its log with: cannot serve$"
+    ):
+        stack_ready(world.platform, within(0.5))
+    ended.join()
 
 
 def test_the_first_request_tries_the_other_edge(world: World):
