@@ -34,6 +34,12 @@ Change = Callable[[Recorded], object]
 BROKEN_LINE = b'["phase","steady",\n'
 
 
+def linger(run: Recorded, by_us: int) -> None:
+    """The fault phase lasts longer by that, and two of its scrapes are missing."""
+    no_more_up(run, "loadgen", FAULT, FAULT + 2 * S)
+    run.windows = [PhaseWindow(x.phase, x.start, x.end + by_us * (x.phase == "fault")) for x in run.windows]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Case:
     name: str
@@ -256,6 +262,8 @@ CASES = (
          change=lambda run: run.queries_failed.append(QueryFailed("redis_up", "timeout"))),
     Case(name="generator unseen", change=lambda run: no_more_up(run, "loadgen", FAULT, FAULT + 2 * S),
          breaks="coverage", reason="loadgen was scraped 90 % of the time in phase fault"),
+    Case(name="19 scrapes in 20.05 s", change=lambda run: linger(run, 50_000),
+         breaks="coverage", reason="loadgen was scraped 94 % of the time in phase fault"),
     Case(name="one scrape missed", change=lambda run: no_more_up(run, "loadgen", FAULT, FAULT + S)),
     Case(name="prometheus blind at the end", breaks="coverage", reason="prometheus-0 was scraped",
          change=lambda run: no_more_up(run, "prometheus", END - 2 * S, END + 10 * S)),

@@ -32,12 +32,12 @@ def coverage(scenario: Scenario, history: History) -> tuple[Finding, ...]:
             share, fresh = _seen_in(window, seen, history, scenario.stack.scrape_interval_s)
             shares.append(share)
             if share < COVERAGE_MIN:
-                reasons.append(f"{observer.name} was scraped {share * 100:.0f} % of the time in phase {window.phase}")
+                reasons.append(f"{observer.name} was scraped {int(share * 100)} % of the time in phase {window.phase}")
             elif not fresh:
                 reasons.append(f"{observer.name} was not scraped at the end of phase {window.phase}")
     if not shares:
         reasons.append("no observer and phase to look at")
-    measured = f"at least {min(shares, default=0) * 100:.0f} % of the scrapes"
+    measured = f"at least {int(min(shares, default=0) * 100)} % of the scrapes"  # rounded up it would look like enough
     return (
         held_unless("coverage", "Prometheus saw its observers", reasons, measured, f"≥ {COVERAGE_MIN * 100:.0f} %"),
     )
