@@ -5,6 +5,7 @@ So whatever breaks off in between, the ledger names what may still be in effect.
 """
 
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -125,15 +126,18 @@ def injection_json(injection: Injection) -> dict[str, object]:
     return data
 
 
-def heal_all(injector: Injector, by: str = "heal-all") -> tuple[tuple[str, Undone], ...]:
-    """Ends every open injection, newest first. Tries all; raises `ExceptionGroup` of `FaultError` with what failed."""
-    ended: list[tuple[str, Undone]] = []
+def heal_all(injector: Injector, by: str = "heal-all") -> Iterator[tuple[str, Undone]]:
+    """Ends every open injection, newest first; each that has ended is told at once.
+
+    Tries all; raises `ExceptionGroup` of `FaultError` after the last one with what failed.
+    """
     troubles: list[FaultError] = []
     for injection in reversed(injector.ledger.open_injections()):
         try:
-            ended.append((injection.id, injector.heal(injection.id, by)))
+            undone = injector.heal(injection.id, by)
         except FaultError as error:
             troubles.append(error)
+        else:
+            yield injection.id, undone
     if troubles:
         raise ExceptionGroup("injections that could not be healed", troubles)
-    return tuple(ended)

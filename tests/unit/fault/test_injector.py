@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from resilience.backend.base import Injected
+from resilience.backend.base import Injected, Undone
 from resilience.errors import FaultError
 from resilience.fault.base import NoTarget
 from resilience.fault.injector import Injector, heal_all, new_injection_id, ttl_s
@@ -122,7 +122,7 @@ def test_heal_all_tries_all_newest_first(platform: FakeFaultPlatform, injector: 
     injector.heal("test-2", "request")
     platform.told.clear()
     assert [injection_id for injection_id, _undone in heal_all(injector)] == ["test-3", "test-1"]
-    assert heal_all(injector) == ()
+    assert list(heal_all(injector)) == []
 
 
 def test_heal_all_raises_everything_that_failed(platform: FakeFaultPlatform, injector: Injector) -> None:
@@ -130,9 +130,29 @@ def test_heal_all_raises_everything_that_failed(platform: FakeFaultPlatform, inj
         injector.inject(planned(injector, injection_id))
     platform.refuses = {"undo"}
     with pytest.raises(ExceptionGroup) as caught:
-        heal_all(injector)
+        list(heal_all(injector))
     assert len(caught.value.exceptions) == 2
     assert len(injector.ledger.open_injections()) == 2
+
+
+def test_what_could_be_healed_is_told_although_another_could_not(
+    platform: FakeFaultPlatform, injector: Injector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for injection_id in ("test-1", "test-2"):
+        injector.inject(planned(injector, injection_id))
+    undo = platform.undo
+
+    def first_only(injection_id: str) -> Undone:
+        if injection_id == "test-2":
+            raise FaultError("the agent does not answer")
+        return undo(injection_id)
+
+    monkeypatch.setattr(platform, "undo", first_only)
+    healing = heal_all(injector)
+    assert next(healing)[0] == "test-1"
+    with pytest.raises(ExceptionGroup):
+        next(healing)
+    assert [item.id for item in injector.ledger.open_injections()] == ["test-2"]
 
 
 def test_an_effect_that_is_not_there_is_not_proved(platform: FakeFaultPlatform, injector: Injector) -> None:
