@@ -73,14 +73,6 @@ def secret_below(pid: int) -> bytes:
     return b""
 
 
-def test_a_fault_that_does_nothing_is_inconclusive(beside_control: Resilience) -> None:
-    ended = beside_control.run("no-effect")
-    assert ended.code == 3, ended.output[-3000:]
-    assert ended.verdict["verdict"] == "inconclusive"
-    broken = {finding["check"] for finding in ended.findings("assumption.") if finding["verdict"] != "pass"}
-    assert broken == {"assumption.fault-proved", "assumption.experiment-completed"}
-
-
 def test_a_second_run_waits_for_the_first(resilience: Resilience) -> None:
     first = resilience.start("baseline")
     wait_for("the first is under way", lambda: len(resilience.directories()) == 1, 60)

@@ -38,6 +38,11 @@ def below(pid: int) -> set[int]:
     return found
 
 
+def argv_of(pid: int) -> tuple[str, ...]:
+    """A process's command line; nothing if it is gone."""
+    return tuple(_read(pid, "cmdline").decode(errors="replace").split("\0")[:-1])
+
+
 def namespaces() -> set[str]:
     """Every namespace that some process of this machine is in, or holds open.
 
@@ -138,7 +143,7 @@ class Traces:
         for pid in marked:
             self.made |= namespaces_of(pid) - self._outside
         found = marked | {pid for pid in pids if namespaces_of(pid) & self.made}
-        return [Seen(pid, tuple(_read(pid, "cmdline").decode(errors="replace").split("\0")[:-1])) for pid in found]
+        return [Seen(pid, argv_of(pid)) for pid in found]
 
     def left(self) -> list[str]:
         """What is still there, after a while; nothing, if the run has gone as it should."""
