@@ -127,6 +127,22 @@ def test_a_generator_behind_its_schedule(resilience: Resilience) -> None:
     assert verdicts(ended, "durability.") == {"pass"}
 
 
+@pytest.mark.slow
+def test_generators_that_take_the_machine(resilience: Resilience) -> None:
+    """More direct writes than their client can send with a core, and no minimum that would end the run before.
+
+    People's load is the usual one, so that the platform answers: else the run would not get as far as to be measured.
+    """
+    least = [f"load.{stream}_rate_ops_per_s_min=1" for stream in ("direct", "session", "edit")]
+    load = ["load.direct_rate_ops_per_s=1500", *least]
+    ended = resilience.run("baseline", *SHORT, *(word for setting in load for word in ("--set", setting)))
+    assert ended.code == 3, ended.output[-3000:]
+    reason = assumption(ended, "generator-cpu")["reason"]
+    assert reason.startswith("the load generators used ")
+    assert f" of {os.cpu_count()} cores in phase steady, and left too little for the platform" in reason
+    assert verdicts(ended, "latency") == verdicts(ended, "availability") == {"inconclusive"}
+
+
 STEPPED = """
 import time
 from pathlib import Path
