@@ -129,7 +129,7 @@ def _carried_out(name: str, check: Check, scenario: Scenario, history: History) 
 
 
 def _unjudged(name: str, reason: str) -> Finding:
-    return Finding(check=name, verdict="inconclusive", title="could not be judged", reason=reason)
+    return Finding(check=name, verdict="inconclusive", title=f"{name} could not be judged", reason=reason)
 
 
 def _broken(supposed: Mapping[str, Iterable[Finding]], needed: Iterable[str]) -> dict[str, str]:

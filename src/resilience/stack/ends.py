@@ -7,6 +7,7 @@ from resilience.errors import StackError
 
 ENDS_MAX = 3  # of one server
 SHOWN = 200  # characters of a log's line
+MEMBERS_SHOWN = 3  # what ended them all has one cause, and the message is one line
 
 
 class Ends:
@@ -22,8 +23,10 @@ class Ends:
         return "waiting was given up" if any(ends >= ENDS_MAX for _, ends in self._ended()) else ""
 
     def told(self) -> tuple[str, ...]:
-        """What there is to tell, a piece for each member whose server ended."""
-        return tuple(_told(state, ends) for state, ends in self._ended())
+        """What there is to tell: the members whose servers ended most often, and how many more there are."""
+        ended = sorted(self._ended(), key=lambda pair: -pair[1])
+        told = tuple(_told(state, ends) for state, ends in ended[:MEMBERS_SHOWN])
+        return (*told, f"{more} more servers ended") if (more := len(ended) - len(told)) > 0 else told
 
     def _ended(self) -> Iterator[tuple[MemberState, int]]:
         try:

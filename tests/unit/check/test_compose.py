@@ -51,7 +51,7 @@ def test_a_check_that_raises_is_inconclusive(tmp_path: Path) -> None:
     judgement = judge(about, history(tmp_path), checks={"bad": breaks_off, "good": check("pass")}, assumptions={})
     assert [finding.verdict for finding in judgement.findings] == ["inconclusive", "pass"]
     assert judgement.verdict == "inconclusive"
-    assert judgement.headline == "inconclusive: could not be judged: the check broke off with KeyError: 'shard 4'"
+    assert judgement.headline == "inconclusive: bad could not be judged: the check broke off with KeyError: 'shard 4'"
 
 
 def test_an_assumption_that_raises_does_not_hold(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_check_that_says_nothing(tmp_path: Path) -> None:
                       assumptions={})  # fmt: skip
     assert (judgement.verdict, judgement.headline) == (
         "inconclusive",
-        "inconclusive: could not be judged: there was nothing to judge",
+        "inconclusive: mute could not be judged: there was nothing to judge",
     )
 
 

@@ -42,6 +42,16 @@ def test_one_that_says_nothing_or_too_much(platform: FakePlatform):
     assert loud == f"edge-0 ended once, its log with: {'x' * SHOWN}"
 
 
+def test_of_many_the_worst_are_told_of(platform: FakePlatform):
+    ends = Ends(platform)
+    platform.restarts |= dict.fromkeys(("redis-cluster-0", "redis-cluster-1", "session-0", "collaboration-0"), 1)
+    platform.restarts["edge-0"] = 2
+    platform.last_words |= dict.fromkeys(NAMES, "no such file")
+    *told, more = ends.told()
+    assert [piece.split()[0] for piece in told] == ["edge-0", "redis-cluster-0", "redis-cluster-1"]
+    assert more == "2 more servers ended"
+
+
 def test_waiting_is_given_up_for_one_that_ends_again_and_again(platform: FakePlatform):
     platform.restarts["session-0"] = 1
     ends = Ends(platform)
