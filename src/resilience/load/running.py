@@ -46,12 +46,20 @@ class Launcher(Protocol):
 class LoadRunning:
     """The clients that were started."""
 
-    def __init__(self, clients: Sequence[Client], scenario: Scenario, say: Say, wait: Wait = time.sleep) -> None:
-        """``say`` writes an event, ``wait`` sleeps."""
+    def __init__(
+        self,
+        clients: Sequence[Client],
+        scenario: Scenario,
+        say: Say,
+        wait: Wait = time.sleep,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``say`` writes an event, ``wait`` sleeps, ``now`` is the clock of both in seconds."""
         self._clients = clients
         self._scenario = scenario
         self._say = say
         self._wait = wait
+        self._now = now
         self._ended = False
 
     def wait_for_rate(self, timeout_s: float = RATE_TIMEOUT_S) -> None:
@@ -59,17 +67,15 @@ class LoadRunning:
 
         Raises `LoadError` when a client died, or the time is over.
         """
-        for _ in range(max(1, round(timeout_s / POLL_S))):
-            short = [reason for client in self._looked_at() for reason in client.short_of]
-            if not short:
-                return
+        deadline = self._now() + timeout_s
+        while short := [reason for client in self._looked_at() for reason in client.short_of]:
             for client in self._clients:
                 if (code := client.process.poll()) is not None:
                     raise LoadError(f"the load client {client.name} ended with {code}: {client.last_words()}")
+            if self._now() >= deadline:
+                why = f"{'; '.join(short)}; {self._used()}"
+                raise LoadError(f"the load did not reach its minimum rate within {timeout_s:g} s: {why}")
             self._wait(POLL_S)
-        raise LoadError(
-            f"the load did not reach its minimum rate within {timeout_s:g} s: {'; '.join(short)}; {self._used()}"
-        )
 
     def _used(self) -> str:
         """What the generators took of the machine in the last second."""
@@ -110,8 +116,9 @@ class LoadRunning:
     def _wait_summaries(self) -> None:
         """Waits for the summaries of all clients that live; one that never comes shows in what is on record."""
         timeout_s = self._scenario.load.stop_timeout_s + SUMMARY_GRACE_S
-        for _ in range(max(1, round(timeout_s / POLL_S))):
-            if all(client.has_summary or client.process.poll() is not None for client in self._clients):
+        deadline = self._now() + timeout_s
+        while not all(client.has_summary or client.process.poll() is not None for client in self._clients):
+            if self._now() >= deadline:
                 return
             self._wait(POLL_S)
 

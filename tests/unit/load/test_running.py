@@ -11,7 +11,7 @@ from resilience.history.clock import RunClock
 from resilience.history.record import Event
 from resilience.load.client import Client
 from resilience.load.plan import DEFAULT_BOUNDS_S, latency_bounds_s
-from resilience.load.running import LAST_SCRAPES, LoadRunning, load_running
+from resilience.load.running import LAST_SCRAPES, POLL_S, LoadRunning, load_running
 from resilience.spec.load import Load
 from resilience.spec.plan import LoadPlan, ShardPlan
 from resilience.spec.scenario import Scenario, Timeline
@@ -100,6 +100,9 @@ class Naps:
         self.count += 1
         self.at.pop(self.count, lambda: None)()
 
+    def now(self) -> float:
+        return self.total_s
+
 
 def stats(directory: Path, client, ok_by, **changes):
     line = Event("generator", 1, DATA | {"client": client, "ok_by": ok_by} | changes)
@@ -119,7 +122,7 @@ class Rig:
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.naps = naps or Naps()
         client = Client("locust", self.process, directory, {"session": 135.0, "edit": 45.0})
-        self.load = LoadRunning([client], SCENARIO, lambda *event: self.events.append(event), self.naps)
+        self.load = LoadRunning([client], SCENARIO, lambda *event: self.events.append(event), self.naps, self.naps.now)
 
 
 def test_the_rate_is_waited_for(tmp_path):
@@ -133,7 +136,17 @@ def test_a_rate_that_is_never_reached_is_an_error_with_its_numbers(tmp_path):
     rig = Rig(tmp_path)
     with pytest.raises(LoadError, match=r"within 30 s: locust session: 12 of 135 ops/s; .* used 0\.\d of \d+ cores$"):
         rig.load.wait_for_rate()
-    assert rig.naps.total_s == pytest.approx(30)
+    assert rig.naps.total_s == pytest.approx(30, abs=POLL_S)
+
+
+def test_looks_that_take_long_are_part_of_the_time(tmp_path):
+    def slow() -> None:
+        rig.naps.total_s += 40
+
+    rig = Rig(tmp_path, Naps(n1=slow))
+    with pytest.raises(LoadError, match="within 30 s"):
+        rig.load.wait_for_rate()
+    assert rig.naps.count == 1
 
 
 def test_a_client_that_died_is_an_error_with_its_last_words(tmp_path):
@@ -162,7 +175,7 @@ def test_stop_waits_for_the_summary_and_the_last_scrapes(tmp_path):
 def test_a_client_that_says_nothing_is_given_up(tmp_path):
     rig = Rig(tmp_path)
     rig.load.stop()
-    assert rig.naps.total_s == pytest.approx(SCENARIO.load.stop_timeout_s + 3 + LAST_SCRAPES)
+    assert rig.naps.total_s == pytest.approx(SCENARIO.load.stop_timeout_s + 3 + LAST_SCRAPES, abs=POLL_S)
     assert rig.events[0][1]["clients"]["locust"]["unfinished"] is None
 
 

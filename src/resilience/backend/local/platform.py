@@ -93,6 +93,7 @@ class MemberProcess:
             return self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self._signal(signal.SIGKILL)
+            self._process.kill()  # what entered the member for it stops when it is stopped, and would not see its end
             return self._process.wait(TIMEOUT_S)
 
     def _signal(self, number: signal.Signals) -> None:
