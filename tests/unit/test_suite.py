@@ -3,6 +3,7 @@
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -116,3 +117,11 @@ def test_the_table_shows_text_as_text() -> None:
     text = console.export_text()
     assert "[red]so" in text
     assert "\x1b" not in text
+
+
+def test_a_title_stands_below_its_scenario() -> None:
+    console = Console(width=120, markup=False, record=True, force_terminal=False)
+    console.print(suite_table("some", [msgspec.structs.replace(row("pass"), title="SIGKILL, 2 s")]))
+    first, second = console.export_text().splitlines()[2:4]
+    assert first.split()[1] == "one"
+    assert second.strip().startswith("SIGKILL, 2 s")

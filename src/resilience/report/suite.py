@@ -57,8 +57,8 @@ def suite_table(name: str, rows: Sequence[SuiteRow]) -> RenderableType:
         said = row.result if row.verdict in {"", row.result} else f"{row.result} ({row.verdict}, as expected)"
         said = said if row.result == "pass" or row.verdict in {"", row.result} else f"{row.result} (was {row.verdict})"
         took = f"{row.took_s:.0f} s" if row.took_s else ""
-        name_of_it = Text.assemble(plain(row.scenario), plain(f"\n{row.title}" if row.title else "", "dim"))
-        table.add_row(Text(mark, colour), name_of_it, plain(said), took, plain(row.line))
+        lines = [plain(row.scenario), plain(row.title, "dim")] if row.title else [plain(row.scenario)]
+        table.add_row(Text(mark, colour), Text("\n").join(lines), plain(said), took, plain(row.line))
     return table
 
 
