@@ -86,7 +86,7 @@ test: test-unit test-component test-scenario ## run all tests that CI runs
 
 .PHONY: test-unit
 test-unit: environment ## run the unit tests (ARGS=… for pytest)
-	@$(AS_CALLER) $(BIN)/pytest tests/unit $(ARGS)
+	@$(AS_CALLER) $(BIN)/pytest --numprocesses auto tests/unit $(ARGS)
 
 .PHONY: test-component
 test-component: image ## run the tests of one real thing at a time, in a sandbox
