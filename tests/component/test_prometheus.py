@@ -180,7 +180,7 @@ def test_collect_says_what_is_missing(server: Server, tmp_path: Path) -> None:
     }
     assert counted | {"up", "load_ops_total"} <= series
     assert set(failed) == {*needed_selectors(SCENARIO)} - series
-    assert set(failed.values()) == {"no samples"}
+    assert set(failed.values()) == {"Prometheus has no sample of it: is there a metric of that name?"}
 
 
 def test_dead_prometheus_is_on_record(server: Server, tmp_path: Path) -> None:
