@@ -15,6 +15,7 @@ from functools import partial
 from rich.console import Console
 
 from resilience.about import about
+from resilience.backend.base import Undone
 from resilience.backend.choice import is_in_place, servers_here
 from resilience.backend.local.place import PROJECT_ROOT, calling_user
 from resilience.backend.local.sandbox import announce, image_inside, state_dir
@@ -163,13 +164,16 @@ def heal_here(console: Console) -> int:
 
 def heal_open(injector: Injector, console: Console) -> int:
     """Heals what is open, a line for each; the exit code is 4 if one of them is not seen to have ended."""
-    proved = True
+    proved: list[bool] = []
+
+    def heard(injection: str, undone: Undone) -> None:
+        proved.append(undone.proof.holds)
+        console.print(plain(f"{injection}: healed{'' if undone.proof.holds else ', but it is not proved'}"))
+
     try:
-        for injection, undone in heal_all(injector):
-            proved = proved and undone.proof.holds
-            console.print(plain(f"{injection}: healed{'' if undone.proof.holds else ', but it is not proved'}"))
+        heal_all(injector, heard)
     except ExceptionGroup as group:
         for error in group.exceptions:
             console.print(plain(f"not healed: {error}"), soft_wrap=True)
-        proved = False
-    return 0 if proved else HarnessError.exit_code
+        return HarnessError.exit_code
+    return 0 if all(proved) else HarnessError.exit_code

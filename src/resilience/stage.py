@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Self
 
 import msgspec
 
-from resilience.backend.base import Backend, OwnedPlatform
+from resilience.backend.base import Backend, OwnedPlatform, Undone
 from resilience.backend.choice import enter
 from resilience.chaos.session import SessionFile, session_on
 from resilience.errors import FaultError, StackError
@@ -150,17 +150,19 @@ class Stage:
         )
 
     def _heal_all(self, injector: Injector) -> None:
-        for injection, undone in heal_all(injector):
-            self._notebook.event(
-                "healed",
-                {
-                    "injection": injection,
-                    "healed": undone.proof.holds,
-                    "by": undone.by,
-                    "healed_us": us_from_ns(self._notebook.clock, undone.healed_ns),
-                    "evidence": msgspec.to_builtins(undone.proof.evidence),
-                },
-            )
+        heal_all(injector, self._healed)
+
+    def _healed(self, injection: str, undone: Undone) -> None:
+        self._notebook.event(
+            "healed",
+            {
+                "injection": injection,
+                "healed": undone.proof.holds,
+                "by": undone.by,
+                "healed_us": us_from_ns(self._notebook.clock, undone.healed_ns),
+                "evidence": msgspec.to_builtins(undone.proof.evidence),
+            },
+        )
 
     def _converge(self, platform: OwnedPlatform) -> None:
         converged = wait_converged(platform, time.monotonic() + CONVERGE_TIMEOUT_S)

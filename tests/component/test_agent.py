@@ -294,7 +294,7 @@ def plot(ground: Field) -> Iterator[Field]:
     until(lambda: all(answering(bare) for bare in ground.platform.members.values()))
     yield ground
     ground.tending.set()
-    list(heal_all(ground.injector))
+    heal_all(ground.injector, lambda _injection, _undone: None)
     assert "hf_" not in ground.tables()
 
 

@@ -5,7 +5,7 @@ So whatever breaks off in between, the ledger names what may still be in effect.
 """
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -126,18 +126,19 @@ def injection_json(injection: Injection) -> dict[str, object]:
     return data
 
 
-def heal_all(injector: Injector, by: str = "heal-all") -> Iterator[tuple[str, Undone]]:
-    """Ends every open injection, newest first; each that has ended is told at once.
+def heal_all(injector: Injector, heard: Callable[[str, Undone], None], by: str = "heal-all") -> None:
+    """Ends every open injection, newest first; ``heard`` hears of each that has ended, once all were tried.
 
-    Tries all; raises `ExceptionGroup` of `FaultError` after the last one with what failed.
+    Raises `ExceptionGroup` of `FaultError` with what failed; what ``heard`` raises keeps nothing from being healed.
     """
+    ended: list[tuple[str, Undone]] = []
     troubles: list[FaultError] = []
     for injection in reversed(injector.ledger.open_injections()):
         try:
-            undone = injector.heal(injection.id, by)
+            ended.append((injection.id, injector.heal(injection.id, by)))
         except FaultError as error:
             troubles.append(error)
-        else:
-            yield injection.id, undone
+    for injection_id, undone in ended:
+        heard(injection_id, undone)
     if troubles:
         raise ExceptionGroup("injections that could not be healed", troubles)

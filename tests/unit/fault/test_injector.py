@@ -31,6 +31,12 @@ def planned(injector: Injector, injection_id: str = "test-1") -> Injection:
     return injection
 
 
+def healed(injector: Injector) -> list[str]:
+    told: list[str] = []
+    heal_all(injector, lambda injection_id, _undone: told.append(injection_id))
+    return told
+
+
 @pytest.mark.parametrize(("planned_s", "expect"), [(20.0, 30.0), (40.0, 50.0), (100.0, 125.0)])
 def test_time_to_live(planned_s: float, expect: float) -> None:
     assert ttl_s(planned_s) == expect
@@ -121,8 +127,8 @@ def test_heal_all_tries_all_newest_first(platform: FakeFaultPlatform, injector: 
         injector.inject(planned(injector, injection_id))
     injector.heal("test-2", "request")
     platform.told.clear()
-    assert [injection_id for injection_id, _undone in heal_all(injector)] == ["test-3", "test-1"]
-    assert list(heal_all(injector)) == []
+    assert healed(injector) == ["test-3", "test-1"]
+    assert healed(injector) == []
 
 
 def test_heal_all_raises_everything_that_failed(platform: FakeFaultPlatform, injector: Injector) -> None:
@@ -130,7 +136,7 @@ def test_heal_all_raises_everything_that_failed(platform: FakeFaultPlatform, inj
         injector.inject(planned(injector, injection_id))
     platform.refuses = {"undo"}
     with pytest.raises(ExceptionGroup) as caught:
-        list(heal_all(injector))
+        healed(injector)
     assert len(caught.value.exceptions) == 2
     assert len(injector.ledger.open_injections()) == 2
 
@@ -148,11 +154,23 @@ def test_what_could_be_healed_is_told_although_another_could_not(
         return undo(injection_id)
 
     monkeypatch.setattr(platform, "undo", first_only)
-    healing = heal_all(injector)
-    assert next(healing)[0] == "test-1"
+    told: list[str] = []
     with pytest.raises(ExceptionGroup):
-        next(healing)
+        heal_all(injector, lambda injection_id, _undone: told.append(injection_id))
+    assert told == ["test-1"]
     assert [item.id for item in injector.ledger.open_injections()] == ["test-2"]
+
+
+def test_a_listener_that_breaks_off_leaves_nothing_open(platform: FakeFaultPlatform, injector: Injector) -> None:
+    for injection_id in ("test-1", "test-2"):
+        injector.inject(planned(injector, injection_id))
+
+    def full(_injection: str, _undone: Undone) -> None:
+        raise OSError("no space left on device")
+
+    with pytest.raises(OSError, match="no space"):
+        heal_all(injector, full)
+    assert injector.ledger.open_injections() == ()
 
 
 def test_an_effect_that_is_not_there_is_not_proved(platform: FakeFaultPlatform, injector: Injector) -> None:
