@@ -8,7 +8,9 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from resilience.backend.local.place import Owner, hand_over
 from resilience.errors import HostError
 
 BUILD_TIMEOUT_S = 1_800
+OPEN_PLACE = Path("/var/tmp")  # noqa: S108  on disk, as an image needs; a folder of its own is made there
 _DEBIAN_MIRROR = "http://deb.debian.org/debian"
 _DEBIAN_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
@@ -136,7 +139,7 @@ class ImageStore:
             yield
 
     def _remove_leftovers(self) -> None:
-        for path in self.folder.glob("building-*"):
+        for path in (*self.folder.glob("building-*"), *OPEN_PLACE.glob(f"{_prefix()}*")):
             shutil.rmtree(path, ignore_errors=True)
 
     def _build(self, recipe: Recipe, say: Callable[[str], None]) -> Path:
@@ -144,19 +147,20 @@ class ImageStore:
         if not Path(source.keyring).is_file():
             raise HostError(f"keyring {source.keyring} is missing: install the package debian-archive-keyring")
         building = self.folder / f"building-{os.getpid()}"
-        (building / "tmp").mkdir(parents=True)
+        building.mkdir()
+        workshop = workshop_for(building)
         log = self.folder / "build.log"
         say(f"Debian {recipe.suite}; log: {log}")
         try:
-            self._unpack(recipe, source, building, log)
+            self._unpack(recipe, source, building / "root", workshop, log)
             hand_over(building, self.owner)
             return self._put_in_place(building / "root", recipe)
         finally:
             shutil.rmtree(building, ignore_errors=True)
+            shutil.rmtree(workshop, ignore_errors=True)
             hand_over(log, self.owner)
 
-    def _unpack(self, recipe: Recipe, source: Source, building: Path, log: Path) -> None:
-        root = building / "root"
+    def _unpack(self, recipe: Recipe, source: Source, root: Path, workshop: Path, log: Path) -> None:
         root.mkdir()
         with log.open("wb") as output:
             build = subprocess.Popen(
@@ -164,7 +168,7 @@ class ImageStore:
                 stdout=subprocess.PIPE,
                 stderr=output,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "TMPDIR": str(building / "tmp"), "LC_ALL": "C.UTF-8"},
+                env={**os.environ, "TMPDIR": str(workshop), "LC_ALL": "C.UTF-8"},
             )
             unpack = subprocess.Popen(
                 ["tar", "-C", str(root), "-x", "-p", "--no-same-owner", "--exclude=./dev/*", "-f", "-"],
@@ -192,6 +196,26 @@ class ImageStore:
             final.rename(root.parent / "replaced")
         root.rename(final)
         return final
+
+
+def workshop_for(building: Path, open_place: Path = OPEN_PLACE) -> Path:
+    """Makes the folder in which the builder works.
+
+    An ordinary user's builder works under subordinate user ids, to whom that user's home is closed on many machines
+    (Ubuntu makes homes with 0750): then it works in a place that is open to all.
+    """
+    inside = building / "tmp"
+    inside.mkdir()
+    ways = (inside, *inside.resolve().parents)
+    if os.geteuid() == 0 or all(way.stat().st_mode & stat.S_IXOTH for way in ways):
+        return inside
+    workshop = Path(tempfile.mkdtemp(prefix=_prefix(), dir=open_place))
+    workshop.chmod(0o711)
+    return workshop
+
+
+def _prefix() -> str:
+    return f"harmonyflow-build-{os.geteuid()}-"
 
 
 def servers_of(root: Path) -> str:

@@ -1,3 +1,5 @@
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -5,7 +7,7 @@ import msgspec
 import pytest
 
 from resilience.backend.local import image as image_module
-from resilience.backend.local.image import ImageStore, Recipe, last_error, source_from_index_targets
+from resilience.backend.local.image import ImageStore, Recipe, last_error, source_from_index_targets, workshop_for
 from resilience.backend.local.place import Owner
 from resilience.errors import HostError
 
@@ -58,8 +60,9 @@ def test_an_image_that_is_there_is_not_built_again(tmp_path):
 
 
 def test_an_interrupted_build_is_never_an_image(tmp_path, monkeypatch):
-    def broken(recipe, source, building, log):
-        (building / "root" / "usr").mkdir(parents=True)
+    def broken(_recipe, _source, root, workshop, log):
+        assert workshop.is_dir()
+        (root / "usr").mkdir(parents=True)
         log.write_text("I: retrieving\nE: cannot fetch x\n")
         raise HostError("stack image: the build failed")
 
@@ -109,3 +112,39 @@ def test_a_cache_that_cannot_be_made_is_one_line(tmp_path):
 )
 def test_a_failed_build_says_why(log: str, said: str) -> None:
     assert last_error(log) == said
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A folder that everybody can come to, as a test's own is not."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.mark.parametrize(
+    ("user", "mode", "inside"),
+    [(1000, 0o755, True), (1000, 0o750, False), (0, 0o700, True)],
+    ids=["open home", "closed home", "root"],
+)
+def test_the_builder_works_where_its_user_ids_may_go(home, monkeypatch, user, mode, inside):
+    building, open_place = home / "ann" / "building-1", home / "open"
+    for folder in (building, open_place):
+        folder.mkdir(parents=True)
+    (home / "ann").chmod(mode)
+    monkeypatch.setattr("os.geteuid", lambda: user)
+    workshop = workshop_for(building, open_place)
+    assert workshop.parent == (building if inside else open_place)
+    assert workshop.stat().st_mode & 0o001
+
+
+def test_what_a_killed_builder_left_in_the_open_place_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_module, "OPEN_PLACE", tmp_path / "open")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    left, other = (tmp_path / "open" / f"harmonyflow-build-{user}-x1" for user in (1000, 1001))
+    for folder in (left, other):
+        folder.mkdir(parents=True)
+    monkeypatch.setattr(ImageStore, "_build", lambda _self, _recipe, _say: tmp_path)
+    ImageStore(tmp_path, Owner(0, 0, tmp_path)).ensure(Recipe(), lambda _said: None)
+    assert not left.exists()
+    assert other.exists()
