@@ -118,6 +118,11 @@ def used(run: Recorded, cpu_ratio: float, phase: str, busy_ratio: float = 0.97) 
             run.events[index] = Event(event.name, event.at, event.data | {"busy_ratio": busy_ratio})
 
 
+def unwatched(run: Recorded, client: str, start: int, end: int) -> None:
+    """What a generator used is not on record in an interval."""
+    run.events = [e for e in run.events if e.data.get("client") != client or not start <= e.at < end]
+
+
 def shorten(run: Recorded, phase: str, by_us: int) -> None:
     run.windows = [PhaseWindow(w.phase, w.start + by_us, w.end) if w.phase == phase else w for w in run.windows]
 
@@ -204,9 +209,14 @@ CASES = (
     Case(name="generators that just leave enough", change=lambda run: used(run, 0.85, "steady")),
     Case(name="generators on a machine with room", change=lambda run: used(run, 0.9, "steady", busy_ratio=0.94)),
     Case(name="generators not watched", change=lambda run: run.drop("generator"), breaks="generator-cpu",
-         reason="the use of the processors was not recorded in phase steady"),
+         reason="what direct, locust used was not recorded in phase steady"),
+    Case(name="one of the generators not watched", change=lambda run: unwatched(run, "direct", FAULT, RECOVERY),
+         breaks="generator-cpu", reason="what direct used was not recorded in phase fault"),
+    Case(name="a generator watched for half of a phase", change=lambda run: unwatched(run, "direct", FAULT, 32 * S)),
+    Case(name="a generator watched for less", change=lambda run: unwatched(run, "direct", FAULT, 33 * S),
+         breaks="generator-cpu", reason="what direct used was not recorded in phase fault"),
     Case(name="machine not watched", change=lambda run: run.drop("pressure"), breaks="generator-cpu",
-         reason="was not recorded in phase fault"),
+         reason="what the machine used was not recorded in phase fault"),
     Case(name="record cut off at a line's end", change=lambda run: run.summaries["direct"].update(sent=3721),
          breaks="history-whole", reason="direct sent 3721 ops and saw 3720 end; on record are 3720 and 3720"),
     Case(name="an answer cut off", change=lambda run: run.summaries["direct"].update(ok=9999),

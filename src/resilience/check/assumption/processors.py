@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from resilience.check.assumption.finding import held_unless
+from resilience.check.fault import SECOND_US
 from resilience.check.finding import Finding
 from resilience.check.window import judged_windows
 from resilience.history.read import History
@@ -14,6 +15,7 @@ from resilience.spec.scenario import Scenario
 
 BUSY_RATIO_MIN = 0.95  # from here on the machine has nothing left
 GENERATORS_SHARE_MAX = 0.5  # of the cores, where the machine has nothing left; 0.2 is usual on two cores
+RECORDED_RATIO_MIN = 0.5  # of a phase's seconds; who has the processor taken away says less often how it fares
 
 
 def generator_cpu(scenario: Scenario, history: History) -> tuple[Finding, ...]:
@@ -23,8 +25,8 @@ def generator_cpu(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     for window in judged_windows(history):
         machine = tuple(_seconds(history, "pressure", window))
         used = used_cores(history, window)
-        if not machine or not used:
-            reasons.append(f"the use of the processors was not recorded in phase {window.phase}")
+        if unknown := list(_unrecorded(history, window, len(machine))):
+            reasons.append(f"what {', '.join(unknown)} used was not recorded in phase {window.phase}")
             continue
         busy_ratio, cores, most_here = _mean("busy_ratio", machine), machine[0].get("cpus", 0), sum(used.values())
         most = max(most, most_here)
@@ -37,12 +39,25 @@ def generator_cpu(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     return (held_unless("generator-cpu", title, reasons, f"at most {most:.1f} cores", allowed),)
 
 
+def _unrecorded(history: History, window: PhaseWindow, machine_seconds: int) -> Iterator[str]:
+    """Who of the machine and the generators said too seldom what it used."""
+    told = {client: len(those) for client, those in _seconds_of_clients(history, window).items()}
+    least = RECORDED_RATIO_MIN * (window.end - window.start) / SECOND_US
+    if machine_seconds < least:
+        yield "the machine"
+    yield from (client for client in history.ops.clients if told.get(client, 0) < least)
+
+
 def used_cores(history: History, window: PhaseWindow) -> dict[str, float]:
     """What each generator used in a phase, in cores; one that said nothing is left out."""
+    return {client: _mean("cpu_ratio", those) for client, those in _seconds_of_clients(history, window).items()}
+
+
+def _seconds_of_clients(history: History, window: PhaseWindow) -> dict[str, list[dict[str, Any]]]:
     seconds: dict[str, list[dict[str, Any]]] = {}
     for second in _seconds(history, "generator", window):
         seconds.setdefault(str(second.get("client")), []).append(second)
-    return {client: _mean("cpu_ratio", those) for client, those in seconds.items()}
+    return seconds
 
 
 def _seconds(history: History, name: str, window: PhaseWindow) -> Iterator[dict[str, Any]]:
