@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from resilience.check.assumption.finding import held_unless
-from resilience.check.fault import injections
+from resilience.check.fault import SECOND_US, Applied, injections
 from resilience.check.finding import Finding
 from resilience.check.text import ended_text
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
 
+BORDER_US = SECOND_US // 2
 _MOMENTS = {"injected": "after it was injected", "before-heal": "before it was healed"}
 
 
@@ -37,8 +38,14 @@ def _unproved(injection: str, history: History) -> Iterator[str]:
         ]
         if not probes:
             yield f"{injection} was not probed {moment}"
-        elif not any(probe.get("in_effect") and probe.get("evidence") for probe in probes):
+        elif not any(probe.get("in_effect") and _all_seen(probe) for probe in probes):
             yield f"{injection} was not in effect {moment}: {_first_failed(probes[-1])}"
+
+
+def _all_seen(answer: dict[str, Any]) -> bool:
+    """Whether there is evidence, and all of it is as expected: what an answer says of itself is not enough."""
+    evidence = answer.get("evidence") or ()
+    return bool(evidence) and all(item.get("ok") for item in evidence)
 
 
 def _first_failed(answer: dict[str, Any]) -> str:
@@ -56,6 +63,7 @@ def fault_healed(scenario: Scenario, history: History) -> tuple[Finding, ...]:
         return (held_unless("fault-healed", title, (), measured="no fault in this scenario"),)
     applied = injections(history)
     reasons = [reason for injection in applied for reason in _unhealed(injection.id, history)]
+    reasons += [reason for injection in applied for reason in _elsewhere(injection, history)]
     return (held_unless("fault-healed", title, reasons, f"{len(applied)} injected", "each healed on request"),)
 
 
@@ -63,10 +71,22 @@ def _unhealed(injection: str, history: History) -> Iterator[str]:
     answers = [event.data for event in history.events_of("healed") if event.data.get("injection") == injection]
     if not answers:
         yield f"the healing of {injection} is not on record"
-    elif not any(answer.get("healed") and answer.get("evidence") for answer in answers):
+    elif not any(answer.get("healed") and _all_seen(answer) for answer in answers):
         yield f"{injection} was not proved healed: {_first_failed(answers[-1])}"
     if any(answer.get("by") == "ttl" for answer in answers):
         yield f"{injection} was ended by its time to live, not on request"
+
+
+def _elsewhere(injection: Applied, history: History) -> Iterator[str]:
+    """An injection that is not the fault phase's: the phase is cut at its instants."""
+    window = history.window("fault")
+    if window is None or injection.healed is None:
+        return
+    for what, at, border in (("began", injection.began, window.start), ("was healed", injection.healed, window.end)):
+        if abs(at - border) > BORDER_US:
+            early = "before" if at < border else "after"
+            border_of = "beginning" if border == window.start else "end"
+            yield f"{injection.id} {what} {abs(at - border) / SECOND_US:.1f} s {early} the {border_of} of phase fault"
 
 
 def experiment_completed(scenario: Scenario, history: History) -> tuple[Finding, ...]:
@@ -81,6 +101,8 @@ def experiment_completed(scenario: Scenario, history: History) -> tuple[Finding,
 
 
 def _experiment_reasons(data: dict[str, Any]) -> Iterator[str]:
+    if data.get("exit") != 0 and data.get("status") == "completed" and not data.get("deviated"):
+        yield f"Chaos Toolkit {ended_text(data.get('exit'))}, though its journal says that all is well"
     if data.get("failed"):
         yield f"these of its activities failed: {', '.join(map(str, data['failed']))}"
     if data.get("status") == "no-journal":
