@@ -61,7 +61,7 @@ def _last_of(history: History) -> str:
 
 
 def phases_complete(scenario: Scenario, history: History) -> tuple[Finding, ...]:
-    """Each declared phase took place, and lasted as long as what is judged in it needs."""
+    """Each declared phase took place once, where its ops are booked, and lasted as long as what is judged needs."""
     declared = {
         "steady": scenario.timeline.steady_s, "fault": scenario.timeline.fault_s,
         "recovery": scenario.timeline.recovery_s,
@@ -72,11 +72,23 @@ def phases_complete(scenario: Scenario, history: History) -> tuple[Finding, ...]
         if window is None:
             reasons.append(f"the end of phase {phase} is not on record")
             continue
+        if sum(other.phase == phase for other in history.windows) > 1:
+            reasons.append(f"phase {phase} is on record more than once")
         length_s = (window.end - window.start) / SECOND_US
         lengths.append(f"{phase} {length_s:.1f} s")
         if length_s + BORDER_S < (least_s := _least_s(scenario, phase)):
             reasons.append(f"phase {phase} lasted {length_s:.1f} s, at least {least_s:g} s needed")
+    reasons += _booked_elsewhere(history)
     return (held_unless("phases-complete", "Each phase lasted long enough", reasons, ", ".join(lengths)),)
+
+
+def _booked_elsewhere(history: History) -> Iterator[str]:
+    """Phases in which ops were due that their generator booked in another one: borders and ops do not fit together."""
+    ops, border_us = history.ops, int(BORDER_S * SECOND_US)
+    for window in history.windows:
+        inside = (ops.due >= window.start + border_us) & (ops.due < window.end - border_us)
+        if number := int((inside & ~ops.in_phase(window.phase)).sum()):
+            yield f"{number} ops that were due in phase {window.phase} are booked in another one"
 
 
 def _least_s(scenario: Scenario, phase: str) -> float:
