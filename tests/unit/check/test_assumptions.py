@@ -202,6 +202,8 @@ CASES = (
          change=lambda run: run.change("load-stopped", clients={"locust": {"exit": 1}, "direct": {"exit": 0}})),
     Case(name="generator's end unknown", breaks="generator-alive", reason="direct: its end is not on record",
          change=lambda run: run.change("load-stopped", clients={"locust": {"exit": 0}})),
+    Case(name="generator's start unknown", breaks="generator-alive", reason="direct: its start is not on record",
+         change=lambda run: run.change("load-started", clients=["locust"])),
     Case(name="generator torn", breaks="generator-alive", reason="torn", change=lambda run: run.change(
          "load-stopped", clients={"locust": {"exit": 0, "torn": True}, "direct": {"exit": 0}})),
     Case(name="no summary", change=lambda run: run.summaries.pop("locust"), breaks="generator-alive",

@@ -97,6 +97,7 @@ def generator_alive(scenario: Scenario, history: History) -> tuple[Finding, ...]
     for event in history.events_of("load-stopped"):
         stopped |= event.data.get("clients", {})
     reasons = [] if started else ["no start of the load is on record"]
+    reasons += [f"{client}: its start is not on record" for client in history.ops.clients if client not in started]
     for client in started:
         reasons += _client_reasons(client, stopped.get(client), history)
     reasons += [f"{client} dropped {n} due ops" for client, n in _dropped(history).items()]
