@@ -108,6 +108,20 @@ def no_more_up(run: Recorded, job: str, start: int, end: int) -> None:
     run.later = without
 
 
+def twice(run: Recorded, job: str, start: int, end: int) -> None:
+    """The scrapes of a job failed in an interval, and its series is there twice."""
+    no_more_up(run, job, start, end)
+    missed = run.later
+    assert missed
+
+    def doubled(history_of: Recorded, directory: Path) -> None:
+        missed(history_of, directory)
+        assert history_of.series
+        history_of.series += [line for line in history_of.series if line.labels.get("job") == job]
+
+    run.later = doubled
+
+
 def used(run: Recorded, cpu_ratio: float, phase: str, busy_ratio: float = 0.97) -> None:
     """What Locust used of a core in a phase, and how busy the machine was."""
     (window,) = [window for window in run.windows if window.phase == phase]
@@ -296,6 +310,8 @@ CASES = (
          breaks="coverage", reason="loadgen was scraped 90 % of the time in phase fault"),
     Case(name="19 scrapes in 20.05 s", change=lambda run: linger(run, 50_000),
          breaks="coverage", reason="loadgen was scraped 94 % of the time in phase fault"),
+    Case(name="the other half seen twice", breaks="coverage", reason="loadgen was scraped 50 % of the time in phase",
+         change=lambda run: twice(run, "loadgen", FAULT + 10 * S, RECOVERY)),
     Case(name="one scrape missed", change=lambda run: no_more_up(run, "loadgen", FAULT, FAULT + S)),
     Case(name="prometheus blind at the end", breaks="coverage", reason="prometheus-0 was scraped",
          change=lambda run: no_more_up(run, "prometheus", END - 2 * S, END + 10 * S)),

@@ -43,22 +43,22 @@ def coverage(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     )
 
 
-def _seen_in(window: PhaseWindow, seen: list[float], history: History, scrape_s: float) -> tuple[float, bool]:
+def _seen_in(window: PhaseWindow, seen: set[float], history: History, scrape_s: float) -> tuple[float, bool]:
     """The share of a phase's scrapes that succeeded, and whether there was one near its end."""
     start, end = wall_s(history.clock, window.start), wall_s(history.clock, window.end)
     share = sum(start <= at < end for at in seen) * scrape_s / (end - start)
     return share, min((abs(at - end) for at in seen), default=float("inf")) <= FRESH_SCRAPES * scrape_s
 
 
-def _seen_at(history: History, name: str, component: str) -> list[float]:
-    """When an observer was scraped with success, on the wall clock."""
-    return [
+def _seen_at(history: History, name: str, component: str) -> set[float]:
+    """When an observer was scraped with success, on the wall clock; twice at one instant is once."""
+    return {
         at
         for series in history.series
         if _is_up_of(series, name, component)
         for at, value in zip(series.times_s, series.values, strict=True)
         if value == 1
-    ]
+    }
 
 
 def _is_up_of(series: Series, name: str, component: str) -> bool:
