@@ -107,11 +107,13 @@ class _LoadStopped(msgspec.Struct):
 
 
 class _Experiment(msgspec.Struct):
+    deviated: bool
     status: str = ""
     failed: tuple[str, ...] = ()
 
 
 class _Converged(msgspec.Struct):
+    ok: bool
     took_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
 
 
@@ -122,14 +124,19 @@ class _Replicas(msgspec.Struct):
     evicted: dict[str, Count] = {}
 
 
+class _Member(msgspec.Struct):
+    member: str
+    what: str
+
+
 class _Pressure(msgspec.Struct):
+    busy_ratio: float
     cpus: Count = 0
-    busy_ratio: float = 0.0
 
 
 class _Generator(msgspec.Struct):
-    client: str = ""
-    cpu_ratio: float = 0.0
+    client: str
+    cpu_ratio: float
 
 
 _DATA: dict[str, type[msgspec.Struct]] = {
@@ -139,6 +146,7 @@ _DATA: dict[str, type[msgspec.Struct]] = {
     "shards": _Shards,
     "role": _Role,
     "failing": _Failing,
+    "member": _Member,
     "load-started": _LoadStarted,
     "load-stopped": _LoadStopped,
     "experiment": _Experiment,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,7 +90,7 @@ def test_choosing_ops(tmp_path: Path) -> None:
 def test_everything_else_is_merged(tmp_path: Path) -> None:
     write(tmp_path / "history.jsonl", Event("role", 30, {}), PhaseWindow("fault", 20, 40), ClockPair(5, 6),
           Event("stack-up", 1, {}))  # fmt: skip
-    write(tmp_path / "load" / "locust.stats.jsonl", Event("generator", 10, {"client": "locust"}))
+    write(tmp_path / "load" / "locust.stats.jsonl", Event("generator", 10, {"client": "locust", "cpu_ratio": 0.2}))
     (tmp_path / "load" / "locust.summary.json").write_text('{"exit": 0}')
     write(tmp_path / "audit.jsonl", DirectRead("k", None, 2), DirectRead("k", "v", 2),
           RoomRead("r", 1, 3, ((3, 1, "e"),)), SessionRead("s", 1, True, "live", 1, 60, ((1, "op", ""),)))  # fmt: skip
@@ -174,6 +175,28 @@ def test_damage_is_named_and_the_rest_is_kept(case: Damaged, tmp_path: Path) -> 
     assert len(history.problems) == (1 if case.problem else 0), history.problems
     assert all(case.problem in problem for problem in history.problems)
     assert len(history.ops) == case.kept
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "data"),
+    [
+        ("pressure", "busy_ratio", {"cpus": 2}),
+        ("generator", "cpu_ratio", {"client": "locust"}),
+        ("generator", "client", {"cpu_ratio": 0.2}),
+        ("member", "what", {"member": "session-0"}),
+        ("member", "member", {"what": "exited"}),
+        ("experiment", "deviated", {"status": "completed"}),
+        ("converged", "ok", {"took_s": 1.0}),
+    ],
+)
+def test_an_event_that_lacks_what_verdicts_rest_on(name: str, field: str, data: dict[str, Any], tmp_path: Path) -> None:
+    """What is missing would be taken for nothing: no load, no death, no deviation."""
+    write(tmp_path / "history.jsonl", Event(name, 7, data))
+    history = read_history(tmp_path)
+    assert history.events == ()
+    (problem,) = history.problems
+    assert f"event '{name}' at 7" in problem
+    assert field in problem
 
 
 def test_no_history_at_all(tmp_path: Path) -> None:
