@@ -12,8 +12,9 @@
     spec.json, servers.json  of them, what the run was made with
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
@@ -112,6 +113,7 @@ def read_history(run_dir: Path) -> History:
     samples = _all_lines(run_dir / "samples.jsonl", SampleLine, damage)
     if damage.torn > torn:  # written in one go when all is over; only a file that grows through the run may be torn
         damage.problems.append("samples.jsonl: torn")
+    damage.problems += _flawed_series(samples)
     control = read_control(run_dir, damage.problems)
     return History(
         ops=load.ops(),
@@ -144,6 +146,17 @@ def read_run_lines(run_dir: Path, damage: Damage) -> list[Any]:
     flaws = {id(line): flaw(line) for line in lines if isinstance(line, Event)}
     damage.problems += [text for text in flaws.values() if text]
     return [line for line in lines if not flaws.get(id(line))]
+
+
+def _flawed_series(samples: Iterable[Any]) -> Iterator[str]:
+    """Series that say something at no instant, or whose instants do not follow one another."""
+    for line in samples:
+        if isinstance(line, Series) and not _is_series(line.times_s, line.values):
+            yield f"samples.jsonl: a series of {line.selector} has not one value each at rising instants"
+
+
+def _is_series(times_s: tuple[float, ...], values: tuple[float, ...]) -> bool:
+    return len(times_s) == len(values) and all(before < after for before, after in pairwise(times_s))
 
 
 def _all_lines(path: Path, kind: Any, damage: Damage) -> list[Any]:

@@ -162,6 +162,12 @@ DAMAGED = (
     Damaged(name="a torn audit", file="audit.jsonl", content=b'["direct","k', kept=0, torn=1),
     Damaged(name="broken samples", file="samples.jsonl", content=b'["series","up",{},[1],[null]]\n', kept=0,
             problem="samples.jsonl:1: "),
+    Damaged(name="a series with a value at no instant", file="samples.jsonl", kept=0, problem="a series of up has not",
+            content=b'["series","up",{},[1,2],[1,1,1]]\n'),
+    Damaged(name="a series that goes back", file="samples.jsonl", kept=0, problem="a series of up has not one value",
+            content=b'["series","up",{},[2,1],[1,1]]\n'),
+    Damaged(name="two values at an instant", file="samples.jsonl", kept=0, problem="a series of up has not one value",
+            content=b'["series","up",{},[1,1],[1,1]]\n'),
 )  # fmt: skip
 
 
