@@ -233,6 +233,16 @@ def test_without_members_no_view_is_judged(tmp_path: Path) -> None:
     assert views(run.history(tmp_path, scenario())).verdict == "inconclusive"
 
 
+def test_a_member_that_is_not_on_record_might_have_missed_anything(tmp_path: Path) -> None:
+    run = recorded()
+    run.joins = [line for line in run.joins if line.receiver != RECEIVER]
+    run.deliveries = [line for line in run.deliveries if line.receiver != RECEIVER]
+    run.leaves = [line for line in run.leaves if line.receiver != RECEIVER]
+    (finding,) = delivery(scenario(), run.history(tmp_path, scenario()))
+    assert finding.verdict == "inconclusive"
+    assert finding.reason == "1 member of rooms never joined, or what they got is not on record"
+
+
 def test_a_room_whose_edits_reach_nobody_is_stuck(tmp_path: Path) -> None:
     run = recorded()
     stick(run, acked=True)

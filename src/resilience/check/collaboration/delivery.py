@@ -6,7 +6,9 @@ last connection ended, at the latest), and has a higher number than the last one
 *stuck* if in the last `STUCK_US` of the load edits were sent in it and none was acknowledged, or of those that were
 none arrived.
 
-An acknowledged edit that is not stored was lost: that is booked in ``durability.collaboration`` and not here.
+An acknowledged edit that is not stored was lost: that is booked in ``durability.collaboration`` and not here. Nor is a
+member that never joined any room owed anything: where there were fewer than the load asks for, nothing can be said of
+the others.
 """
 
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ import numpy as np
 from resilience.check import needs
 from resilience.check.fault import SECOND_US, load_end_us
 from resilience.check.finding import Finding
+from resilience.check.text import count
 from resilience.history.columns import OK, Deliveries
 from resilience.history.read import History
 from resilience.history.record import Joined, Left
@@ -44,29 +47,35 @@ class _Member:
 
 def delivery(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """One finding over all rooms."""
-    del scenario
     members = tuple(_members(history))
+    absent = scenario.load.rooms * scenario.load.room_members - len(members)
     stuck = list(_stuck_rooms(history))
     missing, owed = _missing(history, members)
     evidence = [*stuck, *missing]
-    judged = bool(members) and owed > 0
-    reason = _reason(len(stuck), missing)
+    unjudged = _unjudged(absent, owed)
     return (
         Finding(
             check="collaboration.delivery",
-            verdict="fail" if evidence else "pass" if judged else "inconclusive",
+            verdict="fail" if evidence else "inconclusive" if unjudged else "pass",
             title="Every stored edit reached every member of its room",
             measured=f"{len(missing):,} of {owed:,} {'delivery' if owed == 1 else 'deliveries'} missing",
             allowed="none missing, no room stuck",
             value=float(len(missing)),
             unit="deliveries",
-            reason=reason if evidence else "" if judged else "no edit was owed to anybody",
+            reason=_reason(len(stuck), missing) if evidence else unjudged,
             rests_on=needs.WHOLE + needs.LOAD + needs.AUDIT + needs.FAULT,
             evidence=tuple(evidence[:EVIDENCE_MAX]),
             evidence_total=len(evidence),
             measures={"collaboration.missing_ops": float(len(missing)), "collaboration.stuck_rooms": float(len(stuck))},
         ),
     )
+
+
+def _unjudged(absent: int, owed: int) -> str:
+    """Why that nothing is missing says nothing, "" if it does."""
+    if absent > 0:
+        return f"{count(absent, 'member')} of rooms never joined, or what they got is not on record"
+    return "" if owed else "no edit was owed to anybody"
 
 
 def _reason(stuck: int, missing: list[dict[str, Any]]) -> str:
