@@ -48,6 +48,7 @@ from resilience.report.run import Run
 from resilience.report.store import RunStore
 from resilience.spec.read import read_scenario
 from resilience.spec.scenario import Scenario
+from resilience.spec.stack import GENERATORS
 
 S = 1_000_000  # a second, in the unit of all instants
 EVERY_US = 2_000
@@ -238,7 +239,7 @@ class _Story:
             yield Event("pressure", at, {"cpus": 2, "busy_ratio": 0.5, "steal_ratio": 0.0, "cpu_some_ratio": 0.3})
             for client in self._writers:
                 yield Event("generator", at, {"client": client, "cpu_ratio": 0.2, "lag_ms_p99": 1.0, "inflight": 2})
-        yield from _events(self._fault, self._recovery, self._end)
+        yield from _events(self._scenario, self._fault, self._recovery, self._end)
 
 
 def _receivers() -> Iterator[tuple[str, str]]:
@@ -247,7 +248,7 @@ def _receivers() -> Iterator[tuple[str, str]]:
             yield f"room-{room}", f"m-room-{room}-{member}"
 
 
-def _events(fault: int, recovery: int, end: int) -> Iterator[Event]:
+def _events(scenario: Scenario, fault: int, recovery: int, end: int) -> Iterator[Event]:
     seen = [{"what": "redis-cluster-0", "expected": "silent", "observed": "silent", "ok": True}]
     one = {"injection": "bench-1"}
     members = ["redis-cluster-0", "redis-cluster-5", "session-0"]
@@ -257,6 +258,9 @@ def _events(fault: int, recovery: int, end: int) -> Iterator[Event]:
         for n in range(3)
     ]
     clients = {name: {"exit": 0, "unfinished": 0, "torn": False} for name in ("locust", "direct")}
+    for member in scenario.stack.members:
+        if member.component not in GENERATORS:
+            yield Event("member", 0, {"member": member.name, "what": "started", "pid": 7, "code": 0})
     yield Event("stack-up", BEGIN_US - S, {"took_s": 7.0})
     yield Event("shards", BEGIN_US - S, {"shards": shards})
     yield Event("load-started", BEGIN_US, {"clients": list(clients)})

@@ -44,7 +44,7 @@ from resilience.spec.fingerprint import Fingerprint
 from resilience.spec.load import Load
 from resilience.spec.scenario import Experiment, Scenario, Timeline
 from resilience.spec.slo import FindingSource, RatioSource, Slo
-from resilience.spec.stack import Async, Durability, Member, Redis, Shard, Stack
+from resilience.spec.stack import GENERATORS, Async, Durability, Member, Redis, Shard, Stack
 
 S = 1_000_000  # a second, in the unit of all instants
 WALL0 = 1_760_000_000.0  # the run's base on the wall clock, in seconds since 1970
@@ -378,7 +378,9 @@ def _stack_events() -> list[Event]:
         for n in range(3)
     ]
     clients = {name: {"exit": 0, "unfinished": 0, "torn": False} for name in ("locust", "direct")}
+    servers = [member.name for member in stack().members if member.component not in GENERATORS]
     return [
+        *(Event("member", -3 * S, {"member": name, "what": "started", "pid": 7, "code": 0}) for name in servers),
         Event("stack-up", 0, {"took_s": 3.0}),
         Event("shards", 0, {"shards": shards}),
         Event("load-started", 0, {"clients": list(clients)}),

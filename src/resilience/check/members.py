@@ -2,7 +2,8 @@
 
 Such a death is no miss of its own, since what people got of it is judged by the objectives. But a run in which it
 happened is not the run that its scenario describes, so it is no pass either. Of an observer this says why something was
-not seen. A server that is started again while the stack comes up has cost nobody anything.
+not seen. A server that is started again while the stack comes up has cost nobody anything. Of a server whose start is
+not on record nobody would have heard that it ended.
 """
 
 from collections.abc import Iterator
@@ -14,25 +15,26 @@ from resilience.check.text import count, ended_text
 from resilience.history.read import History
 from resilience.history.record import Event
 from resilience.spec.scenario import Scenario
+from resilience.spec.stack import GENERATORS
 
 HEARD_WITHIN_US = SECOND_US  # of a server's end, on a busy machine
 
 
 def members(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """One finding over all members."""
-    del scenario  # who is a member is in the history
     ups = history.events_of("stack-up")
     strange = tuple(_unexplained(history, ups[0].at)) if ups else ()
+    reasons = ["the stack was never up"] if not ups else [*map(_told, strange), *_unwatched(scenario, history)]
     return (
         Finding(
             check="members",
-            verdict="inconclusive" if strange or not ups else "pass",
+            verdict="inconclusive" if reasons else "pass",
             title="No member died but by the fault",
             measured=count(len(strange), "unexplained end"),
             allowed="none",
             value=float(len(strange)),
             unit="ends",
-            reason="; ".join(map(_told, strange)) if ups else "the stack was never up",
+            reason="; ".join(reasons),
             rests_on=needs.WHOLE + needs.CONTROL,
             evidence=tuple({"what": "exited", "at_us": event.at} | event.data for event in strange),
             evidence_total=len(strange),
@@ -45,6 +47,15 @@ def _unexplained(history: History, up_us: int) -> Iterator[Event]:
         ended = event.data.get("what") == "exited" and event.at >= up_us
         if ended and not _by_a_fault(history, str(event.data.get("member")), event.at):
             yield event
+
+
+def _unwatched(scenario: Scenario, history: History) -> Iterator[str]:
+    """Servers of which nobody said that they were started; a load generator has none until the load begins."""
+    events = history.events_of("member")
+    started = {event.data.get("member") for event in events if event.data.get("what") == "started"}
+    for member in scenario.stack.members:
+        if member.component not in GENERATORS and member.name not in started:
+            yield f"the start of {member.name} is not on record, nor would its end be"
 
 
 def _by_a_fault(history: History, member: str, at_us: int) -> bool:

@@ -11,16 +11,14 @@ from resilience.spec.fault import Partition, PowerOff, Target
 from resilience.spec.load import Load
 from resilience.spec.scenario import Experiment, Scenario, Timeline
 from resilience.spec.slo import RatioSource, Slo
-from resilience.spec.stack import OBSERVER, OUTSIDE, Shard, Stack, Wait
+from resilience.spec.stack import GENERATORS, OBSERVER, OUTSIDE, Shard, Stack, Wait
 
 RATIO_PHASE_S_MIN = 20.0  # a ratio over less is noise
 SCRAPES_MIN = 10  # samples that a phase must hold for its ends to be known
 SHARDS_MIN = 3  # Redis Cluster elects by a majority of primaries
 SEED_MAX = 2**32 - 1
-_PLACE = {"edge": OUTSIDE} | dict.fromkeys(
-    ("prometheus", "redis-exporter", "node-exporter", "loadgen", "direct-client"), OBSERVER
-)
-_ONE_OF_EACH = ("prometheus", "loadgen", "direct-client")
+_PLACE = {"edge": OUTSIDE} | dict.fromkeys(("prometheus", "redis-exporter", "node-exporter", *GENERATORS), OBSERVER)
+_ONE_OF_EACH = ("prometheus", *GENERATORS)
 _AT_LEAST_ONE = ("redis", "session", "collaboration", "edge")
 
 

@@ -22,6 +22,7 @@ Component = Literal[
     "loadgen",  # Locust: a member without a server of its own until the load is started
     "direct-client",  # likewise
 ]
+GENERATORS = ("loadgen", "direct-client")
 OBSERVER = "observer"  # the node that no fault may touch
 OUTSIDE = "outside"  # where the edge stands, as in production
 

@@ -60,3 +60,11 @@ def test_without_a_stack_nothing_is_known(tmp_path: Path) -> None:
     run.drop("stack-up")
     (finding,) = members(about, run.history(tmp_path, about))
     assert (finding.verdict, finding.reason) == ("inconclusive", "the stack was never up")
+
+
+def test_a_server_whose_start_nobody_told(tmp_path: Path) -> None:
+    run, about = recorded(), scenario()
+    run.events = [event for event in run.events if event.data.get("member") != "edge-0"]
+    (finding,) = members(about, run.history(tmp_path, about))
+    assert finding.verdict == "inconclusive"
+    assert finding.reason == "the start of edge-0 is not on record, nor would its end be"

@@ -21,7 +21,7 @@ from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.local.server import OWN_CODE, Site, prepare
 from resilience.backend.local.tool import TIMEOUT_S, call
 from resilience.errors import StackError
-from resilience.spec.stack import Stack
+from resilience.spec.stack import GENERATORS, Stack
 
 
 class PlatformFile(msgspec.Struct, frozen=True):
@@ -112,7 +112,7 @@ class OwnedLocalPlatform(LocalPlatform):
 
     def run_beside(self, name: str, argv: Sequence[str], log: Path) -> MemberProcess:
         """Starts a command in a member that has no server of its own (the load's). Raises `StackError`."""
-        if name not in self._pods or self.stack.member(name).component not in {"loadgen", "direct-client"}:
+        if name not in self._pods or self.stack.member(name).component not in GENERATORS:
             raise StackError(f"{name}: the stack has no member of that name for a load generator")
         pod = self._pods[name]
         with log.open("ab") as output:

@@ -12,10 +12,11 @@ from resilience.history.read import History
 from resilience.history.record import PhaseWindow, Series
 from resilience.spec.scenario import Scenario
 from resilience.spec.slo import RatioSource
+from resilience.spec.stack import GENERATORS
 
 COVERAGE_MIN = 0.95
 FRESH_SCRAPES = 3  # how many scrapes the sample nearest to a phase's end may be away from it
-OBSERVERS = ("prometheus", "loadgen", "direct-client")  # components; what they see judges, so they must be seen
+OBSERVERS = ("prometheus", *GENERATORS)  # components; what they see judges, so they must be seen
 STEP_US_MAX = 50_000
 TOTALS_RATIO_MAX = 0.01
 TOTALS_OPS_MAX = 20  # a difference of so few ops is no sign of anything
