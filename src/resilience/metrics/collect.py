@@ -10,7 +10,8 @@ from resilience.metrics.prometheus import Prometheus
 from resilience.spec.scenario import Scenario
 from resilience.spec.slo import RatioSource
 
-# What verdicts rest on, besides the SLOs' own selectors: that these are missing is a reason for inconclusive.
+# What every run has, besides the SLOs' own selectors: that one of these has no samples is put on record. Verdicts rest
+# on `up` alone of them, the others tell how the generators fared.
 NEEDED = (
     "up",
     "load_ops_total",
@@ -42,12 +43,12 @@ DEADLINE_S = 30.0
 
 
 def selectors(scenario: Scenario) -> tuple[str, ...]:
-    """All selectors that a scenario's run is asked for, each once; what verdicts rest on comes first."""
+    """All selectors that Prometheus is asked for after a run, each once; what verdicts rest on comes first."""
     return tuple(dict.fromkeys((*needed_selectors(scenario), *EXPLAINING)))
 
 
 def needed_selectors(scenario: Scenario) -> tuple[str, ...]:
-    """The selectors without which the scenario's SLOs cannot be judged."""
+    """The selectors that a run of the scenario must have samples of, those of its SLOs first."""
     sources = (slo.source for slo in scenario.slos)
     queries = [query for source in sources if isinstance(source, RatioSource) for query in (source.good, source.total)]
     return tuple(dict.fromkeys((*queries, *NEEDED)))
