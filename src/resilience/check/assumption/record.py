@@ -7,7 +7,7 @@ import numpy as np
 from resilience.check.assumption.finding import held_unless
 from resilience.check.fault import SECOND_US, shards_at_start
 from resilience.check.finding import Finding
-from resilience.history.columns import OK, OUTCOMES, Flags
+from resilience.history.columns import OK, OUTCOMES, UNKNOWN, Flags
 from resilience.history.phase import STOP
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
@@ -30,13 +30,18 @@ def history_whole(scenario: Scenario, history: History) -> tuple[Finding, ...]:
 
 
 def _missing_ops(history: History) -> Iterator[str]:
-    """A client that lived to tell how many ops it sent, and how many ended, has all of them on record."""
+    """A client that lived to tell how many ops it sent, and how they ended, has all of them on record like that."""
     for client, summary in history.summaries.items():
         rows = history.ops.of_client(client)
         recorded = int(rows.sum()), int((rows & (history.ops.returned >= 0)).sum())
         said = summary.get("sent", 0), sum(summary.get(outcome, 0) for outcome in OUTCOMES)
         if recorded != said:
             yield f"{client} sent {said[0]} ops and saw {said[1]} end; on record are {recorded[0]} and {recorded[1]}"
+            continue
+        for code, outcome in enumerate(OUTCOMES):
+            ended = int((rows & (history.ops.outcome == code)).sum())
+            if ended != summary.get(outcome, 0) + (recorded[0] - recorded[1]) * (code == UNKNOWN):
+                yield f"{client} saw {summary.get(outcome, 0)} ops end as {outcome}; on record are {ended}"
 
 
 def not_interrupted(scenario: Scenario, history: History) -> tuple[Finding, ...]:
