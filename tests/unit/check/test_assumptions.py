@@ -91,6 +91,11 @@ def lag(run: Recorded, by_us: int, every: int) -> None:
         op.returned = max(op.returned, op.called + 1_000)
 
 
+def early(run: Recorded) -> None:
+    op = run.of("collaboration.edit", phase="fault")[3]
+    op.called = op.due - 1
+
+
 def no_more_up(run: Recorded, job: str, start: int, end: int) -> None:
     """The scrapes of a job failed in an interval of the run."""
 
@@ -243,6 +248,7 @@ CASES = (
     Case(name="late", change=lambda run: lag(run, 26_000, 10), breaks="schedule-lag", reason="26.0 ms behind"),
     Case(name="late in one phase of three", change=lambda run: lag(run, 26_000, 20), breaks="schedule-lag",
          reason="locust in steady: 26.0 ms behind its schedule (and used 25 % of the one core that it can use)"),
+    Case(name="early", change=early, breaks="schedule-lag", reason="locust sent 1 ops before they were due"),
     Case(name="just not late", change=lambda run: lag(run, 25_000, 10)),
     Case(name="late once in a thousand", change=lambda run: lag(run, 900_000, 290)),
     Case(name="generators that leave nothing", breaks="generator-cpu", change=lambda run: used(run, 0.95, "steady"),

@@ -76,6 +76,11 @@ def schedule_lag(scenario: Scenario, history: History) -> tuple[Finding, ...]:
         for (client, phase), lag in lags_s.items()
         if lag > limit_s
     ]
+    late += [
+        f"{client} sent {early} ops before they were due, so that they seem faster than they were"
+        for client in ops.clients
+        if (early := int((ops.of_client(client) & (ops.called < ops.due)).sum()))
+    ]
     if not lags_s:
         late = ["no op was recorded in a phase that is judged"]
     measured = f"p99 {max(lags_s.values(), default=0.0) * 1000:.1f} ms"
