@@ -16,6 +16,7 @@ from resilience.history.record import ClockPair, Dropped, Event, PhaseWindow, Qu
 from resilience.spec.scenario import Scenario
 from tests.histories import (
     ALL_OPS,
+    AVAILABLE,
     END,
     FAULT,
     FINGERPRINT,
@@ -379,6 +380,21 @@ def test_totals_that_differ(tmp_path: Path, missed: int, holds: bool) -> None:
     )
     assert (finding.verdict == "pass") == holds
     assert holds or "phase fault: Prometheus counted 179" in finding.reason
+
+
+def test_a_counter_that_calls_everything_good(tmp_path: Path) -> None:
+    run, about = recorded(), scenario()
+    honest = samples(run.history(tmp_path, about), about)
+    totals = {line.labels["phase"]: line.values for line in honest if line.selector == ALL_OPS}
+    run.series = [
+        msgspec.structs.replace(line, values=totals[line.labels["phase"]]) if line.selector == AVAILABLE else line
+        for line in honest
+    ]
+    finding = next(
+        f for f in judge(about, run.history(tmp_path, about)).findings if f.check == "assumption.totals-reconciled"
+    )
+    assert finding.verdict == "inconclusive"
+    assert "phase fault: Prometheus counted 200" in finding.reason
 
 
 def test_no_fault_no_proof_needed(tmp_path: Path) -> None:
