@@ -1,0 +1,169 @@
+"""Each check alone: a recorded run that it finds fault with and no other does, beside one that all of them pass."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from resilience.check.compose import CHECKS, Check, judge
+from resilience.check.finding import Finding, Judgement
+from resilience.history.read import History
+from resilience.history.record import DirectRead, Event, SessionRead
+from resilience.spec.blast import BlastRadius
+from resilience.spec.scenario import Scenario
+from tests.histories import (
+    APPLIED,
+    RECOVERY,
+    STEADY,
+    Op,
+    Recorded,
+    S,
+    availability_slo,
+    latency_slo,
+    recorded,
+    samples,
+    scenario,
+)
+
+ABOUT = replace(
+    scenario(slos=(availability_slo("fault", 0.7), latency_slo("steady", 0.99))),
+    blast_radius=BlastRadius(may_suffer=("shard 1",), others_outage_s_max=2.5),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    check: str
+    change: Callable[[Recorded], object]
+    says: str
+    verdict: str = "fail"
+
+
+def lose(kind: str) -> Callable[[Recorded], None]:
+    """An acknowledged write of shard 2, long before the fault, is not in the store."""
+    return lambda run: run.lose(run.good(kind, group=2, phase="steady")[7])
+
+
+def refuse_writes(run: Recorded, ops: list[Op]) -> None:
+    for op in ops:
+        op.end("fail", 1_500, "clusterdown")
+        run.direct[op.key] = DirectRead(op.key, None, op.group)
+
+
+def lose_the_shard_again(run: Recorded) -> None:
+    """Shard 1 takes no direct write in the last half of the recovery; people on it are served."""
+    refuse_writes(run, [op for op in run.of("direct.write", 1) if op.due >= RECOVERY + 10 * S])
+
+
+def refuse_reads(run: Recorded) -> None:
+    for op in run.of("session.read", phase="fault"):
+        op.end("fail", 6_000, "http-503")
+        op.version = -1
+
+
+def answer_late(run: Recorded) -> None:
+    """Three answers came late; the histogram of Prometheus counts them among the fast ones."""
+
+    def late(run: Recorded, folder: Path) -> None:
+        run.series = samples(run.history(folder, ABOUT), ABOUT)
+        for op in run.of("session.read", phase="steady")[:3]:
+            op.end("ok", 251_000)
+
+    run.later = late
+
+
+def swap(run: Recorded) -> None:
+    """Two edits reach one receiver in the order in which they were not made."""
+    one, other = [n for n, line in enumerate(run.deliveries) if line.receiver == "m-room-1-0"][10:12]
+    run.deliveries[one], run.deliveries[other] = run.deliveries[other], run.deliveries[one]
+
+
+def never_expires(run: Recorded) -> None:
+    read = next(read for read in run.sessions.values() if read.state == "live")
+    run.sessions[read.key] = SessionRead(read.key, read.group, True, "live", read.version, -1, read.log)
+
+
+def leave_rooms_alone(run: Recorded) -> None:
+    """Nobody hears of an edit in a room of shard 2 for 9 s, though each is stored and handed on."""
+    for op in run.of("collaboration.edit", 2):
+        if APPLIED <= op.due < APPLIED + 9 * S:
+            op.end("unknown", 2 * S, "timeout")
+
+
+def count_less(run: Recorded) -> None:
+    """session-0 counts three of the sessions that its edge saw created in the steady phase not at all."""
+
+    def less(run: Recorded, folder: Path) -> None:
+        run.series = [
+            replace(line, values=tuple(max(line.values[10], value - 3) if n > 10 else value
+                                       for n, value in enumerate(line.values)))
+            if line.labels.get("member") == "session-0" and line.labels.get("route") == "create" else line
+            for line in samples(run.history(folder, ABOUT), ABOUT)
+        ]  # fmt: skip
+
+    run.later = less
+
+
+CASES = (
+    Case(check="durability.direct", change=lose("direct.write"), says="1 acknowledged direct write lost"),
+    Case(check="durability.session", change=lose("session.heartbeat"), says="1 acknowledged session write lost"),
+    Case(check="durability.collaboration", change=lose("collaboration.edit"), says="1 acknowledged edit lost"),
+    Case(check="recovery", change=lose_the_shard_again, says="no write succeeded in the last"),
+    Case(check="slo", change=refuse_reads, says="Session requests answered in phase fault"),
+    Case(check="availability", says="sick before any fault",
+         change=lambda run: refuse_writes(run, run.of("direct.write", 2, "steady")[::50])),
+    Case(check="latency", change=answer_late, says="3 ops slower than 250 ms"),
+    Case(check="collaboration.order", change=swap, says="1 reordered"),
+    Case(check="collaboration.delivery", says="1 gap",
+         change=lambda run: run.deliveries.remove([x for x in run.deliveries if x.receiver == "m-room-1-0"][10])),
+    Case(check="session.guarantees", says="1 stale read",
+         change=lambda run: setattr(run.good("session.read", phase="steady")[3], "version", 1)),
+    Case(check="session.expiry", change=never_expires, says="Live sessions have the time to live"),
+    Case(check="convergence", says="s-0001 on redis-cluster-4",
+         change=lambda run: run.change(
+             "replicas", differing=1, examples=[{"member": "redis-cluster-4", "key": "s-0001"}])),
+    Case(check="blast-radius", change=leave_rooms_alone, says="rooms: "),
+    Case(check="reconciliation", change=count_less, says="create: clients were told of"),
+    Case(check="members", says="prometheus-0 was killed by SIGKILL at 2.0 s", verdict="inconclusive",
+         change=lambda run: run.events.append(
+             Event("member", STEADY, {"member": "prometheus-0", "what": "exited", "pid": 7, "code": -9}))),
+)  # fmt: skip
+
+
+def signed(name: str, check: Check) -> Check:
+    """The check, with its findings under its own name."""
+
+    def findings(scenario: Scenario, history: History) -> tuple[Finding, ...]:
+        return tuple(replace(finding, check=name) for finding in check(scenario, history))
+
+    return findings
+
+
+def judged(run: Recorded, folder: Path) -> Judgement:
+    if run.later:
+        run.later(run, folder)
+    checks = {name: signed(name, check) for name, check in CHECKS.items()}
+    return judge(ABOUT, run.history(folder, ABOUT), checks=checks)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.check)
+def test_only_this_check_finds_it(case: Case, tmp_path: Path) -> None:
+    run = recorded()
+    case.change(run)
+    judgement = judged(run, tmp_path)
+    found = [finding for finding in judgement.findings if finding.verdict != "pass"]
+    assert {(finding.check, finding.verdict) for finding in found} == {(case.check, case.verdict)}
+    assert any(case.says in f"{finding.title} {finding.reason}" for finding in found), found
+    assert judgement.verdict == case.verdict
+
+
+def test_all_of_them_pass_a_run_as_it_should_be(tmp_path: Path) -> None:
+    judgement = judged(recorded(), tmp_path)
+    assert {finding.check for finding in judgement.findings} >= set(CHECKS)
+    assert {finding.verdict for finding in judgement.findings} == {"pass"}
+
+
+def test_every_check_has_a_run_that_it_alone_finds_fault_with() -> None:
+    assert {case.check for case in CASES} == set(CHECKS)
