@@ -53,7 +53,7 @@ def _judged(scenario: Scenario, history: History, group: int, most_s: float) -> 
         unit="s",
         reason=_reason(writes, least_s, most_s),
         where=Where(group=f"shard {group}", start_us=worst.start if worst else -1, end_us=worst.end if worst else -1),
-        rests_on=needs.WHOLE + needs.LOAD + needs.SHARDS + needs.FAULT,
+        rests_on=needs.WHOLE + needs.LOAD + needs.TIMING + needs.SHARDS + needs.FAULT,
     )
 
 
@@ -78,7 +78,7 @@ def _people(history: History, group: int, most_s: float) -> Finding:
         reason=", ".join(f"{what}: {seconds(least_s)} at least" for what, least_s in long.items())
         or ("" if served else "no session op on it succeeded"),
         where=Where(group=f"shard {group}"),
-        rests_on=needs.WHOLE + needs.LOAD + needs.SHARDS + needs.FAULT,
+        rests_on=needs.WHOLE + needs.LOAD + needs.TIMING + needs.SHARDS + needs.FAULT,
     )
 
 

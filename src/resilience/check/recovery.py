@@ -28,7 +28,7 @@ from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Wait
 
 UNEXPECTED_OUTAGE_S = 1.0  # of a shard whose primary nothing was done to: less is a busy machine
-_RESTS_ON = needs.WHOLE + needs.LOAD + needs.FAULT + needs.SHARDS
+_RESTS_ON = needs.WHOLE + needs.LOAD + needs.TIMING + needs.FAULT + needs.SHARDS
 
 
 def recovery(scenario: Scenario, history: History) -> tuple[Finding, ...]:
@@ -185,7 +185,7 @@ def _of_spared(scenario: Scenario, history: History, hit: tuple[HitShard, ...]) 
         unit="s",
         reason=", ".join(f"shard {group}: {length} that nothing excuses" for group, length in long.items()),
         where=Where(group=f"shard {worst.group}", start_us=worst.start, end_us=worst.end) if worst else Where(),
-        rests_on=needs.WHOLE + needs.LOAD + needs.SHARDS + (needs.FAULT if injections(history) else ()),
+        rests_on=needs.WHOLE + needs.LOAD + needs.TIMING + needs.SHARDS + (needs.FAULT if injections(history) else ()),
         measures={"recovery.spared_outage_s": worst.length_s if worst else 0.0},
     )
 

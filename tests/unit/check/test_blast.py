@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from resilience.check.blast import blast_radius
+from resilience.check.compose import judge
 from resilience.check.finding import Finding
 from resilience.spec.blast import BlastRadius
 from tests.histories import APPLIED, Recorded, S, recorded, scenario
@@ -96,6 +97,19 @@ def test_people_who_suffer_though_the_shard_is_well(
     finding = people(run, tmp_path / "two")["shard 2"]
     assert finding.verdict == verdict
     assert finding.reason.startswith(says)
+
+
+def test_of_a_machine_that_was_taken_nobody_can_say_who_suffered(tmp_path: Path) -> None:
+    """A generator that fell behind is served late for its own reasons: rooms that waited are no fault's victims."""
+    radius = BlastRadius(may_suffer=("shard 1",), others_outage_s_max=2.5)
+    about, run = replace(scenario(slos=(), checks=("blast-radius",)), blast_radius=radius), recorded()
+    starve(run, "collaboration.edit", 2, 9 * S)
+    assert judge(about, run.history(tmp_path / "punctual", about)).verdict == "fail"
+    for op in run.of("collaboration.edit", phase="steady")[::10]:
+        op.called, op.returned = op.due + 110_000, op.due + 114_000
+    judgement = judge(about, run.history(tmp_path / "behind", about))
+    assert {finding.verdict for finding in judgement.findings if finding.check.startswith("blast")} == {"inconclusive"}
+    assert "110.0 ms behind" in judgement.headline
 
 
 def test_people_whom_nobody_served_are_not_judged(tmp_path: Path) -> None:
