@@ -1,5 +1,6 @@
 """Small real classes that stand for the world in tests."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -66,11 +67,10 @@ class FakeFaultPlatform(FakePlatform):
     def pause_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
         return ({"primitive": "pause", "members": list(members)},)
 
-    def wipe_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
-        return ({"primitive": "wipe", "folders": list(members)},)
-
-    def release_steps(self, members: Sequence[str], after_s: float) -> tuple[dict[str, Any], ...]:
-        return ({"primitive": "release", "dirs": list(members), "after_s": after_s},)
+    def restart_steps(self, members: Sequence[str], delay_s: float, *, wiped: bool) -> tuple[dict[str, Any], ...]:
+        wipe = ({"primitive": "wipe", "folders": list(members)},) if wiped else ()
+        release = {"primitive": "release", "dirs": list(members), "after_s": delay_s}
+        return (*self.hold_steps(members), *self.kill_steps(members, "KILL"), *wipe, release)
 
     def hold_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
         return ({"primitive": "hold", "dirs": list(members)},)
@@ -99,6 +99,52 @@ class FakeFaultPlatform(FakePlatform):
 
     def _proof(self, *, ok: bool) -> Proof:
         return Proof(evidence=(Evidence(what="fake", expected="seen", observed="seen" if ok else "not", ok=ok),))
+
+
+class FakeAgents:
+    """The agents' pods of a cluster: each keeps what it was told to apply, and answers as the test has it.
+
+    ``run`` stands for `kubectl exec`.
+    """
+
+    def __init__(self, pods: Mapping[str, str]) -> None:
+        self.pods = dict(pods)  # the name that the test knows an agent by, by its pod's
+        self.asked: list[tuple[str, str]] = []  # (agent, command)
+        self.told: dict[str, dict[str, Any]] = {}  # what each was last told to apply
+        self.ended_by: dict[str, str] = {}
+        self.forgets: set[str] = set()  # agents that have lost what they knew
+        self.blind: set[str] = set()  # agents whose probes see nothing of it
+        self.refuses: set[str] = set()  # agents that answer with an error
+        self.away: dict[str, int] = {}  # calls that break before an agent answers again
+        self.now_ns = 5_000
+
+    def run(self, _namespace: str, pod: str, argv: tuple[str, ...], text: str, _timeout_s: float) -> str:
+        agent, command, request = self.pods[pod], argv[-1], json.loads(text)
+        self.asked.append((agent, command))
+        if self.away.get(agent, 0) > 0:
+            self.away[agent] -= 1
+            raise StackError(f"{pod}: the connection broke")
+        if agent in self.refuses:
+            return json.dumps({"error": "refused by the test"})
+        return json.dumps(self._answer(agent, command, request))
+
+    def _answer(self, agent: str, command: str, request: dict[str, Any]) -> dict[str, Any]:
+        if command == "apply":
+            self.told[agent] = request
+            return {"began_ns": self.now_ns, "applied_ns": self.now_ns + 1_000}
+        known = agent in self.told and agent not in self.forgets
+        if command == "open":
+            return {"open": [self.told[agent]["injection"]["id"]] if known and agent not in self.ended_by else []}
+        if not known or self.told[agent]["injection"]["id"] != request["id"]:
+            return {"unknown": True}
+        seen = {"what": f"seen by {agent}", "expected": "x", "observed": "x", "ok": agent not in self.blind}
+        answer = {"parts": self.told[agent]["parts"], "evidence": [seen]}
+        if command == "undo":
+            self.now_ns += 1
+            does = bool(self.told[agent]["injection"]["steps"])
+            by = self.ended_by.setdefault(agent, "request")
+            answer |= {"healed_ns": self.now_ns, "by": by, "does": does}
+        return answer
 
 
 class FakeRuns:

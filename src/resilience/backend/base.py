@@ -59,7 +59,9 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Undone(msgspec.Struct, frozen=True, kw_only=True):
-    """The agent's answer to an undo; ``by`` says what ended the injection: ``request`` or ``ttl``."""
+    """The agent's answer to an undo; ``by`` says what ended it: ``request``, or before one came ``ttl``,
+    ``restart`` (a new agent found it) or ``leave`` (its agent was told to go).
+    """
 
     healed_ns: int
     by: str
@@ -102,16 +104,17 @@ class FaultCapable(Protocol):
         """The agent's steps that stop the processes of these members until healing."""
         ...
 
-    def wipe_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
-        """The agent's steps that empty the data folders of these members, whose servers do not run."""
-        ...
-
-    def release_steps(self, members: Sequence[str], after_s: float) -> tuple[dict[str, Any], ...]:
-        """The agent's steps that end, after a while, what `hold_steps` began: the platform starts the servers then."""
+    def restart_steps(self, members: Sequence[str], delay_s: float, *, wiped: bool) -> tuple[dict[str, Any], ...]:
+        """The agent's steps that end these members' servers and have the platform start others ``delay_s`` later;
+        ``wiped``: on emptied data folders, which no server has run on by then. Raises `FaultError` where it cannot.
+        """
         ...
 
     def hold_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
-        """The agent's steps that hold the restart of these members back until healing."""
+        """The agent's steps that hold the restart of these members back until healing.
+
+        Raises `FaultError` where nobody can.
+        """
         ...
 
     def partition_steps(self, member: str, others: Sequence[str], direction: str) -> tuple[dict[str, Any], ...]:

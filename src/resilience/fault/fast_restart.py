@@ -14,14 +14,8 @@ class FastRestartFault:
     spec: spec.FastRestart
 
     def inject(self, aim: Aim, platform: FaultPlatform) -> tuple[Step, ...]:
-        """Held back before the kill, so that no server is started on data that is about to go; then let go."""
-        wipe = platform.wipe_steps(aim.members) if self.spec.data == "gone" else ()
-        return (
-            *platform.hold_steps(aim.members),
-            *platform.kill_steps(aim.members, "KILL"),
-            *wipe,
-            *platform.release_steps(aim.members, self.spec.delay_s),
-        )
+        """What restarts servers is the backend's, and so is how quickly it can be done, or not."""
+        return platform.restart_steps(aim.members, self.spec.delay_s, wiped=self.spec.data == "gone")
 
     def effect(self, aim: Aim, platform: FaultPlatform) -> tuple[Watch, ...]:
         """A changed identity, a server that runs, and no file of the data that was there."""

@@ -44,8 +44,8 @@ class PartitionFault:
         yield watch.datagram(target, other, arrives=self.spec.direction == "in")
 
     def _sides(self, target: MemberState, platform: FaultPlatform) -> tuple[list[MemberState], list[MemberState]]:
-        """Those the target is cut from, and those it is not."""
-        others = [state for state in platform.states() if state.name != target.name]
+        """Those the target is cut from, and those it is not; a member without an address is nowhere."""
+        others = [state for state in platform.states() if state.name != target.name and state.address]
         peers = [state for state in others if state.component == target.component]
         clients = [state for state in others if state.component != target.component]
         sides = {"peers": (peers, clients), "clients": (clients, peers), "all": (others, [])}

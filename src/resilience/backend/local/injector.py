@@ -5,8 +5,6 @@ agent's own files, see `resilience.agent.job`.
 """
 
 import json
-import os
-import socket
 import subprocess
 import sys
 import time
@@ -14,9 +12,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
+from resilience.agent.client import ask
+from resilience.agent.error import AgentError
 from resilience.backend.base import Evidence, Injected, MemberState, Proof, Undone
+from resilience.backend.injecting import converted, named
 from resilience.errors import FaultError
 
 BACK_WITHIN_S = 15.0  # how long servers may take to be back after healing
@@ -48,15 +47,14 @@ class Injector:
         """See `FaultCapable`."""
         return ({"primitive": "pause", "members": self._places(members)},)
 
-    def wipe_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
-        """See `FaultCapable`."""
-        folders = [{key: state.handle[key] for key in ("data_dir", "data_keep")} for state in self._named(members)]
-        return ({"primitive": "wipe", "folders": folders},)
-
-    def release_steps(self, members: Sequence[str], after_s: float) -> tuple[dict[str, Any], ...]:
-        """See `FaultCapable`."""
-        dirs = [state.handle["hold_dir"] for state in self._named(members)]
-        return ({"primitive": "release", "dirs": dirs, "after_s": after_s},)
+    def restart_steps(self, members: Sequence[str], delay_s: float, *, wiped: bool) -> tuple[dict[str, Any], ...]:
+        """See `FaultCapable`: held back before the kill, so that no server is started on data that is about to go."""
+        states = self._named(members)
+        folders = [{key: state.handle[key] for key in ("data_dir", "data_keep")} for state in states]
+        dirs = [state.handle["hold_dir"] for state in states]
+        wipe = ({"primitive": "wipe", "folders": folders},) if wiped else ()
+        release = {"primitive": "release", "dirs": dirs, "after_s": delay_s}
+        return (*self.hold_steps(members), *self.kill_steps(members, "KILL"), *wipe, release)
 
     def hold_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
         """See `FaultCapable`."""
@@ -87,14 +85,14 @@ class Injector:
             "within_s": BACK_WITHIN_S,
         }
         (folder / "request.json").write_text(json.dumps(request))
-        return _converted(_run_agent("apply", folder, _APPLY_TIMEOUT_S), Injected)
+        return converted(_run_agent("apply", folder, _APPLY_TIMEOUT_S), Injected)
 
     def probe(self, injection_id: str) -> Proof:
         """See `FaultCapable`; an injection that has ended is not in effect."""
         folder = self._folder(injection_id)
         answer = _ask_daemon(folder, {"do": "probe"}, _PROBE_TIMEOUT_S)
         if answer is not None:
-            return _converted(answer, Proof)
+            return converted(answer, Proof)
         if (folder / "undone.json").exists():
             by = json.loads((folder / "undone.json").read_text())["by"]
             return _seen("in effect", f"ended by {by}")
@@ -109,7 +107,7 @@ class Injector:
         answer = _ask_daemon(folder, {"do": "undo", "within_s": BACK_WITHIN_S}, _UNDO_TIMEOUT_S)
         if answer is None:
             answer = _run_agent("undo", folder, _UNDO_TIMEOUT_S)
-        proof = _converted({"evidence": answer["evidence"]}, Proof)
+        proof = converted({"evidence": answer["evidence"]}, Proof)
         return Undone(healed_ns=answer["healed_ns"], by=answer["by"], proof=proof)
 
     def _places(self, members: Sequence[str]) -> list[dict[str, Any]]:
@@ -119,11 +117,7 @@ class Injector:
         return self._state / "agent" / injection_id
 
     def _named(self, members: Iterable[str]) -> list[MemberState]:
-        states = {state.name: state for state in self._states()}
-        try:
-            return [states[name] for name in members]
-        except KeyError as error:
-            raise FaultError(f"{error.args[0]}: the platform has no such member") from None
+        return named(members, self._states())
 
 
 def _first_process(state: MemberState) -> dict[str, Any]:
@@ -152,38 +146,13 @@ def _run_agent(command: str, folder: Path, timeout_s: float) -> dict[str, Any]:
 def _ask_daemon(folder: Path, request: Mapping[str, Any], timeout_s: float) -> dict[str, Any] | None:
     """The daemon's answer, or None where there is none any more. Raises `FaultError`."""
     try:
-        with _dialled(folder, timeout_s) as daemon:
-            daemon.sendall(json.dumps(request).encode() + b"\n")
-            line = daemon.makefile("rb").readline()
-    except (FileNotFoundError, ConnectionError):
-        return None
-    except OSError as error:
-        raise FaultError(f"injection {folder.name}: its agent does not answer: {error}") from error
-    return _checked(json.loads(line)) if line else None
-
-
-def _dialled(folder: Path, timeout_s: float) -> socket.socket:
-    daemon = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    daemon.settimeout(timeout_s)
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        daemon.connect(f"/proc/self/fd/{handle}/socket")  # a socket's path must be short, a folder's need not
-    except BaseException:
-        daemon.close()
-        raise
-    finally:
-        os.close(handle)
-    return daemon
+        answer = ask(folder, request, timeout_s)
+    except AgentError as error:
+        raise FaultError(f"injection {folder.name}: {error}") from error
+    return None if answer is None else _checked(answer)
 
 
 def _checked(answer: dict[str, Any]) -> dict[str, Any]:
     if "error" in answer:
         raise FaultError(f"agent: {answer['error']}")
     return answer
-
-
-def _converted[T](answer: Mapping[str, Any], kind: type[T]) -> T:
-    try:
-        return msgspec.convert(answer, kind)
-    except msgspec.ValidationError as error:
-        raise FaultError(f"agent: an answer that is none: {error}") from error
