@@ -12,6 +12,7 @@ from resilience.agent.error import AgentError
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,100}")
 _DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
 _TIMEOUT_S = 5.0
+DROPPED_IN, DROPPED_OUT = "dropped_in", "dropped_out"  # the counters of a member's own table
 
 
 def table_name(injection_id: str) -> str:
@@ -28,7 +29,8 @@ def links_table(table: str, devices: Sequence[str]) -> str:
     names = ", ".join(f'"{_checked_device(device)}"' for device in devices)
     arriving = f"iifname {{ {names} }} ether type != arp counter name dropped drop;"
     leaving = f"oifname {{ {names} }} ether type != arp counter name dropped drop;"
-    return _table("bridge", table, {"forward": arriving + " " + leaving, "output": leaving, "input": arriving})
+    chains = {"forward": arriving + " " + leaving, "output": leaving, "input": arriving}
+    return _table("bridge", table, chains, ("dropped",))
 
 
 def drop_table(table: str, others: Sequence[str], direction: str) -> str:
@@ -37,10 +39,10 @@ def drop_table(table: str, others: Sequence[str], direction: str) -> str:
     A dropped packet to somebody is seen by its sender: `sendto` of UDP raises EPERM, TCP tries again silently.
     """
     addresses = ", ".join(str(ipaddress.IPv4Address(other)) for other in others)
-    arriving = {"input": f"ip saddr {{ {addresses} }} counter name dropped drop;"}
-    leaving = {"output": f"ip daddr {{ {addresses} }} counter name dropped drop;"}
+    arriving = {"input": f"ip saddr {{ {addresses} }} counter name {DROPPED_IN} drop;"}
+    leaving = {"output": f"ip daddr {{ {addresses} }} counter name {DROPPED_OUT} drop;"}
     chains = {"in": arriving, "out": leaving, "both": arriving | leaving}
-    return _table("inet", table, chains[direction])
+    return _table("inet", table, chains[direction], (DROPPED_IN, DROPPED_OUT))
 
 
 def load(script: str) -> None:
@@ -59,20 +61,25 @@ def exists(family: str, table: str) -> bool:
     return any(item.get("table", {}).get("name") == table for item in listed)
 
 
-def dropped_packets(family: str, table: str) -> int:
-    """How many packets a table has dropped; 0 if there is no such table. Raises `AgentError`."""
+def dropped_packets(family: str, table: str, counter: str = "") -> int:
+    """How many packets a table has dropped, by one of its counters or all; 0 if there is no such table.
+
+    Raises `AgentError`.
+    """
     if not exists(family, table):
         return 0
     listed = json.loads(_nft("-j", "list", "counters", "table", family, table))["nftables"]
-    return sum(int(item["counter"]["packets"]) for item in listed if "counter" in item)
+    counters = [item["counter"] for item in listed if "counter" in item]
+    return sum(int(one["packets"]) for one in counters if counter in {"", one["name"]})
 
 
-def _table(family: str, table: str, rules: dict[str, str]) -> str:
+def _table(family: str, table: str, rules: dict[str, str], counters: Sequence[str]) -> str:
+    declared = "\n".join(f"  counter {name} {{ }}" for name in counters)
     chains = "\n".join(
         f"  chain {hook}_drops {{ type filter hook {hook} priority -300; policy accept; {rule} }}"
         for hook, rule in rules.items()
     )
-    return f"table {family} {table} {{\n  counter dropped {{ }}\n{chains}\n}}\n"
+    return f"table {family} {table} {{\n{declared}\n{chains}\n}}\n"
 
 
 def _checked_device(name: str) -> str:

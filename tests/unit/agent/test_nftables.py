@@ -37,6 +37,8 @@ def test_drops_by_direction(direction: str, chains: set[str]) -> None:
     script = drop_table("hf_x", ["198.18.1.10", "198.18.2.10"], direction)
     assert {hook for hook in ("input", "output") if f"hook {hook} " in script} == chains
     assert "{ 198.18.1.10, 198.18.2.10 }" in script
+    ways = ("in", "out") if direction == "both" else (direction,)
+    assert [way for way in ("in", "out") if f"counter name dropped_{way} drop" in script] == list(ways)
 
 
 @pytest.mark.parametrize(("others", "direction"), [(["198.18.1"], "both"), (["1.2.3.4; x"], "in"), (["1.2.3.4"], "up")])
