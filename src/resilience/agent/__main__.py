@@ -1,20 +1,10 @@
 """``python -m resilience.agent apply|undo``: see the package's own words."""
 
-import contextlib
 import json
-import os
-import select
 import sys
-import time
-import traceback
-from typing import Any
 
-from resilience.agent.daemon import listen, serve
 from resilience.agent.error import AgentError
-from resilience.agent.job import Job
-
-_APPLIED_WITHIN_S = 30.0
-_HEALED_WITHIN_S = 15.0
+from resilience.agent.start import apply, undo
 
 
 def main(argv: list[str]) -> int:
@@ -27,75 +17,6 @@ def main(argv: list[str]) -> int:
         answer = {"error": str(error)}
     print(json.dumps(answer), flush=True)  # noqa: T201  # its answer
     return 1 if "error" in answer else 0
-
-
-def undo(request: dict[str, Any]) -> dict[str, Any]:
-    """Undoes an injection without its daemon. Raises `AgentError`."""
-    return Job(request).undo("request", float(request.get("within_s", _HEALED_WITHIN_S)))
-
-
-def apply(request: dict[str, Any]) -> dict[str, Any]:
-    """Hands the request to a daemon of its own session, and its first word back. Raises `AgentError`."""
-    job = Job(request)
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.setsid()
-        if os.fork() == 0:
-            os.close(reader)
-            _be_daemon(job, int(request.get("at_ns", 0)), writer)
-        os._exit(0)
-    os.close(writer)
-    os.waitpid(child, 0)
-    return _first_word(reader)
-
-
-def _first_word(reader: int) -> dict[str, Any]:
-    said = b""
-    deadline = time.monotonic() + _APPLIED_WITHIN_S
-    while not said.endswith(b"\n"):
-        ready, _, _ = select.select([reader], [], [], max(0.0, deadline - time.monotonic()))
-        part = os.read(reader, 65_536) if ready else b""
-        if not part:
-            raise AgentError("the daemon " + ("ended" if ready else "was silent") + " without a word; see agent.log")
-        said += part
-    answer: dict[str, Any] = json.loads(said)
-    return answer
-
-
-def _be_daemon(job: Job, at_ns: int, writer: int) -> None:
-    """Never returns: whatever happens, this process must not go on as its parent."""
-    try:
-        _detach(job)
-        listener = listen(job)
-        try:
-            applied = job.apply(at_ns)
-        except (AgentError, OSError) as error:
-            _say(writer, {"error": str(error)})
-        else:
-            _say(writer, applied)
-            serve(job, listener, applied["applied_ns"])
-            job.close()
-    except BaseException:  # noqa: BLE001  # the outermost frame of this process: nobody else would say what happened
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(0)
-
-
-def _say(writer: int, word: dict[str, Any]) -> None:
-    with contextlib.suppress(BrokenPipeError):  # the caller is gone; the injection still has to end in time
-        os.write(writer, json.dumps(word).encode() + b"\n")
-    os.close(writer)
-
-
-def _detach(job: Job) -> None:
-    """Lets go of the caller's terminal and pipes; complaints go to ``agent.log``."""
-    nothing = os.open(os.devnull, os.O_RDWR)
-    log = os.open(job.folder / "agent.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    for number, target in ((0, nothing), (1, nothing), (2, log)):
-        os.dup2(target, number)
-    os.chdir("/")
 
 
 _COMMANDS = {"apply": apply, "undo": undo}

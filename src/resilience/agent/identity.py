@@ -10,6 +10,7 @@ from resilience.agent.evidence import Evidence, evidence
 from resilience.agent.process import Place, is_running, servers
 
 _SUCCESSOR_WITHIN_S = 1.5
+_SUCCESSOR_OF_POD_WITHIN_S = 5.0  # the kubelet looks each second, and has a container made
 
 DEAD, REPLACED, SUCCEEDED = "dead", "replaced", "succeeded"
 
@@ -39,7 +40,7 @@ class Identity:
 
     def in_effect(self) -> list[Evidence]:
         """The server that ran is gone; another one is given a moment to be there."""
-        deadline = time.monotonic() + _SUCCESSOR_WITHIN_S
+        deadline = time.monotonic() + (_SUCCESSOR_OF_POD_WITHIN_S if self.place.pod_uid else _SUCCESSOR_WITHIN_S)
         while self.expect == SUCCEEDED and not servers(self.place) and time.monotonic() < deadline:
             time.sleep(0.02)
         now = ", ".join(f"{process.pid}:{process.start}" for process in servers(self.place))

@@ -65,17 +65,22 @@ class Job:
 
         Raises `AgentError` if a step cannot be undone; the others are.
         """
+        record = self.end(by)
+        if "evidence" not in record:
+            record["evidence"] = self._healed(within_s)
+            self._write("undone", record)
+        return record
+
+    def end(self, by: str) -> dict[str, Any]:
+        """Undoes the steps in reverse, and leaves it to others to look. Raises `AgentError`, see `undo`."""
         with self._locked():
             record = self._read("undone")
             if not record:
                 self._undo_all()
                 record = {"healed_ns": time.monotonic_ns(), "by": by}
                 self._write("undone", record)
-                if by == "ttl":
-                    self._book(record["healed_ns"])
-        if "evidence" not in record:
-            record["evidence"] = self._healed(within_s)
-            self._write("undone", record)
+                if by != "request":
+                    self._book(record)
         return record
 
     def close(self) -> None:
@@ -113,10 +118,10 @@ class Job:
         left = [item for step in self._all_steps for item in step.undone()]
         return left + probe.healed(self._all_probes, within_s)
 
-    def _book(self, healed_ns: int) -> None:
+    def _book(self, record: Mapping[str, Any]) -> None:
         """Nobody asked for it, so nobody else writes it down."""
-        at_us = (healed_ns - self._base_ns) // 1_000
-        line = json.dumps({"at_us": at_us, "injection": self.id, "state": "healed", "by": "ttl"}) + "\n"
+        at_us = (record["healed_ns"] - self._base_ns) // 1_000
+        line = json.dumps({"at_us": at_us, "injection": self.id, "state": "healed", "by": record["by"]}) + "\n"
         handle = os.open(self._ledger, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
             os.write(handle, line.encode())

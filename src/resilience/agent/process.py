@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from resilience.agent.cgroup import processes_of
 from resilience.agent.error import AgentError
 
 STOPPED = "T"
@@ -22,6 +23,7 @@ class Process:
     start: int
     parent: int = field(compare=False)  # a process whose parent has ended gets another one
     state: str = field(compare=False, default="")  # as `stat` has it: R, S, D, T (stopped) …
+    session: int = field(compare=False, default=0)  # the pid of its session's first process
 
     @property
     def alive(self) -> bool:
@@ -59,7 +61,7 @@ def look_up(pid: int) -> Process | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = text.rpartition(")")[2].split()  # the name before it may hold spaces and brackets
-    return None if fields[0] in _GONE else Process(pid, int(fields[19]), int(fields[1]), fields[0])
+    return None if fields[0] in _GONE else Process(pid, int(fields[19]), int(fields[1]), fields[0], int(fields[3]))
 
 
 def is_running(pid: int | None, start: int | None) -> bool:
@@ -70,7 +72,7 @@ def is_running(pid: int | None, start: int | None) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A member as the agent finds it."""
+    """A member as the agent finds it; of a pod the first process is that of its sandbox (`resilience.agent.pod`)."""
 
     name: str
     address: str
@@ -78,6 +80,8 @@ class Place:
     init_start: int
     server_pid: int | None  # of the server that ran when the injection was planned
     server_start: int | None
+    pod_uid: str = ""  # of a member that is a pod
+    here: bool = False  # the member that the agent itself runs in: there is nothing to be entered
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -89,6 +93,8 @@ class Place:
             init_start=int(data["init_start"]),
             server_pid=data.get("server_pid"),
             server_start=data.get("server_start"),
+            pod_uid=str(data.get("pod_uid", "")),
+            here=bool(data.get("here", False)),
         )
 
     @property
@@ -105,10 +111,35 @@ def servers(place: Place) -> tuple[Process, ...]:
     """
     if not place.exists:
         return ()
+    if place.pod_uid:
+        return _servers_of_pod(place)
     inside = [process for process in _in_namespace_of(place.init_pid) if process.pid != place.init_pid]
     children = [process for process in inside if process.parent == place.init_pid]
     keeper = min(children, key=lambda child: (child.start, child.pid), default=None)
     return tuple(process for process in inside if process != keeper)
+
+
+def _servers_of_pod(place: Place) -> tuple[Process, ...]:
+    """What the pod's containers were started with, and what came of that.
+
+    Left out are the sandbox, and what a kubelet's probe or a person runs in a container: a session of its own, which
+    is gone again soon, and which a stopped server may keep waiting.
+    """
+    found = [(process, container) for pid, container in processes_of(place.pod_uid) if (process := look_up(pid))]
+    sandbox = {container for process, container in found if process.pid == place.init_pid}
+    inside = [process for process, container in found if container not in sandbox]
+    sessions = {process.session for process in inside if is_first_of_its_namespace(process.pid)}
+    return tuple(process for process in inside if process.session in sessions)
+
+
+def is_first_of_its_namespace(pid: int) -> bool:
+    """Whether it is process 1 where it lives, e.g. the one that a container was started with."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    pids = next((line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:")), [])
+    return len(pids) > 1 and pids[-1] == "1"
 
 
 def require(places: Sequence[Place]) -> None:
