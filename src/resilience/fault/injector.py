@@ -110,7 +110,7 @@ class Injector:
         undone = self.platform.undo(injection_id)
         if self.ledger.last(injection_id, "healed") is None:
             at_us = us_from_ns(self.clock, undone.healed_ns)
-            why = "ttl" if undone.by == "ttl" else by
+            why = by if undone.by == "request" else undone.by  # what ended it earlier than anybody asked
             self.ledger.append(Entry(at_us=at_us, injection=injection_id, state="healed", by=why))
         return undone
 

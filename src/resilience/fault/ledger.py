@@ -22,7 +22,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     at_us: int  # when it was planned, was wholly applied, or had been undone
     injection: str
     state: str  # planned, applied or healed
-    by: str = ""  # healed: request, rollback, ttl or heal-all
+    by: str = ""  # healed: request, rollback or heal-all; or, unasked: ttl, restart or leave (of an agent)
     began_us: int = -1  # applied: when the first step began
     spec: Injection | None = None  # planned: the injection itself
 

@@ -113,13 +113,14 @@ def test_healing_twice_is_booked_once(platform: FakeFaultPlatform, injector: Inj
     assert [entry.by for entry in injector.ledger.entries() if entry.state == "healed"] == ["request"]
 
 
-def test_what_the_agent_ended_by_itself_is_booked_so(platform: FakeFaultPlatform, injector: Injector) -> None:
+@pytest.mark.parametrize("by", ["ttl", "restart", "leave"])
+def test_what_the_agent_ended_by_itself_is_booked_so(platform: FakeFaultPlatform, injector: Injector, by: str) -> None:
     injector.inject(planned(injector))
-    platform.ended_by["test-1"] = "ttl"
+    platform.ended_by["test-1"] = by
     injector.heal("test-1", "request")
     entry = injector.ledger.last("test-1", "healed")
     assert entry is not None
-    assert entry.by == "ttl"
+    assert entry.by == by
 
 
 def test_heal_all_tries_all_newest_first(platform: FakeFaultPlatform, injector: Injector) -> None:

@@ -11,6 +11,7 @@ from resilience.history.read import History
 from resilience.spec.scenario import Scenario
 
 BORDER_US = SECOND_US // 2
+_UNASKED = {"ttl": "its time to live", "restart": "an agent that was started again", "leave": "an agent that left"}
 _MOMENTS = {"injected": "after it was injected", "before-heal": "before it was healed"}
 
 
@@ -73,8 +74,8 @@ def _unhealed(injection: str, history: History) -> Iterator[str]:
         yield f"the healing of {injection} is not on record"
     elif not any(answer.get("healed") and _all_seen(answer) for answer in answers):
         yield f"{injection} was not proved healed: {_first_failed(answers[-1])}"
-    if any(answer.get("by") == "ttl" for answer in answers):
-        yield f"{injection} was ended by its time to live, not on request"
+    for word in sorted({answer.get("by", "") for answer in answers} & set(_UNASKED)):
+        yield f"{injection} was ended by {_UNASKED[word]}, not on request"
 
 
 def _elsewhere(injection: Applied, history: History) -> Iterator[str]:
