@@ -13,8 +13,9 @@ from resilience.backend.base import MemberState
 from resilience.backend.kind import Kind, config_file, namespaces_up, platform_of, pods, require_tools
 from resilience.backend.kubernetes import images
 from resilience.backend.kubernetes.api import Api, Object
-from resilience.backend.kubernetes.manifests import NAMESPACES
+from resilience.backend.kubernetes.manifests import COMPONENT, NAMESPACES, PLATFORM_NODES
 from resilience.backend.kubernetes.readiness import reasons, unready
+from resilience.backend.kubernetes.split import WITNESS
 from resilience.backend.local.image import ImageStore
 from resilience.backend.local.place import cache_dir, calling_user
 from resilience.errors import SpecError, StackError
@@ -105,11 +106,15 @@ def status(stack: Stack) -> int:
 
 
 def wait_ready(api: Api, stack: Stack, deadline: float, say: Callable[[str], None]) -> None:
-    """Waits until every member has a ready pod and the init job is done. Raises `StackError` that says why not."""
+    """Waits until every member has a ready pod, every node its agent, and the init job is done.
+
+    Raises `StackError` that says why not.
+    """
+    hosts = [node["metadata"]["name"] for node in api.items("/api/v1/nodes", PLATFORM_NODES)]
 
     def unmet() -> str:
         found = pods(api)
-        missing = missing_members(stack, found)
+        missing = missing_members(stack, found) + missing_agents(hosts, found)
         late = [pod["metadata"]["name"] for pod in unready(found)]
         say(f"{len(found) - len(late)} of {len(found) + len(missing)} ready")
         return shortened([f"no pod for {name}" for name in missing] + late)
@@ -125,6 +130,13 @@ def missing_members(stack: Stack, found: Sequence[Object]) -> list[str]:
     names = {pod["metadata"]["name"] for pod in found}
     kept = [member for member in stack.members if member.component not in {"loadgen", "direct-client"}]
     return [member.name for member in kept if member.name not in names]
+
+
+def missing_agents(hosts: Sequence[str], found: Sequence[Object]) -> list[str]:
+    """Who would have to inject and to witness faults, and has no pod yet."""
+    stand = {(pod["metadata"]["labels"].get(COMPONENT), pod["spec"].get("nodeName")) for pod in found}
+    witness = [] if any(component == WITNESS for component, _host in stand) else [WITNESS]
+    return [f"the agent of {host}" for host in hosts if ("agent", host) not in stand] + witness
 
 
 def shortened(words: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from resilience.cluster_cli import members_table, missing_members, require_refer
 from resilience.errors import SpecError, StackError
 from resilience.spec.read import read_stack
 from resilience.spec.stack import Programs
-from tests.unit.backend.kubernetes.cluster import NODES, Object, RecordedApi, pod, pods_path
+from tests.unit.backend.kubernetes.cluster import HOSTS, NODES, Object, RecordedApi, pod, pods_path
 
 ROOT = Path(__file__).resolve().parents[2]
 STACK = read_stack(ROOT, "stacks/local/harmonyflow.yaml")
@@ -21,7 +21,7 @@ KEPT = [member for member in STACK.members if member.component not in {"loadgen"
 def cluster(pods: list[Object]) -> RecordedApi:
     spaces = {
         space: [one for one in pods if one["metadata"]["namespace"] == space]
-        for space in ("harmonyflow", "monitoring", "redis")
+        for space in ("harmonyflow", "monitoring", "redis", "resilience")
     }
     return RecordedApi(
         {"/api/v1/nodes": NODES, **{pods_path(space): {"items": found} for space, found in spaces.items()}}
@@ -29,16 +29,18 @@ def cluster(pods: list[Object]) -> RecordedApi:
 
 
 def all_pods() -> list[Object]:
-    return [
+    agents = [pod(f"agent-{host}", component="agent", namespace="resilience", host=host) for host in HOSTS]
+    members = [
         pod(member.name, component=member.component, namespace=SPACES.get(member.component, "monitoring"))
         for member in KEPT
     ]
+    return [*members, *agents, pod("witness-x", component="witness", namespace="monitoring", host="hf-worker4")]
 
 
 def test_a_stack_whose_pods_are_all_ready_is_ready():
     said: list[str] = []
     wait_ready(cluster(all_pods()).api(), STACK, time.monotonic() - 1, said.append)
-    assert said == ["15 of 15 ready"]
+    assert said == ["19 of 19 ready"]
 
 
 def test_what_is_not_ready_is_told_with_its_reason():
@@ -58,6 +60,15 @@ def test_a_member_without_a_pod_is_named():
             time.monotonic() - 1,
             lambda _text: None,
         )
+
+
+@pytest.mark.parametrize(
+    ("without", "named"), [("agent-hf-worker2", "the agent of hf-worker2"), ("witness-x", "witness")]
+)
+def test_a_stack_that_no_fault_could_be_done_to_is_not_ready(without: str, named: str):
+    pods = [one for one in all_pods() if one["metadata"]["name"] != without]
+    with pytest.raises(StackError, match=f"no pod for {named}"):
+        wait_ready(cluster(pods).api(), STACK, time.monotonic() - 1, lambda _text: None)
 
 
 def test_the_loads_members_have_no_pods_before_a_run():

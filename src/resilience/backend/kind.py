@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from resilience.backend.kubernetes import manifests
+from resilience.backend.kubernetes.agents import Agents
 from resilience.backend.kubernetes.api import Api, ApiError, Object
 from resilience.backend.kubernetes.images import is_here
 from resilience.backend.kubernetes.manifests import HARNESS, NAMESPACES, NODE
@@ -88,10 +89,16 @@ class Kind:
         manifests.write(self.applied, "kind", stack, secrets.token_hex(24), images)
         self.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(self.applied), timeout_s=_APPLY_S)
 
-    def kubectl(self, *words: str, timeout_s: float = _QUICK_S) -> str:
+    def run(self, namespace: str, pod: str, argv: tuple[str, ...], text: str, timeout_s: float) -> str:
+        """What a command in a pod prints, given ``text`` as its input. Raises `HostError`, `StackError`."""
+        return self.kubectl("exec", "-i", "-n", namespace, pod, "--", *argv, timeout_s=timeout_s, text=text)
+
+    def kubectl(self, *words: str, timeout_s: float = _QUICK_S, text: str = "") -> str:
         """What ``kubectl`` prints about this cluster and no other. Raises `HostError`, `StackError`."""
         there = ["--kubeconfig", str(self.kubeconfig), "--context", self.context]
-        return output(["kubectl", *there, f"--request-timeout={timeout_s:g}s", *words], timeout_s=timeout_s + 5)
+        return output(
+            ["kubectl", *there, f"--request-timeout={timeout_s:g}s", *words], timeout_s=timeout_s + 5, text=text
+        )
 
     def doors(self, api: Api) -> tuple[tuple[str, str], ...]:
         """The addresses on this machine by which people get in. Raises `StackError`."""
@@ -164,7 +171,7 @@ def platform_of(cluster: Kind, api: Api, stack: Stack) -> KubernetesPlatform:
     def secret(name: str) -> str:
         raise StackError(f"secret {name}: it is known inside the cluster {cluster.name} only")
 
-    return KubernetesPlatform(api, stack, secret)
+    return KubernetesPlatform(api, stack, secret, agents=Agents(api, cluster.run))
 
 
 def config_file() -> Path:

@@ -14,6 +14,7 @@ import msgspec
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.spec.stack import PORTS, Member, Stack
 
+DATA_KEEP = {"redis": ["nodes.conf"]}  # who a member is in its cluster, which a loss of data does not change
 SERVICE_TIMEOUT_S = 1.0  # of one request inside a service: under the clients' 2 s, so that they hear the answer
 
 Hosts = Callable[[Member], str]

@@ -78,6 +78,14 @@ def test_kubectl_is_always_told_which_cluster(tools: Path, tmp_path: Path):
     assert any(word.startswith("--request-timeout=") for word in asked)
 
 
+def test_a_command_in_a_pod_is_given_its_input(tools: Path, tmp_path: Path):
+    tool(tools, "kubectl", "answer")
+    assert Kind(tmp_path).run("resilience", "agent-x", ("python3", "-m", "x"), "{}\n", 30.0) == "answer\n"
+    asked = (tools / "kubectl.asked").read_text().split()
+    assert asked[-8:] == ["-i", "-n", "resilience", "agent-x", "--", "python3", "-m", "x"]
+    assert asked[asked.index("--context") + 1] == "kind-harmonyflow"
+
+
 def test_a_cluster_of_somebody_else_is_left_alone(tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     tool(tools, "kind", "harmonyflow")
     others = RecordedApi({"/api/v1/nodes": {"items": [node("harmonyflow-control-plane")]}})

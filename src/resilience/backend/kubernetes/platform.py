@@ -3,26 +3,47 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from resilience.backend.base import MemberState
+from resilience.backend.kubernetes.agents import Agents
 from resilience.backend.kubernetes.api import Api, Object
+from resilience.backend.kubernetes.injector import Injector
 from resilience.backend.kubernetes.manifests import COMPONENT, NAMESPACES, NODE, PART_OF
 from resilience.backend.kubernetes.placement import placed
-from resilience.errors import StackError
+from resilience.backend.settings import DATA_KEEP
+from resilience.errors import FaultError, StackError
 from resilience.spec.stack import Member, Stack
 
 SELECTOR = f"{PART_OF}=harmonyflow"
 MEMBER = "harmonyflow.dev/member"  # on pods that a controller gives random names
+DATA = "data"  # the volume that a server keeps its data in
 
 
-class KubernetesPlatform:
+def _no_agents(_namespace: str, pod: str, _argv: tuple[str, ...], _text: str, _timeout_s: float) -> str:
+    raise FaultError(f"{pod}: this process was given no way to call agents")
+
+
+class KubernetesPlatform(Injector):
     """A stack that runs in a cluster; see `backend.base.Platform`."""
 
-    def __init__(self, api: Api, stack: Stack, secrets: Callable[[str], str], namespaces: Iterable[str] = ()) -> None:
-        """Asks the cluster for its nodes. ``namespaces``: those to look into (none: all of the stack's)."""
+    def __init__(
+        self,
+        api: Api,
+        stack: Stack,
+        secrets: Callable[[str], str],
+        namespaces: Iterable[str] = (),
+        agents: Agents | None = None,
+    ) -> None:
+        """Asks the cluster for its nodes. ``namespaces``: those to look into (none: all of the stack's). Without
+        ``agents`` no fault can be done.
+        """
+        super().__init__(agents or Agents(api, _no_agents), self.states)
         self._api = api
         self._secrets = secrets
-        self._namespaces = tuple(namespaces) or tuple(sorted(set(NAMESPACES.values())))
+        self._namespaces = tuple(namespaces) or tuple(
+            sorted({NAMESPACES[member.component] for member in stack.members})
+        )
         self._nodes = node_names(api.items("/api/v1/nodes"))
         self._asked = stack
 
@@ -85,13 +106,14 @@ def member_state(pod: Object, nodes: Mapping[str, str]) -> MemberState:
     container: Object = next(iter(status.get("containerStatuses", ())), {})
     running = "running" in container.get("state", {}) and bool(status.get("podIP"))
     node = pod["spec"].get("nodeName", "")
+    component = metadata.get("labels", {}).get(COMPONENT, "")
     return MemberState(
         name=metadata.get("labels", {}).get(MEMBER, metadata["name"]),
-        component=metadata.get("labels", {}).get(COMPONENT, ""),
+        component=component,
         node=nodes.get(node, node),
         address=status.get("podIP", ""),
         running=running,
-        identity=f"{metadata['uid']}/{container.get('containerID', '').rpartition('/')[2][:12]}" if running else "",
+        identity=f"{metadata['uid']}/{_container_id(container)[:12]}" if running else "",
         restarts=container.get("restartCount", 0),
         handle={
             "pod": metadata["name"],
@@ -99,8 +121,22 @@ def member_state(pod: Object, nodes: Mapping[str, str]) -> MemberState:
             "pod_uid": metadata["uid"],
             "host": node,
             "container": container.get("name", ""),
+            "container_id": _container_id(container),
+            "started_at": container.get("state", {}).get("running", {}).get("startedAt", ""),
+            **_data(pod["spec"], component),
         },
     )
+
+
+def _container_id(status: Object) -> str:
+    return str(status.get("containerID", "")).rpartition("/")[2]
+
+
+def _data(spec: Object, component: str) -> dict[str, Any]:
+    """Where the first container keeps its data, if it has a volume for it, and what of that is never emptied."""
+    mounts = spec.get("containers", [{}])[0].get("volumeMounts", ())
+    path = next((mount["mountPath"] for mount in mounts if mount["name"] == DATA), "")
+    return {"data_dir": path, "data_keep": DATA_KEEP.get(component, [])} if path else {}
 
 
 def absent(member: Member) -> MemberState:

@@ -19,11 +19,11 @@ from resilience.backend.base import MemberState, Say
 from resilience.backend.local.log import last_line
 from resilience.backend.local.member import Pod
 from resilience.backend.local.sandbox import children
+from resilience.backend.settings import DATA_KEEP
 
 POLL_S = 0.02
 _FIND_SERVER_TIMEOUT_S = 2.0
 _REAP_TIMEOUT_S = 10.0
-_DATA_KEEP = {"redis": ["nodes.conf"]}  # who a member is in its cluster, which a loss of data does not change
 
 
 @dataclass(kw_only=True)
@@ -80,7 +80,7 @@ class Server:
                 "server_start": self.identity.start if self.identity else None,
                 "hold_dir": str(self.holds),
                 "data_dir": str(pod.data),
-                "data_keep": _DATA_KEEP.get(pod.member.component, []),
+                "data_keep": DATA_KEEP.get(pod.member.component, []),
             },
         )
 

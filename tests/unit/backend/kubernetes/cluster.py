@@ -32,11 +32,19 @@ class RecordedApi:
         if method == "DELETE":
             self.answers.pop(path)
             return b"{}"
-        answer = self.answers[path]
+        answer = selected(self.answers[path], query.get("labelSelector", ""))
         return answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
 
     def api(self) -> Api:
         return Api(self.call, "a recorded cluster", sleep=self.slept.append, patience_s=3.0)
+
+
+def selected(answer: Any, selector: str) -> Any:
+    """A list without the items that a selector (``label=value``) leaves out."""
+    if not selector or not isinstance(answer, dict) or "items" not in answer:
+        return answer
+    label, _, value = selector.partition("=")
+    return {**answer, "items": [item for item in answer["items"] if item["metadata"]["labels"].get(label) == value]}
 
 
 def node(name: str, logical: str = "", labels: Mapping[str, str] | None = None) -> Object:
@@ -44,12 +52,12 @@ def node(name: str, logical: str = "", labels: Mapping[str, str] | None = None) 
     return {"metadata": {"name": name, "labels": {**known, **(labels or {})}}}
 
 
+HOSTS = ("hf-worker", "hf-worker2", "hf-worker3")
+PLATFORM = {"harmonyflow.dev/role": "platform"}
 NODES = {
     "items": [
         node("hf-control-plane", labels={"harmonyflow.dev/cluster": "resilience"}),
-        node("hf-worker", "node-1"),
-        node("hf-worker2", "node-2"),
-        node("hf-worker3", "node-3"),
+        *(node(name, f"node-{number}", PLATFORM) for number, name in enumerate(HOSTS, start=1)),
         node("hf-worker4", "observer"),
     ]
 }

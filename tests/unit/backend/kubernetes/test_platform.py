@@ -6,10 +6,9 @@ from resilience.backend.kubernetes.platform import KubernetesPlatform, member_st
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.errors import StackError
 from resilience.spec.read import read_stack
-from tests.unit.backend.kubernetes.cluster import NODES, Object, RecordedApi, pod, pods_path
+from tests.unit.backend.kubernetes.cluster import HOSTS, NODES, Object, RecordedApi, pod, pods_path
 
 STACK = read_stack(PROJECT_ROOT, "stacks/local/harmonyflow.yaml")
-HOSTS = ["hf-worker", "hf-worker2", "hf-worker3"]
 
 
 def cluster(redis: list[Object]) -> RecordedApi:

@@ -1,0 +1,101 @@
+"""Asks the agents of a cluster: by ``exec`` into their pods, one line of JSON each way.
+
+Every command may be given twice (`resilience.agent.node`), so a connection that breaks half-way is tried again, at a
+pod that may have taken the other's place, until the patience is over.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from resilience.backend.kubernetes.api import Api, Object
+from resilience.backend.kubernetes.manifests import COMPONENT, NAMESPACES, PLATFORM_NODES
+from resilience.backend.kubernetes.split import WITNESS
+from resilience.errors import FaultError, StackError
+
+PATIENCE_S = 30.0  # how long an agent may be away
+_AGAIN_AFTER_S = 1.0
+
+Json = dict[str, Any]
+Run = Callable[[str, str, tuple[str, ...], str, float], str]  # namespace, pod, command, its input, seconds: its output
+
+
+class Agents:
+    """The agents of one cluster, by the node that each stands on, and the witness."""
+
+    def __init__(
+        self,
+        api: Api,
+        run: Run,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        """``run`` executes a command in a pod; raises `StackError`, `HostError`."""
+        self._api = api
+        self._run = run
+        self._sleep = sleep
+        self._patience_s = patience_s
+
+    def names(self) -> list[str]:
+        """All that there have to be, whether they run or not: one on each platform node, and the witness.
+
+        Raises `ApiError`.
+        """
+        return [*(node["metadata"]["name"] for node in self._api.items("/api/v1/nodes", PLATFORM_NODES)), WITNESS]
+
+    def witness_address(self) -> str:
+        """Where the witness looks from. Raises `FaultError` if there is none."""
+        if WITNESS not in (pods := self._pods()):
+            raise FaultError("no witness runs on the observer node, so nothing could be proved from there")
+        return str(pods[WITNESS]["status"]["podIP"])
+
+    def _pods(self) -> dict[str, Object]:
+        found = {}
+        for component in ("agent", WITNESS):
+            for pod in self._api.items(f"/api/v1/namespaces/{NAMESPACES[component]}/pods", f"{COMPONENT}={component}"):
+                if pod.get("status", {}).get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]:
+                    found[WITNESS if component == WITNESS else pod["spec"]["nodeName"]] = pod
+        return found
+
+    def ask(self, agent: str, command: str, request: Mapping[str, Any], timeout_s: float) -> Json:
+        """One agent's answer. Raises `FaultError`: the agent's own, or that it cannot be asked; `HostError`."""
+        waited_s = 0.0
+        while True:
+            try:
+                answer = self._ask_once(agent, command, request, timeout_s)
+                break
+            except (StackError, ValueError) as error:
+                if waited_s >= self._patience_s:
+                    raise FaultError(f"the agent of {agent} cannot be asked: {error}") from error
+            self._sleep(_AGAIN_AFTER_S)
+            waited_s += _AGAIN_AFTER_S
+        if "error" in answer:
+            raise FaultError(f"agent of {agent}: {answer['error']}")
+        return answer
+
+    def ask_all(
+        self, requests: Mapping[str, Mapping[str, Any]], command: str, timeout_s: float
+    ) -> dict[str, Json | FaultError]:
+        """What each of them answers, asked at the same time; an error is an answer, too."""
+
+        def ask(agent: str) -> Json | FaultError:
+            try:
+                return self.ask(agent, command, requests[agent], timeout_s)
+            except FaultError as error:
+                return error
+
+        with ThreadPoolExecutor(max(1, len(requests))) as threads:
+            return dict(zip(requests, threads.map(ask, requests), strict=True))
+
+    def _ask_once(self, agent: str, command: str, request: Mapping[str, Any], timeout_s: float) -> Json:
+        pods = self._pods()
+        if agent not in pods:
+            raise StackError(f"no agent runs there (those that run: {', '.join(pods) or 'none'})")
+        metadata = pods[agent]["metadata"]
+        argv = ("python3", "-m", "resilience.agent.node", command)
+        text = self._run(metadata["namespace"], metadata["name"], argv, json.dumps(request) + "\n", timeout_s)
+        answer: Json = json.loads(text)
+        return answer

@@ -1,0 +1,183 @@
+"""Turns faults into the agents' steps and carries them out in a cluster; see `backend.base.FaultCapable`.
+
+What Kubernetes does not leave to an agent is refused with its reason: nobody but the kubelet decides whether a
+container is started again, and a node's links are its machine's.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from resilience.agent.node import BOOT_ID
+from resilience.backend.base import Evidence, Injected, MemberState, Proof, Undone
+from resilience.backend.injecting import converted, named
+from resilience.backend.kubernetes.agents import Agents
+from resilience.backend.kubernetes.backoff import forgotten_at, next_wait_s
+from resilience.backend.kubernetes.split import split
+from resilience.errors import FaultError
+from resilience.spec.stack import OBSERVER
+
+BACK_WITHIN_S = 30.0  # how long servers may take to be back after healing: the kubelet looks and pulls once more
+_APPLY_TIMEOUT_S = 45.0
+_PROBE_TIMEOUT_S = 20.0
+_UNDO_TIMEOUT_S = BACK_WITHIN_S + 45.0
+
+Json = dict[str, Any]
+
+
+class Injector:
+    """The `FaultCapable` of a platform in a cluster."""
+
+    def __init__(self, agents: Agents, states: Callable[[], tuple[MemberState, ...]]) -> None:
+        """``states`` says what the members are at the moment; nothing is touched before `apply`."""
+        self._agents = agents
+        self._states = states
+        self._now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def node_links_step(self, nodes: Sequence[str]) -> tuple[Json, ...]:
+        """Raises `FaultError`: nodes do not fail by an agent that stands on them."""
+        raise FaultError(f"power-off of {', '.join(nodes)}: not possible on Kubernetes yet")
+
+    def hold_steps(self, members: Sequence[str]) -> tuple[Json, ...]:
+        """Raises `FaultError`: the kubelet starts a container again, whatever anybody wants."""
+        raise FaultError(
+            f"{', '.join(members)}: a kill without a restart is not possible on Kubernetes, where the"
+            " kubelet starts the container again: expected restart: true"
+        )
+
+    def kill_steps(self, members: Sequence[str], signal: str) -> tuple[Json, ...]:
+        """See `FaultCapable`: the containers' restart policy brings them back, at once or after its back-off."""
+        return ({"primitive": "signal", "signal": signal, "members": self._places(members)},)
+
+    def pause_steps(self, members: Sequence[str]) -> tuple[Json, ...]:
+        """See `FaultCapable`; a liveness probe may end it, and then it is not proved any more."""
+        return ({"primitive": "pause", "members": self._places(members)},)
+
+    def restart_steps(self, members: Sequence[str], delay_s: float, *, wiped: bool) -> tuple[Json, ...]:
+        """See `FaultCapable`: the kubelet's first restart takes about a second, whatever ``delay_s`` says.
+
+        Data goes while the server stands still, so that it writes nothing any more, and none starts in between.
+        Raises `FaultError` where the kubelet would hold the restart back.
+        """
+        for state in self._named(members):
+            self._require_no_wait(state, delay_s)
+        places = self._places(members)
+        kill = {"primitive": "signal", "signal": "KILL", "members": places}
+        if not wiped:
+            return (kill,)
+        for place in places:
+            if not place.get("data_dir"):
+                raise FaultError(f"{place['name']}: it has no volume called data that could be emptied")
+        return ({"primitive": "pause", "members": places}, {"primitive": "wipe", "folders": places}, kill)
+
+    def partition_steps(self, member: str, others: Sequence[str], direction: str) -> tuple[Json, ...]:
+        """See `FaultCapable`: rules in the pod's own network. With members of the observer node the witness is cut off,
+        which looks in their place.
+        """
+        cut = [state for state in self._named(others) if state.address]
+        addresses = [state.address for state in cut]
+        if any(state.node == OBSERVER for state in cut):
+            addresses.append(self._agents.witness_address())
+        if not addresses:
+            raise FaultError(f"{member}: none of {', '.join(others)} has a pod to be cut from")
+        (place,) = self._places([member])
+        return ({"primitive": "drop", "member": place, "others": addresses, "direction": direction},)
+
+    def apply(self, injection: Mapping[str, Any], at_ns: int = 0) -> Injected:
+        """See `FaultCapable`; those that only look are ready before anything is done."""
+        parts = split(injection, {state.name: state for state in self._states()})
+        if not parts:
+            raise FaultError(f"injection {injection['id']}: there is nothing to be done and nothing to be seen")
+        common = {"parts": len(parts), "at_ns": 0, "boot_id": _boot_id()}
+        *lookers, doer = [(agent, {"injection": part, **common}) for agent, part in parts.items()]
+        for answer in self._agents.ask_all(dict(lookers), "apply", _APPLY_TIMEOUT_S).values():
+            if isinstance(answer, FaultError):
+                raise answer
+        agent, request = doer
+        return converted(self._agents.ask(agent, "apply", {**request, "at_ns": at_ns}, _APPLY_TIMEOUT_S), Injected)
+
+    def probe(self, injection_id: str) -> Proof:
+        """See `FaultCapable`: what all of its parts see; a part that is missing is not in effect."""
+        answers = self._ask_all_about(injection_id, "probe", {}, _PROBE_TIMEOUT_S)
+        found = _known(answers)
+        if not found:
+            raise FaultError(f"injection {injection_id}: no agent knows it, so its effect cannot be proved")
+        return Proof(evidence=(_whole(found, _troubles(answers)), *_evidence(found)))
+
+    def undo(self, injection_id: str) -> Undone:
+        """See `FaultCapable`. Raises `FaultError` unless every part is known to have ended."""
+        answers = self._ask_all_about(injection_id, "undo", {"within_s": BACK_WITHIN_S}, _UNDO_TIMEOUT_S)
+        found, troubles = _known(answers), _troubles(answers)
+        if troubles and (not found or len(found) < found[0]["parts"]):
+            raise FaultError(f"injection {injection_id}: not ended everywhere: {'; '.join(troubles)}")
+        if not found:
+            what = f"injection {injection_id}, which was never handed to an agent"
+            ended = Evidence(what=what, expected="ended", observed="ended", ok=True)
+            return Undone(healed_ns=time.monotonic_ns(), by="request", proof=Proof(evidence=(ended,)))
+        doer = next((answer for answer in found if answer["does"]), found[0])  # the others only looked
+        proof = Proof(evidence=(_whole(found, troubles), *_evidence(found)))
+        return Undone(healed_ns=doer["healed_ns"], by=doer["by"], proof=proof)
+
+    def open_injections(self) -> dict[str, list[str]]:
+        """The injections that have not ended, by agent. Raises `FaultError`."""
+        answers = self._agents.ask_all({agent: {} for agent in self._agents.names()}, "open", _PROBE_TIMEOUT_S)
+        if troubles := _troubles(answers):
+            raise FaultError("; ".join(troubles))
+        opened = {agent: list(answer["open"]) for agent, answer in answers.items() if isinstance(answer, dict)}
+        return {agent: injections for agent, injections in opened.items() if injections}
+
+    def _ask_all_about(
+        self, injection_id: str, command: str, more: Json, timeout_s: float
+    ) -> dict[str, Json | FaultError]:
+        return self._agents.ask_all(
+            {agent: {"id": injection_id, **more} for agent in self._agents.names()}, command, timeout_s
+        )
+
+    def _require_no_wait(self, state: MemberState, delay_s: float) -> None:
+        if not state.handle.get("started_at"):
+            raise FaultError(f"{state.name}: it does not run, so there is nothing to be restarted")
+        started = datetime.fromisoformat(state.handle["started_at"])
+        wait_s = next_wait_s(state.restarts, started, self._now())
+        if wait_s > delay_s:
+            raise FaultError(
+                f"{state.name}: its container was restarted before (restarts: {state.restarts}), so the kubelet"
+                f" would wait up to {wait_s:g} s: no fast restart before {forgotten_at(started):%H:%M:%S} UTC"
+            )
+
+    def _places(self, members: Sequence[str]) -> list[Json]:
+        states = self._named(members)
+        for state in states:
+            if not state.handle:
+                raise FaultError(f"{state.name}: it has no pod")
+        return [{"name": state.name, "address": state.address, **state.handle} for state in states]
+
+    def _named(self, members: Iterable[str]) -> list[MemberState]:
+        return named(members, self._states())
+
+
+def _boot_id() -> str:
+    """Of the kernel that this process tells its instants by."""
+    try:
+        return BOOT_ID.read_text().strip()
+    except OSError as error:
+        raise FaultError(f"{BOOT_ID}: {error.strerror}: instants here and on nodes cannot be compared") from error
+
+
+def _known(answers: Mapping[str, Json | FaultError]) -> list[Json]:
+    return [answer for answer in answers.values() if not isinstance(answer, FaultError) and not answer.get("unknown")]
+
+
+def _troubles(answers: Mapping[str, Json | FaultError]) -> list[str]:
+    return [str(answer) for answer in answers.values() if isinstance(answer, FaultError)]
+
+
+def _whole(found: Sequence[Json], troubles: Sequence[str]) -> Evidence:
+    """That no agent's part of an injection is missing: what nobody looks at any more could not be seen failing."""
+    expected = str(found[0]["parts"])
+    observed = "; ".join([str(len(found)), *troubles])
+    return Evidence(what="agents that know it", expected=expected, observed=observed, ok=str(len(found)) == expected)
+
+
+def _evidence(found: Iterable[Json]) -> tuple[Evidence, ...]:
+    return tuple(converted(item, Evidence) for answer in found for item in answer["evidence"])

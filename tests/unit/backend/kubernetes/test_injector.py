@@ -1,0 +1,259 @@
+"""Faults in a cluster: what is asked of which agent, and what becomes of it when one of them is not to be had."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from resilience.agent.node import BOOT_ID
+from resilience.backend.base import MemberState
+from resilience.backend.kubernetes.agents import Agents
+from resilience.backend.kubernetes.platform import KubernetesPlatform
+from resilience.backend.kubernetes.split import WITNESS
+from resilience.backend.local.place import PROJECT_ROOT
+from resilience.errors import FaultError
+from resilience.fault.base import Aim
+from resilience.fault.registry import fault_from_spec
+from resilience.spec.fault import FastRestart, FaultSpec, Kill, Partition, Pause, PowerOff
+from resilience.spec.read import read_stack
+from resilience.spec.stack import Member
+from tests.fakes import FakeAgents
+from tests.unit.backend.kubernetes.cluster import HOSTS, NODES, Object, RecordedApi, pod, pods_path
+
+STACK = read_stack(PROJECT_ROOT, "stacks/local/harmonyflow.yaml")
+SPACES = {"redis": "redis", "session": "harmonyflow", "collaboration": "harmonyflow", "edge": "harmonyflow"}
+NOW = datetime(2026, 11, 25, 9, 0, tzinfo=UTC)
+
+
+def member_pod(number: int, member: Member) -> Object:
+    space = SPACES.get(member.component, "monitoring")
+    host = HOSTS[number % 3] if space != "monitoring" else "hf-worker4"
+    made = pod(member.name, component=member.component, namespace=space, host=host, ip=f"10.244.9.{number}")
+    made["status"]["containerStatuses"][0]["state"] = {"running": {"startedAt": "2026-11-25T08:59:00Z"}}
+    mounts = [{"name": "data", "mountPath": "/data"}] if member.component == "redis" else []
+    made["spec"]["containers"] = [{"volumeMounts": mounts}]
+    return made
+
+
+def cluster() -> RecordedApi:
+    kept = [one for one in STACK.members if one.component not in {"loadgen", "direct-client"}]
+    pods = [member_pod(number, member) for number, member in enumerate(kept)]
+    pods += [pod(f"agent-{host}", component="agent", namespace="resilience", host=host) for host in HOSTS]
+    pods.append(pod("witness-x", component=WITNESS, namespace="monitoring", host="hf-worker4", ip="10.244.9.99"))
+    answers: dict[str, Any] = {"/api/v1/nodes": NODES}
+    for space in ("harmonyflow", "monitoring", "redis", "resilience"):
+        found = [one for one in pods if one["metadata"]["namespace"] == space]
+        answers[pods_path(space)] = {"items": found}
+    return RecordedApi(answers)
+
+
+@pytest.fixture
+def api() -> RecordedApi:
+    return cluster()
+
+
+@pytest.fixture
+def agents() -> FakeAgents:
+    return FakeAgents({f"agent-{host}": host for host in HOSTS} | {"witness-x": WITNESS})
+
+
+@pytest.fixture
+def platform(api: RecordedApi, agents: FakeAgents) -> KubernetesPlatform:
+    pods = Agents(api.api(), agents.run, sleep=lambda _seconds: None, patience_s=2.0)
+    made = KubernetesPlatform(api.api(), STACK, str, agents=pods)
+    made._now = lambda: NOW
+    return made
+
+
+def injection(platform: KubernetesPlatform, fault: FaultSpec, member: str = "redis-cluster-0") -> dict[str, Any]:
+    aim, kind = Aim(members=(member,)), fault_from_spec(fault)
+    steps, watches = kind.inject(aim, platform), kind.effect(aim, platform)
+    return {"id": "test-1", "ttl_s": 9.0, "steps": list(steps), "watch": list(watches)}
+
+
+def test_those_that_look_are_ready_before_anything_is_done(platform: KubernetesPlatform, agents: FakeAgents):
+    applied = platform.apply(injection(platform, Partition(cut_from="peers")), at_ns=77)
+    assert (applied.began_ns, applied.applied_ns) == (5_000, 6_000)
+    assert agents.asked[-1] == ("hf-worker", "apply")
+    assert {agent for agent, _command in agents.asked} == {*HOSTS, WITNESS}
+    assert {agent: told["at_ns"] for agent, told in agents.told.items()} == {
+        "hf-worker": 77, "hf-worker2": 0, "hf-worker3": 0, WITNESS: 0
+    }  # fmt: skip
+    assert all((told["parts"], told["boot_id"]) == (4, BOOT_ID.read_text().strip()) for told in agents.told.values())
+
+
+@pytest.mark.parametrize(
+    ("fault", "primitives"),
+    [
+        (Kill(restart=True), ["signal"]),
+        (Pause(), ["pause"]),
+        (FastRestart(), ["signal"]),
+        (FastRestart(data="gone"), ["pause", "wipe", "signal"]),
+        (Partition(cut_from="clients"), ["drop"]),
+    ],
+)
+def test_what_is_done_to_a_pod(platform: KubernetesPlatform, fault: FaultSpec, primitives: list[str]):
+    steps = injection(platform, fault)["steps"]
+    assert [step["primitive"] for step in steps] == primitives
+    place = steps[0].get("member") or steps[0]["members"][0]
+    assert (place["pod_uid"], place["host"]) == ("uid-redis-cluster-0", "hf-worker")
+    assert place["container_id"] == "0123456789abcdef"
+    assert (place["data_dir"], place["data_keep"]) == ("/data", ["nodes.conf"])
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Kill(restart=False), "kubelet starts the container again"),
+        (PowerOff(), "not possible on Kubernetes"),
+        (FastRestart(data="gone"), "no volume called data"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(platform: KubernetesPlatform, fault: FaultSpec, words: str):
+    aim = Aim(members=("session-0",), nodes=("node-1",))
+    with pytest.raises(FaultError, match=words):
+        fault_from_spec(fault).inject(aim, platform)
+
+
+@pytest.mark.parametrize(("restarts", "after_s", "refused"), [(0, 60, False), (1, 60, True), (1, 700, False)])
+def test_a_fast_restart_waits_for_the_kubelet_to_forget(
+    api: RecordedApi, platform: KubernetesPlatform, restarts: int, after_s: float, refused: bool
+):
+    status = api.answers[pods_path("redis")]["items"][0]["status"]["containerStatuses"][0]
+    status["restartCount"] = restarts
+    status["state"]["running"]["startedAt"] = (NOW - timedelta(seconds=after_s)).isoformat()
+    if refused:
+        with pytest.raises(FaultError, match="would wait up to 10 s: no fast restart before 09:09:00 UTC"):
+            platform.restart_steps(["redis-cluster-0"], 0.2, wiped=False)
+        assert platform.restart_steps(["redis-cluster-0"], 10.0, wiped=False)  # it is as slow as it will be
+    else:
+        assert platform.restart_steps(["redis-cluster-0"], 0.2, wiped=False)
+
+
+def test_a_member_without_a_pod(api: RecordedApi, platform: KubernetesPlatform):
+    api.answers[pods_path("redis")]["items"].pop(0)
+    with pytest.raises(FaultError, match="redis-cluster-0: it has no pod"):
+        platform.kill_steps(["redis-cluster-0"], "KILL")
+    with pytest.raises(FaultError, match="does not run"):
+        platform.restart_steps(["redis-cluster-0"], 0.2, wiped=False)
+    with pytest.raises(FaultError, match="none of redis-cluster-0 has a pod"):
+        platform.partition_steps("redis-cluster-1", ["redis-cluster-0"], "both")
+    (step,) = platform.partition_steps("redis-cluster-1", ["redis-cluster-0", "redis-cluster-2"], "both")
+    assert step["others"] == ["10.244.9.2"]
+
+
+def test_the_witness_is_cut_off_with_those_that_it_looks_for(api: RecordedApi, platform: KubernetesPlatform):
+    (step,) = platform.partition_steps("redis-cluster-1", ["redis-cluster-2", "prometheus-0"], "both")
+    assert step["others"] == ["10.244.9.2", "10.244.9.12", "10.244.9.99"]
+    api.answers[pods_path("monitoring")]["items"].pop()
+    with pytest.raises(FaultError, match="no witness runs"):
+        platform.partition_steps("redis-cluster-1", ["prometheus-0"], "both")
+
+
+def observed(item: Any) -> str:
+    return str(item.observed)
+
+
+def test_an_effect_is_what_all_parts_see(platform: KubernetesPlatform, agents: FakeAgents):
+    platform.apply(injection(platform, Partition(cut_from="peers")))
+    proof = platform.probe("test-1")
+    assert proof.holds
+    assert len(proof.evidence) == 1 + 4
+    agents.blind.add(WITNESS)
+    assert [item.what for item in platform.probe("test-1").evidence if not item.ok] == [f"seen by {WITNESS}"]
+
+
+@pytest.mark.parametrize("trouble", ["forgets", "refuses"])
+def test_a_part_that_is_missing_is_no_proof(platform: KubernetesPlatform, agents: FakeAgents, trouble: str):
+    platform.apply(injection(platform, Partition(cut_from="peers")))
+    getattr(agents, trouble).add("hf-worker2")
+    (missing,) = [item for item in platform.probe("test-1").evidence if not item.ok]
+    assert (missing.what, missing.expected, missing.observed[:1]) == ("agents that know it", "4", "3")
+    assert ("refused by the test" in missing.observed) == (trouble == "refuses")
+
+
+def test_what_nobody_knows_is_not_proved(platform: KubernetesPlatform):
+    with pytest.raises(FaultError, match="no agent knows it"):
+        platform.probe("test-1")
+    assert platform.undo("test-1").proof.holds  # and there is nothing to be undone
+
+
+def test_all_parts_are_ended(platform: KubernetesPlatform, agents: FakeAgents):
+    platform.apply(injection(platform, Pause()))
+    assert platform.open_injections() == {"hf-worker": ["test-1"], WITNESS: ["test-1"]}
+    agents.ended_by[WITNESS] = "ttl"  # it only looked
+    undone = platform.undo("test-1")
+    assert (undone.by, undone.proof.holds) == ("request", True)
+    assert 5_000 < undone.healed_ns <= agents.now_ns
+    assert platform.open_injections() == {}
+
+
+@pytest.mark.parametrize("by", ["ttl", "restart"])
+def test_who_ended_it_is_told(platform: KubernetesPlatform, agents: FakeAgents, by: str):
+    platform.apply(injection(platform, Pause()))
+    agents.ended_by["hf-worker"] = by
+    assert platform.undo("test-1").by == by
+
+
+def test_an_end_that_is_not_known_is_none(platform: KubernetesPlatform, agents: FakeAgents):
+    platform.apply(injection(platform, Pause()))
+    agents.refuses.add("hf-worker")
+    with pytest.raises(FaultError, match="not ended everywhere: agent of hf-worker: refused by the test"):
+        platform.undo("test-1")
+    with pytest.raises(FaultError, match="refused"):
+        platform.open_injections()
+
+
+def test_an_agent_that_should_be_there_may_know_of_it(api: RecordedApi, platform: KubernetesPlatform):
+    api.answers[pods_path("resilience")]["items"].pop(0)  # who would have been told
+    with pytest.raises(
+        FaultError, match=r"not ended everywhere: the agent of hf-worker cannot be asked: no agent runs"
+    ):
+        platform.undo("test-1")
+
+
+def test_an_agent_that_has_no_part_in_it_may_be_away(platform: KubernetesPlatform, agents: FakeAgents):
+    platform.apply(injection(platform, Pause()))
+    agents.refuses.add("hf-worker3")
+    assert platform.undo("test-1").proof.holds
+
+
+def test_a_connection_that_breaks_is_tried_again(platform: KubernetesPlatform, agents: FakeAgents):
+    agents.away = {"hf-worker": 2, WITNESS: 1}
+    platform.apply(injection(platform, Pause()))
+    assert agents.asked.count(("hf-worker", "apply")) == 3
+
+
+def test_an_agent_that_stays_away(platform: KubernetesPlatform, agents: FakeAgents):
+    agents.away = {"hf-worker": 99}
+    with pytest.raises(FaultError, match=r"the agent of hf-worker cannot be asked: .*the connection broke"):
+        platform.apply(injection(platform, Pause()))
+
+
+def test_nothing_is_done_if_somebody_cannot_look(platform: KubernetesPlatform, agents: FakeAgents):
+    agents.refuses.add(WITNESS)
+    with pytest.raises(FaultError, match=f"agent of {WITNESS}: refused"):
+        platform.apply(injection(platform, Pause()))
+    assert ("hf-worker", "apply") not in agents.asked
+
+
+def test_a_node_without_an_agent(api: RecordedApi, platform: KubernetesPlatform):
+    api.answers[pods_path("resilience")]["items"].pop(0)
+    with pytest.raises(FaultError, match=r"hf-worker cannot be asked: no agent runs there .those that run: hf-worker2"):
+        platform.apply(injection(platform, Pause()))
+
+
+def test_an_injection_of_nothing(platform: KubernetesPlatform):
+    with pytest.raises(FaultError, match="nothing to be done and nothing to be seen"):
+        platform.apply({"id": "test-1", "ttl_s": 1.0, "steps": [], "watch": []})
+
+
+def test_a_platform_without_a_way_to_call_agents(api: RecordedApi):
+    platform = KubernetesPlatform(api.api(), STACK, str)
+    with pytest.raises(FaultError, match="given no way to call agents"):
+        platform.apply(injection(platform, Kill(restart=True)))
+
+
+def test_states_are_the_platforms(platform: KubernetesPlatform):
+    state: MemberState = platform.state("redis-cluster-1")
+    assert state.handle["started_at"] == "2026-11-25T08:59:00Z"

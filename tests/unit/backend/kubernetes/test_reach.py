@@ -1,0 +1,49 @@
+"""Who reaches whom, held against the NetworkPolicies that are applied."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resilience.backend.kubernetes.manifests import NAMESPACES
+from resilience.backend.kubernetes.reach import may_reach
+from resilience.backend.local.place import PROJECT_ROOT
+from resilience.spec.stack import PORTS
+from tests.unit.backend.kubernetes.kustomization import rendered
+
+COMPONENT, SPACE = "app.kubernetes.io/component", "kubernetes.io/metadata.name"
+BASE: Path = PROJECT_ROOT / "stacks" / "kubernetes" / "base"
+SERVERS = sorted({"redis", "session", "collaboration", "edge", "prometheus"} & set(PORTS))
+
+Object = dict[str, Any]
+
+
+def selects(selector: Object, component: str) -> bool:
+    labels = selector.get("matchLabels", {})
+    within = all(component in rule["values"] for rule in selector.get("matchExpressions", ()))
+    return within and labels.get(COMPONENT, component) == component
+
+
+def admits(peer: Object, policy_space: str, via: str) -> bool:
+    """Whether a peer of a rule is a pod of this component."""
+    if "namespaceSelector" in peer:
+        return bool(peer["namespaceSelector"]["matchLabels"][SPACE] == NAMESPACES[via])
+    return NAMESPACES[via] == policy_space and selects(peer["podSelector"], via)
+
+
+def allowed(policies: list[Object], via: str, to: str) -> bool:
+    """What the policies say about a connection to a component's own port."""
+    rules = [
+        (policy["metadata"]["namespace"], rule)
+        for policy in policies
+        if policy["metadata"]["namespace"] == NAMESPACES[to] and selects(policy["spec"]["podSelector"], to)
+        for rule in policy["spec"].get("ingress", ())
+    ]
+    return any("from" not in rule or any(admits(peer, space, via) for peer in rule["from"]) for space, rule in rules)
+
+
+@pytest.mark.parametrize("to", SERVERS)
+@pytest.mark.parametrize("via", sorted(NAMESPACES))
+def test_it_is_what_the_policies_say(via: str, to: str):
+    policies = [item for item in rendered(BASE) if item["kind"] == "NetworkPolicy"]
+    assert may_reach(via, to) == allowed(policies, via, to)
