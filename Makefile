@@ -105,6 +105,10 @@ test-slow: image ## run the long tests, which CI leaves out: calibration, and a 
 test-kill: image ## kill each process of a run in each of its phases: is anything left? half an hour (KILL_SEED=7)
 	@$(BIN)/pytest -rP tests/scenario/test_kill_matrix.py $(ARGS)
 
+.PHONY: test-kind
+test-kind: environment ## run the tests in a kind cluster: the one that is up, or one that is made and deleted
+	@$(BIN)/pytest -m kind tests/kind $(ARGS)
+
 .PHONY: check
 check: environment ## check format, lint, types and unit tests; changes nothing
 	@$(AS_CALLER) $(BIN)/ruff format --check $(PYTHON_FOLDERS)

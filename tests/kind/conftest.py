@@ -1,0 +1,94 @@
+"""Tests in a real kind cluster (``make test-kind``): one that is up is used, otherwise one is made and ended.
+
+Where there is no usable Docker, kind, kubectl or node image they are skipped, with the reason.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from resilience import cluster_cli
+from resilience.backend.kind import NODE_IMAGE, Kind, namespaces_up, platform_of, require_tools
+from resilience.backend.kubernetes.platform import KubernetesPlatform
+from resilience.backend.local.place import PROJECT_ROOT
+from resilience.backend.tool import output
+from resilience.errors import HostError
+from resilience.fault.base import Aim
+from resilience.fault.injector import Injector, heal_all
+from resilience.fault.ledger import Ledger
+from resilience.fault.registry import fault_from_spec
+from resilience.history.clock import RunClock
+from resilience.spec.fault import FaultSpec, Injection, Target
+from resilience.spec.read import read_scenario
+
+
+@dataclass
+class Field:
+    """The platform in the cluster and what injects into it."""
+
+    cluster: Kind
+    platform: KubernetesPlatform
+    injector: Injector
+
+    def plan(self, fault: FaultSpec, member: str, **changes: Any) -> Injection:
+        """The injection of a fault into one member, by its name."""
+        aim, kind = Aim(members=(member,)), fault_from_spec(fault)
+        component: Any = self.platform.state(member).component
+        planned = Injection(
+            id=f"test-{time.monotonic_ns()}", fault=fault, target=Target(component=component), members=aim.members,
+            nodes=(), ttl_s=60.0, steps=kind.inject(aim, self.platform), watch=kind.effect(aim, self.platform),
+        )  # fmt: skip
+        return msgspec.structs.replace(planned, **changes)
+
+    def on_node(self, member: str, script: str) -> str:
+        """What a shell script prints that runs beside a member's agent, in the node's process namespace."""
+        host = self.platform.state(member).handle["host"]
+        where = ["get", "pods", "-n", "resilience", "-l", "app.kubernetes.io/component=agent"]
+        found = self.cluster.kubectl(*where, "--field-selector", f"spec.nodeName={host}", "-o", "name")
+        return self.cluster.run("resilience", found.strip(), ("sh", "-c", script), "", 30.0)
+
+
+def _unusable() -> str:
+    """Why no cluster can be made here; "" if one can."""
+    try:
+        require_tools()
+    except HostError as error:
+        return str(error)
+    if os.environ.get(NODE_IMAGE) or output(["docker", "images", "-q", "kindest/node"], timeout_s=30).strip():
+        return ""
+    return f"no node image is here: name one in {NODE_IMAGE}, or 'docker pull kindest/node:v1.34.0'"
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Kind]:
+    """A cluster with the shipped stack."""
+    if why := _unusable():
+        pytest.skip(why)
+    found = Kind(cluster_cli.cache_folder())
+    is_up = found.exists() and bool(namespaces_up(found.open()))
+    if not is_up:
+        assert cluster_cli.up(read_scenario(PROJECT_ROOT, "baseline")) == 0
+    yield found
+    if not is_up:
+        cluster_cli.down()
+
+
+@pytest.fixture
+def field(cluster: Kind, tmp_path: Path) -> Iterator[Field]:
+    """Every test begins with members that run, and leaves no injection."""
+    platform = platform_of(cluster, cluster.open(), read_scenario(PROJECT_ROOT, "baseline").stack)
+    injector = Injector(
+        platform=platform,
+        roles=lambda: (),
+        ledger=Ledger(tmp_path / "ledger.jsonl"),
+        clock=RunClock.starting_now(),
+    )
+    yield Field(cluster, platform, injector)
+    heal_all(injector, lambda _injection, _undone: None)  # of a test that failed
+    assert platform.open_injections() == {}
