@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ from resilience.spec.fault import (
     Target,
 )
 from resilience.spec.stack import PORTS, Member, Redis, Shard, Stack, Wait
+from tests.waiting import until
 
 pytestmark = pytest.mark.component
 
@@ -236,14 +237,6 @@ def children(pid: int) -> list[int]:
 
 def first(pids: list[int]) -> int | None:
     return pids[0] if pids else None
-
-
-def until(condition: Callable[[], Any], within_s: float = 8.0) -> Any:
-    deadline = time.monotonic() + within_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "the condition never held"
-        time.sleep(0.02)
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pytest
 from resilience.agent import start
 from resilience.agent.node import BOOT_ID
 from resilience.agent.process import look_up
+from tests.waiting import until
 
 pytestmark = pytest.mark.component
 
@@ -80,13 +81,6 @@ def complaints(process: Path) -> str:
         return os.readlink(process / "fd" / "2")
     except OSError:
         return ""
-
-
-def until(condition: Callable[[], Any], within_s: float = 20.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "the condition never held"
-        time.sleep(0.05)
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,8 @@ from resilience.agent.error import AgentError
 from resilience.agent.node import Node
 from resilience.agent.pod import Pods
 from resilience.agent.process import look_up
+from resilience.backend.local.sandbox import children
+from tests.waiting import until
 
 pytestmark = pytest.mark.component
 
@@ -40,21 +41,6 @@ Json = dict[str, Any]
 
 def run(*argv: str) -> None:
     subprocess.run(argv, check=True, capture_output=True, timeout=10)
-
-
-def until(condition: Callable[[], Any], within_s: float = 15.0) -> Any:
-    deadline = time.monotonic() + within_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "the condition never held"
-        time.sleep(0.02)
-    return found
-
-
-def children(pid: int) -> list[int]:
-    try:
-        return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
 
 
 @dataclass

@@ -3,8 +3,6 @@
 Each test has a member to itself: a container that was restarted once is started late the next time.
 """
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,6 +12,7 @@ from resilience.fault.base import Aim
 from resilience.fault.registry import fault_from_spec
 from resilience.spec.fault import FastRestart, FaultSpec, Kill, Noop, Partition, Pause
 from tests.kind.conftest import Field
+from tests.waiting import until
 
 pytestmark = pytest.mark.kind
 
@@ -31,14 +30,6 @@ IDS = [name for name, _fault, _member in WORKING]
 
 def failed(proof: Any) -> list[Any]:
     return [item for item in proof.evidence if not item.ok]
-
-
-def until(condition: Callable[[], Any], within_s: float) -> Any:
-    deadline = time.monotonic() + within_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "the condition never held"
-        time.sleep(0.5)
-    return found
 
 
 @pytest.mark.parametrize(("name", "fault", "member"), WORKING, ids=IDS)
@@ -60,13 +51,13 @@ def test_it_is_proved_and_healed(field: Field, name: str, fault: FaultSpec, memb
     assert failed(healed.proof) == []
     assert healed.by == "request"
     restarted = not isinstance(fault, Pause | Partition)
-    until(lambda: field.platform.state(member).restarts == before.restarts + restarted, 30)
+    until(lambda: field.platform.state(member).restarts == before.restarts + restarted, 30, every_s=0.5)
     assert field.injector.ledger.open_injections() == ()
     assert field.injector.heal(injection.id, "request").healed_ns == healed.healed_ns  # harmless when repeated
 
 
 def test_a_fast_restart_that_would_be_a_slow_one_is_refused(field: Field) -> None:
-    until(lambda: field.platform.state("redis-cluster-3").restarts, 30)  # by an earlier test
+    until(lambda: field.platform.state("redis-cluster-3").restarts, 30, every_s=0.5)  # by an earlier test
     with pytest.raises(FaultError, match="the kubelet would wait"):
         field.plan(FastRestart(), "redis-cluster-3")
 
@@ -87,7 +78,7 @@ def test_a_pause_that_kubernetes_ended_is_not_proved_any_more(field: Field) -> N
         f'for p in /proc/[0-9]*; do grep -q "{uid}" $p/cgroup && grep -q "services.session" $p/cmdline'
         " && kill -KILL $(basename $p); done; true",
     )
-    until(lambda: field.platform.state("session-0").restarts, 30)
+    until(lambda: field.platform.state("session-0").restarts, 30, every_s=0.5)
     assert any("another server" in item.observed for item in failed(field.injector.probe(injection.id)))
     assert field.injector.heal(injection.id, "request").proof.holds
 
@@ -96,7 +87,9 @@ def test_its_time_to_live_ends_it_without_the_harness(field: Field) -> None:
     injection = field.plan(Partition(cut_from="peers"), "redis-cluster-5", ttl_s=4.0)
     field.injector.inject(injection)
     assert "hf_test" in field.on_node("redis-cluster-5", tables_of(field, "redis-cluster-5"))
-    until(lambda: "hf_test" not in field.on_node("redis-cluster-5", tables_of(field, "redis-cluster-5")), 14)
+    until(
+        lambda: "hf_test" not in field.on_node("redis-cluster-5", tables_of(field, "redis-cluster-5")), 14, every_s=0.5
+    )
     assert [item.observed for item in failed(field.injector.probe(injection.id))]
     assert field.injector.heal(injection.id, "request").by == "ttl"
 
