@@ -15,6 +15,7 @@ because its daemon is gone, and everything when it is asked to end itself. What 
 
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -38,6 +39,7 @@ _PROBE_S, _UNDO_S = 10.0, HEALED_WITHIN_S + 15.0
 _WATCH_EVERY_S = 1.0
 _LOOK_EVERY_S = 0.05
 _ALIVE_WITHIN_S = 60.0
+_REMEMBERED_S = 86_400.0
 _SPARE_S = 2.0  # what an injection's own daemon may take to end it
 
 
@@ -104,6 +106,7 @@ class Node:
         """Ends what an older agent left, then watches; returns never."""
         self.state.mkdir(parents=True, exist_ok=True)
         self.end_all("restart")
+        self.forget(time.time())
         while True:
             self.end_overdue(time.monotonic_ns())
             (self.state / "alive").touch()
@@ -121,6 +124,12 @@ class Node:
         """Ends every open injection; what cannot be ended now is tried again once its time is over."""
         for folder in self._open():
             _end(folder, by)
+
+    def forget(self, now_s: float) -> None:
+        """Removes the folders of injections that ended more than a day ago; the ledger keeps what nobody asked for."""
+        for undone in (self.state / "injections").glob("*/undone.json"):
+            if now_s - undone.stat().st_mtime > _REMEMBERED_S:
+                shutil.rmtree(undone.parent)
 
     def end_overdue(self, now_ns: int) -> None:
         """Ends the open injections whose time is over, and whose own daemon has not done it."""

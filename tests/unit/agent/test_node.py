@@ -64,6 +64,17 @@ def test_who_asks_later_is_told_what_ended_it(node: Node) -> None:
     assert (seen["observed"], seen["ok"]) == ("ended by restart", False)
 
 
+def test_what_ended_long_ago_is_forgotten(node: Node) -> None:
+    ended, still_open = left(node), left(node, "test-2")
+    node.undo({"id": "test-1", "within_s": 0})
+    node.forget(time.time() + 86_000)
+    assert ended.exists()
+    node.forget(time.time() + 87_000)
+    assert not ended.exists()
+    assert still_open.exists()
+    assert node.probe({"id": "test-1"}) == {"unknown": True}
+
+
 def test_one_that_cannot_be_ended_does_not_keep_the_others(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
     broken = left(node) / "request.json"
     broken.write_text(json.dumps(json.loads(broken.read_text()) | {"injection": {"id": "test-1"}}))
