@@ -16,10 +16,15 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.kind
 
+KEEPER = (  # the pid of the agent's main process in this very pod
+    'for p in /proc/[0-9]*; do tr "\\0" " " < $p/cmdline 2>/dev/null | grep -q "resilience.agent.node [k]eep"'
+    " && cmp -s $p/cgroup /proc/self/cgroup && basename $p; done; true"
+)
 WORKING: list[tuple[str, FaultSpec, str]] = [
     ("kill", Kill(restart=True), "redis-cluster-0"),
     ("pause", Pause(), "redis-cluster-1"),
     ("partition from peers", Partition(cut_from="peers"), "redis-cluster-1"),
+    ("partition from clients", Partition(cut_from="clients"), "redis-cluster-1"),
     ("partition, nothing comes in", Partition(cut_from="peers", direction="in"), "redis-cluster-2"),
     ("partition, nothing goes out", Partition(cut_from="all", direction="out"), "redis-cluster-2"),
     ("fast restart", FastRestart(), "redis-cluster-3"),
@@ -94,6 +99,39 @@ def test_its_time_to_live_ends_it_without_the_harness(field: Field) -> None:
     assert field.injector.heal(injection.id, "request").by == "ttl"
 
 
+@pytest.mark.parametrize("fault", [Pause(), Partition(cut_from="all")], ids=["pause", "partition"])
+def test_an_agent_that_is_killed_is_followed_by_one_that_heals(field: Field, fault: FaultSpec) -> None:
+    before = field.platform.state("redis-cluster-5")
+    injection = field.plan(fault, "redis-cluster-5")
+    field.injector.inject(injection)
+    assert failed(field.injector.probe(injection.id)) == []
+    keeper = field.on_node("redis-cluster-5", KEEPER).split()
+    assert len(keeper) == 1
+    field.on_node("redis-cluster-5", f"kill -KILL {keeper[0]}; true")
+    host = before.handle["host"]
+    until(lambda: host not in opened(field, host), 30)  # nobody asked it to
+    with_reason = failed(field.injector.probe(injection.id))
+    assert any("ended by restart" in item.observed for item in with_reason)
+    healed = field.injector.heal(injection.id, "request")
+    assert failed(healed.proof) == []
+    assert healed.by == "restart"
+
+
+def test_a_daemon_that_is_killed_is_seen_to_by_the_agent(field: Field) -> None:
+    injection = field.plan(Pause(), "redis-cluster-5", ttl_s=6.0)
+    field.injector.inject(injection)
+    field.on_node(
+        "redis-cluster-5",
+        'for p in /proc/[0-9]*; do tr "\\0" " " < $p/cmdline 2>/dev/null | grep -q "resilience.agent.node [a]pply"'
+        " && kill -KILL $(basename $p); done; true",
+    )
+    with_reason = failed(field.injector.probe(injection.id))  # the witness goes on looking
+    assert any("its agent is gone, so its effect cannot be proved" in item.observed for item in with_reason)
+    host = field.platform.state("redis-cluster-5").handle["host"]
+    until(lambda: host not in opened(field, host), 20)
+    assert field.injector.heal(injection.id, "request").by == "ttl"
+
+
 def test_a_pod_of_another_namespace_is_refused(field: Field) -> None:
     state = field.platform.state("redis-cluster-0")
     listed = field.cluster.kubectl(
@@ -112,6 +150,13 @@ def test_no_agent_stands_on_the_observers_node(field: Field) -> None:
     injection = field.plan(Noop(), "redis-cluster-0", steps=fault_from_spec(Pause()).inject(aim, field.platform))
     with pytest.raises(FaultError, match="no agent runs there"):
         field.platform.apply({"id": injection.id, "ttl_s": 5, "steps": list(injection.steps), "watch": []})
+
+
+def opened(field: Field, host: str) -> dict[str, list[str]]:
+    try:
+        return field.platform.open_injections()
+    except FaultError:  # its agent is about to be there
+        return {host: ["not known"]}
 
 
 def tables_of(field: Field, member: str) -> str:
