@@ -24,6 +24,7 @@ from bench.measure import ROOT
 from resilience.about import about
 from resilience.check.selection import rows_of_selector
 from resilience.history.columns import OUTCOMES
+from resilience.history.ledger import Booked
 from resilience.history.read import History, read_history
 from resilience.history.record import (
     AuditDone,
@@ -59,6 +60,7 @@ WALL0_S = 1_760_000_000
 LIVE_SESSIONS = 150
 ROOMS, ROOM_MEMBERS = 20, 5
 EPOCH = 1
+INJECTION, APPLY_US = "bench-1", 20_000
 SERIES_OF_EACH = 35  # of a metric that verdicts do not rest on; some 600 in all
 STEPS = ("update",) * 4 + ("heartbeat",) * 2 + ("read",) * 2
 
@@ -74,6 +76,7 @@ def write_run(reports: Path, ops: int) -> Run:
     history = read_history(run.directory)
     for client in history.ops.clients:
         (run.load_dir / f"{client}.summary.json").write_bytes(msgspec.json.encode(_summary(client, history)))
+    run.ledger.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in story.booked()))
     _write(run.samples, _samples(scenario, history, BEGIN_US + length_s * S + 10 * S))
     return run
 
@@ -230,6 +233,11 @@ class _Story:
         yield AuditDone("session", len(self._sessions), at)
         yield AuditDone("room", len(self._rooms), at)
 
+    def booked(self) -> tuple[Booked, ...]:
+        """What the ledger says of the fault."""
+        applied = Booked(at_us=self._fault + APPLY_US, injection=INJECTION, state="applied", began_us=self._fault)
+        return (applied, Booked(at_us=self._recovery, injection=INJECTION, state="healed", by="request"))
+
     def _about(self) -> Iterator[Line]:
         ends = [*list(self._starts.values())[1:], self._end]
         for (phase, start), end in zip(self._starts.items(), ends, strict=True):
@@ -250,7 +258,7 @@ def _receivers() -> Iterator[tuple[str, str]]:
 
 def _events(scenario: Scenario, fault: int, recovery: int, end: int) -> Iterator[Event]:
     seen = [{"what": "redis-cluster-0", "expected": "silent", "observed": "silent", "ok": True}]
-    one = {"injection": "bench-1"}
+    one = {"injection": INJECTION}
     members = ["redis-cluster-0", "redis-cluster-5", "session-0"]
     slots = ((0, 5460), (5461, 10922), (10923, 16383))
     shards = [
@@ -264,8 +272,8 @@ def _events(scenario: Scenario, fault: int, recovery: int, end: int) -> Iterator
     yield Event("stack-up", BEGIN_US - S, {"took_s": 7.0})
     yield Event("shards", BEGIN_US - S, {"shards": shards})
     yield Event("load-started", BEGIN_US, {"clients": list(clients)})
-    yield Event("injecting", fault, {"injection": {"id": "bench-1"}})
-    applied = {"began_us": fault, "applied_us": fault + 20_000, "members": members, "nodes": ["node-1"]}
+    yield Event("injecting", fault, {"injection": {"id": INJECTION}})
+    applied = {"began_us": fault, "applied_us": fault + APPLY_US, "members": members, "nodes": ["node-1"]}
     yield Event("injected", fault + 50_000, one | applied)
     yield Event("effect-probed", fault + S, one | {"when": "injected", "in_effect": True, "evidence": seen})
     yield Event("failing", fault + 6 * S, {"member": "redis-cluster-0", "by": "redis-cluster-1", "flag": "fail?"})

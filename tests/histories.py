@@ -20,6 +20,7 @@ from resilience.check.reconciliation import ROUTES
 from resilience.check.selection import rows_of_selector
 from resilience.history.columns import Flags
 from resilience.history.control import Control, Identity
+from resilience.history.ledger import Booked
 from resilience.history.read import History, read_history
 from resilience.history.record import (
     AuditDone,
@@ -233,6 +234,7 @@ class Recorded:
     rough: dict[str, bytes] = field(default_factory=dict)  # file: bytes that are appended as they are
     identity: Identity | None = IDENTITY
     control: Control | None = field(default_factory=sound_control)
+    ledger: list[Booked] | None = None  # None: as the events have it
     later: "Callable[[Recorded, Path], None] | None" = None  # a change that needs what would have been written
 
     def of(self, kind: str, group: int | None = None, phase: str | None = None) -> list[Op]:
@@ -299,6 +301,7 @@ class Recorded:
             (directory / "load" / f"{client}.summary.json").write_bytes(msgspec.json.encode(counts | summary))
         _write(directory / "audit.jsonl", self._audit())
         self._save_control(directory)
+        _write(directory / "ledger.jsonl", self.booked() if self.ledger is None else self.ledger)
         for name, extra in self.rough.items():
             with (directory / name).open("ab") as file:
                 file.write(extra)
@@ -317,6 +320,22 @@ class Recorded:
             (directory / "servers.json").write_bytes(msgspec.json.encode({"schema": 1, "members": members}))
         if self.control:
             (directory / "control.json").write_bytes(msgspec.json.encode(self.control))
+
+    def booked(self) -> list[Booked]:
+        """The ledger as the events have it."""
+        lines = []
+        for event in self.events:
+            data, at = event.data, event.at
+            match event.name:
+                case "injecting":
+                    lines.append(Booked(at_us=at, injection=data["injection"]["id"], state="planned"))
+                case "injected":
+                    applied, began = data["applied_us"], data["began_us"]
+                    lines.append(Booked(at_us=applied, injection=data["injection"], state="applied", began_us=began))
+                case "healed":
+                    at = data["healed_us"]
+                    lines.append(Booked(at_us=at, injection=data["injection"], state="healed", by=data["by"]))
+        return lines
 
     def _counts(self, client: str) -> dict[str, int]:
         """What a client says of its ops at its end."""

@@ -48,6 +48,13 @@ def injections(history: History) -> tuple[Applied, ...]:
     )
 
 
+def begun(history: History) -> tuple[str, ...]:
+    """The ids of all injections of which anything says that they began, whatever became of them."""
+    told = [event.data["injection"]["id"] for event in history.events_of("injecting")]
+    told += [event.data["injection"] for event in history.events_of("injected")]
+    return tuple(dict.fromkeys(told + [line.injection for line in history.ledger]))
+
+
 def shards_at_start(history: History) -> dict[int, dict[str, Any]]:
     """The shards of the ``shards`` event by their number; none if there is no such event."""
     events = history.events_of("shards")

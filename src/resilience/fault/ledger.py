@@ -13,17 +13,13 @@ from typing import Any
 import msgspec
 
 from resilience.errors import FaultError
+from resilience.history.ledger import Booked
 from resilience.spec.fault import Injection
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Entry(Booked, frozen=True, kw_only=True, omit_defaults=True):
     """One line. Instants are microseconds on the run's clock."""
 
-    at_us: int  # when it was planned, was wholly applied, or had been undone
-    injection: str
-    state: str  # planned, applied or healed
-    by: str = ""  # healed: request, rollback or heal-all; or, unasked: ttl, restart or leave (of an agent)
-    began_us: int = -1  # applied: when the first step began
     spec: Injection | None = None  # planned: the injection itself
 
 

@@ -56,6 +56,14 @@ Group = Annotated[int, Meta(ge=-1, le=1_000_000)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 
 
+class _Injection(msgspec.Struct):
+    id: str
+
+
+class _Injecting(msgspec.Struct):
+    injection: _Injection
+
+
 class _Injected(msgspec.Struct):
     injection: str
     began_us: Instant
@@ -140,6 +148,7 @@ class _Generator(msgspec.Struct):
 
 
 _DATA: dict[str, type[msgspec.Struct]] = {
+    "injecting": _Injecting,
     "injected": _Injected,
     "healed": _Healed,
     "effect-probed": _Probed,

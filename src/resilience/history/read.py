@@ -8,6 +8,7 @@
     load/<client>.summary.json  what a client said of itself at its end
     audit.jsonl              what was stored after healing
     samples.jsonl            raw samples from Prometheus
+    ledger.jsonl             injections: planned, applied, healed (`history.ledger`)
     control.json             the run without a fault that this one rests on (`history.control`)
     spec.json, servers.json  of them, what the run was made with
 """
@@ -24,6 +25,7 @@ import numpy as np
 from resilience.history.columns import OUTCOMES, UNFINISHED, Codes, Deliveries, Ints, Known, Ops, code_array, text_array
 from resilience.history.control import Control, Identity, read_control, read_identity
 from resilience.history.event import flaw
+from resilience.history.ledger import Booked
 from resilience.history.lines import BROKEN, Damage, read_batches
 from resilience.history.record import (
     AuditDone,
@@ -88,6 +90,7 @@ class History:
     problems: tuple[str, ...]
     identity: Identity | None = None  # what the run was made with; None: not on record
     control: Control | None = None
+    ledger: tuple[Booked, ...] = ()
 
     def events_of(self, *names: str) -> tuple[Event, ...]:
         """The events of these names, in the order of time."""
@@ -115,6 +118,7 @@ def read_history(run_dir: Path) -> History:
         damage.problems.append("samples.jsonl: torn")
     damage.problems += _flawed_series(samples)
     control = read_control(run_dir, damage.problems)
+    ledger = tuple(_all_lines(run_dir / "ledger.jsonl", Booked, damage))
     return History(
         ops=load.ops(),
         deliveries=load.deliveries(),
@@ -132,6 +136,7 @@ def read_history(run_dir: Path) -> History:
         problems=tuple(damage.problems[:_PROBLEMS_KEPT]),
         identity=read_identity(run_dir),
         control=control,
+        ledger=ledger,
     )
 
 

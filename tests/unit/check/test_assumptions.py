@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from resilience.check.assumption.record import not_interrupted
 from resilience.check.compose import ASSUMPTIONS, judge
 from resilience.check.finding import Judgement
+from resilience.history.ledger import Booked
 from resilience.history.read import read_history
 from resilience.history.record import ClockPair, Dropped, Event, PhaseWindow, QueryFailed
 from resilience.spec.scenario import Scenario
@@ -169,6 +171,20 @@ def add(name: str, **data: object) -> Change:
     return lambda run: run.events.append(Event(name, END, data))
 
 
+ANOTHER = tuple(Booked(at_us=FAULT, injection="kill-2", state=state, by="request") for state in ("planned", "healed"))
+
+
+def rebook(run: Recorded, state: str, **fields: Any) -> None:
+    """Changes what the ledger says of one state."""
+    run.ledger = [msgspec.structs.replace(line, **fields) if line.state == state else line for line in run.booked()]
+
+
+def begin_another(run: Recorded) -> None:
+    """A second injection, of which nothing is known but that it began, and that its end is booked."""
+    run.events.append(Event("injecting", FAULT, {"injection": {"id": "kill-2"}}))
+    run.ledger = [*run.booked(), ANOTHER[1]]
+
+
 NOT_SEEN = {"in_effect": False, "evidence": [{"what": "ping", "expected": "none", "observed": "pong", "ok": False}]}
 CASES = (
     Case(name="interrupted", change=add("interrupted", signal="SIGINT"), breaks="not-interrupted", reason="SIGINT"),
@@ -219,6 +235,19 @@ CASES = (
          reason="not on record"),
     Case(name="healed twice", change=add("healed", injection=INJECTION, healed=True, by="rollback", healed_us=RECOVERY,
          evidence=[{"ok": True}])),
+    Case(name="open in the ledger", change=lambda run: setattr(run, "ledger", run.booked()[:-1]), breaks="fault-healed",
+         reason="power-off-1 is still open in the ledger"),
+    Case(name="ended by time to live, says the ledger", change=lambda run: rebook(run, "healed", by="ttl"),
+         breaks="fault-healed", reason="time to live"),
+    Case(name="healed at another instant, says the ledger", breaks="fault-healed",
+         reason="the ledger does not say that power-off-1 was healed at 42.0 s",
+         change=lambda run: rebook(run, "healed", at_us=RECOVERY - S)),
+    Case(name="applied at another instant, says the ledger", change=lambda run: rebook(run, "applied", at_us=FAULT),
+         breaks="fault-proved", reason="the ledger does not say that power-off-1 was applied at 22.0 s"),
+    Case(name="known to nobody but the ledger", change=lambda run: setattr(run, "ledger", [*run.booked(), *ANOTHER]),
+         breaks="fault-proved", reason="that kill-2 was begun is all that is on record of it"),
+    Case(name="begun, and never applied", change=begin_another, breaks="fault-proved",
+         reason="that kill-2 was begun is all that is on record of it"),
     Case(name="experiment failed", change=lambda run: run.change("experiment", status="failed"),
          breaks="experiment-completed", reason="failed"),
     Case(name="an activity failed", change=lambda run: run.change("experiment", failed=["inject"]),
@@ -347,16 +376,21 @@ def judged(run: Recorded, directory: Path, about: Scenario) -> Judgement:
     return judge(about, run.history(directory, about))
 
 
+def broken(judgement: Judgement) -> dict[str, str]:
+    """The assumptions that do not hold, with their reasons."""
+    found = (f for f in judgement.findings if f.check.startswith("assumption.") and f.verdict != "pass")
+    return {finding.check.removeprefix("assumption."): finding.reason for finding in found}
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_exactly_what_rests_on_it_falls(case: Case, tmp_path: Path) -> None:
     run = recorded()
     case.change(run)
     judgement = judged(run, tmp_path, case.about)
-    broken = {f.check.removeprefix("assumption."): f.reason for f in judgement.findings
-              if f.check.startswith("assumption.") and f.verdict != "pass"}  # fmt: skip
-    assert set(broken) == ({case.breaks} if case.breaks else set())
-    assert case.reason in broken.get(case.breaks, "")
-    names = {f"assumption.{name}" for name in broken}
+    reasons = broken(judgement)
+    assert set(reasons) == ({case.breaks} if case.breaks else set())
+    assert case.reason in reasons.get(case.breaks, "")
+    names = {f"assumption.{name}" for name in reasons}
     for finding in judgement.findings:
         if not finding.check.startswith("assumption."):
             assert (finding.verdict == "inconclusive") == bool(names & set(finding.rests_on)), finding
@@ -404,6 +438,23 @@ def test_a_counter_that_calls_everything_good(tmp_path: Path) -> None:
 def test_no_fault_no_proof_needed(tmp_path: Path) -> None:
     judgement = judge(baseline(), recorded(fault=False).history(tmp_path, baseline()))
     assert judgement.verdict == "pass", judgement.headline
+
+
+def test_a_fault_that_no_ledger_knows_is_none(tmp_path: Path) -> None:
+    run = recorded()
+    run.ledger = []
+    assert set(broken(judged(run, tmp_path, scenario()))) == {"fault-proved", "fault-healed"}
+
+
+def test_nothing_may_be_broken_where_no_fault_is_asked_for(tmp_path: Path) -> None:
+    run = recorded(fault=False)
+    run.ledger = [*ANOTHER[:1]]
+    judgement = judged(run, tmp_path, baseline())
+    assert broken(judgement) == {
+        "fault-proved": "kill-2 was begun, and the scenario asks for no fault",
+        "fault-healed": "kill-2 is still open in the ledger",
+    }
+    assert judgement.verdict == "inconclusive"
 
 
 def test_an_inject_that_does_nothing_is_no_pass(tmp_path: Path) -> None:

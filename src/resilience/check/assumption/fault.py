@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from resilience.check.assumption.finding import held_unless
-from resilience.check.fault import SECOND_US, Applied, injections
+from resilience.check.fault import SECOND_US, Applied, begun, injections
 from resilience.check.finding import Finding
 from resilience.check.text import ended_text
+from resilience.history.ledger import Booked
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
 
@@ -19,15 +20,22 @@ def fault_proved(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """Each injection was seen in effect from a third point of view, at its beginning and just before healing."""
     title = "The fault was in effect"
     if scenario.experiment is None:
-        return (held_unless("fault-proved", title, (), measured="no fault in this scenario"),)
+        return (held_unless("fault-proved", title, _unasked(history), measured="no fault in this scenario"),)
     reasons = [f"nothing matched the target {event.data.get('target')}" for event in history.events_of("no-target")]
     applied = injections(history)
+    missing = [injection for injection in begun(history) if injection not in {one.id for one in applied}]
+    reasons += [f"that {injection} was begun is all that is on record of it" for injection in missing]
     if not applied and not reasons:
         reasons.append("no injection is on record")
     for injection in applied:
         reasons += _unproved(injection.id, history)
+        reasons += _applied_otherwise(injection, history)
     measured = f"{len(applied)} injected"
     return (held_unless("fault-proved", title, reasons, measured, "proved after injecting and before healing"),)
+
+
+def _unasked(history: History) -> Iterator[str]:
+    return (f"{injection} was begun, and the scenario asks for no fault" for injection in begun(history))
 
 
 def _unproved(injection: str, history: History) -> Iterator[str]:
@@ -41,6 +49,18 @@ def _unproved(injection: str, history: History) -> Iterator[str]:
             yield f"{injection} was not probed {moment}"
         elif not any(probe.get("in_effect") and _all_seen(probe) for probe in probes):
             yield f"{injection} was not in effect {moment}: {_first_failed(probes[-1])}"
+
+
+def _booked(injection: str, state: str, history: History) -> tuple[Booked, ...]:
+    """What the ledger says of an injection in one state."""
+    return tuple(line for line in history.ledger if (line.injection, line.state) == (injection, state))
+
+
+def _applied_otherwise(injection: Applied, history: History) -> Iterator[str]:
+    """Ledger and events tell the same instants, since both are the agent's."""
+    booked = {(line.began_us, line.at_us) for line in _booked(injection.id, "applied", history)}
+    if (injection.began, injection.applied) not in booked:
+        yield f"the ledger does not say that {injection.id} was applied at {injection.applied / SECOND_US:.1f} s"
 
 
 def _all_seen(answer: dict[str, Any]) -> bool:
@@ -58,24 +78,29 @@ def _first_failed(answer: dict[str, Any]) -> str:
 
 
 def fault_healed(scenario: Scenario, history: History) -> tuple[Finding, ...]:
-    """Each injection was ended on request, and seen to have ended."""
+    """Each injection was ended on request, seen to have ended, and closed in the ledger."""
     title = "The fault was healed"
+    left = [f"{name} is still open in the ledger" for name in begun(history) if not _booked(name, "healed", history)]
     if scenario.experiment is None:
-        return (held_unless("fault-healed", title, (), measured="no fault in this scenario"),)
+        return (held_unless("fault-healed", title, left, measured="no fault in this scenario"),)
     applied = injections(history)
-    reasons = [reason for injection in applied for reason in _unhealed(injection.id, history)]
+    reasons = [reason for injection in applied for reason in _unhealed(injection, history)]
     reasons += [reason for injection in applied for reason in _elsewhere(injection, history)]
+    reasons += left
     return (held_unless("fault-healed", title, reasons, f"{len(applied)} injected", "each healed on request"),)
 
 
-def _unhealed(injection: str, history: History) -> Iterator[str]:
-    answers = [event.data for event in history.events_of("healed") if event.data.get("injection") == injection]
+def _unhealed(injection: Applied, history: History) -> Iterator[str]:
+    name, booked = injection.id, _booked(injection.id, "healed", history)
+    answers = [event.data for event in history.events_of("healed") if event.data.get("injection") == name]
     if not answers:
-        yield f"the healing of {injection} is not on record"
+        yield f"the healing of {name} is not on record"
     elif not any(answer.get("healed") and _all_seen(answer) for answer in answers):
-        yield f"{injection} was not proved healed: {_first_failed(answers[-1])}"
-    for word in sorted({answer.get("by", "") for answer in answers} & set(_UNASKED)):
-        yield f"{injection} was ended by {_UNASKED[word]}, not on request"
+        yield f"{name} was not proved healed: {_first_failed(answers[-1])}"
+    if injection.healed is not None and booked and injection.healed not in {line.at_us for line in booked}:
+        yield f"the ledger does not say that {name} was healed at {injection.healed / SECOND_US:.1f} s"
+    for word in sorted(({answer.get("by", "") for answer in answers} | {line.by for line in booked}) & set(_UNASKED)):
+        yield f"{name} was ended by {_UNASKED[word]}, not on request"
 
 
 def _elsewhere(injection: Applied, history: History) -> Iterator[str]:
