@@ -86,7 +86,8 @@ def _summary(client: str, history: History) -> dict[str, Any]:
     ops = history.ops
     sent = ops.of_client(client)
     ended = Counter(OUTCOMES[code] for code in ops.outcome[sent & (ops.returned >= 0)].tolist())
-    return {"client": client, "exit": 0, "unfinished": 0, "sent": int(sent.sum())} | ended
+    totals = {outcome: ended[outcome] for outcome in OUTCOMES}
+    return {"client": client, "exit": 0, "unfinished": 0, "dropped": 0, "sent": int(sent.sum())} | totals
 
 
 @dataclass(slots=True)
@@ -265,7 +266,7 @@ def _events(scenario: Scenario, fault: int, recovery: int, end: int) -> Iterator
         {"group": n + 1, "primary": f"redis-cluster-{n}", "replicas": [f"redis-cluster-{n + 3}"], "slots": [slots[n]]}
         for n in range(3)
     ]
-    clients = {name: {"exit": 0, "unfinished": 0, "torn": False} for name in ("locust", "direct")}
+    clients = {name: {"exit": 0, "torn": False} for name in ("locust", "direct")}
     for member in scenario.stack.members:
         if member.component not in GENERATORS:
             yield Event("member", 0, {"member": member.name, "what": "started", "pid": 7, "code": 0})

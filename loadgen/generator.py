@@ -33,7 +33,6 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     unknown: int  # those that were unfinished among them
     unfinished: int
     dropped: int
-    torn: bool  # the ops file's last line is cut off; never so for a client that lived to write this
     exit: int
 
 
@@ -128,6 +127,5 @@ class Generator:
             unknown=tally.total("unknown"),
             unfinished=tally.unfinished_total,
             dropped=tally.dropped_total,
-            torn=False,
             exit=exit_code,
         )

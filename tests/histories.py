@@ -6,7 +6,6 @@ the files of a run directory and reads them back.
 """
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +17,7 @@ import numpy as np
 
 from resilience.check.reconciliation import ROUTES
 from resilience.check.selection import rows_of_selector
-from resilience.history.columns import Flags
+from resilience.history.columns import OUTCOMES, UNFINISHED, Flags
 from resilience.history.control import Control, Identity
 from resilience.history.ledger import Booked
 from resilience.history.read import History, read_history
@@ -339,8 +338,13 @@ class Recorded:
 
     def _counts(self, client: str) -> dict[str, int]:
         """What a client says of its ops at its end."""
-        ended = Counter(op.outcome for op in self.ops if op.client == client and op.returned is not None)
-        return {"sent": sum(op.client == client for op in self.ops)} | ended
+        ended = [op for op in self.ops if op.client == client and op.returned is not None]
+        return {
+            "sent": sum(op.client == client for op in self.ops),
+            **{outcome: sum(op.outcome == outcome for op in ended) for outcome in OUTCOMES},
+            "unfinished": sum(op.error == UNFINISHED for op in ended),
+            "dropped": len(self.dropped) if client == "locust" else 0,
+        }
 
     def _audit(self) -> list[Line]:
         reads: dict[str, dict[str, Any]] = {"direct": self.direct, "session": self.sessions, "room": self.rooms}
@@ -396,7 +400,7 @@ def _stack_events() -> list[Event]:
         {"group": n + 1, "primary": f"redis-cluster-{n}", "replicas": [f"redis-cluster-{n + 3}"], "slots": [slots[n]]}
         for n in range(3)
     ]
-    clients = {name: {"exit": 0, "unfinished": 0, "torn": False} for name in ("locust", "direct")}
+    clients = {name: {"exit": 0, "torn": False} for name in ("locust", "direct")}
     servers = [member.name for member in stack().members if member.component not in GENERATORS]
     return [
         *(Event("member", -3 * S, {"member": name, "what": "started", "pid": 7, "code": 0}) for name in servers),

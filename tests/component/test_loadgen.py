@@ -178,7 +178,7 @@ def test_a_stalled_platform_is_late_and_unknown_and_nothing_is_missing(tmp_path,
     ops = run.ops()
     assert summary == {
         "client": "locust", "sent": len(ops), **{k: summary[k] for k in ("ok", "fail", "unknown")},
-        "unfinished": 0, "dropped": 0, "torn": False, "exit": 0,
+        "unfinished": 0, "dropped": 0, "exit": 0,
     }  # fmt: skip
     assert counted == len(ops) == sum(summary[outcome] for outcome in ("ok", "fail", "unknown"))
     scheduled = [(op, end) for op, end in ops if op.kind.startswith("session.")]

@@ -63,6 +63,10 @@ class Ops:
         """Which ops were due in one of these phases, as their generator booked them."""
         return np.isin(self.phase, [_code(self.phases, phase) for phase in phases])
 
+    def with_error(self, error: str) -> Flags:
+        """Which ops ended with an error of this class."""
+        return np.equal(self.error, _code(self.errors, error))
+
     def name(self, row: int) -> str:
         """How evidence names an op: its client and id."""
         return f"{self.clients[self.client[row]]}/{self.id[row]}"

@@ -7,7 +7,7 @@ that nobody who reads a history has to doubt it.
 - ``shards``: ``shards``: list of {``group``, ``primary``, ``replicas``, ``slots``: [[first, last], …]} at start
   [runner]
 - ``load-started``: ``clients``: names of the client processes [runner]
-- ``load-stopped``: ``clients``: {name: {``exit``, ``unfinished``, ``torn``}} [runner]
+- ``load-stopped``: ``clients``: {name: {``exit``, ``torn``}} [runner]
 - ``phase-announced``: ``phase``, ``starts_at``: the instant (us) that the generators were told [whoever announces]
 - ``injecting``: ``injection``: the `Injection` as JSON; written before anything is touched [chaos]
 - ``injected``: ``injection`` (id), ``began_us``, ``applied_us``, ``members``, ``nodes`` [chaos]

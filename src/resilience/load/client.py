@@ -122,7 +122,7 @@ class Client:
     @property
     def has_summary(self) -> bool:
         """Whether it has said that it is done."""
-        return self._summary_path.exists()
+        return (self._directory / f"{self.name}.summary.json").exists()
 
     def last_words(self) -> str:
         """The last line of its log."""
@@ -131,15 +131,8 @@ class Client:
         return said[-1].strip() if said else "it said nothing"
 
     def end(self, exit_code: int) -> dict[str, Any]:
-        """What is on record of its end: exit code, unfinished ops (None: it never said), whether its file is torn."""
-        unfinished = None
-        if self.has_summary:
-            unfinished = msgspec.json.decode(self._summary_path.read_bytes(), type=dict[str, Any])["unfinished"]
-        return {"exit": exit_code, "unfinished": unfinished, "torn": self._torn()}
-
-    @property
-    def _summary_path(self) -> Path:
-        return self._directory / f"{self.name}.summary.json"
+        """What is on record of its end: exit code, whether its file is torn."""
+        return {"exit": exit_code, "torn": self._torn()}
 
     def _torn(self) -> bool:
         path = self._directory / f"{self.name}.ops.jsonl"

@@ -64,16 +64,15 @@ def test_the_last_whole_second_counts(client, tmp_path, session, edit, expect):
 
 
 def test_the_end_of_one_that_said_all(client, tmp_path):
-    (tmp_path / "locust.summary.json").write_bytes(b'{"client":"locust","unfinished":3,"exit":0}')
     (tmp_path / "locust.ops.jsonl").write_bytes(b'["i"]\n')
-    assert client.end(0) == {"exit": 0, "unfinished": 3, "torn": False}
+    assert client.end(0) == {"exit": 0, "torn": False}
 
 
 @pytest.mark.parametrize(("ops", "torn"), [(b"", False), (b'["i"]\n', False), (b'["i"]\n["r",', True), (None, False)])
 def test_the_end_of_one_that_was_killed(client, tmp_path, ops, torn):
     if ops is not None:
         (tmp_path / "locust.ops.jsonl").write_bytes(ops)
-    assert client.end(-9) == {"exit": -9, "unfinished": None, "torn": torn}
+    assert client.end(-9) == {"exit": -9, "torn": torn}
 
 
 @pytest.mark.parametrize(("log", "expect"), [(None, "it said nothing"), ("", "it said nothing"), ("a\nb\n\n", "b")])

@@ -111,10 +111,11 @@ def generator_alive(scenario: Scenario, history: History) -> tuple[Finding, ...]
 
 
 def _client_reasons(client: str, end: dict[str, object] | None, history: History) -> Iterator[str]:
+    told = history.summaries.get(client, {"exit": 0})
     if end is None:
         yield f"{client}: its end is not on record"
-    elif end.get("exit") != 0:
-        yield f"{client} {ended_text(end.get('exit'))}"
+    elif codes := [code for code in (end.get("exit"), told.get("exit")) if code != 0]:
+        yield f"{client} {ended_text(codes[0])}"
     elif end.get("torn"):
         yield f"{client}: its record is torn"
     if client not in history.summaries:

@@ -7,7 +7,7 @@ import numpy as np
 from resilience.check.assumption.finding import held_unless
 from resilience.check.fault import SECOND_US, shards_at_start
 from resilience.check.finding import Finding
-from resilience.history.columns import OK, OUTCOMES, UNKNOWN, Flags
+from resilience.history.columns import OK, OUTCOMES, UNFINISHED, Flags
 from resilience.history.phase import STOP
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
@@ -30,18 +30,25 @@ def history_whole(scenario: Scenario, history: History) -> tuple[Finding, ...]:
 
 
 def _missing_ops(history: History) -> Iterator[str]:
-    """A client that lived to tell how many ops it sent, and how they ended, has all of them on record like that."""
+    """A client that lived to tell its totals has all its ops on record, and they ended as it says."""
     for client, summary in history.summaries.items():
-        rows = history.ops.of_client(client)
-        recorded = int(rows.sum()), int((rows & (history.ops.returned >= 0)).sum())
-        said = summary.get("sent", 0), sum(summary.get(outcome, 0) for outcome in OUTCOMES)
-        if recorded != said:
-            yield f"{client} sent {said[0]} ops and saw {said[1]} end; on record are {recorded[0]} and {recorded[1]}"
-            continue
-        for code, outcome in enumerate(OUTCOMES):
-            ended = int((rows & (history.ops.outcome == code)).sum())
-            if ended != summary.get(outcome, 0) + (recorded[0] - recorded[1]) * (code == UNKNOWN):
-                yield f"{client} saw {summary.get(outcome, 0)} ops end as {outcome}; on record are {ended}"
+        for what, recorded in _totals(history, client).items():
+            if (told := summary.get(what)) != recorded:
+                yield f"{client} counted {told} ops {what}, {recorded} are on record"
+
+
+def _totals(history: History, client: str) -> dict[str, int]:
+    """What a client's record adds up to, by the names in its summary."""
+    ops = history.ops
+    sent = ops.of_client(client)
+    ended = sent & (ops.returned >= 0)
+    totals = {outcome: int((ended & (ops.outcome == code)).sum()) for code, outcome in enumerate(OUTCOMES)}
+    return {
+        "sent": int(sent.sum()),
+        **totals,
+        "unfinished": int((ended & ops.with_error(UNFINISHED)).sum()),
+        "dropped": sum(name == client for name, _ in history.dropped),
+    }
 
 
 def not_interrupted(scenario: Scenario, history: History) -> tuple[Finding, ...]:
