@@ -3,21 +3,28 @@
 What is waited for stands in `resilience.stack.converge`: every member runs and answers, every view of the Redis Cluster
 names the same one owner for each of the 16,384 slots and takes nobody for failing, every replica has acknowledged what
 its primary has written, and the services are well. Then, with nobody writing, all keys of the load are read from
-primaries and replicas and compared (`resilience.stack.replicas`). Every client of a room has to end with what is
-stored: with all of it (``collaboration.delivery``), and with nothing else (`check.collaboration.view`).
+primaries and replicas and compared (`resilience.stack.replicas`), those with an acknowledged write at least. Every
+client of a room has to end with what is stored: with all of it (``collaboration.delivery``), and with nothing else
+(`check.collaboration.view`).
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from resilience.check import needs
+from resilience.check.assumption.record import SESSION_WRITES
 from resilience.check.collaboration.view import views
 from resilience.check.fault import SECOND_US, injections
 from resilience.check.finding import Finding
 from resilience.check.text import count, seconds
+from resilience.history.columns import OK
 from resilience.history.read import History
 from resilience.history.record import Event
 from resilience.spec.scenario import Scenario
+
+_WRITES = (*SESSION_WRITES, "direct.write", "collaboration.edit")
 
 
 def convergence(scenario: Scenario, history: History) -> tuple[Finding, ...]:
@@ -29,11 +36,13 @@ def _replicas(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     events = history.events_of("replicas")
     data = events[-1].data if events else {}
     compared, evicted = dict(data.get("compared", {})), dict(data.get("evicted", {}))
-    expected = sum(len(shard.replicas) for shard in scenario.stack.shards)
-    missing = "; ".join(map(str, data.get("reasons", ()))) or "the replicas were not compared"
+    needed = _needed(scenario, history)
+    few = f"{sum(compared.values()):,} keys were compared on {len(compared)} replicas, {sum(needed):,} were written"
+    missing = "; ".join(map(str, data.get("reasons", ()))) or (few if events else "the replicas were not compared")
     differing = int(data.get("differing", 0))
     keys = sum(compared.values())
-    all_compared = sum(number > 0 for number in compared.values()) >= expected
+    found = sorted(compared.values(), reverse=True)
+    all_compared = len(found) >= len(needed) and all(n >= least for n, least in zip(found, needed, strict=False))
     thrown = {member: int(number) for member, number in evicted.items() if number}
     all_asked = len(evicted) >= len(scenario.stack.of("redis"))
     return (
@@ -42,7 +51,7 @@ def _replicas(scenario: Scenario, history: History) -> tuple[Finding, ...]:
             verdict="fail" if differing else "pass" if all_compared else "inconclusive",
             title="Every replica holds what its primary holds",
             measured=f"{differing:,} of {keys:,} keys differ on {len(compared)} replicas",
-            allowed=f"none, on {expected} replicas",
+            allowed=f"none, on {len(needed)} replicas",
             value=float(differing),
             unit="keys",
             reason=f"the first: {_first(data)}" if differing else "" if all_compared else missing,
@@ -63,6 +72,18 @@ def _replicas(scenario: Scenario, history: History) -> tuple[Finding, ...]:
             rests_on=needs.WHOLE + (() if thrown else needs.FAULT),
         ),
     )
+
+
+def _needed(scenario: Scenario, history: History) -> list[int]:
+    """How many keys each replica must have been compared by, the most first: all of its shard that were written to."""
+    ops = history.ops
+    acked = ops.of_kind(*_WRITES) & (ops.outcome == OK)
+    keys = (
+        max(1, len(np.unique(ops.key[acked & (ops.group == group)])))
+        for group, shard in enumerate(scenario.stack.shards, 1)
+        for _ in shard.replicas
+    )
+    return sorted(keys, reverse=True)
 
 
 def _first(data: Mapping[str, Any]) -> str:

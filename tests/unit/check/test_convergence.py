@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from resilience.check.convergence import convergence
 from resilience.check.finding import Finding
 from tests.histories import END, RECOVERY, Recorded, S, recorded, scenario
@@ -33,6 +35,11 @@ def test_without_a_look_nothing_is_said(tmp_path: Path) -> None:
     assert judged(run, tmp_path).verdict == "inconclusive"
 
 
+def compared(run: Recorded) -> dict[str, int]:
+    """How many keys each replica was compared by."""
+    return dict(run.event("replicas").data["compared"])
+
+
 def replicas(run: Recorded, folder: Path) -> dict[str, Finding]:
     about = scenario(slos=())
     return {finding.check: finding for finding in convergence(about, run.history(folder, about))[1:3]}
@@ -52,17 +59,29 @@ def test_a_key_that_differs_is_named(tmp_path: Path) -> None:
 
 def test_a_replica_that_could_not_be_asked_is_no_pass(tmp_path: Path) -> None:
     run = recorded()
-    run.change("replicas", compared={"redis-cluster-3": 90}, reasons=["redis-cluster-4: TimeoutError"])
+    few = {"redis-cluster-3": compared(run)["redis-cluster-3"]}
+    run.change("replicas", compared=few, reasons=["redis-cluster-4: TimeoutError"])
     finding = replicas(run, tmp_path)["convergence.replicas"]
     assert (finding.verdict, finding.reason) == ("inconclusive", "redis-cluster-4: TimeoutError")
 
 
 def test_a_replica_of_which_no_key_was_compared_is_no_pass(tmp_path: Path) -> None:
     run = recorded()
-    compared = {"redis-cluster-3": 90, "redis-cluster-4": 90, "redis-cluster-5": 0}
-    run.change("replicas", compared=compared, reasons=["redis-cluster-5: shard 3 has no primary to compare it with"])
+    few, reason = compared(run) | {"redis-cluster-5": 0}, "redis-cluster-5: shard 3 has no primary to compare it with"
+    run.change("replicas", compared=few, reasons=[reason])
     finding = replicas(run, tmp_path)["convergence.replicas"]
     assert (finding.verdict, finding.reason[:16]) == ("inconclusive", "redis-cluster-5:")
+
+
+@pytest.mark.parametrize(("less", "verdict"), [(0, "pass"), (1, "inconclusive")])
+def test_every_key_that_was_written_to_is_compared(tmp_path: Path, less: int, verdict: str) -> None:
+    run = recorded()
+    acked = len({op.key for op in run.ops if op.group == 1 and op.outcome == "ok" and op.value})
+    keys = compared(run)
+    run.change("replicas", compared=keys | {"redis-cluster-3": acked - less})
+    finding = replicas(run, tmp_path)["convergence.replicas"]
+    assert finding.verdict == verdict
+    assert ("keys were compared on 3 replicas" in finding.reason) == bool(less)
 
 
 def test_a_member_that_tells_no_evictions_is_no_pass(tmp_path: Path) -> None:
