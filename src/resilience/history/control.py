@@ -28,7 +28,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 class Control(msgspec.Struct, frozen=True, kw_only=True):
     """A judged run without a fault, copied into the directory of a run that rests on it."""
 
-    schema: int
+    schema: Literal[1]
     run: str  # its directory, below the reports'
     identity: Identity
     verdict: Literal["pass", "fail", "inconclusive"]

@@ -3,7 +3,7 @@
 ``schema`` grows when a field changes its meaning or goes; new fields may come at any time.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -12,7 +12,7 @@ from resilience.report.order import control_text
 from resilience.spec.fingerprint import Fingerprint
 from resilience.spec.scenario import Scenario
 
-SCHEMA = 1
+SCHEMA: Final = 1
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):

@@ -70,7 +70,7 @@ def drop_rate(run: Recorded, keep: int, kind: str = "session.heartbeat", phase: 
             op.version = versions.get(op.value, max(v for o, v in versions.items() if _before(run, o, op.due)))
 
 
-def change_control(run: Recorded, **fields: object) -> None:
+def change_control(run: Recorded, /, **fields: object) -> None:
     assert run.control
     run.control = msgspec.structs.replace(run.control, **fields)
 
@@ -344,7 +344,18 @@ CASES = (
          breaks="control", reason="began 24 h 01 min before this run"),
     Case(name="control in another zone",
          change=lambda run: change_identity(run, started_utc="2025-10-08T06:53:20-02:00")),
-    Case(name="control begun with the run", change=lambda run: change_identity(run, started_utc=IDENTITY.started_utc)),
+    Case(name="control begun with the run", change=lambda run: change_identity(run, started_utc=IDENTITY.started_utc),
+         breaks="control", reason="began 0 s after this run"),
+    Case(name="control begun a second before the run",
+         change=lambda run: change_identity(run, started_utc="2025-10-09T08:53:19+00:00")),
+    Case(name="control that is no control", change=lambda run: change_control(run, run="redis-failover/1-1"),
+         breaks="control", reason="redis-failover/1-1 is no run of baseline"),
+    Case(name="control that passed above what failed", breaks="control", reason="it passed, its findings are fail",
+         change=lambda run: change_control(run, findings=({"check": "slo", "verdict": "fail", "title": ""},))),
+    Case(name="control that found nothing", change=lambda run: change_control(run, findings=()), breaks="control",
+         reason="it passed, its findings are inconclusive"),
+    Case(name="control whose findings are none", change=lambda run: change_control(run, findings=({"check": 1},)),
+         breaks="control", reason="its findings are unreadable"),
     Case(name="control begun later", change=lambda run: change_identity(run, started_utc="2025-10-09T08:53:21+00:00"),
          breaks="control", reason="began 1 s after this run"),
     Case(name="control of no known age", change=lambda run: change_identity(run, started_utc="yesterday"),

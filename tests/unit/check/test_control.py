@@ -9,6 +9,7 @@ from resilience.check import needs
 from resilience.check.compose import judge
 from resilience.check.finding import Finding, Judgement
 from resilience.history.control import Control
+from resilience.history.read import read_history
 from resilience.report.order import control_text
 from resilience.spec.blast import BlastRadius
 from resilience.spec.fault import Partition
@@ -53,6 +54,18 @@ def test_no_finding_of_such_a_run_is_a_pass(tmp_path: Path, control: Control | N
     assert checks
     assert {finding.verdict for finding in checks} == {"inconclusive"}
     assert "control" in judgement.headline
+
+
+def test_one_of_another_schema_is_none(tmp_path: Path) -> None:
+    run = recorded()
+    run.history(tmp_path, WIDE)
+    path = tmp_path / "control.json"
+    path.write_bytes(path.read_bytes().replace(b'"schema":1', b'"schema":2'))
+    judgement = judge(WIDE, read_history(tmp_path))
+    reasons = {finding.check: finding.reason for finding in judgement.findings}
+    assert judgement.verdict == "inconclusive"
+    assert "control.json:1: Invalid enum value 2" in reasons["assumption.history-whole"]
+    assert "there is no control" in reasons["assumption.control"]
 
 
 def test_what_it_lost_is_lost(tmp_path: Path) -> None:

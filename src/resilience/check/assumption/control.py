@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
+from msgspec import ValidationError, convert
 from msgspec.structs import replace
 
 from resilience.check.assumption.finding import held_unless
-from resilience.check.finding import Finding
+from resilience.check.finding import Finding, worst
 from resilience.check.text import duration
 from resilience.history.control import Control, Identity
 from resilience.history.read import History
@@ -49,14 +50,26 @@ def _measured(taken: Control, age_s: float | None) -> str:
 def _reasons(taken: Control, own: Identity, age_s: float | None) -> Iterator[str]:
     if taken.verdict != "pass":
         yield f"the control {taken.run} did not pass: {taken.headline}"
+    elif (found := _found(taken)) != "pass":
+        yield f"the control {taken.run} says that it passed, its findings are {found}"
+    if taken.run.partition("/")[0] != CONTROL:
+        yield f"the control {taken.run} is no run of {CONTROL}"
     if different := differing(taken.identity.fingerprint, own.fingerprint):
         yield f"the control {taken.run} was of {', '.join(different)}"
     if taken.identity.versions != own.versions or not own.versions:
         yield f"the control's servers were {_said(taken.identity)}, this run's are {_said(own)}"
     if age_s is None:
         yield "how old the control is cannot be told from what is on record"
-    elif not 0 <= age_s <= AGE_S_MAX:
+    elif not 0 < age_s <= AGE_S_MAX:
         yield f"the control began {duration(abs(age_s))} {'before' if age_s > 0 else 'after'} this run"
+
+
+def _found(taken: Control) -> str:
+    """What a control's findings come to, whatever it says itself."""
+    try:
+        return worst(finding.counts_as for finding in convert(taken.findings, tuple[Finding, ...]))
+    except ValidationError as error:
+        return f"unreadable: {error}"
 
 
 def _said(identity: Identity) -> str:
