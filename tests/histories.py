@@ -224,6 +224,7 @@ class Recorded:
     direct: dict[str, DirectRead] = field(default_factory=dict)
     sessions: dict[str, SessionRead] = field(default_factory=dict)
     rooms: dict[str, RoomRead] = field(default_factory=dict)
+    audited_at: int = END + 5 * S
     audited: list[str] = field(default_factory=lambda: ["direct", "session", "room"])
     series: list[Series] | None = None
     queries_failed: list[QueryFailed] = field(default_factory=list)
@@ -349,7 +350,7 @@ class Recorded:
     def _audit(self) -> list[Line]:
         reads: dict[str, dict[str, Any]] = {"direct": self.direct, "session": self.sessions, "room": self.rooms}
         kinds: Any = self.audited
-        done = [AuditDone(kind, len(reads[kind]), END + 5 * S) for kind in kinds]
+        done = [AuditDone(kind, len(reads[kind]), self.audited_at) for kind in kinds]
         return [*self.direct.values(), *self.sessions.values(), *self.rooms.values(), *done]
 
     def history(self, directory: Path, about: Scenario) -> History:
@@ -520,7 +521,7 @@ def _add_edits(run: Recorded, phase_at: PhaseAt, every_us: int) -> None:
             Delivered(name, room, 1, len(rows[room]), edit, due + 5_000, "live") for name in receivers[room]
         ]
     for number, room in enumerate(rows):
-        run.rooms[room] = RoomRead(room, 2 + (number + 1) % 2, 1, tuple(rows[room]))
+        run.rooms[room] = RoomRead(room, 2 + number, 1, tuple(rows[room]))
 
 
 def samples(history: History, about: Scenario) -> list[Series]:

@@ -68,7 +68,9 @@ def expired(scenario: Scenario, history: History) -> frozenset[str]:
     limit = read_at - scenario.stack.session_ttl_s * SECOND_US
     last = _last_write(history)
     return frozenset(
-        key for key, read in history.audit.sessions.items() if not read.exists and last.get(key, read_at) <= limit
+        key
+        for key, read in history.audit.sessions.items()
+        if not read.exists and not read.log and last.get(key, read_at) <= limit
     )
 
 

@@ -167,6 +167,12 @@ def forget(run: Recorded, session: int) -> None:
     del run.sessions[list(run.sessions)[session]]
 
 
+def rotate(reads: dict[str, Any]) -> None:
+    """Each key was read on the next shard."""
+    for key, read in reads.items():
+        reads[key] = msgspec.structs.replace(read, group=1 + read.group % 3)
+
+
 def add(name: str, **data: object) -> Change:
     return lambda run: run.events.append(Event(name, END, data))
 
@@ -333,6 +339,12 @@ CASES = (
          reason="the session audit did not come to its end"),
     Case(name="session not read", change=lambda run: forget(run, 3), breaks="audit-complete",
          reason="1 sessions with acknowledged writes were not read"),
+    Case(name="audit before the end", change=lambda run: setattr(run, "audited_at", END - S), breaks="audit-complete",
+         reason="the direct audit ended 1.0 s before the load had"),
+    Case(name="direct keys read on another shard", change=lambda run: rotate(run.direct), breaks="audit-complete",
+         reason="3720 keys were read on another shard than they were written to"),
+    Case(name="sessions read on another shard", change=lambda run: rotate(run.sessions), breaks="audit-complete",
+         reason="keys were read on another shard than they were written to, e.g. s-0000"),
     Case(name="no control", change=lambda run: setattr(run, "control", None), breaks="control",
          reason="there is no control"),
     Case(name="control failed", change=lambda run: change_control(run, verdict="fail", headline="fail: too slow"),

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from resilience.check.durability.session import session as durability
-from resilience.check.expiry import expiry
+from resilience.check.expiry import expired, expiry
 from resilience.check.finding import Finding
 from resilience.history.record import SessionRead
 from resilience.spec.scenario import Scenario
@@ -64,6 +64,15 @@ def test_no_session_alive_is_nothing_to_judge(tmp_path: Path) -> None:
     run = recorded()
     run.sessions = {key: read for key, read in run.sessions.items() if read.state != "live"}
     assert judged(run, tmp_path, scenario(slos=())).verdict == "inconclusive"
+
+
+def test_a_session_whose_log_is_there_has_not_expired(tmp_path: Path) -> None:
+    run, about = recorded(), short(1)
+    key = next(iter(run.sessions))
+    gone = replace(run.sessions[key], exists=False)
+    for read in (gone, replace(gone, log=())):
+        run.sessions[key] = read
+        assert (key in expired(about, run.history(tmp_path, about))) == (not read.log)
 
 
 def lost(run: Recorded, folder: Path, about: Scenario) -> set[str]:

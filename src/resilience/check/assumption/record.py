@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from resilience.check.assumption.finding import held_unless
-from resilience.check.fault import SECOND_US, shards_at_start
+from resilience.check.fault import SECOND_US, load_end_us, shards_at_start
 from resilience.check.finding import Finding
 from resilience.history.columns import OK, OUTCOMES, UNFINISHED, Flags
 from resilience.history.phase import STOP
@@ -131,6 +131,7 @@ def audit_complete(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     acked = ops.outcome == OK
     reasons = [str(event.data.get("reason")) for event in history.events_of("audit-incomplete")]
     reasons += _undone(history)
+    reasons += _misplaced(history)
     kinds: dict[str, tuple[Flags, Mapping[str, object]]] = {
         "direct key": (ops.of_kind("direct.write"), audit.direct),
         "session": (ops.of_kind(*SESSION_WRITES), audit.sessions),
@@ -153,3 +154,19 @@ def _undone(history: History) -> Iterator[str]:
             yield f"the {kind} audit did not come to its end"
         elif done[kind] != found:
             yield f"the {kind} audit says {done[kind]} keys, {found} are on record"
+    end = load_end_us(history)
+    for line in audit.done:
+        if line.at < end:
+            yield f"the {line.kind} audit ended {(end - line.at) / SECOND_US:.1f} s before the load had"
+
+
+def _misplaced(history: History) -> Iterator[str]:
+    """Keys that were read on another shard than the one that they were written to."""
+    ops, audit = history.ops, history.audit
+    read_on = dict(audit.direct_groups)
+    read_on |= {key: read.group for key, read in audit.sessions.items()}
+    read_on |= {key: read.group for key, read in audit.rooms.items()}
+    codes, first = np.unique(ops.key, return_index=True)
+    written_to = zip(codes.tolist(), ops.group[first].tolist(), strict=True)
+    if wrong := [ops.keys[code] for code, group in written_to if read_on.get(ops.keys[code], group) != group]:
+        yield f"{len(wrong)} keys were read on another shard than they were written to, e.g. {wrong[0]}"

@@ -64,6 +64,8 @@ def _log_defects(room: RoomRead, strange: set[str]) -> Iterator[Defect]:
             yield _defect("duplicated", room, f"{edit} is {times} times in the log")
         if edit in strange:
             yield _defect("unexpected", room, f"{edit} is in the log, and nobody wrote it")
+    if room.log and room.epoch < room.log[-1][0]:
+        yield _defect("version went back", room, f"the room is in epoch {room.epoch}, its log in {room.log[-1][0]}")
     for before, row in pairwise(room.log):
         if row[:2] <= before[:2]:
             yield _defect("version went back", room, f"{row[0]}/{row[1]} follows {before[0]}/{before[1]}")

@@ -151,6 +151,8 @@ def _chain_breaks(read: SessionRead) -> Iterator[str]:
             yield f"the session is at version {read.version}, its log is empty"
         return
     first, last = read.log[0], read.log[-1]
+    if not read.exists:
+        yield f"the session is gone, its log ends at version {last[0]}"
     if len(read.log) < LOG_ROWS and (first[0] != 1 or first[2]):
         yield f"the log begins at version {first[0]}"
     if last[0] != read.version:
