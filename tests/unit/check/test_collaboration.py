@@ -48,6 +48,13 @@ def refused(run: Recorded) -> None:
     next(op for op in run.ops if op.value == edit).outcome = "fail"
 
 
+def test_what_came_by_asking_alone_says_nothing_of_the_order(tmp_path: Path) -> None:
+    run, about = recorded(), scenario()
+    run.deliveries = [msgspec.structs.replace(line, how="replay") for line in run.deliveries]
+    (finding,) = order(about, run.history(tmp_path, about))
+    assert (finding.verdict, finding.reason) == ("inconclusive", "no edit arrived anywhere but by asking")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Case:
     name: str

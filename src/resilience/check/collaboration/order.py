@@ -22,19 +22,20 @@ def order(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """One finding over all receivers."""
     del scenario
     arrivals = history.deliveries
+    ordered = bool(arrivals.live.any())  # what was asked for has no order to keep
     evidence = [*_reordered(arrivals), *_duplicates(arrivals), *_two_edits(arrivals), *_strangers(history)]
     kinds = dict.fromkeys(item["what"] for item in evidence)
     tally = ", ".join(f"{sum(item['what'] == kind for item in evidence):,} {kind}" for kind in kinds)
     return (
         Finding(
             check="collaboration.order",
-            verdict="fail" if evidence else "pass" if len(arrivals) else "inconclusive",
+            verdict="fail" if evidence else "pass" if ordered else "inconclusive",
             title="Edits arrived in order, each once",
             measured=tally or count(len(arrivals), "arrival"),
             allowed="no reordered, duplicate or ambiguous edit",
             value=float(len(evidence)),
             unit="arrivals",
-            reason=tally if evidence else "" if len(arrivals) else "no edit arrived anywhere",
+            reason=tally if evidence else "" if ordered else "no edit arrived anywhere but by asking",
             rests_on=needs.WHOLE + needs.LOAD + (() if evidence else needs.FAULT),
             evidence=tuple(evidence[:EVIDENCE_MAX]),
             evidence_total=len(evidence),
