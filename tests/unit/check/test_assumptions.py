@@ -18,6 +18,7 @@ from resilience.history.record import ClockPair, Dropped, Event, PhaseWindow, Qu
 from resilience.spec.scenario import Scenario
 from tests.histories import (
     ALL_OPS,
+    APPLIED,
     AVAILABLE,
     END,
     FAULT,
@@ -167,6 +168,13 @@ def forget(run: Recorded, session: int) -> None:
     del run.sessions[list(run.sessions)[session]]
 
 
+def reprobe(run: Recorded, index: int, at: int) -> None:
+    """The probe of that index was made at another instant."""
+    probe = [event for event in run.events if event.name == "effect-probed"][index]
+    run.drop("effect-probed", index)
+    run.events.append(Event(probe.name, at, probe.data))
+
+
 def rotate(reads: dict[str, Any]) -> None:
     """Each key was read on the next shard."""
     for key, read in reads.items():
@@ -216,6 +224,12 @@ CASES = (
          change=lambda run: run.change("effect-probed", 1, evidence=NOT_SEEN["evidence"])),
     Case(name="not probed before healing", change=lambda run: run.drop("effect-probed", 1), breaks="fault-proved",
          reason="not probed before it was healed"),
+    Case(name="probed before it was there", change=lambda run: reprobe(run, 0, APPLIED - 1), breaks="fault-proved",
+         reason="power-off-1 was not probed after it was injected"),
+    Case(name="probed as it was there", change=lambda run: reprobe(run, 0, APPLIED)),
+    Case(name="probed as it was healed", change=lambda run: reprobe(run, 1, RECOVERY)),
+    Case(name="probed after it was healed", change=lambda run: reprobe(run, 1, RECOVERY + 1), breaks="fault-proved",
+         reason="power-off-1 was not probed before it was healed"),
     Case(name="no target", change=add("no-target", target="redis"), breaks="fault-proved", reason="nothing matched"),
     Case(name="ended by time to live", change=lambda run: run.change("healed", by="ttl"), breaks="fault-healed",
          reason="time to live"),

@@ -28,7 +28,7 @@ def fault_proved(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     if not applied and not reasons:
         reasons.append("no injection is on record")
     for injection in applied:
-        reasons += _unproved(injection.id, history)
+        reasons += _unproved(injection, history)
         reasons += _applied_otherwise(injection, history)
     measured = f"{len(applied)} injected"
     return (held_unless("fault-proved", title, reasons, measured, "proved after injecting and before healing"),)
@@ -38,17 +38,20 @@ def _unasked(history: History) -> Iterator[str]:
     return (f"{injection} was begun, and the scenario asks for no fault" for injection in begun(history))
 
 
-def _unproved(injection: str, history: History) -> Iterator[str]:
+def _unproved(injection: Applied, history: History) -> Iterator[str]:
+    """A probe proves something while the injection lasts; before and after it there was nothing to see."""
+    lasting = [
+        event.data
+        for event in history.events_of("effect-probed")
+        if event.data.get("injection") == injection.id
+        and injection.applied <= event.at <= (event.at if injection.healed is None else injection.healed)
+    ]
     for when, moment in _MOMENTS.items():
-        probes = [
-            event.data
-            for event in history.events_of("effect-probed")
-            if event.data.get("injection") == injection and event.data.get("when") == when
-        ]
+        probes = [probe for probe in lasting if probe.get("when") == when]
         if not probes:
-            yield f"{injection} was not probed {moment}"
+            yield f"{injection.id} was not probed {moment}"
         elif not any(probe.get("in_effect") and _all_seen(probe) for probe in probes):
-            yield f"{injection} was not in effect {moment}: {_first_failed(probes[-1])}"
+            yield f"{injection.id} was not in effect {moment}: {_first_failed(probes[-1])}"
 
 
 def _booked(injection: str, state: str, history: History) -> tuple[Booked, ...]:
