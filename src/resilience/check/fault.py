@@ -70,14 +70,21 @@ def primary_at(history: History, group: int, instant_us: int) -> str:
     return primary
 
 
+def hits(history: History) -> tuple[HitShard, ...]:
+    """Each shard with each injection among whose members its primary was as that began, in the order of time."""
+    return tuple(
+        HitShard(group=group, primary=primary, injection=injection)
+        for injection in injections(history)
+        for group in shards_at_start(history)
+        if (primary := primary_at(history, group, injection.began)) in injection.members
+    )
+
+
 def hit_shards(history: History) -> tuple[HitShard, ...]:
-    """The shards whose primary was among an injection's members when it took effect, each with the first of those."""
+    """The shards whose primary was among an injection's members as that began, each with the first of those."""
     hit: dict[int, HitShard] = {}
-    for injection in injections(history):
-        for group in shards_at_start(history):
-            primary = primary_at(history, group, injection.began)
-            if primary in injection.members and group not in hit:
-                hit[group] = HitShard(group=group, primary=primary, injection=injection)
+    for shard in hits(history):
+        hit.setdefault(shard.group, shard)
     return tuple(hit[group] for group in sorted(hit))
 
 

@@ -32,6 +32,27 @@ def lose(kind: str, instant: int, group: int | None = None) -> Callable[[Recorde
     return lambda run: run.lose(acked_about(run, kind, instant, group))
 
 
+def under(members: tuple[str, ...], change: Callable[[Recorded], object]) -> Callable[[Recorded], None]:
+    """The change, where the fault was done to these members."""
+
+    def both(run: Recorded) -> None:
+        run.change("injected", members=list(members))
+        change(run)
+
+    return both
+
+
+def lose_next(kind: str, group: int, called: int, took_us: int) -> Callable[[Recorded], None]:
+    """Loses an op that was called at an instant and acknowledged so long after."""
+
+    def moved(run: Recorded) -> None:
+        op = acked_about(run, kind, EARLY, group)
+        op.called, op.returned = called, called + took_us
+        run.lose(op)
+
+    return moved
+
+
 def read_session(run: Recorded, **change: object) -> None:
     """Changes what the audit found of a session whose journey was whole."""
     op = acked_about(run, "session.end", EARLY)
@@ -111,7 +132,7 @@ CASES = (
          verdict="pass", says="0 of 1,079 acknowledged direct writes lost, 1 recovered"),
     Case(name="session write lost early", change=lose("session.update", EARLY), check="durability.session",
          says="acknowledged session write"),
-    Case(name="session write lost in the window", change=lose("session.end", APPLIED - 900_000),
+    Case(name="session write lost in the window", change=lose("session.end", APPLIED - 900_000, 1), group="shard 1",
          check="durability.session", verdict="pass", says="which async replication allows"),
     Case(name="session gone", change=lambda run: relog(run, lambda _: []), check="durability.session",
          says="4 acknowledged session writes lost"),
@@ -134,8 +155,27 @@ CASES = (
          says="version went back"),
     Case(name="edit lost early", change=lose("collaboration.edit", EARLY), check="durability.collaboration",
          says="1 acknowledged edit lost"),
-    Case(name="edit lost in the window", change=lose("collaboration.edit", BEFORE), check="durability.collaboration",
-         verdict="pass", says="which async replication allows"),
+    Case(name="edit lost in the window", change=under(("redis-cluster-1",), lose("collaboration.edit", BEFORE, 2)),
+         check="durability.collaboration", verdict="pass", group="shard 2", says="which async replication allows"),
+    *(
+        Case(name=f"{kind} lost in the window of a fault that its shard was spared ({fault})", check=check, group=shard,
+             change=under(members, lose_next(kind, int(shard[-1]), BEFORE, 300)), says="outside what may be lost")
+        for check, kind, shard in (
+            ("durability.direct", "direct.write", "shard 2"),
+            ("durability.session", "session.end", "shard 3"),
+            ("durability.collaboration", "collaboration.edit", "shard 2"),
+        )
+        for fault, members in (("another's primary", ("redis-cluster-0",)), ("no server of Redis", ("session-0",)),
+                               ("its replica", ("redis-cluster-4", "redis-cluster-5")))
+    ),
+    Case(name="direct called before the fault, acknowledged 1.9 s after", group="shard 1", check="durability.direct",
+         change=lose_next("direct.write", 1, APPLIED - 1_000, 1_900_000), says="outside what may be lost"),
+    Case(name="session called before the fault, acknowledged 1.9 s after", group="shard 1", check="durability.session",
+         change=lose_next("session.end", 1, APPLIED - 1_000, 1_900_000), says="outside what may be lost"),
+    Case(name="edit called before the fault, acknowledged 1.9 s after",
+         check="durability.collaboration", group="shard 2",
+         change=under(("redis-cluster-1",), lose_next("collaboration.edit", 2, APPLIED - 1_000, 1_900_000)),
+         says="outside what may be lost"),
     Case(name="edit twice", change=lambda run: reroom(run, lambda log: [*log, (1, 999, log[4][2])]),
          check="durability.collaboration", says="is 2 times in the log"),
     Case(name="edit of nobody", change=lambda run: reroom(run, lambda log: [*log, (1, 999, "who-1")]),
@@ -176,6 +216,7 @@ def test_exactly_this_is_found(case: Case, tmp_path: Path) -> None:
         else:
             assert {finding.verdict for finding in findings} == {"pass"}
             assert told, [text(finding) for finding in findings]
+            assert case.group in {None, told[0].where.group}
 
 
 @pytest.mark.parametrize("kind", ["session.heartbeat", "collaboration.edit"])
@@ -221,6 +262,8 @@ def test_without_a_write_nothing_is_judged(check: Callable[..., tuple[Finding, .
         (BEGAN - S - 1_000, BEGAN - S - 1, False),
         (APPLIED, APPLIED + 30_000, True),  # under way as the fault took effect
         (APPLIED + 1, APPLIED + 30_000, False),
+        (APPLIED, APPLIED + 100_000, True),  # its client was told late
+        (APPLIED, APPLIED + 100_001, False),
     ],
 )
 def test_the_window_to_the_microsecond(called: int, returned: int, allowed: bool, tmp_path: Path) -> None:
@@ -250,6 +293,23 @@ def test_without_a_fault_no_loss_is_allowed(tmp_path: Path) -> None:
     run.drop("injected")
     lose("direct.write", BEFORE, 1)(run)
     assert direct(about, run.history(tmp_path, about))[0].verdict == "fail"
+
+
+def test_where_nobody_says_which_shard_was_hit_a_loss_in_the_window_proves_nothing(tmp_path: Path) -> None:
+    run, about = recorded(), scenario()
+    run.drop("shards")
+    lose("direct.write", BEFORE, 1)(run)
+    found = judge(about, run.history(tmp_path, about)).findings
+    told = {(f.where.group, f.verdict) for f in found if f.check == "durability.direct"}
+    assert ("shard 1", "inconclusive") in told
+
+
+def test_what_a_shard_may_lose_is_said_of_each(tmp_path: Path) -> None:
+    run, about = recorded(), scenario()
+    allowed = {f.where.group: f.allowed for f in direct(about, run.history(tmp_path, about))}
+    assert allowed == {
+        "shard 1": "only acknowledged within 1 s before the fault", "shard 2": "none lost", "shard 3": "none lost",
+    }  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
