@@ -11,18 +11,21 @@ _WORST_FIRST = ("durability.", "session.", "collaboration.", "recovery", "slo.",
 
 
 def headline(verdict: Verdict, findings: Iterable[Finding]) -> str:
-    """One line: of a pass what was lost within what is allowed, of a fail the worst, else the first reason."""
+    """One line: of a fail the worst, of an inconclusive run the first reason; of each what was lost in the window."""
     found = tuple(findings)
-    if verdict == "fail":
-        return _failed(found)
-    if verdict == "inconclusive":
-        return _inconclusive(found)
+    lost = _lost_in_window(found)
     known = sorted((finding for finding in found if finding.known), key=_rank)
-    if known:
+    if verdict == "fail":
+        line = _failed(found)
+    elif verdict == "inconclusive":
+        line = _inconclusive(found)
+    elif known:
         more = f" (and {len(known) - 1} more)" if len(known) > 1 else ""
-        return f"pass: known weakness, seen again: {_said(known[0])}{more}"
-    judged = sum(not finding.check.startswith("assumption.") for finding in found)
-    return f"pass: {_losses(found) or 'no acknowledged write lost'}; {count(judged, 'finding')}, all within bounds"
+        line = f"pass: known weakness, seen again: {_said(known[0])}{more}"
+    else:
+        judged = sum(not finding.check.startswith("assumption.") for finding in found)
+        return f"pass: {lost or 'no acknowledged write lost'}; {count(judged, 'finding')}, all within bounds"
+    return f"{line}; {lost}" if lost else line
 
 
 def _failed(found: tuple[Finding, ...]) -> str:
@@ -52,10 +55,17 @@ def _inconclusive(found: tuple[Finding, ...]) -> str:
     return f"inconclusive: {reason if first.check.startswith('assumption.') else f'{first.title}: {reason}'}"
 
 
-def _losses(found: tuple[Finding, ...]) -> str:
-    measures = combined(finding for finding in found if finding.check.startswith("durability."))
-    lost = int(measures.get("durability.lost_ops", 0))
+def _lost_in_window(found: tuple[Finding, ...]) -> str:
+    """How many writes were lost within the window and how old they were, "" for none.
+
+    What could not be judged is told all the same: nobody knows then whether it was allowed.
+    """
+    about = [finding for finding in found if finding.check.startswith("durability.")]
+    measures = combined(about)
+    lost = int(measures.get("durability.lost_in_window_ops", 0))
     if not lost:
         return ""
-    when = span(measures["durability.lost_newest_s"], measures["durability.lost_oldest_s"])
-    return f"{count(lost, 'acknowledged write')} lost, acknowledged {when}, as async replication allows"
+    when = span(measures["durability.lost_in_window_newest_s"], measures["durability.lost_in_window_oldest_s"])
+    unsure = any(finding.verdict == "inconclusive" for finding in about)
+    allowed = "which could not be judged" if unsure else "as async replication allows"
+    return f"{count(lost, 'acknowledged write')} lost, acknowledged {when}, {allowed}"

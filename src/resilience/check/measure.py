@@ -1,14 +1,14 @@
 """The numbers of a judgement, put together from those of its findings.
 
 Several findings may measure the same thing, each for its shard or kind of key: counts (``…_ops``) are added up, of
-``durability.lost_newest_s`` the smallest counts, and of everything else the largest, which is the worst.
+``durability.lost_newest_s`` and the like the smallest counts, of everything else the largest, which is the worst.
 """
 
 from collections.abc import Iterable
 
 from resilience.check.finding import Finding
 
-_SMALLEST = frozenset({"durability.lost_newest_s"})
+_SMALLEST = frozenset({"durability.lost_newest_s", "durability.lost_in_window_newest_s"})
 
 
 def combined(findings: Iterable[Finding]) -> dict[str, float]:

@@ -9,7 +9,7 @@ record, only when its client heard of that: a write that was under way as the fa
 before, if its client heard of it within `ANSWER_US`. On all others, and under ``wait``, no loss is allowed.
 
 ``durability.lost_oldest_s`` and ``…_newest_s`` are ages: seconds from the acknowledgement to the instant at which the
-fault took effect, negative for a write that was acknowledged after it.
+fault took effect, negative for a write that was acknowledged after it; ``durability.lost_in_window_…`` of the allowed.
 
 ``durability.acked_in_window_ops`` are the writes that a shard acknowledged while its primary suffered and no other had
 taken over: from the instant the fault took effect until another member was first seen as primary, else until healing.
@@ -85,15 +85,16 @@ def findings(name: str, scenario: Scenario, history: History, booked: Booked) ->
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Shard:
-    """What was found on one shard; ``outside`` are the lost that nothing allows, ``ages_s`` belong to ``lost``.
+    """What was found on one shard; ``inside`` are the lost that may be, ``outside`` all others.
 
-    ``excused_by`` are the injections around which some may be lost.
+    ``ages_s`` belong to ``lost``, ``excused_by`` are the injections around which some may be lost.
     """
 
     group: int
     excused_by: tuple[Applied, ...]
     acked: Flags
     lost: Ints
+    inside: Ints
     outside: Ints
     ages_s: Any
     recovered: int
@@ -108,12 +109,14 @@ def _shard(group: int, scenario: Scenario, history: History, booked: Booked) -> 
     ops = history.ops
     lost = booked.lost[ops.group[booked.lost] == group]
     excused_by = excuses(scenario, history, group)
+    allowed = _allowed(history, lost, excused_by)
     return _Shard(
         group=group,
         excused_by=excused_by,
         acked=booked.writes & (ops.group == group) & (ops.outcome == OK),
         lost=lost,
-        outside=lost[~_allowed(history, lost, excused_by)],
+        inside=lost[allowed],
+        outside=lost[~allowed],
         ages_s=ages(history, lost),
         recovered=int((ops.group[booked.recovered] == group).sum()) + booked.unrecorded.count(group),
         defects=tuple(defect for defect in booked.defects if defect.group == group),
@@ -238,15 +241,17 @@ def _measures(name: str, shard: _Shard, history: History) -> dict[str, float]:
     measures = {
         "durability.acked_ops": acked,
         "durability.lost_ops": lost,
+        "durability.lost_in_window_ops": float(len(shard.inside)),
         "durability.lost_outside_window_ops": float(len(shard.outside)),
         "durability.recovered_ops": float(shard.recovered),
         "durability.defect_ops": float(len(shard.defects)),
         f"{name}.acked_ops": acked,
         f"{name}.lost_ops": lost,
     }
-    if len(shard.ages_s):
-        measures["durability.lost_oldest_s"] = float(shard.ages_s.max())
-        measures["durability.lost_newest_s"] = float(shard.ages_s.min())
+    for prefix, ages_s in (("lost", shard.ages_s), ("lost_in_window", ages(history, shard.inside))):
+        if len(ages_s):
+            measures[f"durability.{prefix}_oldest_s"] = float(ages_s.max())
+            measures[f"durability.{prefix}_newest_s"] = float(ages_s.min())
     for hit in hit_shards(history):
         if hit.group == shard.group:
             in_window = float((shard.acked & _in_window(history, hit)).sum())
