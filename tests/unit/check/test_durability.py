@@ -16,7 +16,20 @@ from resilience.history.record import DirectRead, Event, RoomRead, SessionRead
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Wait
 from resilience.spec.weakness import KnownWeakness
-from tests.histories import APPLIED, BEGAN, FAULT, INJECTION, SLOS, Op, Recorded, S, chained, recorded, scenario
+from tests.histories import (
+    APPLIED,
+    BEGAN,
+    FAULT,
+    INJECTION,
+    RECOVERY,
+    SLOS,
+    Op,
+    Recorded,
+    S,
+    chained,
+    recorded,
+    scenario,
+)
 
 NAMES = {"durability.direct": direct, "durability.session": session, "durability.collaboration": collaboration}
 BEFORE = APPLIED - S // 2  # inside the second before the fault took effect
@@ -391,9 +404,50 @@ def test_what_the_old_primary_acknowledged_alone(tmp_path: Path) -> None:
     assert finding.measures["durability.acked_in_window_ops"] == 100
     assert finding.measures["durability.lost_newest_s"] == pytest.approx(-4.9915)
     assert finding.measures["durability.lost_oldest_s"] == pytest.approx(-0.0415)
+    assert finding.measures["durability.kept_in_window_ops"] == 0
     assert "s to 4.9" in finding.title
     assert "after the fault took effect" in finding.title
     assert finding.evidence_total == 100
+
+
+def test_what_of_it_is_there_all_the_same(tmp_path: Path) -> None:
+    run, about = recorded(), scenario()
+    writes = [op for op in run.of("direct.write", 1) if APPLIED < op.due < APPLIED + 5 * S]
+    for op in writes:
+        op.end("ok", 1_500)
+        run.lose(op)
+    for op in writes[:3]:
+        run.direct[op.key] = DirectRead(op.key, op.value, 1)
+    finding = direct(about, run.history(tmp_path, about))[0]
+    assert finding.measures["durability.kept_in_window_ops"] == 3
+    assert finding.measures["durability.acked_in_window_ops"] == 100
+
+
+def test_what_is_left_of_an_emptied_shard(tmp_path: Path) -> None:
+    run, about = recorded(), scenario()
+    before = [op for op in run.good("direct.write", 1) if (op.returned or 0) < BEGAN]
+    for op in before[:-2]:
+        run.lose(op)
+    finding = direct(about, run.history(tmp_path, about))[0]
+    assert finding.measures["durability.kept_before_fault_ops"] == 2
+    assert finding.measures["durability.lost_ops"] == len(before) - 2
+
+
+@pytest.mark.parametrize(
+    ("called", "returned", "counted"),
+    [
+        (APPLIED, APPLIED + 1_000, False),  # under way as the fault took effect
+        (APPLIED + 1, APPLIED + 1_000, True),
+        (RECOVERY - 1_000, RECOVERY - 1, True),
+        (RECOVERY - 1_000, RECOVERY, False),
+    ],
+)
+def test_what_is_acknowledged_while_a_fault_lasts(called: int, returned: int, counted: bool, tmp_path: Path) -> None:
+    run, about = recorded(outage_us=RECOVERY - APPLIED), scenario()
+    op = run.good("direct.write", 1)[0]
+    op.called, op.returned = called, returned
+    finding = direct(about, run.history(tmp_path, about))[0]
+    assert finding.measures["durability.direct.acked_during_fault_ops"] == int(counted)
 
 
 @pytest.mark.parametrize("wrong", ["effect-probed", "healed", "load-stopped", "shards"])

@@ -7,10 +7,13 @@ from msgspec.structs import replace
 
 from resilience.check.compose import Check, judge
 from resilience.check.finding import Finding, Judgement, Verdict, Where
+from resilience.check.weakness import with_weaknesses
+from resilience.spec.read import read_scenario
 from resilience.spec.stack import Wait
 from resilience.spec.weakness import KnownWeakness
 from tests.histories import Recorded, scenario
 
+ROOT = Path(__file__).parents[3]
 LOSS = KnownWeakness(
     finding="durability.direct",
     group="shard 1",
@@ -96,3 +99,33 @@ def test_one_of_another_mode_does_not_apply(tmp_path: Path, durability: str) -> 
     assert (judgement.verdict, len(judgement.findings)) == ("pass", 1)
     judgement = judged(tmp_path, lost(40), replace(LOSS, durability=durability), durability=Wait())
     assert judgement.verdict == "pass"
+
+
+# as they were measured: of the direct writes of the shard that was hit
+CUT_OFF = {"lost_ops": 735, "kept_in_window_ops": 3, "lost_oldest_s": 0.006559, "lost_newest_s": -7.331763}
+EMPTIED = {"lost_ops": 3010, "kept_before_fault_ops": 0, "lost_oldest_s": 30.311369, "lost_newest_s": 0.223742}
+
+
+@pytest.mark.parametrize(
+    ("name", "measured", "covered"),
+    [
+        ("redis-partition-primary", CUT_OFF, True),
+        ("redis-partition-primary", CUT_OFF | {"lost_ops": 1}, False),
+        ("redis-partition-primary", CUT_OFF | {"kept_in_window_ops": 100}, False),
+        ("redis-partition-primary", CUT_OFF | {"lost_newest_s": -9.0}, False),
+        ("redis-partition-primary", CUT_OFF | {"lost_oldest_s": 0.9}, False),
+        ("redis-fast-restart-no-persistence", EMPTIED, True),
+        ("redis-fast-restart-no-persistence", EMPTIED | {"kept_before_fault_ops": 1}, False),
+        ("redis-fast-restart-no-persistence", EMPTIED | {"lost_newest_s": -0.5}, False),
+    ],
+)
+def test_the_weaknesses_that_are_shipped_cover_what_was_measured_and_no_more(
+    name: str, measured: dict[str, float], covered: bool
+) -> None:
+    about = read_scenario(ROOT, name)
+    loss = Finding(
+        check="durability.direct", verdict="fail", title="lost", where=Where(group="shard 1"),
+        measures={f"durability.{measure}": value for measure, value in measured.items()},
+    )  # fmt: skip
+    found = with_weaknesses(about, (loss,))
+    assert (found[0].known != "") == covered

@@ -13,6 +13,9 @@ fault took effect, negative for a write that was acknowledged after it; ``durabi
 
 ``durability.acked_in_window_ops`` are the writes that a shard acknowledged while its primary suffered and no other had
 taken over: from the instant the fault took effect until another member was first seen as primary, else until healing.
+``durability.kept_in_window_ops`` of them are there, ``…kept_before_fault_ops`` of what the shard acknowledged before
+anything was done to it; ``…acked_during_fault_ops`` were sent after the fault took effect and acknowledged before it
+was healed, by whomever.
 """
 
 from collections import Counter
@@ -254,9 +257,23 @@ def _measures(name: str, shard: _Shard, history: History) -> dict[str, float]:
             measures[f"durability.{prefix}_newest_s"] = float(ages_s.min())
     for hit in hit_shards(history):
         if hit.group == shard.group:
-            in_window = float((shard.acked & _in_window(history, hit)).sum())
-            measures |= {"durability.acked_in_window_ops": in_window, f"{name}.acked_in_window_ops": in_window}
+            for measure, number in _of_hit(shard, history, hit).items():
+                measures |= {f"durability.{measure}": number, f"{name}.{measure}": number}
     return measures
+
+
+def _of_hit(shard: _Shard, history: History, hit: HitShard) -> dict[str, float]:
+    """What a shard that was hit acknowledged around its fault, and what of that is there."""
+    ops, kept = history.ops, shard.acked.copy()
+    kept[shard.lost] = False
+    window = _in_window(history, hit)
+    meanwhile = (ops.called > hit.injection.applied) & (ops.returned < (hit.injection.healed or load_end_us(history)))
+    return {
+        "acked_in_window_ops": float((shard.acked & window).sum()),
+        "kept_in_window_ops": float((kept & window).sum()),
+        "kept_before_fault_ops": float((kept & (ops.returned < hit.injection.began)).sum()),
+        "acked_during_fault_ops": float((shard.acked & meanwhile).sum()),
+    }
 
 
 def _in_window(history: History, shard: HitShard) -> Flags:
