@@ -6,6 +6,7 @@ from pathlib import Path
 
 from resilience.check.finding import Judgement
 from resilience.errors import HarnessError
+from resilience.history.control import read_identity
 from resilience.outside import INTERRUPTED_CODES, Ended, Wanted
 from resilience.report.suite import Result, SuiteRow
 from resilience.spec.suite import Expectation, Suite, SuiteRun
@@ -43,10 +44,28 @@ def _row_of(run: SuiteRun, ended: Ended) -> SuiteRow:
         return _row(run, "error", line=f"it ended before it began to record (exit {ended.code})", took_s=took_s)
     if ended.code == HarnessError.exit_code:
         return _row(run, "error", judgement, line=judgement.headline, took_s=took_s, directory=directory)
+    if strange := strange_server(run.expect, ended.directory):
+        return _row(
+            run, "inconclusive", judgement, line=f"{strange}; {judgement.headline}", took_s=took_s, directory=directory
+        )
     missed = missed_expectation(run.expect, judgement)
     result: Result = "pass" if not missed else "inconclusive" if judgement.verdict == "inconclusive" else "fail"
     line = f"{missed}; {judgement.headline}" if missed else judgement.headline
     return _row(run, result, judgement, line=line, took_s=took_s, directory=directory)
+
+
+def strange_server(expect: Expectation, directory: Path | None) -> str:
+    """Why an expectation says nothing about a run: its Redis is of another series. "" if it does."""
+    if not expect.redis:
+        return ""
+    identity = read_identity(directory) if directory else None
+    versions = identity.versions.get("redis", ()) if identity else ()
+    if not versions:
+        return f"expected is what Redis {expect.redis} does, and which one answered is not on record"
+    others = [version for version in versions if not f"{version}.".startswith(f"{expect.redis}.")]
+    if not others:
+        return ""
+    return f"expected is what Redis {expect.redis} does, and {', '.join(others)} answered: it needs a row of its own"
 
 
 def missed_expectation(expect: Expectation, judgement: Judgement) -> str:

@@ -1,5 +1,6 @@
 """A suite: what counts as passed, what never ran, and the one exit code."""
 
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -11,12 +12,30 @@ from resilience.check.finding import Judgement, Verdict
 from resilience.errors import HostError
 from resilience.outside import VERDICT_CODES, Ended, Wanted
 from resilience.report.suite import Result, SuiteRow, suite_code, suite_json, suite_junit, suite_table
+from resilience.spec.read import read_suite
 from resilience.spec.suite import Expectation, Suite, SuiteRun
 from resilience.suite import missed_expectation, run_suite
 from tests.fakes import FakeRuns
+from tests.histories import IDENTITY, Recorded, scenario
 
 REPORTS = Path("reports")
-LOSS = Expectation(verdict="fail", measures={"durability.lost_ops": (500, 900)})
+LOSS = Expectation(verdict="fail", redis="8.0", measures={"durability.lost_ops": (500, 900)})
+
+# as they were measured (docs/track-record.md)
+CUT_OFF = {
+    "durability.lost_ops": 1164, "durability.kept_in_window_ops": 3, "durability.lost_newest_s": -7.331763,
+    "durability.lost_oldest_s": 0.006559, "recovery.first_good_write_s": 7.752309,
+}  # fmt: skip
+EMPTIED = {
+    "durability.lost_ops": 4657, "durability.direct.lost_ops": 3010, "durability.kept_before_fault_ops": 0,
+    "durability.lost_newest_s": 0.223742, "recovery.first_good_write_s": 2.114723,
+}  # fmt: skip
+WAITED = {
+    "durability.lost_ops": 0, "durability.direct.acked_during_fault_ops": 0, "recovery.first_good_write_s": 21.14,
+}  # fmt: skip
+KILLED = {
+    "durability.lost_ops": 0, "durability.lost_outside_window_ops": 0, "recovery.first_good_write_s": 7.45,
+}  # fmt: skip
 
 
 def judged(verdict: Verdict, **measures: float) -> Judgement:
@@ -27,6 +46,13 @@ def judged(verdict: Verdict, **measures: float) -> Judgement:
 def ended(verdict: Verdict, code: int | None = None, **measures: float) -> Ended:
     code = VERDICT_CODES[verdict] if code is None else code
     return Ended(code=code, directory=Path("reports/one/1"), judgement=judged(verdict, **measures))
+
+
+def answered(folder: Path, *versions: str) -> Path:
+    """The directory of a run in which Redis of these versions answered."""
+    identity = msgspec.structs.replace(IDENTITY, versions={"redis": versions})
+    Recorded(identity=identity).save(folder, scenario())
+    return folder
 
 
 def results(runs: FakeRuns, *wanted: SuiteRun) -> list[Result]:
@@ -67,8 +93,63 @@ def test_each_is_run_as_it_is_written() -> None:
         (HostError("no disk space"), Expectation(), "error"),
     ],
 )
-def test_what_counts_as_passed(became: Ended | HostError, expect: Expectation, result: Result) -> None:
+def test_what_counts_as_passed(became: Ended | HostError, expect: Expectation, result: Result, tmp_path: Path) -> None:
+    if isinstance(became, Ended) and became.directory:
+        became = replace(became, directory=answered(tmp_path, "8.0.2"))
     assert results(FakeRuns([became]), SuiteRun(scenario="one", expect=expect)) == [result]
+
+
+@pytest.mark.parametrize(
+    ("versions", "result", "says"),
+    [
+        (("8.0.2",), "pass", "fail: so"),
+        (("8.0",), "pass", "fail: so"),
+        (("8.2.1",), "inconclusive", "what Redis 8.0 does, and 8.2.1 answered"),
+        (("8.0.2", "7.4.0"), "inconclusive", "and 7.4.0 answered"),
+        (("8.01.2",), "inconclusive", "and 8.01.2 answered"),
+        ((), "inconclusive", "which one answered is not on record"),
+    ],
+)
+def test_numbers_of_one_server_say_nothing_of_another(
+    versions: tuple[str, ...], result: Result, says: str, tmp_path: Path
+) -> None:
+    runs = FakeRuns([replace(ended("fail", durability__lost_ops=500), directory=answered(tmp_path, *versions))])
+    suite = Suite(name="some", title="", runs=(SuiteRun(scenario="one", expect=LOSS),), scenarios=())
+    (row,) = run_suite(suite, REPORTS, 7, runs, runs.said.append)
+    assert row.result == result
+    assert says in row.line
+
+
+def test_numbers_of_no_server_are_refused() -> None:
+    with pytest.raises(ValueError, match=r'name its series, redis: "8\.0"'):
+        Expectation(measures={"durability.lost_ops": (0, 0)})
+
+
+@pytest.mark.parametrize(
+    ("title", "measured", "broken"),
+    [
+        ("cut off, node time-out 5 s", CUT_OFF, {}),
+        ("cut off, node time-out 5 s", CUT_OFF, {"durability.lost_ops": 600}),
+        ("cut off, node time-out 5 s", CUT_OFF, {"durability.kept_in_window_ops": 117}),
+        ("cut off, node time-out 5 s", CUT_OFF, {"durability.lost_newest_s": -8.5}),
+        ("quick restart without persistence", EMPTIED, {}),
+        ("quick restart without persistence", EMPTIED, {"durability.kept_before_fault_ops": 1}),
+        ("quick restart without persistence", EMPTIED, {"durability.lost_newest_s": -0.5}),
+        ("cut off, WAIT 1", WAITED, {}),
+        ("cut off, WAIT 1", WAITED, {"durability.direct.acked_during_fault_ops": 1}),
+        ("cut off, WAIT 1", WAITED, {"recovery.first_good_write_s": 19.0}),
+        ("SIGKILL, node time-out 5 s", KILLED, {}),
+        ("SIGKILL, node time-out 5 s", KILLED, {"durability.lost_ops": 17}),
+    ],
+)
+def test_the_calibration_expects_what_was_measured_and_little_more(
+    title: str, measured: dict[str, float], broken: dict[str, float]
+) -> None:
+    runs = read_suite(Path(__file__).parents[2], "calibration").runs
+    expect = next(run.expect for run in runs if run.title.startswith(title))
+    judgement = msgspec.structs.replace(judged(expect.verdict), measures=measured | broken)
+    missed = missed_expectation(expect, judgement)
+    assert missed.partition(" ")[0] == next(iter(broken), "")
 
 
 def test_a_measure_that_is_missing_is_named() -> None:

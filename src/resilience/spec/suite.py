@@ -15,11 +15,17 @@ class Expectation(Record, frozen=True, kw_only=True):
     """What a run has to end with to count as passed in its suite.
 
     ``measures`` bounds numbers of the judgement, each to [least, most] in the measure's own unit; one that was not
-    measured is not within its bound.
+    measured is not within its bound. ``redis`` is the series of Redis whose numbers these are, ``8.0``: another one may
+    do as well and yet otherwise, so they say nothing about it. Raises `ValueError` for bounds without it.
     """
 
     verdict: Literal["pass", "fail", "inconclusive"] = "pass"
     measures: Annotated[dict[str, tuple[float, float]], Meta(max_length=50)] = field(default_factory=dict)
+    redis: Annotated[str, Meta(pattern=r"\A(|[0-9]{1,3}\.[0-9]{1,3})\Z", max_length=7)] = ""
+
+    def __post_init__(self) -> None:
+        if self.measures and not self.redis:
+            raise ValueError('measures are those of a server: name its series, redis: "8.0"')
 
 
 class SuiteRun(Record, frozen=True, kw_only=True):

@@ -230,7 +230,7 @@ def test_files_that_name_each_other_in_a_circle_are_one_line(field: str, project
         ("smoke: {title: a, runs: [{scenario: nobody}]}", ["smoke.runs[0]: scenario 'nobody': there is none"]),
         ("smoke: {title: a, runs: [{scenario: baseline, set: {seed: a}}]}", ["smoke.runs[0]", "whole number"]),
         (
-            "smoke: {title: a, runs: [{scenario: baseline, expect: {measures: {x: [2, 1]}}}]}",
+            "smoke: {title: a, runs: [{scenario: baseline, expect: {redis: '8.0', measures: {x: [2, 1]}}}]}",
             ["smoke.runs[0].expect.measures.x: expected [least, most] (got [2.0, 1.0])"],
         ),
         ("".join(f"s{n}: {{title: a, runs: [{{scenario: baseline}}]}}\n" for n in range(101)), ["at most 100 suites"]),
