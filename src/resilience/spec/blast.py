@@ -12,7 +12,8 @@ Group = Annotated[str, Meta(pattern=r"^shard [1-9][0-9]{0,3}\Z")]
 class BlastRadius(Record, frozen=True, kw_only=True):
     """``may_suffer`` names key groups (``shard 1``). Every other one may be without an acknowledged write for at most
     ``others_outage_s_max`` at a stretch: with ``cluster-require-full-coverage`` all shards refuse from the moment a
-    primary is declared dead to the promotion of its replica, about 1 s.
+    primary is declared dead to the promotion of its replica, about 1 s. That is once in a run: beside one stretch of
+    that length each kind of op on the shard has to be served (`check.blast.SHARE_MAX`).
     """
 
     may_suffer: Annotated[tuple[Group, ...], Meta(max_length=100)]

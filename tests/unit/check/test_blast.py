@@ -9,7 +9,7 @@ from resilience.check.blast import blast_radius
 from resilience.check.compose import judge
 from resilience.check.finding import Finding
 from resilience.spec.blast import BlastRadius
-from tests.histories import APPLIED, Recorded, S, recorded, scenario
+from tests.histories import APPLIED, FAULT, Op, Recorded, S, recorded, scenario
 
 
 def judged(run: Recorded, folder: Path, radius: BlastRadius | None) -> dict[str, Finding]:
@@ -116,6 +116,83 @@ def test_people_whom_nobody_served_are_not_judged(tmp_path: Path) -> None:
     run = recorded()
     run.ops = [op for op in run.ops if not op.kind.startswith("session.") or op.group != 3]
     assert people(run, tmp_path)["shard 3"].verdict == "inconclusive"
+
+
+def served(run: Recorded, folder: Path, most_s: float = 2.5) -> Finding:
+    """Who was not served on shard 2, as the fault is in shard 1 alone."""
+    about = replace(scenario(slos=()), blast_radius=BlastRadius(may_suffer=("shard 1",), others_outage_s_max=most_s))
+    found = blast_radius(about, run.history(folder, about))
+    return next(one for one in found if (one.check, one.where.group) == ("blast-radius.served", "shard 2"))
+
+
+def since_the_fault(run: Recorded, kind: str) -> list[Op]:
+    return [op for op in run.of(kind, 2) if op.due >= APPLIED]
+
+
+def test_nine_of_ten_writes_that_fail_make_no_silence_and_are_found(tmp_path: Path) -> None:
+    run = recorded()
+    for number, op in enumerate(run.of("direct.write", 2, "fault")):
+        if number % 10:
+            op.end("fail", 1_500, "clusterdown")
+    others = judged(run, tmp_path / "silence", BlastRadius(may_suffer=("shard 1",), others_outage_s_max=2.5))
+    assert others["shard 2"].verdict == "pass"
+    finding = served(run, tmp_path / "share")
+    assert (finding.verdict, finding.reason) == ("fail", "direct.write: 314 of 800")
+
+
+@pytest.mark.parametrize(
+    "kind", ["session.create", "session.read", "session.heartbeat", "session.update", "session.end"]
+)
+def test_one_kind_of_op_that_fails_while_the_others_succeed_is_found(tmp_path: Path, kind: str) -> None:
+    run = recorded()
+    for op in run.of(kind, 2, "fault"):
+        op.end("fail", 6_000, "http-503")
+    assert people(run, tmp_path / "silence")["shard 2"].verdict == "pass"
+    finding = served(run, tmp_path / "share")
+    assert (finding.verdict, finding.reason.partition(":")[0]) == ("fail", kind)
+
+
+@pytest.mark.parametrize(("after_us", "verdict"), [(500_000, "pass"), (500_001, "fail")])
+def test_who_waits_is_not_served(tmp_path: Path, after_us: int, verdict: str) -> None:
+    run = recorded()
+    for op in since_the_fault(run, "collaboration.edit"):
+        op.end("ok", after_us)
+    assert served(run, tmp_path).verdict == verdict
+
+
+@pytest.mark.parametrize(("bad", "verdict"), [(16, "pass"), (17, "fail")])
+def test_a_few_are_allowed_beside_the_stretch(tmp_path: Path, bad: int, verdict: str) -> None:
+    """2 % of 800 are; the stretch, in which each write fails, is as long as it may be, and does not count."""
+    run = recorded()
+    fail_shard(run, 2, 1_000_000)
+    for op in [op for op in since_the_fault(run, "direct.write") if op.due >= APPLIED + 2 * S][: 7 * bad : 7]:
+        op.end("unknown", 900_000, "timeout")
+    assert served(run, tmp_path, most_s=1.0).verdict == verdict
+
+
+def test_a_second_stretch_counts(tmp_path: Path) -> None:
+    """Neither is too long, but one is all that the promotion of a replica explains."""
+    run = recorded()
+    for op in since_the_fault(run, "direct.write"):
+        if op.due < APPLIED + S or APPLIED + 5 * S <= op.due < APPLIED + 6 * S:
+            op.end("fail", 1_500, "clusterdown")
+    finding = served(run, tmp_path, most_s=1.5)
+    assert (finding.verdict, finding.reason) == ("fail", "direct.write: 20 of 800")
+
+
+def test_a_single_op_is_no_share(tmp_path: Path) -> None:
+    run = recorded()
+    for op in since_the_fault(run, "session.read")[::20]:
+        op.end("fail", 6_000, "http-503")
+    assert len(since_the_fault(run, "session.read")) < 40
+    assert served(run, tmp_path, most_s=0.1).verdict == "pass"
+
+
+@pytest.mark.parametrize("gone", ["session.read", "session.", "direct.write", "collaboration.edit"])
+def test_a_kind_that_was_not_sent_any_more_is_not_judged(tmp_path: Path, gone: str) -> None:
+    run = recorded()
+    run.ops = [op for op in run.ops if not (op.kind.startswith(gone) and op.group == 2 and op.due >= FAULT)]
+    assert served(run, tmp_path).verdict == "inconclusive"
 
 
 def test_without_a_bound_it_says_so(tmp_path: Path) -> None:
