@@ -224,8 +224,8 @@ class Recorded:
     direct: dict[str, DirectRead] = field(default_factory=dict)
     sessions: dict[str, SessionRead] = field(default_factory=dict)
     rooms: dict[str, RoomRead] = field(default_factory=dict)
-    audited_at: int = END + 5 * S
     audited: list[str] = field(default_factory=lambda: ["direct", "session", "room"])
+    audited_at: dict[str, int] = field(default_factory=dict)  # where it is not 5 s after the end
     series: list[Series] | None = None
     queries_failed: list[QueryFailed] = field(default_factory=list)
     summaries: dict[str, dict[str, Any]] = field(
@@ -283,8 +283,10 @@ class Recorded:
         ended = any(op.value in ops for op in self.of("session.end") if op.key == session)
         state = "ended" if ended else "live"
         exists = bool(ops)
+        renewed = next((op.due for op in self.ops if ops and op.value == ops[-1]), END)
+        ttl_s = 604_800 - (END + 5 * S - renewed) // S
         self.sessions[session] = SessionRead(
-            session, read.group, exists, state if exists else "", len(log), 604_795 if exists else -2, log
+            session, read.group, exists, state if exists else "", len(log), ttl_s if exists else -2, log
         )
 
     def save(self, directory: Path, about: Scenario) -> None:
@@ -350,7 +352,7 @@ class Recorded:
     def _audit(self) -> list[Line]:
         reads: dict[str, dict[str, Any]] = {"direct": self.direct, "session": self.sessions, "room": self.rooms}
         kinds: Any = self.audited
-        done = [AuditDone(kind, len(reads[kind]), self.audited_at) for kind in kinds]
+        done = [AuditDone(kind, len(reads[kind]), self.audited_at.get(kind, END + 5 * S)) for kind in kinds]
         return [*self.direct.values(), *self.sessions.values(), *self.rooms.values(), *done]
 
     def history(self, directory: Path, about: Scenario) -> History:
