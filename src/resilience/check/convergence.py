@@ -6,9 +6,13 @@ its primary has written, and the services are well. Then, with nobody writing, a
 primaries and replicas and compared (`resilience.stack.replicas`), those with an acknowledged write at least. Every
 client of a room has to end with what is stored: with all of it (``collaboration.delivery``), and with nothing else
 (`check.collaboration.view`).
+
+A server counts evictions from its start. What one that the fault ended had counted is in Prometheus' samples; of what
+it threw away after its last scrape nobody knows.
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,53 +29,70 @@ from resilience.history.record import Event
 from resilience.spec.scenario import Scenario
 
 _WRITES = (*SESSION_WRITES, "direct.write", "collaboration.edit")
+EVICTED = "redis_evicted_keys_total"
 
 
 def convergence(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """One finding each for the whole stack's agreement, what the replicas hold, evictions, and what clients hold."""
-    return (_agreed(history), *_replicas(scenario, history), views(history))
+    return (_agreed(history), _replicas(scenario, history), _evictions(scenario, history), views(history))
 
 
-def _replicas(scenario: Scenario, history: History) -> tuple[Finding, ...]:
-    events = history.events_of("replicas")
-    data = events[-1].data if events else {}
-    compared, evicted = dict(data.get("compared", {})), dict(data.get("evicted", {}))
+def _replicas(scenario: Scenario, history: History) -> Finding:
+    data = _compared(history)
+    compared = dict(data.get("compared", {}))
     needed = _needed(scenario, history)
-    few = f"{sum(compared.values()):,} keys were compared on {len(compared)} replicas, {sum(needed):,} were written"
-    missing = "; ".join(map(str, data.get("reasons", ()))) or (few if events else "the replicas were not compared")
-    differing = int(data.get("differing", 0))
-    keys = sum(compared.values())
     found = sorted(compared.values(), reverse=True)
     all_compared = len(found) >= len(needed) and all(n >= least for n, least in zip(found, needed, strict=False))
-    thrown = {member: int(number) for member, number in evicted.items() if number}
-    all_asked = len(evicted) >= len(scenario.stack.of("redis"))
-    return (
-        Finding(
-            check="convergence.replicas",
-            verdict="fail" if differing else "pass" if all_compared else "inconclusive",
-            title="Every replica holds what its primary holds",
-            measured=f"{differing:,} of {keys:,} keys differ on {len(compared)} replicas",
-            allowed=f"none, on {len(needed)} replicas",
-            value=float(differing),
-            unit="keys",
-            reason=f"the first: {_first(data)}" if differing else "" if all_compared else missing,
-            rests_on=needs.WHOLE + needs.FAULT,
-            evidence=tuple(dict(example) for example in data.get("examples", ())),
-            evidence_total=differing,
-        ),
-        Finding(
-            check="convergence.evictions",
-            verdict="fail" if thrown else "pass" if all_asked else "inconclusive",
-            title="No member has thrown keys away for want of memory",
-            measured=", ".join(f"{member} {number:,}" for member, number in thrown.items())
-            or f"0 keys on {count(len(evicted), 'member')}",
-            allowed="0 keys",
-            value=float(sum(thrown.values())),
-            unit="keys",
-            reason="an eviction is a loss that nobody is told of" if thrown else "" if all_asked else missing,
-            rests_on=needs.WHOLE + (() if thrown else needs.FAULT),
-        ),
+    few = f"{sum(found):,} keys were compared on {len(compared)} replicas, {sum(needed):,} were written"
+    differing = int(data.get("differing", 0))
+    return Finding(
+        check="convergence.replicas",
+        verdict="fail" if differing else "pass" if all_compared else "inconclusive",
+        title="Every replica holds what its primary holds",
+        measured=f"{differing:,} of {sum(found):,} keys differ on {len(compared)} replicas",
+        allowed=f"none, on {len(needed)} replicas",
+        value=float(differing),
+        unit="keys",
+        reason=f"the first: {_first(data)}" if differing else "" if all_compared else _missing(data, few),
+        rests_on=needs.WHOLE + needs.FAULT,
+        evidence=tuple(dict(example) for example in data.get("examples", ())),
+        evidence_total=differing,
     )
+
+
+def _evictions(scenario: Scenario, history: History) -> Finding:
+    data = _compared(history)
+    evicted = dict(data.get("evicted", {}))
+    members = [member.name for member in scenario.stack.of("redis")]
+    counted = {
+        member: int(evicted.get(member, 0)) + _before_restarts(history, member)
+        for member in dict.fromkeys((*members, *evicted))
+    }
+    thrown = {member: number for member, number in counted.items() if number}
+    all_asked = len(evicted) >= len(members)
+    few = f"{len(evicted)} of {count(len(members), 'member')} told how many keys they threw away"
+    return Finding(
+        check="convergence.evictions",
+        verdict="fail" if thrown else "pass" if all_asked else "inconclusive",
+        title="No member has thrown keys away for want of memory",
+        measured=", ".join(f"{member} {number:,}" for member, number in thrown.items())
+        or f"0 keys on {count(len(evicted), 'member')}",
+        allowed="0 keys",
+        value=float(sum(thrown.values())),
+        unit="keys",
+        reason="an eviction is a loss that nobody is told of" if thrown else "" if all_asked else _missing(data, few),
+        rests_on=needs.WHOLE + (() if thrown else needs.FAULT),
+    )
+
+
+def _compared(history: History) -> Mapping[str, Any]:
+    """What was read from the replicas after the load; nothing if that is not on record."""
+    events = history.events_of("replicas")
+    return events[-1].data if events else {}
+
+
+def _missing(data: Mapping[str, Any], few: str) -> str:
+    return "; ".join(map(str, data.get("reasons", ()))) or (few if data else "the replicas were not compared")
 
 
 def _needed(scenario: Scenario, history: History) -> list[int]:
@@ -84,6 +105,13 @@ def _needed(scenario: Scenario, history: History) -> list[int]:
         for _ in shard.replicas
     )
     return sorted(keys, reverse=True)
+
+
+def _before_restarts(history: History, member: str) -> int:
+    """Keys that a member's former servers had thrown away by their last scrapes; each successor counts from 0."""
+    wanted = {"__name__": EVICTED, "member": member}.items()
+    values = (series.values for series in history.series if wanted <= series.labels.items())
+    return sum(int(before) for samples in values for before, value in pairwise(samples) if value < before)
 
 
 def _first(data: Mapping[str, Any]) -> str:

@@ -33,6 +33,7 @@ EXPLAINING = (
     "edge_retries_total",
     'redis_commands_total{cmd="set"}',
     "redis_errors_total",
+    "redis_evicted_keys_total",
     "node_pressure_cpu_waiting_seconds_total",
     'node_cpu_seconds_total{mode=~"idle|steal"}',
 )

@@ -6,7 +6,8 @@ import pytest
 
 from resilience.check.convergence import convergence
 from resilience.check.finding import Finding
-from tests.histories import END, RECOVERY, Recorded, S, recorded, scenario
+from resilience.history.record import Series
+from tests.histories import END, RECOVERY, WALL0, Recorded, S, recorded, scenario
 
 
 def judged(run: Recorded, folder: Path) -> Finding:
@@ -97,6 +98,23 @@ def test_an_eviction_is_a_finding(tmp_path: Path) -> None:
     run.change("replicas", evicted={"redis-cluster-0": 3, "redis-cluster-1": 0, "redis-cluster-2": 0})
     finding = replicas(run, tmp_path)["convergence.evictions"]
     assert (finding.verdict, finding.measured) == ("fail", "redis-cluster-0 3")
+
+
+def test_an_eviction_on_a_server_that_was_ended_is_a_finding(tmp_path: Path) -> None:
+    """Its successor knows nothing of it, Prometheus does."""
+    labels = {"__name__": "redis_evicted_keys_total", "member": "redis-cluster-0"}
+    times_s = tuple(WALL0 + at for at in range(20, 26))
+    for number, (values, verdict, measured) in enumerate(
+        (
+            ((0.0, 5.0, 7.0, 0.0, 0.0, 0.0), "fail", "redis-cluster-0 7"),
+            ((0.0, 5.0, 0.0, 2.0, 0.0, 0.0), "fail", "redis-cluster-0 7"),
+            ((0.0, 0.0, 0.0, 0.0, 0.0, 0.0), "pass", "0 keys on 6 members"),
+        )
+    ):
+        run = recorded()
+        run.series = [Series("redis_evicted_keys_total", labels, times_s, values)]
+        finding = replicas(run, tmp_path / str(number))["convergence.evictions"]
+        assert (finding.verdict, finding.measured) == (verdict, measured)
 
 
 def test_without_a_comparison_nothing_is_said(tmp_path: Path) -> None:
