@@ -99,9 +99,11 @@ class _Session:
     steps: list[str]
     log: list[tuple[int, str, str]] = field(default_factory=list)
     ended: bool = False
+    renewed_us: int = 0  # when its time to live began to run again
 
-    def write(self, op: str) -> None:
+    def write(self, op: str, at: int) -> None:
         """A row more, which names the one before by its hash."""
+        self.renewed_us = at
         before = hashlib.sha1(msgspec.json.encode(self.log[-1])).hexdigest()[:16] if self.log else ""  # noqa: S324  as Redis does
         self.log.append((len(self.log) + 1, op, before))
 
@@ -182,14 +184,15 @@ class _Story:
         step = session.steps[-1]
         value = "" if step == "read" else f"locust-1-{n}"
         version = len(session.log) + (1 if value else 0)
-        if self._op("locust", f"session.{step}", session.id, value, group=session.group, due=due, version=version) < 0:
+        at = self._op("locust", f"session.{step}", session.id, value, group=session.group, due=due, version=version)
+        if at < 0:
             if step == "create":  # nobody knows of it then
                 session.ended = True
                 self._live.remove(session)
             return
         session.steps.pop()
         if value:
-            session.write(value)
+            session.write(value, at)
         if step == "end":
             session.ended = True
             self._live.remove(session)
@@ -224,9 +227,8 @@ class _Story:
         for session in self._sessions:
             exists, version = bool(session.log), len(session.log)
             state = ("ended" if session.ended else "live") if exists else ""
-            yield SessionRead(
-                session.id, session.group, exists, state, version, ttl_s - 6 if exists else -2, tuple(session.log)
-            )
+            left_s = ttl_s - (at - session.renewed_us) // S if exists else -2
+            yield SessionRead(session.id, session.group, exists, state, version, left_s, tuple(session.log))
         for room, log in self._rooms.items():
             yield RoomRead(room, _group_of_room(room), EPOCH, tuple(log))
         yield AuditDone("direct", len(self._stored), at)
