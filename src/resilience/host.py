@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from resilience.backend.local.place import PROJECT_ROOT
+from resilience.backend.local.place import PROJECT_ROOT, cache_elsewhere, calling_user
 from resilience.errors import HostError
 
 IMAGE_BYTES = 2_000_000_000  # an image and its build beside it
@@ -63,6 +63,7 @@ class Facts:
     filter_refused: str = ""
     sub_ids: bool = True  # whether the user has a range of subordinate user ids
     cache: Path
+    cache_elsewhere: str  # what a person does to have it in another place
     cache_free_bytes: int
     reports: Path
     reports_refused: str = ""  # why no report can be written there
@@ -145,16 +146,14 @@ def _place(facts: Facts) -> Iterator[str]:
 
 def _space(facts: Facts) -> Iterator[str]:
     if facts.building and facts.cache_free_bytes < IMAGE_BYTES:
-        yield _too_little("the stack image", IMAGE_BYTES, facts.cache, facts.cache_free_bytes, "XDG_CACHE_HOME")
+        yield _too_little("the stack image", IMAGE_BYTES, facts.cache, facts.cache_free_bytes, facts.cache_elsewhere)
     if facts.report_free_bytes < REPORT_BYTES:
-        yield _too_little("a report", REPORT_BYTES, facts.reports, facts.report_free_bytes, "--reports")
+        elsewhere = "name another place by --reports"
+        yield _too_little("a report", REPORT_BYTES, facts.reports, facts.report_free_bytes, elsewhere)
 
 
 def _too_little(what: str, needed: int, folder: Path, free: int, elsewhere: str) -> str:
-    return (
-        f"{what} needs {needed / 1e9:.1f} GB in {folder}, {free / 1e9:.1f} GB are free:"
-        f" free some, or name another place by {elsewhere}"
-    )
+    return f"{what} needs {needed / 1e9:.1f} GB in {folder}, {free / 1e9:.1f} GB are free: free some, or {elsewhere}"
 
 
 def _memory(facts: Facts) -> Iterator[str]:
@@ -273,6 +272,7 @@ def facts_of_host(cache: Path, reports: Path, *, building: bool) -> Facts:
         switches={name: text for name in SWITCHES if (text := _text(Path("/proc/sys", name)))},
         sub_ids=_has_sub_ids(),
         cache=cache,
+        cache_elsewhere=cache_elsewhere(calling_user()),
         cache_free_bytes=free_bytes(cache),
         reports=reports,
         reports_refused=refused_to_write(reports),

@@ -19,6 +19,7 @@ HEALTHY = Facts(
     root=True,
     building=True,
     cache=Path("/home/ada/.cache/harmonyflow"),
+    cache_elsewhere="name another place by XDG_CACHE_HOME",
     cache_free_bytes=host.IMAGE_BYTES,
     reports=Path("/srv/project/reports"),
     report_free_bytes=host.REPORT_BYTES,
@@ -99,7 +100,15 @@ CASES = (
     Case(
         name="no space for the image",
         change={"cache_free_bytes": host.IMAGE_BYTES - 1},
-        says=("the stack image needs 2.0 GB in /home/ada/.cache/harmonyflow", "XDG_CACHE_HOME"),
+        says=(
+            "the stack image needs 2.0 GB in /home/ada/.cache/harmonyflow",
+            "or name another place by XDG_CACHE_HOME",
+        ),
+    ),
+    Case(
+        name="no space for the image, under sudo",
+        change={"cache_free_bytes": 0, "cache_elsewhere": "make it a link to another place"},
+        says=("2.0 GB in /home/ada/.cache/harmonyflow", "free some, or make it a link to another place"),
     ),
     Case(name="no space, but an image", change={"cache_free_bytes": 0, "building": False}),
     Case(

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from resilience.backend.local.place import Owner, hand_over
+from resilience.backend.local.place import Owner, cache_elsewhere, hand_over
 from resilience.errors import HostError
 
 BUILD_TIMEOUT_S = 1_800
@@ -123,7 +123,8 @@ class ImageStore:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise HostError(f"cache folder {self.folder}: {error.strerror}; free it or set XDG_CACHE_HOME") from error
+            elsewhere = cache_elsewhere(self.owner)
+            raise HostError(f"cache folder {self.folder}: {error.strerror}; free it, or {elsewhere}") from error
         hand_over(self.folder.parent, self.owner)
 
     @contextmanager

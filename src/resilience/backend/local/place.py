@@ -55,6 +55,11 @@ def cache_dir(owner: Owner) -> Path:
     return Path(base) / "harmonyflow"
 
 
+def cache_elsewhere(owner: Owner) -> str:
+    """What a person does who wants the cache in another place; under ``sudo`` the variable may be root's own."""
+    return "make it a link to another place" if owner.needs_handing_over else "name another place by XDG_CACHE_HOME"
+
+
 def standing_dir(owner: Owner) -> Path:
     """The folder of the stack that ``resilience up`` keeps up: its control socket, ledger and logs."""
     return cache_dir(owner) / "up"

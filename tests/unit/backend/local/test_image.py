@@ -98,6 +98,15 @@ def test_a_cache_that_cannot_be_made_is_one_line(tmp_path):
         ImageStore(tmp_path / "cache", Owner(0, 0, tmp_path)).ensure(Recipe(), lambda _text: None)
 
 
+def test_the_cache_may_be_a_link_to_another_place(tmp_path, monkeypatch):
+    (tmp_path / "big").mkdir()
+    (tmp_path / "cache").symlink_to(tmp_path / "big")
+    store = ImageStore(tmp_path / "cache", Owner(0, 0, tmp_path))
+    monkeypatch.setattr(store, "_build", lambda recipe, say: Path("/built"))
+    assert store.ensure(Recipe(), lambda _text: None) == Path("/built")
+    assert (tmp_path / "big" / "images" / "build.lock").exists()
+
+
 @pytest.mark.parametrize(
     ("log", "said"),
     [

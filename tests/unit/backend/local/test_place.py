@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from resilience.backend.local.place import Owner, cache_dir, calling_user
+from resilience.backend.local.place import Owner, cache_dir, cache_elsewhere, calling_user
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,10 @@ def test_under_sudo_everything_is_the_callers(monkeypatch):
     assert (owner.uid, owner.gid) == (1, 1)
     assert owner.home != Path("/root")
     assert cache_dir(owner) == owner.home / ".cache" / "harmonyflow"
+    assert cache_elsewhere(owner) == "make it a link to another place", "no variable that is not read is named"
 
 
 def test_a_user_without_sudo_keeps_what_is_theirs():
-    assert not Owner(os.geteuid(), os.getegid(), Path("/")).needs_handing_over
+    owner = Owner(os.geteuid(), os.getegid(), Path("/"))
+    assert not owner.needs_handing_over
+    assert "XDG_CACHE_HOME" in cache_elsewhere(owner)
