@@ -5,10 +5,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from resilience.host import tools_needed
+from resilience.spec.fault import FaultSpec
 from resilience.spec.read import list_scenarios, read_scenario
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,6 +110,23 @@ def test_every_experiment_belongs_to_a_scenario_of_its_name():
     experiments = {path.stem for path in (ROOT / "experiments").rglob("*.yaml")}
     assert experiments
     assert experiments <= set(list_scenarios(ROOT))
+
+
+def test_the_page_on_experiments_names_each_of_them_every_fault_and_who_plays_another_ones():
+    page = (ROOT / "experiments/README.md").read_text()
+    experiments = {path.stem for path in (ROOT / "experiments").rglob("*.yaml")}
+    assert {name for name in experiments if f"{name}.yaml`" not in page} == set()
+    faults = get_args(FaultSpec)
+    kinds = {fault.__struct_config__.tag for fault in faults}
+    fields = {field for fault in faults for field in fault.__struct_fields__}
+    assert set(re.findall(r"^\| `\{kind: ([a-z-]+)", page, re.MULTILINE)) == kinds
+    assert {name for name in fields if f"{name}: " not in page and f"`{name}`" not in page} == set()
+    played = {
+        name: Path(found.file).stem if (found := read_scenario(ROOT, name).experiment) else ""
+        for name in list_scenarios(ROOT)
+    }
+    others = {(name, stem) for name, stem in played.items() if stem not in {name, ""}}
+    assert set(re.findall(r"`([a-z-]+)` plays `([a-z-]+)`", page)) == others
 
 
 def test_nothing_is_left_to_be_done_later():
