@@ -48,7 +48,7 @@ def image_root(*, rebuild: bool = False) -> Path:
     steps = Steps(console, time.monotonic, moving=can_move(console, os.environ))
     with steps.step("building the stack image, about a minute, once") as step:
         require_host(cache, building=True)
-        return ImageStore(cache, owner).ensure(Recipe(), step.say, rebuild=rebuild)
+        return ImageStore(cache, owner).ensure(Recipe(), step.say, warn=steps.say, rebuild=rebuild)
 
 
 def examined() -> tuple[Answer, ...]:

@@ -7,14 +7,15 @@ its recipe, so that a changed recipe makes a new image. Members see it read-only
 import fcntl
 import hashlib
 import os
-import shutil
+import signal
 import stat
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -23,8 +24,12 @@ from resilience.errors import HostError
 
 BUILD_TIMEOUT_S = 1_800
 OPEN_PLACE = Path("/var/tmp")  # noqa: S108  on disk, as an image needs; a folder of its own is made there
+_END = Path(__file__).with_name("end-build.sh")
 _DEBIAN_MIRROR = "http://deb.debian.org/debian"
 _DEBIAN_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+
+Say = Callable[[str], None]
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +101,7 @@ class ImageStore:
     def __init__(self, cache: Path, owner: Owner) -> None:
         """``cache`` need not exist; nothing is made before `ensure`."""
         self.folder = cache / "images"
+        self.log = self.folder / "build.log"
         self.owner = owner
 
     def find(self, recipe: Recipe) -> Path | None:
@@ -103,11 +109,13 @@ class ImageStore:
         root = self.folder / recipe.digest
         return root if root.is_dir() else None
 
-    def ensure(self, recipe: Recipe, say: Callable[[str], None], *, rebuild: bool = False) -> Path:
+    def ensure(self, recipe: Recipe, say: Say, *, warn: Say | None = None, rebuild: bool = False) -> Path:
         """The root of the image, built now if it is not there.
 
-        Raises `HostError` if it cannot be built: what was begun is removed, and the log is kept beside it.
+        ``say`` hears how far it is, ``warn`` (None: ``say``) what of a build cannot be removed. Raises `HostError` if
+        it cannot be built: what was begun is removed, and the log is kept beside it.
         """
+        warn = warn or say
         root = self.find(recipe)
         if root and not rebuild:
             return root
@@ -116,8 +124,9 @@ class ImageStore:
             root = self.find(recipe)
             if root and not rebuild:  # somebody else built it while this process waited
                 return root
-            self._remove_leftovers()
-            return self._build(recipe, say)
+            with _removed_at_the_end(self._leftovers(), warn):
+                pass
+            return self._build(recipe, say, warn)
 
     def _make_folder(self) -> None:
         try:
@@ -128,7 +137,7 @@ class ImageStore:
         hand_over(self.folder.parent, self.owner)
 
     @contextmanager
-    def _only_builder(self, say: Callable[[str], None]) -> Iterator[None]:
+    def _only_builder(self, say: Say) -> Iterator[None]:
         path = self.folder / "build.lock"
         with path.open("w") as lock:
             hand_over(path, self.owner)
@@ -139,38 +148,38 @@ class ImageStore:
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _remove_leftovers(self) -> None:
-        for path in (*self.folder.glob("building-*"), *OPEN_PLACE.glob(f"{_prefix()}*")):
-            shutil.rmtree(path, ignore_errors=True)
+    def _leftovers(self) -> tuple[Path, ...]:
+        """What a build has left whose guard was killed, too."""
+        return (*self.folder.glob("building-*"), *OPEN_PLACE.glob(f"{_prefix()}*"))
 
-    def _build(self, recipe: Recipe, say: Callable[[str], None]) -> Path:
+    def _build(self, recipe: Recipe, say: Say, warn: Say) -> Path:
         source = source_of_host()
         if not Path(source.keyring).is_file():
             raise HostError(f"keyring {source.keyring} is missing: install the package debian-archive-keyring")
         building = self.folder / f"building-{os.getpid()}"
         building.mkdir()
         workshop = workshop_for(building)
-        log = self.folder / "build.log"
-        say(f"Debian {recipe.suite}; log: {log}")
+        say(f"Debian {recipe.suite}; log: {self.log}")
         try:
-            self._unpack(recipe, source, building / "root", workshop, log)
-            hand_over(building, self.owner)
-            return self._put_in_place(building / "root", recipe)
+            with _removed_at_the_end((building, workshop), warn) as guard:
+                self._unpack(recipe, source, building / "root", workshop, guard)
+                hand_over(building, self.owner)
+                return self._put_in_place(building / "root", recipe)
         finally:
-            shutil.rmtree(building, ignore_errors=True)
-            shutil.rmtree(workshop, ignore_errors=True)
-            hand_over(log, self.owner)
+            hand_over(self.log, self.owner)
 
-    def _unpack(self, recipe: Recipe, source: Source, root: Path, workshop: Path, log: Path) -> None:
+    def _unpack(self, recipe: Recipe, source: Source, root: Path, workshop: Path, guard: IO[bytes]) -> None:
         root.mkdir()
-        with log.open("wb") as output:
+        with self.log.open("wb") as output:
             build = subprocess.Popen(
                 _build_command(recipe, source),
                 stdout=subprocess.PIPE,
                 stderr=output,
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, "TMPDIR": str(workshop), "LC_ALL": "C.UTF-8"},
+                process_group=0,  # the builder sends signals to all of its group, and so can the guard
             )
+            _tell(guard, str(build.pid))
             unpack = subprocess.Popen(
                 ["tar", "-C", str(root), "-x", "-p", "--no-same-owner", "--exclude=./dev/*", "-f", "-"],
                 stdin=build.stdout,
@@ -179,17 +188,19 @@ class ImageStore:
             assert build.stdout is not None
             build.stdout.close()  # tar holds it now: the builder learns of tar's end by it
             try:
-                codes = (unpack.wait(BUILD_TIMEOUT_S), build.wait(60))
+                codes = (build.wait(BUILD_TIMEOUT_S), unpack.wait(60) if build.returncode == 0 else None)
             except subprocess.TimeoutExpired as error:
-                raise HostError(f"stack image: not built after {BUILD_TIMEOUT_S} s; see {log}") from error
+                raise HostError(f"stack image: not built after {BUILD_TIMEOUT_S} s; see {self.log}") from error
             finally:
+                if build.returncode != 0:
+                    _kill_group(build)  # what a builder that was killed has started may go on without it
                 for process in (unpack, build):
                     process.kill()
                     process.wait()
+                _tell(guard, "")  # the number of a group that has ended may be given again
         if codes != (0, 0):
-            raise HostError(
-                f"stack image: the build failed ({last_error(log.read_text(errors='replace'))}); whole log: {log}"
-            )
+            why = _why(build.returncode, self.log)
+            raise HostError(f"stack image: the build failed ({why}); whole log: {self.log}")
 
     def _put_in_place(self, root: Path, recipe: Recipe) -> Path:
         final = self.folder / recipe.digest
@@ -197,6 +208,45 @@ class ImageStore:
             final.rename(root.parent / "replaced")
         root.rename(final)
         return final
+
+
+@contextmanager
+def _removed_at_the_end(folders: Sequence[Path], warn: Say) -> Iterator[IO[bytes]]:
+    """Removes a build's folders, even if this process is killed: a guard hears of its end by the end of a pipe.
+
+    The process group that it was told last (`_tell`) is ended before.
+    """
+    guard = subprocess.Popen(
+        ["sh", str(_END), *(str(folder.absolute()) for folder in folders)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C in the terminal is not meant for it
+    )
+    assert guard.stdin is not None
+    try:
+        yield guard.stdin
+    finally:
+        _, said = guard.communicate()  # it tries for seconds, not for ever
+        if guard.returncode != 0:
+            reason = (said.decode(errors="replace").splitlines() or [f"exit {guard.returncode}"])[0]
+            warn(f"what a build of the stack image has left cannot be removed: {reason}")
+
+
+def _tell(guard: IO[bytes], group: str) -> None:
+    with suppress(BrokenPipeError):  # somebody has killed it: the next build does its work
+        guard.write(f"{group}\n".encode())
+        guard.flush()
+
+
+def _kill_group(leader: "subprocess.Popen[bytes]") -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(leader.pid, signal.SIGKILL)
+
+
+def _why(code: int, log: Path) -> str:
+    """Why a builder that ended with this code did not come to its own end."""
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else last_error(log.read_text(errors="replace"))
 
 
 def workshop_for(building: Path, open_place: Path = OPEN_PLACE) -> Path:
@@ -232,7 +282,10 @@ def servers_of(root: Path) -> str:
 
 
 def _build_command(recipe: Recipe, source: Source) -> list[str]:
-    """Runs the builder in namespaces of its own: however it ends, no process and no mount of its is left."""
+    """Runs the builder in namespaces of its own: however it ends, no mount of its is left, and as root no process.
+
+    An ordinary user's makes them itself, and what it starts in them outlives it: its group is ended (`_kill_group`).
+    """
     root = os.geteuid() == 0
     inside = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"]
     command = [*inside, "mmdebstrap"] if root else ["setpriv", "--pdeathsig", "KILL", "mmdebstrap"]

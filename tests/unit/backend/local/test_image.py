@@ -1,3 +1,6 @@
+import os
+import signal
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -60,10 +63,9 @@ def test_an_image_that_is_there_is_not_built_again(tmp_path):
 
 
 def test_an_interrupted_build_is_never_an_image(tmp_path, monkeypatch):
-    def broken(_recipe, _source, root, workshop, log):
+    def broken(_recipe, _source, root, workshop, _guard):
         assert workshop.is_dir()
         (root / "usr").mkdir(parents=True)
-        log.write_text("I: retrieving\nE: cannot fetch x\n")
         raise HostError("stack image: the build failed")
 
     store = ImageStore(tmp_path, Owner(0, 0, tmp_path))
@@ -81,9 +83,40 @@ def test_leftovers_of_a_killed_build_go_with_the_next_one(tmp_path, monkeypatch)
     left = tmp_path / "images" / "building-1234"
     left.mkdir(parents=True)
     store = ImageStore(tmp_path, Owner(0, 0, tmp_path))
-    monkeypatch.setattr(store, "_build", lambda recipe, say: Path("/built"))
+    monkeypatch.setattr(store, "_build", lambda recipe, say, warn: Path("/built"))
     assert store.ensure(Recipe(), lambda _text: None) == Path("/built")
     assert not left.exists()
+
+
+def test_what_cannot_be_removed_is_told_and_the_build_goes_on(tmp_path, monkeypatch):
+    guard = tmp_path / "end-build.sh"
+    guard.write_text("cat; echo \"rm: cannot remove '$1': Read-only file system\" >&2; exit 1\n")
+    monkeypatch.setattr(image_module, "_END", guard)
+    store = ImageStore(tmp_path, Owner(0, 0, tmp_path))
+    monkeypatch.setattr(store, "_build", lambda recipe, say, warn: Path("/built"))
+    (tmp_path / "images" / "building-1").mkdir(parents=True)
+    said: list[str] = []
+    assert store.ensure(Recipe(), lambda _text: None, warn=said.append) == Path("/built")
+    (line,) = said
+    assert line.startswith("what a build of the stack image has left cannot be removed: ")
+    assert line.endswith(f"rm: cannot remove '{tmp_path}/images/building-1': Read-only file system")
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["the build is under way", "it has ended"])
+def test_the_end_of_a_builds_process_ends_its_builder_and_removes_its_folders(tmp_path, told):
+    """What a guard does when the process that holds the other end of its pipe is gone."""
+    folder = tmp_path / "building-1"
+    (folder / "tmp").mkdir(parents=True)
+    builder = subprocess.Popen(["sh", "-c", "sleep 1000 & wait"], stdout=subprocess.PIPE, process_group=0)
+    said = f"{builder.pid}\n" if told else f"{builder.pid}\n\n"
+    script = Path(image_module.__file__).with_name("end-build.sh")
+    subprocess.run(["sh", script, folder], input=said.encode(), check=True, timeout=30)
+    assert not folder.exists()
+    assert builder.poll() is None or told, "a number that may be somebody else's by now is left alone"
+    if not told:
+        os.killpg(builder.pid, signal.SIGKILL)
+    assert builder.communicate(timeout=10)[0] == b"", "all that held its output have ended"
+    assert builder.returncode == -signal.SIGKILL
 
 
 def test_a_missing_keyring_says_what_to_install(tmp_path, monkeypatch):
@@ -102,7 +135,7 @@ def test_the_cache_may_be_a_link_to_another_place(tmp_path, monkeypatch):
     (tmp_path / "big").mkdir()
     (tmp_path / "cache").symlink_to(tmp_path / "big")
     store = ImageStore(tmp_path / "cache", Owner(0, 0, tmp_path))
-    monkeypatch.setattr(store, "_build", lambda recipe, say: Path("/built"))
+    monkeypatch.setattr(store, "_build", lambda recipe, say, warn: Path("/built"))
     assert store.ensure(Recipe(), lambda _text: None) == Path("/built")
     assert (tmp_path / "big" / "images" / "build.lock").exists()
 
@@ -153,7 +186,7 @@ def test_what_a_killed_builder_left_in_the_open_place_is_removed(tmp_path, monke
     left, other = (tmp_path / "open" / f"harmonyflow-build-{user}-x1" for user in (1000, 1001))
     for folder in (left, other):
         folder.mkdir(parents=True)
-    monkeypatch.setattr(ImageStore, "_build", lambda _self, _recipe, _say: tmp_path)
+    monkeypatch.setattr(ImageStore, "_build", lambda _self, _recipe, _say, _warn: tmp_path)
     ImageStore(tmp_path, Owner(0, 0, tmp_path)).ensure(Recipe(), lambda _said: None)
     assert not left.exists()
     assert other.exists()
