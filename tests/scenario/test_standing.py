@@ -166,8 +166,9 @@ def test_logs_show_what_a_member_wrote(terminal: Terminal):
 @pytest.mark.usefixtures("up")
 def test_an_experiment_by_hand_works_from_outside(terminal: Terminal, tmp_path: Path):
     before = len(terminal.ledger())
-    for _ in range(2):  # the second finds nothing of the first in its way
-        process = terminal.chaos(tmp_path, "redis-kill-replica", steady=1, fault=4, recovery=2)
+    # the second finds nothing of the first in its way
+    for name, fault_s, recovery_s in (("redis-kill-replica", 4, 2), ("redis-failover", 10, 6)):
+        process = terminal.chaos(tmp_path, name, steady=1, fault=fault_s, recovery=recovery_s)
         assert process.wait(TIMEOUT_S) == 0, (tmp_path / "chaos.out").read_text()
         journal = json.loads((tmp_path / "journal.json").read_text())
         assert journal["status"] == "completed"
