@@ -1,7 +1,6 @@
 """Whole runs that every change has to pass; the long ones are in ``test_calibration``."""
 
 import re
-import signal
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -71,19 +70,6 @@ def secret_below(pid: int) -> bytes:
             except OSError:
                 return b""
     return b""
-
-
-def test_a_second_run_waits_for_the_first(resilience: Resilience) -> None:
-    first = resilience.start("baseline")
-    wait_for("the first is under way", lambda: len(resilience.directories()) == 1, 60)
-    second = resilience.start("baseline")
-    assert second.stdout
-    assert "another run uses this machine" in second.stdout.readline()
-    second.send_signal(signal.SIGTERM)
-    assert second.wait(10) == -signal.SIGTERM
-    first.send_signal(signal.SIGTERM)
-    assert resilience.wait(first, 90).code == 143
-    assert len(resilience.directories()) == 1
 
 
 @pytest.mark.parametrize(
