@@ -1,14 +1,17 @@
 """Whole runs that every change has to pass; the long ones are in ``test_calibration``."""
 
+import os
 import re
+import signal
 from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
 from resilience.backend.local.place import PROJECT_ROOT
-from tests.scenario.conftest import Resilience, wait_for
-from tests.scenario.traces import below, namespaces
+from tests.scenario.conftest import SHORT_KILL, Resilience, wait_for
+from tests.scenario.observed import assumption, broken, has_begun, verdicts
+from tests.scenario.traces import argv_of, below, namespaces
 
 pytestmark = pytest.mark.scenario
 
@@ -70,6 +73,31 @@ def secret_below(pid: int) -> bytes:
             except OSError:
                 return b""
     return b""
+
+
+def test_a_target_that_matches_nothing_breaks_nothing_and_concludes_nothing(resilience: Resilience) -> None:
+    """The members that it means died a moment before, and the restart policy is slow."""
+    process = resilience.start(SHORT_KILL, "--set", "stack.restart_delay_s=12")
+    wait_for("the fault is near", lambda: has_begun(resilience, "steady"), 60)
+    sessions = [pid for pid in below(process.pid) if is_session(argv_of(pid))]
+    assert len(sessions) == 2
+    for pid in sessions:
+        os.kill(pid, signal.SIGKILL)
+    ended = resilience.wait(process)
+    assert ended.code == 3, ended.output[-3000:]
+    (event,) = ended.events("no-target")
+    assert event["reason"] == "no session runs at the moment (session-0, session-1 do not)"
+    assert ended.events("injecting") == ended.events("injected") == []
+    assert ended.directory
+    assert not (ended.directory / "ledger.jsonl").exists(), "nothing was planned, so nothing has to be healed"
+    assert assumption(ended, "fault-proved")["reason"].startswith("nothing matched the target ")
+    assert {"fault-proved", "experiment-completed", "control"} <= broken(ended)
+    assert verdicts(ended, "durability.") == {"inconclusive"}
+
+
+def is_session(argv: tuple[str, ...]) -> bool:
+    """Whether it is the server of a session member, not who starts it there."""
+    return "python" in "".join(argv[:1]) and argv[1:3] == ("-m", "services.session")
 
 
 @pytest.mark.parametrize(
