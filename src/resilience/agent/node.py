@@ -68,6 +68,7 @@ class Node:
             "at_ns": int(request["at_ns"]),
             "told_ns": time.monotonic_ns(),
         }
+        Job(located)  # what cannot be done at all is refused before anything is kept of it
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write(folder / "request.json", located)
         return apply(located)

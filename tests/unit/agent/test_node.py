@@ -160,6 +160,13 @@ def test_a_pod_elsewhere_is_refused_before_anything_is_written(node: Node) -> No
     assert node.open({}) == {"open": []}
 
 
+def test_what_is_no_injection_is_refused_before_anything_is_written(node: Node) -> None:
+    """It could never be ended."""
+    with pytest.raises(AgentError, match="soon"):
+        node.apply(apply_request(injection={"id": "test-1", "ttl_s": "soon", "steps": [], "watch": []}))
+    assert node.open({}) == {"open": []}
+
+
 @pytest.mark.parametrize(
     ("steps", "watch"),
     [
