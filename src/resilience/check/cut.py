@@ -18,6 +18,7 @@ from itertools import pairwise
 
 from resilience.check.counter import instant_us
 from resilience.check.fault import SECOND_US
+from resilience.history.event import ended_between
 from resilience.history.read import History
 from resilience.history.record import PhaseWindow, Series
 
@@ -100,7 +101,7 @@ def _ends(history: History, member: str) -> set[Interval]:
     It ended where the backend saw its server exit, or where any of its counters fell.
     """
     exits = [
-        event.at
+        ended_between(event)
         for event in history.events_of("member")
         if event.data.get("member") == member and event.data.get("what") == "exited"
     ]
@@ -112,10 +113,18 @@ def _ends(history: History, member: str) -> set[Interval]:
     }
 
 
-def _ends_of(history: History, series: Series, exits: list[int]) -> Iterator[Interval]:
+def _ends_of(history: History, series: Series, exits: list[Interval]) -> Iterator[Interval]:
     times = [instant_us(history.clock, at) for at in series.times_s]
-    seen = {max((t for t in times if t < at), default=at): at for at in exits}
+    falls = [
+        steps for steps, (before, value) in zip(pairwise(times), pairwise(series.values), strict=True) if value < before
+    ]
+    seen = {max((t for t in times if t < at), default=at): at for at in _told(exits, falls)}
     yield from seen.items()
-    for (since, until), (before, value) in zip(pairwise(times), pairwise(series.values), strict=True):
-        if value < before and since not in seen:
-            yield since, until
+    yield from ((since, until) for since, until in falls if since not in seen)
+
+
+def _told(exits: Iterable[Interval], falls: Iterable[Interval]) -> Iterator[int]:
+    """When exits were; not of one that is told of so inexactly that the counter's own fall says it better."""
+    for earliest, latest in exits:
+        if earliest == latest or not any(since <= latest and until >= earliest for since, until in falls):
+            yield latest

@@ -12,6 +12,7 @@ from resilience.check import needs
 from resilience.check.fault import SECOND_US, injections
 from resilience.check.finding import Finding
 from resilience.check.text import count, ended_text
+from resilience.history.event import ended_between
 from resilience.history.read import History
 from resilience.history.record import Event
 from resilience.spec.scenario import Scenario
@@ -44,8 +45,9 @@ def members(scenario: Scenario, history: History) -> tuple[Finding, ...]:
 
 def _unexplained(history: History, up_us: int) -> Iterator[Event]:
     for event in history.events_of("member"):
-        ended = event.data.get("what") == "exited" and event.at >= up_us
-        if ended and not _by_a_fault(history, str(event.data.get("member")), event.at):
+        _, latest = ended_between(event)
+        ended = event.data.get("what") == "exited" and latest >= up_us
+        if ended and not _by_a_fault(history, str(event.data.get("member")), latest):
             yield event
 
 

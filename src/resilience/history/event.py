@@ -23,7 +23,8 @@ that nobody who reads a history has to doubt it.
   no slots), ``epoch``; each member's own statement [runner's watch]
 - ``failing``: ``member`` (whom), ``by`` (who says it), ``flag``: ``fail?``, ``fail`` or ``ok`` [runner's watch]
 - ``member``: ``member``, ``what``: ``started``, ``exited``, ``restarted``, ``held``, ``released``; ``pid``,
-  ``code`` [backend]
+  ``code``; of an end that was heard of later: ``late_us`` before the event at the latest, ``unsure_us`` before that at
+  the earliest [backend]
 - ``converged``: ``ok``: bool, ``took_s``, ``reason`` [runner]
 - ``replicas``: ``compared``: keys by replica, ``differing``, ``examples``, ``evicted``: keys by member, ``reasons``
   [runner]
@@ -135,6 +136,8 @@ class _Replicas(msgspec.Struct):
 class _Member(msgspec.Struct):
     member: str
     what: str
+    late_us: Count = 0
+    unsure_us: Count = 0
 
 
 class _Pressure(msgspec.Struct):
@@ -164,6 +167,12 @@ _DATA: dict[str, type[msgspec.Struct]] = {
     "pressure": _Pressure,
     "generator": _Generator,
 }
+
+
+def ended_between(event: Event) -> tuple[int, int]:
+    """The earliest and the latest instant that the end may have been at that an event ``member`` tells of."""
+    latest = event.at - event.data.get("late_us", 0)
+    return latest - event.data.get("unsure_us", 0), latest
 
 
 def flaw(event: Event) -> str:

@@ -47,6 +47,15 @@ def test_a_death_that_no_fault_explains(tmp_path: Path, case: Case) -> None:
     assert finding.evidence_total == bool(case.says)
 
 
+@pytest.mark.parametrize(("late_us", "verdict"), [(3 * S, "pass"), (3 * S - 1, "inconclusive")])
+def test_an_end_counts_when_it_was_and_not_when_it_was_heard_of(late_us: int, verdict: str, tmp_path: Path) -> None:
+    run, about = recorded(), scenario()
+    ended = {"member": "session-0", "what": "exited", "code": -9, "late_us": late_us, "unsure_us": S}
+    run.events.append(Event("member", RECOVERY + HEARD_WITHIN_US + 3 * S, ended))
+    (finding,) = members(about, run.history(tmp_path, about))
+    assert finding.verdict == verdict
+
+
 def test_a_fault_that_was_never_healed_explains_to_the_end(tmp_path: Path) -> None:
     run, about = recorded(), scenario()
     run.drop("healed")

@@ -150,14 +150,17 @@ def test_a_difference_shows_only_in_its_phase(tmp_path: Path) -> None:
 KILLED = FAULT + 12 * S + 400_000
 
 
-def run_with_a_kill(*, seen: bool) -> Recorded:
+HEARD_LATE = Event("member", KILLED + 3 * S, EXITED | {"late_us": 2_100_000, "unsure_us": S})  # 0.9 s after it, or 0.1
+
+
+def run_with_a_kill(seen: Event | None) -> Recorded:
     """session-0 ends 12.4 s into the fault and is back with its next sample."""
     run = recorded()
     for op in run.ops:
         if op.kind.startswith("session.") and KILLED <= op.due < KILLED + 600_000:
             op.end("fail", 5_000, "http-503")
     if seen:
-        run.events.append(Event("member", KILLED, EXITED))
+        run.events.append(seen)
     return run
 
 
@@ -170,16 +173,21 @@ def killed(series: Series) -> Series:
     return msgspec.structs.replace(series, values=(*series.values[:at], *successor))
 
 
-@pytest.mark.parametrize("seen", [True, False], ids=["its exit is on record", "its counters fell"])
-def test_a_server_takes_what_it_counted_last_with_it(seen: bool, tmp_path: Path) -> None:
-    found = judged(tmp_path, killed, run_with_a_kill(seen=seen))
+@pytest.mark.parametrize(
+    "seen",
+    [Event("member", KILLED, EXITED), HEARD_LATE, None],
+    ids=["its exit is on record", "its exit was heard of later", "its counters fell"],
+)
+def test_a_server_takes_what_it_counted_last_with_it(seen: Event | None, tmp_path: Path) -> None:
+    found = judged(tmp_path, killed, run_with_a_kill(seen))
     assert found["session fault"].verdict == "pass", found["session fault"].reason
 
 
 def test_but_no_more_than_that(tmp_path: Path) -> None:
     stood = counted_more("session-0", -3, FAULT + 5 * S, **CREATES)
-    found = judged(tmp_path, both(stood, killed), run_with_a_kill(seen=True))
-    assert found["session fault"].verdict == "fail"
+    for number, seen in enumerate((Event("member", KILLED, EXITED), HEARD_LATE)):
+        found = judged(tmp_path / str(number), both(stood, killed), run_with_a_kill(seen))
+        assert found["session fault"].verdict == "fail"
 
 
 def test_a_server_that_never_came_back_is_not_waited_for(tmp_path: Path) -> None:
