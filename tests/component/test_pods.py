@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +56,7 @@ class Pod:
     processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
     sandbox_pid: int = 0
     server_pid: int = 0
+    keeper: "subprocess.Popen[bytes] | None" = None  # of the server: what a runtime's shim is to it
 
     @property
     def uid(self) -> str:
@@ -87,6 +89,7 @@ class Pod:
         namespaces = ["nsenter", "--target", str(self.sandbox_pid), "--net", "--", "unshare", "--pid", "--fork"]
         argv = [sys.executable, "-S", "-c", SERVER, self.address, str(PORT)]
         self.server_pid = self._first_process(namespaces, argv, self.started)
+        self.keeper = self.processes[-1]
 
     def beside(self) -> int:
         """What a kubelet's probe runs in the server's container."""
@@ -102,6 +105,10 @@ class Pod:
             "name": self.name, "address": self.address, "pod_uid": self.uid, "host": "here",
             "container_id": self.container(self.started), "data_dir": str(self.folder), "data_keep": ["nodes.conf"],
         }  # fmt: skip
+
+    def is_known_to_have_ended(self) -> bool:
+        """Whether whatever started the server has told of its end."""
+        return not look_up(self.server_pid) and self.keeper is not None and self.keeper.poll() is not None
 
     def serves(self) -> bool:
         """Whether somebody on the bridge is answered."""
@@ -145,7 +152,7 @@ class Ground:
         """A kubelet: starts a container again in its own time."""
         while not self.ending.wait(0.3):
             for pod in self.pods:
-                if not look_up(pod.server_pid):
+                if pod.is_known_to_have_ended():
                     pod.start()
 
     def apply(self, steps: list[Json], watch: list[Json], ttl_s: float = 60.0) -> str:
@@ -211,6 +218,17 @@ def kill(ground: Ground) -> tuple[list[Json], list[Json]]:
     return steps, [{"probe": "identity", "of": place, "expect": "replaced"}]
 
 
+def kill_held_back(ground: Ground) -> tuple[list[Json], list[Json]]:
+    first, second, _third = ground.pods
+    place = first.place()
+    steps = [
+        {"primitive": "withhold", "members": [place]},
+        {"primitive": "signal", "signal": "KILL", "members": [place]},
+    ]
+    refused = {"probe": "refused", "via": second.place(), "to": elsewhere(first), "port": PORT}
+    return steps, [{"probe": "identity", "of": place, "expect": "dead"}, refused]
+
+
 def pause(ground: Ground) -> tuple[list[Json], list[Json]]:
     first, second, _third = ground.pods
     mute = {"probe": "mute", "via": second.place(), "to": elsewhere(first), "port": PORT, "say": "PING"}
@@ -249,7 +267,7 @@ def partition_out(ground: Ground) -> tuple[list[Json], list[Json]]:
     return partition(ground, "out")
 
 
-FAULTS = (kill, pause, restart, partition, partition_in, partition_out)
+FAULTS = (kill, kill_held_back, pause, restart, partition, partition_in, partition_out)
 Fault = Callable[[Ground], tuple[list[Json], list[Json]]]
 
 
@@ -313,7 +331,25 @@ def test_a_pod_in_another_namespace_is_not_touched(ground: Ground) -> None:
     assert look_up(before)
 
 
-@pytest.mark.parametrize("fault", [pause, partition])
+def test_a_restart_is_held_back_until_healing(ground: Ground) -> None:
+    pod = ground.pods[0]
+    before = pod.started
+    name = ground.apply(*kill_held_back(ground))
+    time.sleep(1.5)  # the kubelet here would have started another one five times over
+    assert ground.failed(name) == []
+    assert pod.started == before
+    ground.heal(name)
+    until(pod.serves)
+    assert pod.started == before + 1
+
+
+def test_a_pod_that_nothing_looks_after_cannot_be_held_back(ground: Ground) -> None:
+    place = ground.pods[0].place() | {"container_id": "f" * 64}
+    with pytest.raises(AgentError, match="no process beside it tells its end"):
+        ground.apply([{"primitive": "withhold", "members": [place]}], [])
+
+
+@pytest.mark.parametrize("fault", [pause, partition, kill_held_back])
 def test_an_agent_that_is_killed_is_followed_by_one_that_heals(ground: Ground, fault: Fault) -> None:
     name = ground.apply(*fault(ground))
     assert ground.failed(name) == []

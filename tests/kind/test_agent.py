@@ -3,6 +3,7 @@
 Each test has a member to itself: a container that was restarted once is started late the next time.
 """
 
+import time
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ KEEPER = (  # the pid of the agent's main process in this very pod
 )
 WORKING: list[tuple[str, FaultSpec, str]] = [
     ("kill", Kill(restart=True), "redis-cluster-0"),
+    ("kill, held back", Kill(restart=False), "session-1"),
     ("pause", Pause(), "redis-cluster-1"),
     ("partition from peers", Partition(cut_from="peers"), "redis-cluster-1"),
     ("partition from clients", Partition(cut_from="clients"), "redis-cluster-1"),
@@ -67,9 +69,16 @@ def test_a_fast_restart_that_would_be_a_slow_one_is_refused(field: Field) -> Non
         field.plan(FastRestart(), "redis-cluster-3")
 
 
-def test_a_kill_that_nobody_may_mend_is_refused(field: Field) -> None:
-    with pytest.raises(FaultError, match="kubelet starts the container again"):
-        field.plan(Kill(restart=False), "redis-cluster-5")
+def test_a_restart_is_held_back_until_healing(field: Field) -> None:
+    """The kubelet would have started another one after a second."""
+    before = field.platform.state("collaboration-0")
+    injection = field.plan(Kill(restart=False), "collaboration-0")
+    field.injector.inject(injection)
+    time.sleep(10)
+    assert failed(field.injector.probe(injection.id)) == []
+    assert field.platform.state("collaboration-0").restarts == before.restarts
+    assert field.injector.heal(injection.id, "request").proof.holds
+    until(lambda: field.platform.state("collaboration-0").restarts == before.restarts + 1, 30, every_s=0.5)
 
 
 def test_a_pause_that_kubernetes_ended_is_not_proved_any_more(field: Field) -> None:

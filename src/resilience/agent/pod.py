@@ -13,6 +13,7 @@ from typing import Any
 from resilience.agent.cgroup import processes_of
 from resilience.agent.error import AgentError
 from resilience.agent.process import Process, is_first_of_its_namespace, look_up
+from resilience.agent.withhold import keeper_of
 
 LOGS = Path("/var/log/pods")
 
@@ -52,7 +53,7 @@ class Pods:
         server = _first([process for process, container in found if container == pod.get("container_id")])
         placed = {**pod, "init_pid": sandbox.pid, "init_start": sandbox.start, "server_pid": None, "server_start": None}
         if server is not None:
-            placed |= {"server_pid": server.pid, "server_start": server.start}
+            placed |= {"server_pid": server.pid, "server_start": server.start, **_keeper(server)}
             if "data_dir" in pod:
                 placed["data_dir"] = _inside(server, pod["data_dir"])
         return placed
@@ -68,6 +69,11 @@ class Pods:
     def _namespace(self, uid: str) -> str:
         names = [entry.name.split("_") for entry in self.logs.iterdir()] if self.logs.is_dir() else []
         return next((parts[0] for parts in names if len(parts) == 3 and parts[2] == uid), "")
+
+
+def _keeper(server: Process) -> dict[str, int]:
+    keeper = keeper_of(server)
+    return {"keeper_pid": keeper.pid, "keeper_start": keeper.start} if keeper else {}
 
 
 def _inside(server: Process, folder: str) -> str:

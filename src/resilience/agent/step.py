@@ -12,6 +12,7 @@ from resilience.agent.release import Release
 from resilience.agent.signals import Signal
 from resilience.agent.table import made
 from resilience.agent.wipe import Wipe
+from resilience.agent.withhold import Withhold
 
 
 class Step(Protocol):
@@ -34,6 +35,7 @@ PRIMITIVES: dict[str, Callable[[str, Mapping[str, Any]], Step]] = {
     "signal": Signal.from_json,
     "pause": Pause.from_json,
     "hold": Hold.from_json,
+    "withhold": Withhold.from_json,
     "release": Release.from_json,
     "wipe": Wipe.from_json,
     "links": Links.from_json,

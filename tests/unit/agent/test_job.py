@@ -172,7 +172,7 @@ def test_probes_that_are_none(bad: dict[str, Any]) -> None:
 
 
 def test_every_primitive_is_named() -> None:
-    assert set(PRIMITIVES) == {"signal", "pause", "hold", "release", "wipe", "links", "drop"}
+    assert set(PRIMITIVES) == {"signal", "pause", "hold", "withhold", "release", "wipe", "links", "drop"}
 
 
 def test_a_process_is_known_by_its_start() -> None:

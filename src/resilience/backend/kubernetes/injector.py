@@ -40,11 +40,13 @@ class Injector:
         raise FaultError(f"power-off of {', '.join(nodes)}: not possible on Kubernetes yet")
 
     def hold_steps(self, members: Sequence[str]) -> tuple[Json, ...]:
-        """Raises `FaultError`: the kubelet starts a container again, whatever anybody wants."""
-        raise FaultError(
-            f"{', '.join(members)}: a kill without a restart is not possible on Kubernetes, where the"
-            " kubelet starts the container again: expected restart: true"
-        )
+        """See `FaultCapable`: nobody hears of the container's end until healing (`agent.withhold`).
+
+        Raises `FaultError` where the kubelet would hold the restart back for longer than that.
+        """
+        for state in self._named(members):
+            self._require_no_wait(state, BACK_WITHIN_S)
+        return ({"primitive": "withhold", "members": self._places(members)},)
 
     def kill_steps(self, members: Sequence[str], signal: str) -> tuple[Json, ...]:
         """See `FaultCapable`: the containers' restart policy brings them back, at once or after its back-off."""
@@ -142,7 +144,7 @@ class Injector:
         if wait_s > delay_s:
             raise FaultError(
                 f"{state.name}: its container was restarted before (restarts: {state.restarts}), so the kubelet"
-                f" would wait up to {wait_s:g} s: no fast restart before {forgotten_at(started):%H:%M:%S} UTC"
+                f" would wait up to {wait_s:g} s: no such fault before {forgotten_at(started):%H:%M:%S} UTC"
             )
 
     def _places(self, members: Sequence[str]) -> list[Json]:

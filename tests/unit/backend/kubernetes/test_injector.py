@@ -86,6 +86,7 @@ def test_those_that_look_are_ready_before_anything_is_done(platform: KubernetesP
     ("fault", "primitives"),
     [
         (Kill(restart=True), ["signal"]),
+        (Kill(restart=False), ["withhold", "signal"]),
         (Pause(), ["pause"]),
         (FastRestart(), ["signal"]),
         (FastRestart(data="gone"), ["pause", "wipe", "signal"]),
@@ -104,7 +105,6 @@ def test_what_is_done_to_a_pod(platform: KubernetesPlatform, fault: FaultSpec, p
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (Kill(restart=False), "kubelet starts the container again"),
         (PowerOff(), "not possible on Kubernetes"),
         (FastRestart(data="gone"), "no volume called data"),
     ],
@@ -123,11 +123,25 @@ def test_a_fast_restart_waits_for_the_kubelet_to_forget(
     status["restartCount"] = restarts
     status["state"]["running"]["startedAt"] = (NOW - timedelta(seconds=after_s)).isoformat()
     if refused:
-        with pytest.raises(FaultError, match="would wait up to 10 s: no fast restart before 09:09:00 UTC"):
+        with pytest.raises(FaultError, match="would wait up to 10 s: no such fault before 09:09:00 UTC"):
             platform.restart_steps(["redis-cluster-0"], 0.2, wiped=False)
         assert platform.restart_steps(["redis-cluster-0"], 10.0, wiped=False)  # it is as slow as it will be
     else:
         assert platform.restart_steps(["redis-cluster-0"], 0.2, wiped=False)
+
+
+@pytest.mark.parametrize(("restarts", "refused"), [(0, False), (2, False), (3, True)])
+def test_a_restart_is_not_held_back_that_would_come_too_late_to_be_healing(
+    api: RecordedApi, platform: KubernetesPlatform, restarts: int, refused: bool
+):
+    status = api.answers[pods_path("redis")]["items"][0]["status"]["containerStatuses"][0]
+    status["restartCount"] = restarts
+    status["state"]["running"]["startedAt"] = (NOW - timedelta(seconds=60)).isoformat()
+    if refused:
+        with pytest.raises(FaultError, match="would wait up to 40 s"):
+            platform.hold_steps(["redis-cluster-0"])
+    else:
+        assert platform.hold_steps(["redis-cluster-0"])
 
 
 def test_a_member_without_a_pod(api: RecordedApi, platform: KubernetesPlatform):
