@@ -55,6 +55,7 @@ class FakeFaultPlatform(FakePlatform):
         self.refuses: set[str] = set()  # what raises: apply, probe, undo
         self.ended_by: dict[str, str] = {}
         self.now_ns = 0  # of the answers' instants
+        self.lead_s = 0.0
 
     def node_links_step(self, nodes: Sequence[str]) -> tuple[dict[str, Any], ...]:
         return (
@@ -87,10 +88,10 @@ class FakeFaultPlatform(FakePlatform):
         self._tell("probe", injection_id)
         return self._proof(ok=self.works and injection_id not in self.ended_by)
 
-    def undo(self, injection_id: str) -> Undone:
+    def undo(self, injection_id: str, at_ns: int = 0) -> Undone:
         self._tell("undo", injection_id)
         by = self.ended_by.setdefault(injection_id, "request")
-        return Undone(healed_ns=self.now_ns, by=by, proof=self._proof(ok=self.heals))
+        return Undone(healed_ns=max(self.now_ns, at_ns), by=by, proof=self._proof(ok=self.heals))
 
     def _tell(self, what: str, injection_id: str) -> None:
         self.told.append((what, injection_id))
@@ -140,7 +141,7 @@ class FakeAgents:
         seen = {"what": f"seen by {agent}", "expected": "x", "observed": "x", "ok": agent not in self.blind}
         answer = {"parts": self.told[agent]["parts"], "evidence": [seen]}
         if command == "undo":
-            self.now_ns += 1
+            self.now_ns = max(self.now_ns + 1, request["at_ns"])
             does = bool(self.told[agent]["injection"]["steps"])
             by = self.ended_by.setdefault(agent, "request")
             answer |= {"healed_ns": self.now_ns, "by": by, "does": does}

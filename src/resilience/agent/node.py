@@ -38,6 +38,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PROBE_S, _UNDO_S = 10.0, HEALED_WITHIN_S + 15.0
 _WATCH_EVERY_S = 1.0
 _LOOK_EVERY_S = 0.05
+_AT_MOST_S = 10.0  # an order that is given earlier than that before its instant is a mistake
 _ALIVE_WITHIN_S = 60.0
 _REMEMBERED_S = 86_400.0
 _SPARE_S = 2.0  # what an injection's own daemon may take to end it
@@ -93,6 +94,7 @@ class Node:
         told = _read(folder / "request.json")
         if not told:
             return {"unknown": True}
+        _wait_until(int(request.get("at_ns", 0)))
         within_s = float(request.get("within_s", HEALED_WITHIN_S))
         answer = ask(folder, {"do": "undo", "within_s": within_s}, within_s + _UNDO_S)
         if answer is None:
@@ -162,6 +164,11 @@ def overdue_ns(request: Mapping[str, Any], applied: Mapping[str, Any]) -> int:
     latest_ns = max(request["told_ns"], request["at_ns"]) + int(APPLIED_WITHIN_S * 1e9)
     lives_ns = int((float(request["injection"]["ttl_s"]) + _SPARE_S) * 1e9)
     return int(applied.get("applied_ns", latest_ns)) + lives_ns
+
+
+def _wait_until(instant_ns: int) -> None:
+    left_s = (instant_ns - time.monotonic_ns()) / 1e9
+    time.sleep(min(max(0.0, left_s), _AT_MOST_S))
 
 
 def from_environment(environment: Mapping[str, str]) -> Node:

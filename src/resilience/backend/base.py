@@ -121,6 +121,11 @@ class FaultCapable(Protocol):
         """The agent's steps that drop packets between a member and others."""
         ...
 
+    @property
+    def lead_s(self) -> float:
+        """How long an order is under way to agents at most, so how long before its instant it has to be given."""
+        ...
+
     def apply(self, injection: Mapping[str, Any], at_ns: int = 0) -> Injected:
         """Hands an injection (JSON) to the agent, which prepares its probes and waits for ``at_ns``, a value of
         `time.monotonic_ns`. Raises `FaultError`; what was done by then has been undone.
@@ -131,8 +136,11 @@ class FaultCapable(Protocol):
         """Asks the agent whether the injection is in effect, from a third point of view. Raises `FaultError`."""
         ...
 
-    def undo(self, injection_id: str) -> Undone:
-        """Ends the injection; harmless if it has ended. Raises `FaultError` if it cannot be ended."""
+    def undo(self, injection_id: str, at_ns: int = 0) -> Undone:
+        """Ends the injection at ``at_ns`` if it is asked `lead_s` before that; harmless if it has ended.
+
+        Raises `FaultError` if it cannot be ended.
+        """
         ...
 
 

@@ -15,6 +15,7 @@ from resilience.chaos.session import Session
 from resilience.errors import FaultError, HarnessError
 from resilience.fault.base import NoTarget
 from resilience.fault.injector import injection_json, new_injection_id, us_from_ns
+from resilience.history.phase import AHEAD_US
 from resilience.spec.fault import FaultSpec, Injection, Prelude, Target
 
 NEVER = -1
@@ -51,7 +52,7 @@ def inject(
         target=_converted(target, Target),
         prelude=_converted(prelude, Prelude | None),
     )
-    starts_at = session.announce("fault", PREPARE_US)
+    starts_at = session.announce("fault", PREPARE_US + _lead_us(session))
     try:
         injection, began_us = _inject_at(session, wanted, starts_at)
     except HarnessError:
@@ -87,9 +88,8 @@ def heal(session: Session, by: str) -> tuple[str, ...]:
     ending = session.ledger.open_injections() or (last if first_time else ())
     if not ending:
         return ()
-    if first_time:
-        session.wait_until(session.announce("recovery"))
-    troubles = [trouble for injection in reversed(ending) if (trouble := _heal_one(session, injection.id, by))]
+    at_us = _announce_recovery(session) if first_time else 0
+    troubles = [trouble for injection in reversed(ending) if (trouble := _heal_one(session, injection.id, by, at_us))]
     if first_time:
         _close_fault(session, ending[0].id)
     if troubles:
@@ -135,11 +135,22 @@ def _inject_at(session: Session, wanted: _Wanted, starts_at: int) -> tuple[Injec
     return injection, began_us
 
 
-def _heal_one(session: Session, injection: str, by: str) -> str:
+def _announce_recovery(session: Session) -> int:
+    """The instant (us) at which it begins; returns when whatever ends the fault at that instant has to be asked."""
+    starts_at = session.announce("recovery", max(AHEAD_US, _lead_us(session)))
+    session.wait_until(starts_at - _lead_us(session))
+    return starts_at
+
+
+def _lead_us(session: Session) -> int:
+    return int(session.platform.lead_s * 1_000_000)
+
+
+def _heal_one(session: Session, injection: str, by: str, at_us: int) -> str:
     """Heals and records it; what went wrong, or ""."""
     session.record("healing", injection=injection)
     try:
-        undone = session.injector.heal(injection, by)
+        undone = session.injector.heal(injection, by, at_us)
     except FaultError as error:
         evidence = msgspec.to_builtins(_unseen(error).evidence)
         session.record("healed", injection=injection, healed=False, by=by, healed_us=NEVER, evidence=evidence)

@@ -105,9 +105,12 @@ class Injector:
         """Whether it is in effect. Raises `FaultError` if that cannot be seen."""
         return self.platform.probe(injection_id)
 
-    def heal(self, injection_id: str, by: str) -> Undone:
-        """Ends the injection and closes it in the ledger; harmless if it has ended. Raises `FaultError`."""
-        undone = self.platform.undo(injection_id)
+    def heal(self, injection_id: str, by: str, at_us: int = 0) -> Undone:
+        """Ends the injection at ``at_us``, or later if that has passed, and closes it in the ledger.
+
+        Harmless if it has ended. Raises `FaultError`.
+        """
+        undone = self.platform.undo(injection_id, self.clock.base_ns + at_us * 1_000 if at_us else 0)
         if self.ledger.last(injection_id, "healed") is None:
             at_us = us_from_ns(self.clock, undone.healed_ns)
             why = by if undone.by == "request" else undone.by  # what ended it earlier than anybody asked

@@ -54,6 +54,21 @@ def test_what_an_older_agent_left_is_ended(node: Node) -> None:
     assert [(line["injection"], line["by"]) for line in booked] == [("test-1", "restart"), ("test-2", "restart")]
 
 
+def test_it_ends_at_the_instant_that_it_was_asked_for_and_waits_no_longer_than_makes_sense(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left(node)
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    now_ns = time.monotonic_ns()
+    node.undo({"id": "test-1", "within_s": 0, "at_ns": now_ns + 3 * 10**9})
+    assert 2.0 < slept[0] <= 3.0
+    for at_ns, wait_s in ((now_ns + 3_600 * 10**9, 10.0), (now_ns - 1, 0.0)):
+        slept.clear()
+        node.undo({"id": "test-1", "within_s": 0, "at_ns": at_ns})
+        assert slept[0] == wait_s
+
+
 def test_who_asks_later_is_told_what_ended_it(node: Node) -> None:
     left(node)
     node.end_all("restart")

@@ -43,6 +43,21 @@ def test_phases_are_cut_at_the_instants_of_the_injection(stand: Stand) -> None:
     ]
 
 
+def test_agents_that_are_far_away_are_asked_so_much_earlier(stand: Stand) -> None:
+    """An injection and its end are where their phases begin, however long the orders are under way."""
+    stand.platform.lead_s = 4.0
+    method(stand)
+    began = AHEAD + 20 * SECOND + play.PREPARE_US + 4 * SECOND
+    healed = began + 25 * SECOND + 4 * SECOND
+    assert stand.windows() == [
+        PhaseWindow("steady", AHEAD, began),
+        PhaseWindow("fault", began, healed),
+        PhaseWindow("recovery", healed, healed + 30 * SECOND),
+    ]
+    assert [event.data["starts_at"] for event in stand.events("phase-announced")] == [AHEAD, began, healed]
+    assert stand.events("healing")[0].at == healed - 4 * SECOND
+
+
 def test_events_are_in_order_and_whole(stand: Stand) -> None:
     method(stand)
     names = [line.name for line in stand.lines() if isinstance(line, Event)]

@@ -149,10 +149,10 @@ def test_what_could_be_healed_is_told_although_another_could_not(
         injector.inject(planned(injector, injection_id))
     undo = platform.undo
 
-    def first_only(injection_id: str) -> Undone:
+    def first_only(injection_id: str, at_ns: int) -> Undone:
         if injection_id == "test-2":
             raise FaultError("the agent does not answer")
-        return undo(injection_id)
+        return undo(injection_id, at_ns)
 
     monkeypatch.setattr(platform, "undo", first_only)
     told: list[str] = []

@@ -18,6 +18,7 @@ from resilience.backend.kubernetes.split import split
 from resilience.errors import FaultError
 from resilience.spec.stack import OBSERVER
 
+LEAD_S = 4.0  # two calls by `exec`, one after the other, on a machine that is busy
 BACK_WITHIN_S = 30.0  # how long servers may take to be back after healing: the kubelet looks and pulls once more
 _APPLY_TIMEOUT_S = 45.0
 _PROBE_TIMEOUT_S = 20.0
@@ -28,6 +29,8 @@ Json = dict[str, Any]
 
 class Injector:
     """The `FaultCapable` of a platform in a cluster."""
+
+    lead_s = LEAD_S
 
     def __init__(self, agents: Agents, states: Callable[[], tuple[MemberState, ...]]) -> None:
         """``states`` says what the members are at the moment; nothing is touched before `apply`."""
@@ -107,9 +110,10 @@ class Injector:
             raise FaultError(f"injection {injection_id}: no agent knows it, so its effect cannot be proved")
         return Proof(evidence=(_whole(found, _troubles(answers)), *_evidence(found)))
 
-    def undo(self, injection_id: str) -> Undone:
+    def undo(self, injection_id: str, at_ns: int = 0) -> Undone:
         """See `FaultCapable`. Raises `FaultError` unless every part is known to have ended."""
-        answers = self._ask_all_about(injection_id, "undo", {"within_s": BACK_WITHIN_S}, _UNDO_TIMEOUT_S)
+        asked = {"within_s": BACK_WITHIN_S, "at_ns": at_ns}
+        answers = self._ask_all_about(injection_id, "undo", asked, _UNDO_TIMEOUT_S)
         found, troubles = _known(answers), _troubles(answers)
         if troubles and (not found or len(found) < found[0]["parts"]):
             raise FaultError(f"injection {injection_id}: not ended everywhere: {'; '.join(troubles)}")

@@ -27,6 +27,8 @@ _UNDO_TIMEOUT_S = BACK_WITHIN_S + 15.0  # the agent may have to wait for its loc
 class Injector:
     """What makes a platform of members in namespaces `FaultCapable`; see there for what each method does."""
 
+    lead_s = 0.0  # its agents stand beside whoever asks
+
     def __init__(self, state: Path, ledger: Path, base_ns: int, states: Callable[[], tuple[MemberState, ...]]) -> None:
         """``states`` says what the members are at the moment; nothing is touched before `apply`."""
         self._state = state
@@ -98,8 +100,9 @@ class Injector:
             return _seen("in effect", f"ended by {by}")
         raise FaultError(f"injection {injection_id}: its agent is gone, so its effect cannot be proved")
 
-    def undo(self, injection_id: str) -> Undone:
+    def undo(self, injection_id: str, at_ns: int = 0) -> Undone:
         """See `FaultCapable`; where the daemon is gone, a new agent does it from the injection alone."""
+        del at_ns  # whoever waits until then has to be asked `lead_s` before, which is then
         folder = self._folder(injection_id)
         if not (folder / "request.json").exists():
             proof = _seen("ended", "ended", what=f"injection {injection_id}, which was never handed to an agent")

@@ -36,7 +36,7 @@ class PaperPlatform(LocalPlatform):
         """Raises `FaultError`."""
         self.apply({})
 
-    def undo(self, _injection_id: str) -> NoReturn:
+    def undo(self, _injection_id: str, _at_ns: int = 0) -> NoReturn:
         """Raises `FaultError`."""
         self.apply({})
 

@@ -130,6 +130,11 @@ def test_a_fast_restart_waits_for_the_kubelet_to_forget(
         assert platform.restart_steps(["redis-cluster-0"], 0.2, wiped=False)
 
 
+def test_it_is_ended_at_the_instant_that_is_asked_for(platform: KubernetesPlatform):
+    platform.apply(injection(platform, Pause()))
+    assert platform.undo("test-1", at_ns=9_000_000).healed_ns == 9_000_000
+
+
 @pytest.mark.parametrize(("restarts", "refused"), [(0, False), (2, False), (3, True)])
 def test_a_restart_is_not_held_back_that_would_come_too_late_to_be_healing(
     api: RecordedApi, platform: KubernetesPlatform, restarts: int, refused: bool
