@@ -1,10 +1,14 @@
 """Small real classes that stand for the world in tests."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from resilience.backend.base import Evidence, Injected, MemberState, Proof, Undone
+from resilience.backend.kubernetes.api import ApiError
+from resilience.backend.kubernetes.records import MODULE, listed, packed
+from resilience.backend.kubernetes.staging import Staging
 from resilience.errors import FaultError, HostError, StackError
 from resilience.outside import Ended, Wanted
 from resilience.spec.stack import Stack
@@ -146,6 +150,112 @@ class FakeAgents:
             by = self.ended_by.setdefault(agent, "request")
             answer |= {"healed_ns": self.now_ns, "by": by, "does": does}
         return answer
+
+
+class FakeLease:
+    """The API of a cluster that has one object at most, and counts its versions as a real one does."""
+
+    def __init__(self) -> None:
+        self.lease: dict[str, Any] | None = None
+        self.version = 0
+
+    def call(self, method: str, path: str, _query: Mapping[str, str], body: Any) -> bytes:
+        if method == "POST" and self.lease is not None:
+            raise ApiError(f"{path}: exists", 409)
+        if method != "POST" and self.lease is None:
+            raise ApiError(f"{method} {path}: none", 404)
+        if method == "PUT" and body["metadata"].get("resourceVersion") != str(self.version):
+            raise ApiError(f"{path}: somebody was quicker", 409)
+        if method in {"POST", "PUT"}:
+            self.version += 1
+            self.lease = body | {"metadata": {**body["metadata"], "resourceVersion": str(self.version)}}
+        if method == "DELETE":
+            self.lease = None
+        return json.dumps(self.lease or {}).encode()
+
+
+class FakeRecords:
+    """A pod that hands out a folder; ``spoil`` may change an answer or raise, by the number of the question."""
+
+    def __init__(
+        self,
+        folder: Path,
+        content: Mapping[str, bytes],
+        spoil: Callable[[int, str], str] = lambda _number, answer: answer,
+    ) -> None:
+        self.folder = folder
+        self.spoil = spoil
+        self.asked: list[tuple[str, ...]] = []
+        for name, text in content.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(text)
+
+    def ask(self, argv: tuple[str, ...]) -> str:
+        words = argv[len(MODULE) :]
+        self.asked.append(words)
+        if words[0] == "list":
+            answer = json.dumps(listed(self.folder))
+        else:
+            answer = packed(self.folder / words[2], int(words[3]), int(words[4]))
+        return self.spoil(len(self.asked), answer)
+
+
+class FakeRunnerPod:
+    """A cluster in which the runner's pod says more at each look, and ends with the last one."""
+
+    def __init__(self, logs: Sequence[str | ApiError], code: int) -> None:
+        self.logs = list(logs)
+        self.code = code
+
+    def call(self, _method: str, path: str, _query: Mapping[str, str], _body: Any) -> bytes:
+        if path.endswith("/log"):
+            said = self.logs.pop(0)
+            if isinstance(said, ApiError):
+                raise said
+            return said.encode()
+        state = {"running": {}} if len(self.logs) > 1 else {"terminated": {"exitCode": self.code}}
+        status = {"phase": "Running", "containerStatuses": [{"name": "runner", "state": state}]}
+        return json.dumps({"status": status}).encode()
+
+
+class FakeStaging(Staging):
+    """A run in a cluster that ends as the test says; ``fails``: what a step raises, by its name."""
+
+    def __init__(
+        self, *, code: int = 0, missing: Sequence[str] = (), fails: Mapping[str, StackError] | None = None
+    ) -> None:
+        self.code = code
+        self.missing = list(missing)
+        self.fails = dict(fails or {})
+        self.done: list[str] = []
+        self.files: dict[str, str] = {}
+
+    def start(self, image: str, files: Mapping[str, str]) -> None:
+        self.files = dict(files)
+        self._step("start", image)
+
+    def follow(self) -> int:
+        self._step("follow")
+        return self.code
+
+    def interrupt(self, number: int) -> None:
+        self._step("interrupt", str(number))
+
+    def end_loads(self) -> None:
+        self._step("end_loads")
+
+    def fetch(self, directory: Path) -> list[str]:
+        assert directory.is_dir()
+        self._step("fetch")
+        return self.missing
+
+    def end(self) -> None:
+        self._step("end")
+
+    def _step(self, name: str, *words: str) -> None:
+        self.done.append(" ".join((name, *words)))
+        if name in self.fails:
+            raise self.fails[name]
 
 
 class FakeRuns:

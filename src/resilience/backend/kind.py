@@ -31,6 +31,9 @@ TOOLS: Mapping[str, str] = {
     "kind": "https://kind.sigs.k8s.io/docs/user/quick-start/",
     "kubectl": "https://kubernetes.io/docs/tasks/tools/",
 }
+AGENTS = NAMESPACES["agent"]  # the namespace that outlives a stack: what undoes faults, and the lock
+_CLEAR_S = 180.0
+_OBSERVER_SHARES = 16_384  # of processor time where it is short; another node's container has 1,024
 _QUICK_S, _CREATE_S, _LOAD_S, _APPLY_S, _READY_S = 30.0, 420.0, 600.0, 120.0, 180
 
 
@@ -89,6 +92,23 @@ class Kind:
         manifests.write(self.applied, "kind", stack, secrets.token_hex(24), images)
         self.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(self.applied), timeout_s=_APPLY_S)
 
+    def wait_agents(self) -> None:
+        """Waits until no agent has another image than was applied: it would be restarted later. Raises `StackError`."""
+        self.kubectl("rollout", "status", "daemonset/agent", "-n", AGENTS, timeout_s=_APPLY_S)
+
+    def clear(self) -> None:
+        """Deletes the stack's namespaces with all that is in them, and waits for that; agents stay. Raises
+        `StackError`.
+        """
+        spaces = sorted({*NAMESPACES.values()} - {AGENTS})
+        gone = ("--ignore-not-found", "--wait", f"--timeout={_CLEAR_S:g}s")
+        self.kubectl("delete", "namespace", *spaces, *gone, timeout_s=_CLEAR_S)
+
+    def make_room_for_lock(self) -> None:
+        """Makes the namespace that the lock has its place in. Raises `StackError`."""
+        file = PROJECT_ROOT / "stacks" / "kubernetes" / "base" / "resilience" / "namespace.yaml"
+        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(file), timeout_s=_APPLY_S)
+
     def run(self, namespace: str, pod: str, argv: tuple[str, ...], text: str, timeout_s: float) -> str:
         """What a command in a pod prints, given ``text`` as its input. Raises `HostError`, `StackError`."""
         return self.kubectl("exec", "-i", "-n", namespace, pod, "--", *argv, timeout_s=timeout_s, text=text)
@@ -102,14 +122,26 @@ class Kind:
 
     def doors(self, api: Api) -> tuple[tuple[str, str], ...]:
         """The addresses on this machine by which people get in. Raises `StackError`."""
-        observer = next((node["metadata"]["name"] for node in api.items("/api/v1/nodes", f"{NODE}=observer")), "")
-        if not observer:
-            raise StackError(f"the cluster {self.name} has no node labelled {NODE}=observer")
+        observer = self._observer(api)
         ports = {"prometheus": "30090/tcp", "edge": "30080/tcp"}
         return tuple(
             (name, f"http://{output(['docker', 'port', observer, port], timeout_s=_QUICK_S).split()[0]}")
             for name, port in ports.items()
         )
+
+    def favour_observer(self, api: Api) -> None:
+        """Lets the observer's node have the processors first. Raises `HostError`, `StackError`.
+
+        kind's nodes share one machine. If that is busy the platform is to be slow, which is measured, and not what
+        measures it; on ``local`` the generators run with real-time priority for that.
+        """
+        output(["docker", "update", "--cpu-shares", str(_OBSERVER_SHARES), self._observer(api)], timeout_s=_QUICK_S)
+
+    def _observer(self, api: Api) -> str:
+        """The name of the node, which is that of its container, too."""
+        for node in api.items("/api/v1/nodes", f"{NODE}=observer"):
+            return str(node["metadata"]["name"])
+        raise StackError(f"the cluster {self.name} has no node labelled {NODE}=observer")
 
     def _has(self, image: str) -> bool:
         """Whether every node has an image already."""

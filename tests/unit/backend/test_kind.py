@@ -86,6 +86,15 @@ def test_a_command_in_a_pod_is_given_its_input(tools: Path, tmp_path: Path):
     assert asked[asked.index("--context") + 1] == "kind-harmonyflow"
 
 
+def test_the_observers_node_has_the_processors_first(tools: Path, tmp_path: Path):
+    tool(tools, "docker")
+    api = RecordedApi({"/api/v1/nodes": {"items": [node("harmonyflow-worker4", "observer")]}})
+    Kind(tmp_path).favour_observer(api.api())
+    assert (tools / "docker.asked").read_text().split() == ["update", "--cpu-shares", "16384", "harmonyflow-worker4"]
+    with pytest.raises(StackError, match="no node labelled"):
+        Kind(tmp_path).favour_observer(RecordedApi({"/api/v1/nodes": {"items": []}}).api())
+
+
 def test_a_cluster_of_somebody_else_is_left_alone(tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     tool(tools, "kind", "harmonyflow")
     others = RecordedApi({"/api/v1/nodes": {"items": [node("harmonyflow-control-plane")]}})

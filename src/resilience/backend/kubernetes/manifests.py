@@ -25,6 +25,7 @@ PART_OF = "app.kubernetes.io/part-of"
 COMPONENT = "app.kubernetes.io/component"
 HARNESS = "harmonyflow.dev/harness"  # a namespace without this label is never touched
 NODE = "harmonyflow.dev/node"  # a node's name in stack files
+MEMBER = "harmonyflow.dev/member"  # on pods that a controller gives random names
 PLATFORM_NODES = "harmonyflow.dev/role=platform"  # those that members stand on, and agents
 PASSWORD_SECRET, PASSWORD_KEY = "redis-password", "password"
 NAMESPACES: Mapping[str, str] = {

@@ -9,14 +9,13 @@ from resilience.backend.base import MemberState
 from resilience.backend.kubernetes.agents import Agents
 from resilience.backend.kubernetes.api import Api, Object
 from resilience.backend.kubernetes.injector import Injector
-from resilience.backend.kubernetes.manifests import COMPONENT, NAMESPACES, NODE, PART_OF
+from resilience.backend.kubernetes.manifests import COMPONENT, MEMBER, NAMESPACES, NODE, PART_OF
 from resilience.backend.kubernetes.placement import placed
 from resilience.backend.settings import DATA_KEEP
 from resilience.errors import FaultError, StackError
 from resilience.spec.stack import Member, Stack
 
 SELECTOR = f"{PART_OF}=harmonyflow"
-MEMBER = "harmonyflow.dev/member"  # on pods that a controller gives random names
 DATA = "data"  # the volume that a server keeps its data in
 
 
@@ -122,10 +121,18 @@ def member_state(pod: Object, nodes: Mapping[str, str]) -> MemberState:
             "host": node,
             "container": container.get("name", ""),
             "container_id": _container_id(container),
+            "last_exit": _ended(container).get("exitCode"),
+            "ended_at": _ended(container).get("finishedAt", ""),
             "started_at": container.get("state", {}).get("running", {}).get("startedAt", ""),
             **_data(pod["spec"], component),
         },
     )
+
+
+def _ended(status: Object) -> Object:
+    """How the container ended when it last did."""
+    ended: Object = status.get("state", {}).get("terminated") or status.get("lastState", {}).get("terminated") or {}
+    return ended
 
 
 def _container_id(status: Object) -> str:

@@ -81,3 +81,15 @@ def test_secrets_are_files(tmp_path: Path):
     assert secret_in(tmp_path)("redis-password") == "s3cret"
     with pytest.raises(StackError, match="secret other"):
         secret_in(tmp_path)("other")
+
+
+ENDED = {"terminated": {"exitCode": 137, "finishedAt": "2026-11-25T12:00:03Z"}}
+
+
+def test_how_a_container_ended_is_known_before_and_after_it_runs_again():
+    nodes = node_names(NODES["items"])
+    down, again = pod("redis-cluster-0", state=ENDED), pod("redis-cluster-0", restarts=1)
+    again["status"]["containerStatuses"][0]["lastState"] = ENDED
+    for shown in (down, again):
+        handle = member_state(shown, nodes).handle
+        assert (handle["last_exit"], handle["ended_at"]) == (137, "2026-11-25T12:00:03Z")

@@ -1,0 +1,95 @@
+"""Servers that end and start again while a run goes on, as the API shows their pods."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from resilience.backend.base import MemberState, Say
+from resilience.errors import StackError
+
+EVERY_S = 1.0
+TOLD_TO = timedelta(seconds=1)  # what the instants of containers are cut off to
+_JOIN_S = 45.0  # a question that an API server which is away does not answer yet
+
+News = dict[str, Any]  # the data of an event ``member``
+
+
+def first_news(states: Sequence[MemberState]) -> Iterator[News]:
+    """The start of each server that runs when it is first looked at."""
+    return ({"member": state.name, "what": "started"} for state in states if state.identity)
+
+
+def news(
+    before: Mapping[str, MemberState], after: Sequence[MemberState], looked: datetime, now: datetime
+) -> Iterator[News]:
+    """What became of members between the look before and the one ``now``; a pod in another's place is an end, too.
+
+    Kubelet and API tell of an end late, and not exactly: see `history.event` for ``late_us`` and ``unsure_us``.
+    """
+    for state in after:
+        known = before.get(state.name)
+        if known is None or known.identity == state.identity:
+            continue
+        if known.identity:
+            when = _when(state.handle.get("ended_at") or "", looked, now)
+            yield {"member": state.name, "what": "exited", "code": state.handle.get("last_exit"), **when}
+        if state.identity:
+            yield {"member": state.name, "what": "restarted" if known.identity else "started"}
+
+
+def _when(ended_at: str, looked: datetime, now: datetime) -> News:
+    """Where nobody says when it ended, since its pod is gone, it was between the two looks."""
+    if not ended_at:
+        return {"late_us": 0, "unsure_us": _us(now - looked)}
+    latest = min(datetime.fromisoformat(ended_at) + TOLD_TO, now)
+    return {"late_us": _us(now - latest), "unsure_us": _us(TOLD_TO)}
+
+
+def _us(length: timedelta) -> int:
+    return max(0, round(length.total_seconds() * 1e6))
+
+
+class EndsWatch:
+    """Tells of members' ends and starts; a thread of its own."""
+
+    def __init__(self, states: Callable[[], Sequence[MemberState]], say: Say) -> None:
+        """``states`` asks for the members; nothing is asked before `start`."""
+        self._states = states
+        self._say = say
+        self._stopping = threading.Event()
+        self._known: dict[str, MemberState] = {}
+        self._looked = datetime.now(UTC)
+        self._thread = threading.Thread(target=self._run, name="ends", daemon=True)
+
+    def start(self) -> None:
+        """Tells of the members that run now, and watches from here on. Raises `StackError`."""
+        states = self._states()
+        for data in first_news(states):
+            self._say("member", data)
+        self._remember(states)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Looks once more and stops watching."""
+        self._stopping.set()
+        self._thread.join(_JOIN_S)
+
+    def _run(self) -> None:
+        stopping = False
+        while not stopping:
+            stopping = self._stopping.wait(EVERY_S)
+            self._look()
+
+    def _look(self) -> None:
+        try:
+            states = self._states()
+        except StackError:  # the API server is away; what happened meanwhile is seen by the next look
+            return
+        for data in news(self._known, states, self._looked, datetime.now(UTC)):
+            self._say("member", data)
+        self._remember(states)
+
+    def _remember(self, states: Sequence[MemberState]) -> None:
+        self._known = {state.name: state for state in states}
+        self._looked = datetime.now(UTC)

@@ -1,0 +1,138 @@
+"""The lock on a cluster: a Lease that one run holds and renews, so that two never break the same platform."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+from resilience.backend.kubernetes.api import Api, ApiError, Object
+from resilience.errors import StackError
+
+NAMESPACE = "resilience"
+LASTS_S = 60  # an owner that has not renewed it for this long counts as gone
+RENEW_EVERY_S = 10.0
+_NAME = "run"
+_LIST = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
+_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
+_CONFLICT, _MISSING = 409, 404
+
+
+def utc_now() -> datetime:
+    """The wall clock, in UTC."""
+    return datetime.now(UTC)
+
+
+class ClusterLock:
+    """One run's hold on a cluster."""
+
+    def __init__(self, api: Api, owner: str, now: Callable[[], datetime] = utc_now) -> None:
+        """``owner`` is what others are told: who, where, what for. Asks nothing."""
+        self._api = api
+        self._owner = owner
+        self._now = now
+
+    def take(self, *, break_stale: bool) -> None:
+        """Takes the lock. Raises `StackError` with the owner if somebody has it, or had it and was not let go."""
+        for _ in range(2):  # once more where it was let go between two steps
+            try:
+                self._api.create(_LIST, self._lease())
+            except ApiError as error:
+                if error.status != _CONFLICT:
+                    raise
+            else:
+                return
+            found = self._found()
+            if found is None:
+                continue
+            refuse_unless_free(found, self._now(), break_stale=break_stale)
+            self._api.replace(f"{_LIST}/{_NAME}", self._lease(found))  # 409: somebody else was quicker
+            return
+        raise StackError("the cluster's lock changes hands just now: try again")
+
+    def renew(self) -> None:
+        """Says that the owner is alive. Raises `StackError` if the lock is not this run's any more."""
+        found = self._found()
+        if found is None or found["spec"].get("holderIdentity") != self._owner:
+            holder = "nobody" if found is None else found["spec"].get("holderIdentity")
+            raise StackError(f"the lock on the cluster was taken away from this run: {holder} holds it")
+        self._api.replace(f"{_LIST}/{_NAME}", self._lease(found))
+
+    def give(self) -> None:
+        """Lets it go; one that is somebody else's by now stays."""
+        found = self._found()
+        if found is not None and found["spec"].get("holderIdentity") == self._owner:
+            self._api.delete(f"{_LIST}/{_NAME}")
+
+    def _found(self) -> Object | None:
+        try:
+            return self._api.get(f"{_LIST}/{_NAME}")
+        except ApiError as error:
+            if error.status == _MISSING:
+                return None
+            raise
+
+    def _lease(self, found: Object | None = None) -> Object:
+        metadata = {"name": _NAME, "namespace": NAMESPACE}
+        if found:
+            metadata["resourceVersion"] = found["metadata"]["resourceVersion"]
+        now = self._now().strftime(_FORMAT)
+        mine = found is not None and found["spec"].get("holderIdentity") == self._owner
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": metadata,
+            "spec": {
+                "holderIdentity": self._owner,
+                "leaseDurationSeconds": LASTS_S,
+                "acquireTime": found["spec"]["acquireTime"] if found and mine else now,
+                "renewTime": now,
+            },
+        }
+
+
+def refuse_unless_free(lease: Object, now: datetime, *, break_stale: bool) -> None:
+    """Raises `StackError` unless the lease is stale and may be broken."""
+    spec = lease.get("spec", {})
+    owner, renewed = spec.get("holderIdentity", "somebody"), _instant(spec.get("renewTime", ""))
+    lasts = timedelta(seconds=spec.get("leaseDurationSeconds") or LASTS_S)
+    silent_s = "for ever" if renewed is None else f"for {(now - renewed).total_seconds():.0f} s"
+    if renewed is not None and now <= renewed + lasts:
+        raise StackError(f"the cluster is in use by {owner}: wait for its end")
+    if not break_stale:
+        raise StackError(
+            f"the cluster is locked by {owner}, who has been silent {silent_s}: if that run is gone,"
+            " --break-lock takes it"
+        )
+
+
+def _instant(text: str) -> datetime | None:
+    try:
+        return datetime.strptime(text, _FORMAT).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+@contextmanager
+def locked(lock: ClusterLock, *, break_stale: bool) -> Iterator[list[str]]:
+    """Holds the lock while it is entered; the list says why it was lost, if it was. Raises `StackError`."""
+    lock.take(break_stale=break_stale)
+    ended, lost = threading.Event(), list[str]()
+
+    def keep() -> None:
+        while not ended.wait(RENEW_EVERY_S):
+            try:
+                lock.renew()
+            except ApiError:  # the API server is away: it is tried again
+                continue
+            except StackError as error:
+                lost.append(str(error))
+                return
+
+    thread = threading.Thread(target=keep, name="lock", daemon=True)
+    thread.start()
+    try:
+        yield lost
+    finally:
+        ended.set()
+        thread.join(RENEW_EVERY_S)
+        lock.give()

@@ -1,0 +1,135 @@
+"""The place of a run in a cluster: the runner's pod on the observer node, from which members are reached by address."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from resilience.backend.base import MemberState, Say
+from resilience.backend.kubernetes.agents import Agents
+from resilience.backend.kubernetes.api import Api, ApiError
+from resilience.backend.kubernetes.beside import BOOT_ID
+from resilience.backend.kubernetes.calling import caller_of_pod
+from resilience.backend.kubernetes.ends import EndsWatch
+from resilience.backend.kubernetes.manifests import MEMBER, PASSWORD_KEY
+from resilience.backend.kubernetes.neighbour import Neighbour
+from resilience.backend.kubernetes.platform import KubernetesPlatform, secret_in
+from resilience.backend.kubernetes.readiness import reasons
+from resilience.backend.kubernetes.workload import BESIDE_DIR, NAMESPACE, POD_UID, SECRET_DIR, STATE, load_job
+from resilience.errors import StackError
+from resilience.spec.stack import Stack
+
+_STACK_FILE = "stack.json"
+_JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
+_LOADS = frozenset({"loadgen", "direct-client"})
+
+
+def is_here(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this process stands in a runner's pod."""
+    return POD_UID in environment
+
+
+def servers(states: Iterable[MemberState]) -> tuple[MemberState, ...]:
+    """The members that are servers: how a load's client ends is told by the load itself."""
+    return tuple(state for state in states if state.component not in _LOADS)
+
+
+class PlacePlatform(KubernetesPlatform):
+    """The stack, in the hands of the runner in its pod; see `backend.base.OwnedPlatform`."""
+
+    def __init__(self, api: Api, stack: Stack, agents: Agents, *, log_dir: Path, say: Say) -> None:
+        """``log_dir`` gets the members' logs at the end; ``say`` hears of their ends and starts (event ``member``)."""
+        super().__init__(api, stack, _secret, agents=agents)
+        self._log_dir = log_dir
+        self._started: list[str] = []
+        self._watch = EndsWatch(lambda: servers(self.states()), say)
+
+    def watch(self) -> None:
+        """Tells of members' ends and starts from now on. Raises `StackError`."""
+        self._watch.start()
+
+    def run_beside(self, name: str, argv: Sequence[str], log: Path) -> Neighbour:
+        """Starts a command as the job of a load's member; returns once it runs. Raises `StackError`."""
+        component = self.stack.member(name).component
+        if component not in _LOADS:
+            raise StackError(f"{name}: the stack has no member of that name for a load generator")
+        folder = Path(BESIDE_DIR, name)
+        shutil.rmtree(folder, ignore_errors=True)
+        self._started.append(name)
+        self._api.create(_JOBS, load_job(name, component, argv, str(log), os.environ))
+        neighbour = Neighbour(name, folder)
+        neighbour.wait_started(BOOT_ID.read_text().strip(), lambda: self._why_not(name))
+        return neighbour
+
+    def secret_file(self, name: str) -> Path:
+        """The file that holds a secret of the stack, as such a command can read it."""
+        del name  # there is one
+        return Path(SECRET_DIR, PASSWORD_KEY)
+
+    def down(self) -> None:
+        """Ends what this run has added; the stack itself stays up. Raises `ExceptionGroup`."""
+        self._watch.stop()
+        problems: list[Exception] = []
+        for step in (*(self._log_of(state.name) for state in self.states()), *map(self._ending, self._started)):
+            try:
+                step()
+            except (StackError, OSError) as error:
+                problems.append(error)
+        if problems:
+            raise ExceptionGroup("what the run added to the cluster could not be ended cleanly", problems)
+
+    def _ending(self, job: str) -> Callable[[], None]:
+        return lambda: self._api.delete(f"{_JOBS}/{job}")
+
+    def _log_of(self, member: str) -> Callable[[], None]:
+        def save() -> None:
+            handle = self.state(member).handle
+            if not handle or member in self._started:
+                return
+            folder = self._log_dir / member
+            folder.mkdir(exist_ok=True)
+            path = f"/api/v1/namespaces/{handle['namespace']}/pods/{handle['pod']}/log"
+            (folder / "server.log").write_text(self._api.text(path, container=handle["container"]))
+
+        return save
+
+    def _why_not(self, name: str) -> str:
+        try:
+            return reasons(self._api, self._api.items(f"/api/v1/namespaces/{NAMESPACE}/pods", f"{MEMBER}={name}"))
+        except ApiError as error:
+            return str(error)
+
+
+class PlaceBackend:
+    """The stack that stands in the cluster of this pod; see `backend.base.Backend`."""
+
+    name = "kind"
+
+    def __init__(self, say: Say) -> None:
+        """``say`` hears of members' starts and ends (event ``member``)."""
+        self.state = Path(STATE)
+        self._say = say
+
+    def up(self, stack: Stack, log_dir: Path) -> PlacePlatform:
+        """The stack, which was brought up from outside before this pod was made. Raises `StackError`."""
+        (self.state / _STACK_FILE).write_bytes(msgspec.json.encode(stack))
+        api = Api.of_pod()
+        platform = PlacePlatform(api, stack, Agents(api, caller_of_pod()), log_dir=log_dir, say=self._say)
+        platform.watch()
+        return platform
+
+
+def attach(state: Path) -> KubernetesPlatform:
+    """The stack for another process in the runner's pod. Raises `StackError` without one."""
+    try:
+        stack = msgspec.json.decode((state / _STACK_FILE).read_bytes(), type=Stack)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise StackError(f"{state / _STACK_FILE}: no stack: {error}") from error
+    api = Api.of_pod()
+    return KubernetesPlatform(api, stack, _secret, agents=Agents(api, caller_of_pod()))
+
+
+def _secret(_name: str) -> str:
+    return secret_in(Path(SECRET_DIR))(PASSWORD_KEY).strip()

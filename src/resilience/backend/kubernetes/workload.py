@@ -1,0 +1,150 @@
+"""The objects that one run adds to a cluster: its order, the runner's pod, a job for each load client. Pure.
+
+All stand on the observer node and have one volume, ``run``, so that the runner and its load share files as on
+``local``, and their clock: one node has one kernel.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from resilience.backend.kubernetes.manifests import COMPONENT, MEMBER, NAMESPACES, PART_OF, PASSWORD_SECRET, SERVICES
+
+RUNNER = "runner"  # the pod, its service account, the container that plays
+RECORDS = "records"  # the container that hands the record out, also when the runner has ended
+ORDER = "run"  # the ConfigMap that says what is to be played
+NAMESPACE = NAMESPACES["loadgen"]
+VOLUME, STATE, ORDER_DIR, SECRET_DIR = "/runs", "/state", "/order", "/secret"
+LOAD = "harmonyflow.dev/load"  # on pods of the load: stacks/kubernetes/base/monitoring/runner.yaml
+RUN_DIR, BESIDE_DIR = f"{VOLUME}/run", f"{VOLUME}/beside"
+POD, POD_UID, IMAGE = "RESILIENCE_POD", "RESILIENCE_POD_UID", "RESILIENCE_POD_IMAGE"  # the runner's environment
+_TMP = "/tmp"  # noqa: S108  a container's own
+# A request is a container's weight where processors are short, and a client that waits for one is late, which spoils
+# the run; each uses about a quarter of one.
+_LOAD_CPU, _RUNNER_CPU, _CPU = "500m", "200m", "50m"
+LIVES_S = 3 * 3_600  # whatever became of the harness outside; the longest scenario takes minutes
+# where short names of members are looked up: those that the harness and its clients ask by name
+_SEARCHED = ("edge", "prometheus")
+
+Object = dict[str, Any]
+
+
+def order(files: Mapping[str, str]) -> Object:
+    """The ConfigMap with the files of a run's directory that were written before it began."""
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _metadata(ORDER, RUNNER), "data": dict(files)}
+
+
+def runner(image: str) -> Object:
+    """The pod that plays a run."""
+    environment: list[Object] = [
+        {"name": POD, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        {"name": POD_UID, "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
+        {"name": IMAGE, "value": image},
+        {"name": "XDG_CACHE_HOME", "value": f"{STATE}/cache"},
+        {"name": "HOME", "value": STATE},
+    ]
+    play = _container(
+        RUNNER,
+        image,
+        ["python3", "-m", "resilience.play", ORDER_DIR, RUN_DIR],
+        environment,
+        _resources("1Gi", _RUNNER_CPU),
+    )
+    play["volumeMounts"] += [
+        {"name": "state", "mountPath": STATE},
+        {"name": "order", "mountPath": ORDER_DIR, "readOnly": True},
+    ]
+    keep = _container(
+        RECORDS, image, ["python3", "-m", "resilience.backend.kubernetes.records", "keep"], [], _resources("256Mi")
+    )
+    spec = _pod_spec([play, keep])
+    spec |= {"serviceAccountName": RUNNER, "automountServiceAccountToken": True, "activeDeadlineSeconds": LIVES_S}
+    spec["volumes"] += [
+        {"name": "state", "emptyDir": {"medium": "Memory", "sizeLimit": "64Mi"}},
+        {"name": "order", "configMap": {"name": ORDER}},
+    ]
+    metadata = _metadata(RUNNER, RUNNER)
+    metadata["annotations"] = {"kubectl.kubernetes.io/default-container": RECORDS}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def load_job(member: str, component: str, argv: Sequence[str], log: str, environment: Mapping[str, str]) -> Object:
+    """The job of a load client; it ends with the runner's pod, whose ``environment`` names that."""
+    folder = f"{BESIDE_DIR}/{member}"
+    command = ["python3", "-m", "resilience.backend.kubernetes.beside", folder, log, "--", *argv]
+    home: Object = {"name": "HOME", "value": _TMP}
+    spec = _pod_spec([_container(component, environment[IMAGE], command, [home], _resources("1Gi", _LOAD_CPU))])
+    spec |= {"serviceAccountName": "load", "hostname": member, "subdomain": SERVICES[component]}
+    metadata = _metadata(member, component)
+    metadata["ownerReferences"] = [
+        {"apiVersion": "v1", "kind": "Pod", "name": environment[POD], "uid": environment[POD_UID]}
+    ]
+    labels = {**metadata["labels"], MEMBER: member, LOAD: "true"}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": metadata,
+        "spec": {
+            "backoffLimit": 0,  # a client that ended is a fact of the run; another one would know nothing of its ops
+            "activeDeadlineSeconds": LIVES_S,
+            "template": {"metadata": {"labels": labels}, "spec": spec},
+        },
+    }
+
+
+def _pod_spec(containers: Sequence[Object]) -> Object:
+    searched = [f"{SERVICES.get(name, name)}.{NAMESPACES[name]}.svc.cluster.local" for name in _SEARCHED]
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "restartPolicy": "Never",
+        "priorityClassName": "harmonyflow-observer",
+        "terminationGracePeriodSeconds": 10,
+        "nodeSelector": {"harmonyflow.dev/role": "observer"},
+        "tolerations": [{"key": "harmonyflow.dev/role", "value": "observer", "effect": "NoSchedule"}],
+        "dnsConfig": {"searches": searched},
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 10_001,
+            "runAsGroup": 10_001,
+            "fsGroup": 10_001,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": list(containers),
+        "volumes": [
+            {"name": "run", "persistentVolumeClaim": {"claimName": "run"}},
+            {"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}},
+            {"name": "password", "secret": {"secretName": PASSWORD_SECRET, "defaultMode": 0o440}},
+        ],
+    }
+
+
+def _resources(memory: str, cpu: str = _CPU) -> Object:
+    return {"requests": {"cpu": cpu, "memory": "64Mi"}, "limits": {"memory": memory}}
+
+
+def _container(
+    name: str, image: str, command: Sequence[str], environment: Sequence[Object], resources: Object
+) -> Object:
+    return {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": list(command),
+        "env": list(environment),
+        "resources": resources,
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": "run", "mountPath": VOLUME},
+            {"name": "tmp", "mountPath": _TMP},
+            {"name": "password", "mountPath": SECRET_DIR, "readOnly": True},
+        ],
+    }
+
+
+def _metadata(name: str, component: str) -> Object:
+    labels = {PART_OF: "harmonyflow", COMPONENT: component}
+    return {"name": name, "namespace": NAMESPACE, "labels": labels}

@@ -1,0 +1,64 @@
+"""Ends and starts of members, as two looks at the API tell them apart."""
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from resilience.backend.base import MemberState
+from resilience.backend.kubernetes.ends import News, first_news, news
+from resilience.backend.kubernetes.place import servers
+
+NOW = datetime(2026, 11, 25, 12, 0, 7, 250_000, tzinfo=UTC)
+LOOKED = NOW - timedelta(seconds=1.5)
+
+
+def member(identity: str, last_exit: int | None = None, ended_at: str = "") -> MemberState:
+    return MemberState(
+        name="edge-0", component="edge", node="node-1", address="10.0.0.1", running=bool(identity), identity=identity,
+        restarts=0, handle={"last_exit": last_exit, "ended_at": ended_at},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("a/1", member("a/1"), []),
+        ("", member(""), []),
+        (
+            "a/1",
+            member(""),
+            [{"member": "edge-0", "what": "exited", "code": None, "late_us": 0, "unsure_us": 1_500_000}],
+        ),
+        ("", member("a/2"), [{"member": "edge-0", "what": "started"}]),
+        (
+            "a/1",
+            member("a/2", 137, "2026-11-25T12:00:03Z"),
+            [
+                {"member": "edge-0", "what": "exited", "code": 137, "late_us": 3_250_000, "unsure_us": 1_000_000},
+                {"member": "edge-0", "what": "restarted"},
+            ],
+        ),
+    ],
+    ids=["the same", "still away", "ended", "back", "restarted between two looks"],
+)
+def test_news(before: str, after: MemberState, told: list[News]) -> None:
+    assert list(news({"edge-0": member(before)}, [after], LOOKED, NOW)) == told
+
+
+def test_a_member_that_nobody_has_seen_before_is_no_news() -> None:
+    assert list(news({}, [member("a/1")], LOOKED, NOW)) == []
+
+
+def test_an_end_within_the_second_that_it_is_told_by_is_not_late() -> None:
+    (ended,) = news({"edge-0": member("a/1")}, [member("", 0, "2026-11-25T12:00:07Z")], LOOKED, NOW)
+    assert ended["late_us"] == 0
+
+
+def test_all_that_run_at_first_are_told_of_as_started() -> None:
+    assert list(first_news([member("a/1"), member("")])) == [{"member": "edge-0", "what": "started"}]
+
+
+def test_how_a_client_of_the_load_ends_is_told_by_the_load() -> None:
+    client = msgspec.structs.replace(member("b/1"), name="loadgen", component="loadgen")
+    assert servers([member("a/1"), client]) == (member("a/1"),)

@@ -1,0 +1,67 @@
+"""A cluster's lock: who has it, who had it, who may take it."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from resilience.backend.kubernetes.api import Api
+from resilience.backend.kubernetes.lease import LASTS_S, ClusterLock
+from resilience.errors import StackError
+from tests.fakes import FakeLease
+
+NOW = datetime(2026, 11, 25, 11, 0, tzinfo=UTC)
+
+
+def lock(cluster: FakeLease, owner: str, now: datetime = NOW) -> ClusterLock:
+    return ClusterLock(Api(cluster.call, "a cluster"), owner, lambda: now)
+
+
+def test_it_is_taken_renewed_and_given() -> None:
+    cluster = FakeLease()
+    lock(cluster, "ann").take(break_stale=False)
+    lock(cluster, "ann", NOW + timedelta(seconds=10)).renew()
+    assert cluster.lease
+    assert cluster.lease["spec"]["acquireTime"] == "2026-11-25T11:00:00.000000Z"
+    assert cluster.lease["spec"]["renewTime"] == "2026-11-25T11:00:10.000000Z"
+    lock(cluster, "ann").give()
+    assert cluster.lease is None
+
+
+@pytest.mark.parametrize("break_stale", [False, True])
+def test_one_that_is_held_is_nobody_elses(break_stale: bool) -> None:
+    cluster = FakeLease()
+    lock(cluster, "ann on a (process 7, baseline)").take(break_stale=False)
+    later = NOW + timedelta(seconds=LASTS_S)
+    with pytest.raises(StackError, match=r"in use by ann on a \(process 7, baseline\): wait for its end"):
+        lock(cluster, "bob", later).take(break_stale=break_stale)
+
+
+def test_a_stale_one_is_shown_with_its_owner() -> None:
+    cluster = FakeLease()
+    lock(cluster, "ann").take(break_stale=False)
+    with pytest.raises(StackError, match=r"locked by ann, who has been silent for 90 s: .*--break-lock"):
+        lock(cluster, "bob", NOW + timedelta(seconds=90)).take(break_stale=False)
+
+
+def test_a_stale_one_is_broken_when_asked_for() -> None:
+    cluster = FakeLease()
+    lock(cluster, "ann").take(break_stale=False)
+    lock(cluster, "bob", NOW + timedelta(seconds=LASTS_S + 1)).take(break_stale=True)
+    with pytest.raises(StackError, match="was taken away from this run: bob holds it"):
+        lock(cluster, "ann").renew()
+    lock(cluster, "ann").give()
+    assert cluster.lease, "it is not ann's to give"
+
+
+def test_one_without_an_instant_is_stale() -> None:
+    cluster = FakeLease()
+    lock(cluster, "ann").take(break_stale=False)
+    assert cluster.lease
+    cluster.lease["spec"]["renewTime"] = "yesterday"
+    with pytest.raises(StackError, match="silent for ever"):
+        lock(cluster, "bob").take(break_stale=False)
+
+
+def test_one_that_is_gone_cannot_be_renewed() -> None:
+    with pytest.raises(StackError, match="nobody holds it"):
+        lock(FakeLease(), "ann").renew()
