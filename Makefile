@@ -28,7 +28,7 @@ help: ## show this list
 
 chaos-%: environment ## run the scenario NAME, e.g. make chaos-redis-failover (ARGS=… for resilience run)
 	@test -n "$(wildcard scenarios/$*.yaml scenarios/*/$*.yaml)" || exec $(BIN)/resilience run $*
-	@setup/packages sandbox
+	@test "$(STACK)" != local || setup/packages sandbox
 	@$(BIN)/resilience run $* --stack $(STACK) $(ARGS)
 
 .PHONY: smoke nightly calibrate
@@ -36,7 +36,7 @@ smoke: SUITE := smoke
 nightly: SUITE := nightly
 calibrate: SUITE := calibration
 smoke nightly calibrate: environment
-	@setup/packages sandbox
+	@test "$(STACK)" != local || setup/packages sandbox
 	@$(BIN)/resilience suite $(SUITE) --stack $(STACK) $(ARGS)
 
 smoke: ## run a few scenarios, about 8 minutes: one table, one JUnit file
@@ -62,7 +62,7 @@ status: environment ## show the stack that is up: addresses, members, roles
 
 .PHONY: heal
 heal: environment ## end every injection that a broken-off run has left
-	@$(BIN)/resilience heal $(ARGS)
+	@$(BIN)/resilience heal --stack $(STACK) $(ARGS)
 
 .PHONY: doctor
 doctor: environment ## say what this machine can do and what it lacks, and how to mend it

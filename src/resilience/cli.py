@@ -8,7 +8,6 @@ import argparse
 import io
 import os
 import re
-import shlex
 import signal
 import sys
 import traceback
@@ -24,7 +23,7 @@ from rich.table import Table
 from resilience import cluster_cli, runner, standing_cli, supervise
 from resilience.controlled import controlled
 from resilience.errors import HarnessError, SpecError
-from resilience.outside import STACKS, VERDICT_CODES, TakeControl, Wanted, prepared
+from resilience.outside import STACKS, VERDICT_CODES, RunOutside, TakeControl, Wanted, prepared
 from resilience.report.html import html_page
 from resilience.report.store import RunStore, find_run
 from resilience.report.suite import suite_code, suite_json, suite_junit, suite_table
@@ -117,7 +116,10 @@ def _parser() -> argparse.ArgumentParser:
     image = _add(commands, "image", _image, "build the stack image if it is not there")
     image.add_argument("--rebuild", action="store_true", help="build it again")
     image.add_argument("--stack", choices=standing_cli.PLACES, default="local", help="whose image (default: local)")
-    _add(commands, "heal", _heal, "heal what is injected in the stacks that run now, from nothing but their ledgers")
+    heal = _add(
+        commands, "heal", _heal, "heal what is injected in the stacks that run now, from nothing but their ledgers"
+    )
+    heal.add_argument("--stack", choices=standing_cli.PLACES, default="local", help="whose stacks (default: local)")
     _add(commands, "doctor", _doctor, "what this machine can do and what it lacks, with the command that mends it")
     sandbox = _add(commands, "sandbox", _sandbox, "run a command in an empty sandbox (for component tests)")
     sandbox.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND …")
@@ -162,6 +164,9 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stack", choices=STACKS, default=STACKS[0], help=f"where the platform runs (default: {STACKS[0]})"
     )
+    parser.add_argument(
+        "--break-lock", action="store_true", help="take a cluster from a run that has been silent for too long"
+    )
     parser.add_argument("--seed", type=_seed, help="of every random choice in a run (default: the scenario's)")
     parser.add_argument("--share", action="store_true", help="do not wait for other runs on this machine")
     _add_reports(parser)
@@ -177,22 +182,29 @@ def _run(arguments: Any) -> int:
     scenario = _scenario(arguments)
     if runner.in_place():
         return _run_here(scenario, arguments)
-    run_outside, console = prepared(arguments.stack, arguments.reports), console_for(sys.stderr)
+    run_outside, console = _prepared(arguments), console_for(sys.stderr)
 
     def say(text: str) -> None:
         console.print(plain(text))
 
     if beside := standing_cli.notice():
         say(beside)
-    wanted = Wanted(
+    with _machine(arguments, say):
+        return controlled(run_outside, arguments.stack, say)(_wanted(arguments)).code
+
+
+def _prepared(arguments: Any) -> RunOutside:
+    return prepared(arguments.stack, arguments.reports, break_lock=arguments.break_lock)
+
+
+def _wanted(arguments: Any) -> Wanted:
+    return Wanted(
         scenario=arguments.scenario,
         overrides=arguments.overrides,
         seed=arguments.seed,
         reports=arguments.reports,
         control=arguments.control,
     )
-    with _machine(arguments, say):
-        return controlled(run_outside, arguments.stack, say)(wanted).code
 
 
 def _machine(arguments: Any, say: Callable[[str], None]) -> AbstractContextManager[None]:
@@ -211,16 +223,9 @@ def _scenario(arguments: Any) -> Scenario:
 def _run_here(scenario: Scenario, arguments: Any) -> int:
     console = console_for(sys.stdout)
     store = RunStore(arguments.reports, runner.owner_of_reports())
-    rerun = _rerun(arguments, scenario.seed)
+    rerun = _wanted(arguments).rerun(scenario.seed, arguments.stack)
     outcome = runner.run(scenario, store, console, rerun, as_control=arguments.control == "only")
     return outcome.cut_short_code or VERDICT_CODES[outcome.judgement.verdict]
-
-
-def _rerun(arguments: Any, seed: int) -> str:
-    """The command that repeats a run, as a shell takes it: people copy it from the report."""
-    sets = [word for override in arguments.overrides for word in ("--set", override)]
-    control = [] if arguments.control == "auto" else ["--control", str(arguments.control)]
-    return shlex.join(["resilience", "run", arguments.scenario, *sets, "--seed", str(seed), *control])
 
 
 def _suite(arguments: Any) -> int:
@@ -229,7 +234,7 @@ def _suite(arguments: Any) -> int:
     suite = read_suite(ROOT, arguments.suite)
     for scenario in suite.scenarios:
         runner.require_known_checks(scenario)
-    run_outside, console = prepared(arguments.stack, arguments.reports), console_for(sys.stderr)
+    run_outside, console = _prepared(arguments), console_for(sys.stderr)
 
     def say(text: str) -> None:
         console.print(plain(text))
@@ -289,7 +294,9 @@ def _image(arguments: Any) -> int:
     return 0
 
 
-def _heal(_arguments: Any) -> int:
+def _heal(arguments: Any) -> int:
+    if arguments.stack == "kind":
+        return cluster_cli.heal(read_scenario(ROOT, "baseline").stack)
     if runner.in_sandbox():
         return runner.heal_here(console_for(sys.stdout))
     codes = supervise.heal_everywhere()

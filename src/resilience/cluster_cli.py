@@ -10,15 +10,16 @@ from pathlib import Path
 from rich.table import Table
 
 from resilience.backend.base import MemberState
-from resilience.backend.kind import Kind, config_file, namespaces_up, platform_of, pods, require_tools
+from resilience.backend.kind import AGENTS, Kind, config_file, namespaces_up, platform_of, pods, require_tools
 from resilience.backend.kubernetes import images
 from resilience.backend.kubernetes.api import Api, Object
 from resilience.backend.kubernetes.manifests import COMPONENT, NAMESPACES, PLATFORM_NODES
+from resilience.backend.kubernetes.platform import KubernetesPlatform
 from resilience.backend.kubernetes.readiness import reasons, unready
 from resilience.backend.kubernetes.split import WITNESS
 from resilience.backend.local.image import ImageStore
 from resilience.backend.local.place import cache_dir, calling_user
-from resilience.errors import SpecError, StackError
+from resilience.errors import FaultError, SpecError, StackError
 from resilience.report.progress import Steps
 from resilience.report.standing import doors_text
 from resilience.report.terminal import can_move, console_for, plain
@@ -48,28 +49,72 @@ def up(scenario: Scenario) -> int:
     """Brings the scenario's stack up in a kind cluster; returns when it is ready. Raises `HostError`, `StackError`."""
     require_reference_services(scenario.stack)
     replaced = build()
-    steps, cluster = _steps(), _cluster()
-    if not cluster.exists():
-        with steps.step(f"making the kind cluster {cluster.name}, about a minute"):
-            cluster.create(config_file())
+    cluster = found_or_made()
     api = cluster.open()
     if namespaces_up(api):
         raise StackError(
             f"a stack is up already in the cluster {cluster.name}: 'resilience status --stack kind' shows it,"
             " 'resilience down --stack kind' ends it"
         )
-    with steps.step("loading images into the nodes"):
-        cluster.load(replaced.values())
-    with steps.step("applying manifests"):
-        cluster.apply(scenario.stack, replaced)
-    with steps.step("waiting for pods") as step:
-        wait_ready(api, scenario.stack, time.monotonic() + READY_WITHIN_S, step.say)
+    bring_up(cluster, api, scenario.stack, replaced)
     console_for(sys.stdout).print(doors_text(cluster.doors(api)))
     console_for(sys.stdout).print(
         plain("the stack is up; 'resilience status --stack kind' shows it, 'resilience down --stack kind' ends it"),
         soft_wrap=True,
     )
     return 0
+
+
+def found_or_made() -> Kind:
+    """The harness's cluster, made with progress if there is none. Raises `HostError`, `StackError`."""
+    cluster = _cluster()
+    if not cluster.exists():
+        with _steps().step(f"making the kind cluster {cluster.name}, about a minute"):
+            cluster.create(config_file())
+    return cluster
+
+
+def bring_up(cluster: Kind, api: Api, stack: Stack, replaced: Mapping[str, str]) -> None:
+    """Fills a cluster without a stack with this one, and waits until all its pods are ready. Raises `StackError`."""
+    steps = _steps()
+    cluster.favour_observer(api)
+    with steps.step("loading images into the nodes"):
+        cluster.load(replaced.values())
+    with steps.step("applying manifests"):
+        cluster.apply(stack, replaced)
+    with steps.step("waiting for pods") as step:
+        wait_ready(api, stack, time.monotonic() + READY_WITHIN_S, step.say)
+        cluster.wait_agents()
+
+
+def clear(cluster: Kind, api: Api) -> None:
+    """Ends the stack that stands in a cluster, data included, and leaves the cluster. Raises `StackError`."""
+    if set(namespaces_up(api)) - {AGENTS}:
+        with _steps().step(f"ending the stack that stands in the cluster {cluster.name}"):
+            cluster.clear()
+
+
+def heal(stack: Stack) -> int:
+    """Ends whatever is injected in the cluster, whoever did it; a line for each. Raises `StackError`."""
+    require_tools()
+    cluster = _cluster()
+    if not cluster.exists() or not namespaces_up(api := cluster.open()):
+        print("nothing to heal: no stack of the harness is up on kind")  # noqa: T201
+        return 0
+    healed = heal_left(platform_of(cluster, api, stack))
+    print("\n".join(f"{injection}: healed" for injection in healed) or "nothing to heal: no agent knows of anything")  # noqa: T201
+    return 0
+
+
+def heal_left(platform: KubernetesPlatform) -> list[str]:
+    """Ends what is injected, as the cluster itself knows it; the injections. Raises `StackError` if one cannot be."""
+    try:
+        left = sorted({name for names in platform.open_injections().values() for name in names})
+        for injection in left:
+            platform.undo(injection)
+    except FaultError as error:
+        raise StackError(f"what is injected in the cluster could not be ended: {error}") from error
+    return left
 
 
 def require_reference_services(stack: Stack) -> None:

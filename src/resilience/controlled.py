@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from resilience.backend.choice import DEFAULT, servers
-from resilience.backend.local.place import PROJECT_ROOT
 from resilience.check.text import duration
 from resilience.control import control_scenario, controls_in, needed_for, newest, why_none
 from resilience.errors import ControlError, HostError
@@ -19,7 +18,6 @@ from resilience.history.control import Control
 from resilience.outside import INTERRUPTED_CODES, Ended, RunOutside, Wanted
 from resilience.spec.control import CONTROL
 from resilience.spec.fingerprint import Fingerprint
-from resilience.spec.read import read_scenario
 from resilience.spec.scenario import Scenario
 
 SPARE = timedelta(minutes=1)  # so that a control is not too old a moment later, when the run begins
@@ -50,7 +48,7 @@ class Controlled:
 
     def __call__(self, wanted: Wanted) -> Ended:
         """Raises `ControlError` if a control is needed and cannot be taken, and whatever the run itself raises."""
-        scenario = _scenario(wanted)
+        scenario = wanted.read()
         if scenario.experiment is not None and wanted.control == "auto":
             stopped = self._with_control(wanted, scenario)
             if stopped:
@@ -106,11 +104,6 @@ class Controlled:
                 f"the control of {scenario.name} could not be run (exit {ended.code}), so nothing was broken{where}"
             )
         return None
-
-
-def _scenario(wanted: Wanted) -> Scenario:
-    seed = () if wanted.seed is None else (f"seed={wanted.seed}",)
-    return read_scenario(PROJECT_ROOT, wanted.scenario, (*wanted.overrides, *seed))
 
 
 def control_plan(scenario: Scenario, reports: Path) -> str:

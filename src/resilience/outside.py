@@ -1,20 +1,27 @@
 """One run as it is started from outside of the place that it plays in: what is wanted, and what became of it."""
 
+import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from resilience import runner, supervise
+from resilience import cluster_run, runner, supervise
+from resilience.backend.choice import BACKENDS
+from resilience.backend.local.place import PROJECT_ROOT
 from resilience.check.finding import Judgement
+from resilience.control import control_scenario
 from resilience.errors import StackError
 from resilience.report.store import RunStore, find_run, load_judgement
 from resilience.report.terminal import console_for, plain
+from resilience.spec.read import read_scenario
+from resilience.spec.scenario import Scenario
 
 VERDICT_CODES = {"pass": 0, "fail": 1, "inconclusive": 3}
 INTERRUPTED_CODES = (130, 143)
+STACKS = tuple(BACKENDS)  # by name, the default first
 UNJUDGED_CODES = (2, 4, *INTERRUPTED_CODES)  # what a run inside ends with by itself, whatever its verdict
 
 TakeControl = Literal["auto", "only", "none"]  # what to do about a run's control: `Wanted.control`
@@ -41,6 +48,18 @@ class Wanted:
         control = [] if self.control == "auto" else ["--control", self.control]
         return ["run", self.scenario, *sets, *seed, *control, "--reports", str(self.reports.absolute())]
 
+    def read(self) -> Scenario:
+        """The scenario, with all changes made. Raises `SpecError`."""
+        seed = () if self.seed is None else (f"seed={self.seed}",)
+        return read_scenario(PROJECT_ROOT, self.scenario, (*self.overrides, *seed))
+
+    def rerun(self, seed: int, stack: str) -> str:
+        """The command that repeats it on a stack, as a shell takes it: people copy it from the report."""
+        sets = [word for override in self.overrides for word in ("--set", override)]
+        control = [] if self.control == "auto" else ["--control", self.control]
+        place = [] if stack == STACKS[0] else ["--stack", stack]
+        return shlex.join(["resilience", "run", self.scenario, *sets, "--seed", str(seed), *place, *control])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
@@ -58,12 +77,14 @@ class Ended:
 RunOutside = Callable[[Wanted], Ended]
 
 
-def prepared(stack: str, reports: Path) -> RunOutside:
+def prepared(stack: str, reports: Path, *, break_lock: bool = False) -> RunOutside:
     """Makes ready, with progress, what runs on this stack need; returns what runs one, reported below ``reports``.
 
-    Raises `HostError`.
+    ``break_lock``: a cluster's stale lock is broken. Raises `HostError`, `StackError`.
     """
-    return _PREPARE[stack](reports)
+    if stack == "kind":
+        return partial(_run_in_cluster, place=cluster_run.prepared(reports, break_lock=break_lock))
+    return _local(reports)
 
 
 def _local(reports: Path) -> RunOutside:
@@ -72,8 +93,19 @@ def _local(reports: Path) -> RunOutside:
     return partial(_run_in_sandbox, image=image)
 
 
-_PREPARE: Mapping[str, Callable[[Path], RunOutside]] = {"local": _local}
-STACKS = tuple(_PREPARE)  # by name, the default first
+def _run_in_cluster(wanted: Wanted, place: cluster_run.ClusterPlace) -> Ended:
+    """Runs in a cluster's pod; what came back of it is judged here. Raises `HostError`, `SpecError`, `StackError`."""
+    scenario, only = wanted.read(), wanted.control == "only"
+    asked = cluster_run.Asked(
+        scenario=control_scenario(scenario) if only else scenario,
+        store=RunStore(wanted.reports, runner.owner_of_reports()),
+        rerun=wanted.rerun(scenario.seed, cluster_run.BACKEND),
+        as_control=only,
+    )
+    outcome, directory = place.run(asked)
+    ended_by_itself = outcome.cut_short_code in UNJUDGED_CODES
+    code = outcome.cut_short_code if ended_by_itself else VERDICT_CODES[outcome.judgement.verdict]
+    return Ended(code=code, directory=directory, judgement=outcome.judgement)
 
 
 def _run_in_sandbox(wanted: Wanted, image: Path) -> Ended:

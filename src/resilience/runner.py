@@ -56,38 +56,44 @@ def run(scenario: Scenario, store: RunStore, console: Console, rerun: str, *, as
 
     ``as_control`` runs its control instead, and leaves ``latest`` where it is.
     """
-    clock = RunClock.starting_now()
     scenario = control_scenario(scenario) if as_control else scenario
-    needed = needed_for(scenario, servers_here())
-    with store.open(scenario, about(PROJECT_ROOT, rerun, needed)) as record:
+    with opened(scenario, store, rerun, needed_for(scenario, servers_here())) as record:
         announce(record.directory)
-        if scenario.experiment:
-            _copy_control(record, store, needed)
-        board = LiveBoard(_first_state(scenario))
         console.print(plain(f"{scenario.name}: {scenario.title} (seed {scenario.seed}) → {record.directory}"))
-        with live_view(console, board.read, time.monotonic):
-            code = _recorded(scenario, record, clock, board)
+        code = played(record, console)
         return Outcome(judge_run(record, None if as_control else store, console), code)
 
 
-def _copy_control(record: Run, store: RunStore, needed: Fingerprint) -> None:
-    """Copies the judgement of the control that the run rests on, if there is one, passed or not."""
-    control = newest(controls_in(store.reports_dir), needed, record.load_spec().started_utc)
-    if control:
-        record.save_control(control)
+def opened(scenario: Scenario, store: RunStore, rerun: str, needed: Fingerprint) -> Run:
+    """The directory of a new run, with all that is known before it begins. Raises `HostError`."""
+    record = store.open(scenario, about(PROJECT_ROOT, rerun, needed))
+    if scenario.experiment and (
+        control := newest(controls_in(store.reports_dir), needed, record.load_spec().started_utc)
+    ):
+        record.save_control(control)  # passed or not
+    return record
+
+
+def played(record: Run, console: Console) -> int:
+    """Plays the scenario of a run that was opened, here, where its platform is at hand; what goes wrong is on record.
+
+    Returns the exit code of what cut it short, 0 if nothing did. Raises `HostError`.
+    """
+    clock = RunClock.starting_now()
+    scenario = record.load_spec().scenario
+    board = LiveBoard(_first_state(scenario))
+    with (
+        live_view(console, board.read, time.monotonic),
+        Notebook(Writer(record.history), clock, partial(show_event, board)) as notebook,
+    ):
+        code = _played(Stage(scenario, record, notebook, board), notebook, board)
+        notebook.event("ended", {})
+        return code
 
 
 def _first_state(scenario: Scenario) -> LiveState:
     now_s = time.monotonic()
     return LiveState(scenario=scenario.name, phase_began_s=now_s, run_began_s=now_s)
-
-
-def _recorded(scenario: Scenario, record: Run, clock: RunClock, board: LiveBoard) -> int:
-    """Plays the scenario; what goes wrong is on record afterwards. Returns the exit code of what cut it short."""
-    with Notebook(Writer(record.history), clock, partial(show_event, board)) as notebook:
-        code = _played(Stage(scenario, record, notebook, board), notebook, board)
-        notebook.event("ended", {})
-        return code
 
 
 def _played(stage: Stage, notebook: Notebook, board: LiveBoard) -> int:

@@ -34,7 +34,7 @@ TABLE = {
     "history": room("errors spec", "msgspec numpy"),
     "check": room("spec history", "msgspec numpy"),
     "agent": room(),
-    "backend": room("errors spec agent", "msgspec jinja2 kubernetes urllib3"),
+    "backend": room("errors spec agent", "msgspec jinja2 kubernetes urllib3 websocket"),
     "stack": room("errors spec backend history", "msgspec redis"),
     "fault": room("errors spec backend stack history", "msgspec"),
     "load": room("errors spec history", "msgspec"),

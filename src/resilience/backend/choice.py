@@ -1,14 +1,17 @@
 """The backends by name: the one module that knows which there are.
 
-A run's processes stand in the backend's own place (on ``local`` in the sandbox), so that they reach members by their
-addresses. Which backend a process works with follows from where it stands; only the one that starts a run is told.
+A run's processes stand in the backend's own place (on ``local`` in the sandbox, on ``kind`` in the runner's pod), so
+that they reach members by their addresses. Which backend a process works with follows from where it stands; only the
+one that starts a run is told.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from resilience.backend.base import AttachedPlatform, Backend, Say
+from resilience.backend.kubernetes import images, place
 from resilience.backend.local.image import ImageStore, Recipe, servers_of
 from resilience.backend.local.place import cache_dir, calling_user
 from resilience.backend.local.platform import LocalBackend, LocalPlatform
@@ -46,8 +49,17 @@ def _servers_local() -> str:
     return servers_of(image)
 
 
+def _enter_place(_ledger: Path, _base_ns: int, say: Say) -> place.PlaceBackend:
+    return place.PlaceBackend(say)
+
+
+def _servers_kind() -> str:
+    return images.described(os.environ)
+
+
 BACKENDS: Mapping[str, Choice] = {
     "local": Choice(is_here=_in_sandbox, enter=_enter_local, attach=LocalPlatform, servers=_servers_local),
+    "kind": Choice(is_here=place.is_here, enter=_enter_place, attach=place.attach, servers=_servers_kind),
 }
 
 

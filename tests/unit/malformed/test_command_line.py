@@ -5,13 +5,13 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from resilience import cli
 from resilience.backend.local import place, sandbox
 from resilience.errors import HostError
+from resilience.outside import Wanted
 from resilience.report.terminal import WIDTH_MAX, WIDTH_MIN, console_for
 from tests.unit.malformed.conftest import WOULD_START, Command
 
@@ -82,17 +82,16 @@ def test_help_is_no_mistake(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_command_that_repeats_a_run_is_safe_to_paste() -> None:
-    given = SimpleNamespace(
-        scenario="a b.yaml",
-        overrides=["seed=7 # $(touch owned); `x`", "durability=wait:1"],
-        control="auto",
+    wanted = Wanted(
+        scenario="a b.yaml", overrides=["seed=7 # $(touch owned); `x`", "durability=wait:1"], seed=None, reports=Path()
     )
-    shown = cli._rerun(given, 7)
+    shown = wanted.rerun(7, "local")
     assert shlex.split(shown) == [
         "resilience", "run", "a b.yaml", "--set", "seed=7 # $(touch owned); `x`", "--set", "durability=wait:1",
         "--seed", "7",
     ]  # fmt: skip
     assert "'seed=7 # $(touch owned); `x`'" in shown
+    assert shlex.split(wanted.rerun(7, "kind"))[-2:] == ["--stack", "kind"]
 
 
 # --- the environment --------------------------------------------------------------------------------------------------

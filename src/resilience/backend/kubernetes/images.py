@@ -64,6 +64,16 @@ def wanted(environment: Mapping[str, str] = os.environ) -> Images:
     return Images(base=base, replaced=entries)
 
 
+def described(environment: Mapping[str, str] = os.environ) -> str:
+    """Which servers a stack has with these images, in words that change with them. Raises `SpecError`."""
+    images = wanted(environment)
+    if images.debian:
+        return f"kind, image {Recipe().digest}, base {DEBIAN_BASE.digest}"
+    overlay = (PROJECT_ROOT / "stacks" / "kubernetes" / "kind" / "kustomization.yaml").read_bytes()
+    replaced = msgspec.json.encode((images.base, images.replaced), order="deterministic")
+    return f"kind, images {hashlib.sha256(overlay + replaced).hexdigest()[:12]}"
+
+
 def ensure(images: Images, store: ImageStore, cache: Path, say: Say) -> dict[str, str]:
     """Builds what is not there; the images that take the place of official ones. Raises `HostError`, `StackError`."""
     if not images.debian:

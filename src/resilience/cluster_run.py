@@ -1,0 +1,138 @@
+"""One run in a kind cluster, seen from outside: the stack renewed, a pod plays the run, its record is judged here.
+
+::
+
+    the cluster's lock ─ the older stack ended ─ this one up
+    └─ save0 ─ the runner's pod plays (`play`) ─ its record taken out ─ judged, rendered
+"""
+
+import getpass
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from resilience import cluster_cli, runner
+from resilience.backend.choice import servers
+from resilience.backend.kind import Kind, platform_of
+from resilience.backend.kubernetes.api import Api
+from resilience.backend.kubernetes.images import PROJECT
+from resilience.backend.kubernetes.lease import ClusterLock, locked
+from resilience.backend.kubernetes.staging import Staging
+from resilience.control import needed_for
+from resilience.errors import HarnessError, HostError
+from resilience.history.record import Event
+from resilience.history.writer import Writer
+from resilience.host import refused_to_write
+from resilience.interrupt import Interrupted, interruptible
+from resilience.report.run import Run
+from resilience.report.store import RunStore
+from resilience.report.terminal import console_for, plain
+from resilience.spec.scenario import Scenario
+
+BACKEND = "kind"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A run that is asked for."""
+
+    scenario: Scenario
+    store: RunStore
+    rerun: str
+    as_control: bool  # run as a control, which leaves ``latest`` where it is
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterPlace:
+    """Where runs are played: a cluster's images, and whether its lock may be broken."""
+
+    images: Mapping[str, str]  # by official name
+    break_lock: bool
+
+    def run(self, asked: Asked) -> tuple[runner.Outcome, Path]:
+        """Runs a scenario; the outcome and the run's directory. Raises `HostError`, `SpecError`, `StackError`."""
+        stack = asked.scenario.stack
+        cluster_cli.require_reference_services(stack)
+        cluster = cluster_cli.found_or_made()
+        api = cluster.open()
+        cluster.make_room_for_lock()
+        with locked(ClusterLock(api, _owner(asked.scenario)), break_stale=self.break_lock) as lost:
+            cluster_cli.clear(cluster, api)
+            cluster_cli.bring_up(cluster, api, stack, self.images)
+            cluster_cli.heal_left(platform_of(cluster, api, stack))  # what an older run was doing to pods that are gone
+            return self._recorded(cluster, api, asked, lost)
+
+    def _recorded(self, cluster: Kind, api: Api, asked: Asked, lost: list[str]) -> tuple[runner.Outcome, Path]:
+        scenario, console = asked.scenario, console_for(sys.stdout)
+        needed = needed_for(scenario, servers(BACKEND))
+        stands = msgspec.structs.replace(scenario, stack=platform_of(cluster, api, scenario.stack).stack)
+        with runner.opened(stands, asked.store, asked.rerun, needed) as record:
+            console.print(plain(f"{scenario.name}: {scenario.title} (seed {scenario.seed}) → {record.directory}"))
+            staging = Staging(cluster, api, scenario.stack, lambda line: console.print(plain(line), soft_wrap=True))
+            began = time.monotonic()
+            code, reasons = play(staging, record, self.images[PROJECT])
+            note(record, [*reasons, *lost], time.monotonic() - began)
+            judgement = runner.judge_run(record, None if asked.as_control else asked.store, console)
+            return runner.Outcome(judgement, code), record.directory
+
+
+def prepared(reports: Path, *, break_lock: bool) -> ClusterPlace:
+    """Makes ready, with progress, what every run in a cluster needs. Raises `HostError`, `StackError`."""
+    if refused := refused_to_write(reports):
+        raise HostError(f"no report can be written in {reports} ({refused}): name another place by --reports")
+    return ClusterPlace(images=cluster_cli.build(), break_lock=break_lock)
+
+
+def play(staging: Staging, record: Run, image: str) -> tuple[int, list[str]]:
+    """The exit code of what cut the run short, 0 if nothing did, and what of its record did not come whole."""
+    known = {path.name: path.read_text() for path in (record.spec, record.control) if path.exists()}
+    record.give_reserve()
+    reasons: list[str] = []
+    code = HarnessError.exit_code
+    with _told(reasons):
+        staging.start(image, known)
+        code = _follow(staging)
+    with _told(reasons):
+        staging.end_loads()
+    with _told(reasons):
+        reasons += staging.fetch(record.directory)
+    with _told(reasons):
+        staging.end()
+    return code, reasons
+
+
+@contextmanager
+def _told(reasons: list[str]) -> Iterator[None]:
+    """What goes wrong in one step is a reason, and the next one is done all the same: what there is is judged."""
+    try:
+        yield
+    except HarnessError as error:
+        reasons.append(str(error))
+
+
+def _follow(staging: Staging) -> int:
+    """The runner's exit code; the first Ctrl-C is handed on to it, and its end is waited for all the same."""
+    with interruptible(lambda text: print(f"resilience: {text}", file=sys.stderr)):  # noqa: T201
+        try:
+            return staging.follow()
+        except Interrupted as interrupted:
+            staging.interrupt(interrupted.signal)
+            return staging.follow()
+
+
+def note(record: Run, reasons: list[str], at_s: float) -> None:
+    """Puts into the record what is wrong with it, so that whoever judges it again knows."""
+    with Writer(record.history) as writer:
+        for reason in reasons:
+            writer.write(Event("error", int(at_s * 1e6), {"where": "Records", "message": f"the record: {reason}"}))
+
+
+def _owner(scenario: Scenario) -> str:
+    return f"{getpass.getuser()} on {socket.gethostname()} (process {os.getpid()}, {scenario.name})"

@@ -1,0 +1,41 @@
+"""``python -m resilience.play ORDER DIRECTORY``: plays a run that was opened outside, in a cluster's pod.
+
+``ORDER`` holds what was written outside before the run began (``spec.json``, ``control.json``); everything that is
+recorded goes into ``DIRECTORY``, which is taken out and judged outside.
+"""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from resilience import runner
+from resilience.errors import HarnessError
+from resilience.report.run import Run
+from resilience.report.terminal import console_for
+
+
+def main(argv: Sequence[str]) -> int:
+    """Plays the run; the exit code is that of what cut it short, 0 if nothing did."""
+    order, directory = map(Path, argv)
+    try:
+        return runner.played(received(order, directory), console_for(sys.stdout))
+    except HarnessError as error:
+        print(f"resilience: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+
+
+def received(order: Path, directory: Path) -> Run:
+    """The run's directory, in the place of what an older run has left there. Raises `HostError`."""
+    shutil.rmtree(directory, ignore_errors=True)
+    record = Run(directory)
+    for folder in (directory, record.load_dir, record.chaos_dir, record.members_dir):
+        folder.mkdir()
+    for path in order.glob("*.json"):
+        shutil.copyfile(path, directory / path.name)
+    record.take_reserve()
+    return record
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,56 @@
+"""A run in a cluster as it ends outside: whatever became of its pod, what there is is judged and says why."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from resilience import runner
+from resilience.cluster_run import note, play
+from resilience.errors import StackError
+from resilience.report.run import Run
+from tests.fakes import FakeStaging
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "failover"
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Run:
+    return Run(Path(shutil.copytree(GOLDEN, tmp_path / "run")))
+
+
+def test_the_pod_is_given_what_is_known_before_the_run(record: Run) -> None:
+    staging = FakeStaging()
+    assert play(staging, record, "image:1") == (0, [])
+    assert set(staging.files) == {"spec.json", "control.json"}
+    assert staging.done == ["start image:1", "follow", "end_loads", "fetch", "end"]
+
+
+@pytest.mark.parametrize(
+    ("fails", "code", "done"),
+    [
+        ("start", 4, ["start image:1", "end_loads", "fetch", "end"]),
+        ("end_loads", 0, ["start image:1", "follow", "end_loads", "fetch", "end"]),
+        ("end", 0, ["start image:1", "follow", "end_loads", "fetch", "end"]),
+    ],
+)
+def test_what_went_wrong_is_a_reason_and_the_pod_is_ended(record: Run, fails: str, code: int, done: list[str]) -> None:
+    staging = FakeStaging(fails={fails: StackError(f"{fails}: no route to host")})
+    assert play(staging, record, "image:1") == (code, [f"{fails}: no route to host"])
+    assert staging.done == done
+
+
+def test_how_the_runner_ended_and_what_did_not_come_whole_are_handed_on(record: Run) -> None:
+    staging = FakeStaging(code=137, missing=["load/direct.ops.jsonl: it did not come within 60 s"])
+    assert play(staging, record, "image:1") == (137, ["load/direct.ops.jsonl: it did not come within 60 s"])
+
+
+def test_a_record_that_did_not_come_whole_makes_the_run_inconclusive_and_says_why(record: Run) -> None:
+    whole = runner.judge_run(record, None, Console(quiet=True))
+    note(record, ["load/direct.ops.jsonl: its checksum is not that of the run's own file (7 bytes)"], 80.0)
+    judged = runner.judge_run(record, None, Console(quiet=True))
+    assert whole.verdict == "pass"
+    assert judged.verdict == "inconclusive"
+    finding = next(one for one in judged.findings if one.check == "assumption.not-interrupted")
+    assert "load/direct.ops.jsonl: its checksum is not that of the run's own file" in finding.reason
