@@ -12,7 +12,7 @@ A server that ends takes what it counted after its last sample with it: for so l
 can see. Its successor counts from 0.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -39,14 +39,21 @@ class CannotCutError(Exception):
     """The samples do not enclose the phase; the message says what is missing."""
 
 
-def cut(history: History, window: PhaseWindow, scrape_us: int, member: str, labels: Mapping[str, str]) -> Cut:
+def cut(
+    history: History,
+    window: PhaseWindow,
+    member: str,
+    labels: Mapping[str, str],
+    *,
+    scrape_us: int,
+    ends: Collection[Interval],
+) -> Cut:
     """What a member counted in a phase under these labels (``__name__`` among them). Raises `CannotCutError`.
 
-    A scrape whose length is not on record took ``scrape_us`` at most.
+    A scrape whose length is not on record took ``scrape_us`` at most; ``ends`` are those of the member (`ends_of`).
     """
     series = _series(history, member, labels)
     scrapes = _scrapes(history, member, series, scrape_us)
-    ends = _ends(history, member)
     first = max((n for n, (_, over) in enumerate(scrapes) if over <= window.start), default=None)
     last = next((n for n, (at, _) in enumerate(scrapes) if at >= window.end), len(scrapes))
     if first is None:
@@ -95,10 +102,10 @@ def _grown(values: tuple[float, ...], times: list[int], ends: Iterable[Interval]
     return sum(value if at in last_seen else value - before for (before, value), at in steps)
 
 
-def _ends(history: History, member: str) -> set[Interval]:
+def ends_of(history: History, member: str) -> set[Interval]:
     """From a member's last sample to its end; where nobody saw that, to the first sample of its successor.
 
-    It ended where the backend saw its server exit, or where any of its counters fell.
+    It ended where the backend saw its server exit, or where any of its counters fell. Needs a clock pair.
     """
     exits = [
         ended_between(event)

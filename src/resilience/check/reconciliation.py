@@ -24,11 +24,11 @@ What a count outside of its bounds means depends on who contradicts whom:
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from resilience.check import needs
-from resilience.check.cut import CannotCutError, Cut, cut
+from resilience.check.cut import CannotCutError, Cut, Interval, cut, ends_of
 from resilience.check.fault import SECOND_US, primary_at, shards_at_start
 from resilience.check.finding import Finding, Verdict, Where
 from resilience.check.window import judged_windows
@@ -82,8 +82,10 @@ class Tier:
 
 def reconciliation(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """A finding for each component that counts what it is asked for, in each phase."""
+    servers = [member.name for member in scenario.stack.members] if history.clock else []
+    ends = {member: ends_of(history, member) for member in servers}
     return tuple(
-        finding for window in judged_windows(history) for finding in _in_phase(_Phase(scenario, history, window))
+        finding for window in judged_windows(history) for finding in _in_phase(_Phase(scenario, history, window, ends))
     )
 
 
@@ -94,13 +96,15 @@ class _Phase:
     scenario: Scenario
     history: History
     window: PhaseWindow
+    ends: Mapping[str, Collection[Interval]]  # of each member
 
     @property
     def scrape_us(self) -> int:
         return round(self.scenario.stack.scrape_interval_s * SECOND_US)
 
     def cut(self, member: str, labels: Mapping[str, str]) -> Cut:
-        return cut(self.history, self.window, self.scrape_us, member, labels)
+        ends = self.ends.get(member, ())
+        return cut(self.history, self.window, member, labels, scrape_us=self.scrape_us, ends=ends)
 
     def of(self, component: str, labels: Mapping[str, str]) -> list[Cut]:
         return [self.cut(member.name, labels) for member in self.scenario.stack.of(component)]
