@@ -6,9 +6,10 @@ the files of a run directory and reads them back.
 """
 
 import hashlib
+import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -372,7 +373,18 @@ def chained(ops: list[str]) -> tuple[tuple[int, str, str], ...]:
 
 
 def recorded(*, fault: bool = True, outage_us: int = RESTORED - APPLIED, load: Load = LOAD) -> Recorded:
-    """A run as it should be, with the loss of a node or without."""
+    """A run as it should be, with the loss of a node or without; each caller's own, to be changed."""
+    copied: Recorded = pickle.loads(_pickled(fault, outage_us, load))
+    return copied
+
+
+@cache
+def _pickled(fault: bool, outage_us: int, load: Load) -> bytes:
+    """The run, made once for the many tests that each begin with it."""
+    return pickle.dumps(_made(fault, outage_us, load))
+
+
+def _made(fault: bool, outage_us: int, load: Load) -> Recorded:
     run = Recorded()
     phases = {"warmup": (0, STEADY), "steady": (STEADY, FAULT), "fault": (FAULT, RECOVERY), "recovery": (RECOVERY, END)}
     if not fault:

@@ -66,9 +66,10 @@ def drop_rate(run: Recorded, keep: int, kind: str = "session.heartbeat", phase: 
     for session in tuple(run.sessions):
         run.rewrite(session, lambda ops: [op for op in ops if op in known])
         writes = [op for op in run.ops if op.key == session and op.outcome == "ok"]
+        due = {op.value: op.due for op in writes if op.value}
         versions = {op: version for version, op, _ in run.sessions[session].log}
         for op in writes:
-            op.version = versions.get(op.value, max(v for o, v in versions.items() if _before(run, o, op.due)))
+            op.version = versions.get(op.value, max(v for o, v in versions.items() if due[o] <= op.due))
 
 
 def change_control(run: Recorded, /, **fields: object) -> None:
@@ -81,10 +82,6 @@ def change_identity(run: Recorded, own: dict[str, tuple[str, ...]] = IDENTITY.ve
     assert run.control
     run.identity = msgspec.structs.replace(IDENTITY, versions=own)
     change_control(run, identity=msgspec.structs.replace(run.control.identity, **fields))
-
-
-def _before(run: Recorded, value: str, due: int) -> bool:
-    return any(op.value == value and op.due <= due for op in run.ops)
 
 
 def lag(run: Recorded, by_us: int, every: int) -> None:

@@ -1,5 +1,7 @@
 """Renders the few features of kustomize that our manifests use, where there is no kustomize; refuses all others."""
 
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,12 @@ KNOWN = {"apiVersion", "kind", "resources", "images"}
 
 
 def rendered(folder: Path) -> list[dict[str, Any]]:
-    """All objects of a kustomization."""
+    """All objects of a kustomization; each caller's own."""
+    return deepcopy(_rendered(folder))
+
+
+@cache
+def _rendered(folder: Path) -> list[dict[str, Any]]:
     content = yaml.safe_load((folder / "kustomization.yaml").read_text())
     assert set(content) <= KNOWN, f"{folder}: {set(content) - KNOWN}: not known here: kustomize would be needed"
     objects: list[dict[str, Any]] = []
