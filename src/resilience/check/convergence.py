@@ -11,7 +11,8 @@ A server counts evictions from its start. What one that the fault ended had coun
 it threw away after its last scrape nobody knows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -20,7 +21,7 @@ import numpy as np
 from resilience.check import needs
 from resilience.check.assumption.record import SESSION_WRITES
 from resilience.check.collaboration.view import views
-from resilience.check.fault import SECOND_US, injections
+from resilience.check.fault import SECOND_US, injections, shards_at_start
 from resilience.check.finding import Finding
 from resilience.check.text import count, seconds
 from resilience.history.columns import OK
@@ -40,17 +41,17 @@ def convergence(scenario: Scenario, history: History) -> tuple[Finding, ...]:
 def _replicas(scenario: Scenario, history: History) -> Finding:
     data = _compared(history)
     compared = dict(data.get("compared", {}))
-    needed = _needed(scenario, history)
-    found = sorted(compared.values(), reverse=True)
-    all_compared = len(found) >= len(needed) and all(n >= least for n, least in zip(found, needed, strict=False))
-    few = f"{sum(found):,} keys were compared on {len(compared)} replicas, {sum(needed):,} were written"
+    shards = tuple(_shards(scenario, history))
+    all_compared = all(shard.is_covered_by(compared) for shard in shards)
+    keys, needed = sum(compared.values()), sum(shard.keys * shard.replicas for shard in shards)
+    few = f"{keys:,} keys were compared on {len(compared)} replicas, {needed:,} were written"
     differing = int(data.get("differing", 0))
     return Finding(
         check="convergence.replicas",
         verdict="fail" if differing else "pass" if all_compared else "inconclusive",
         title="Every replica holds what its primary holds",
-        measured=f"{differing:,} of {sum(found):,} keys differ on {len(compared)} replicas",
-        allowed=f"none, on {len(needed)} replicas",
+        measured=f"{differing:,} of {keys:,} keys differ on {len(compared)} replicas",
+        allowed=f"none, on {sum(shard.replicas for shard in shards)} replicas",
         value=float(differing),
         unit="keys",
         reason=f"the first: {_first(data)}" if differing else "" if all_compared else _missing(data, few),
@@ -95,16 +96,31 @@ def _missing(data: Mapping[str, Any], few: str) -> str:
     return "; ".join(map(str, data.get("reasons", ()))) or (few if data else "the replicas were not compared")
 
 
-def _needed(scenario: Scenario, history: History) -> list[int]:
-    """How many keys each replica must have been compared by, the most first: all of its shard that were written to."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shard:
+    """Of a shard: who its members are, how many of them are replicas, and how many keys were written to it."""
+
+    members: tuple[str, ...]
+    replicas: int
+    keys: int
+
+    def is_covered_by(self, compared: Mapping[str, int]) -> bool:
+        """Whether as many of its members as it has replicas were compared by all of its keys."""
+        return sum(compared.get(member, 0) >= self.keys for member in self.members) >= self.replicas
+
+
+def _shards(scenario: Scenario, history: History) -> Iterator[_Shard]:
+    """All shards of the stack; one that nobody saw at the start has no member that could be compared."""
     ops = history.ops
     acked = ops.of_kind(*_WRITES) & (ops.outcome == OK)
-    keys = (
-        max(1, len(np.unique(ops.key[acked & (ops.group == group)])))
-        for group, shard in enumerate(scenario.stack.shards, 1)
-        for _ in shard.replicas
-    )
-    return sorted(keys, reverse=True)
+    seen = shards_at_start(history)
+    for group, shard in enumerate(scenario.stack.shards, 1):
+        at_start = seen.get(group, {})
+        yield _Shard(
+            members=(at_start.get("primary", ""), *at_start.get("replicas", ())),
+            replicas=len(shard.replicas),
+            keys=max(1, len(np.unique(ops.key[acked & (ops.group == group)]))),
+        )
 
 
 def _before_restarts(history: History, member: str) -> int:

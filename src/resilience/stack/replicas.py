@@ -12,7 +12,7 @@ import msgspec
 
 from resilience.backend.base import Platform
 from resilience.errors import StackError
-from resilience.stack.audit import NO_KEY, TIMEOUT_S, Asked, Reading, asked_keys, batches
+from resilience.stack.audit import TIMEOUT_S, Asked, Reading, asked_keys, batches
 from resilience.stack.redis_cluster import live_roles
 from resilience.stack.redis_link import RedisLink
 from resilience.stack.redis_survey import fields_from_info
@@ -110,7 +110,7 @@ def _unequal(primary: RedisLink, replica: RedisLink, reading: Reading, keys: Seq
 
 def _same(ours: list[Any], theirs: list[Any], ttl_at: int) -> bool:
     for at, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-        close = at == ttl_at and min(one, other) > NO_KEY and abs(one - other) <= TTL_SLACK_S
+        close = at == ttl_at and min(one, other) >= 0 and abs(one - other) <= TTL_SLACK_S  # below 0: no time, no key
         if one != other and not close:
             return False
     return True

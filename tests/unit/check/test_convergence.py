@@ -85,6 +85,21 @@ def test_every_key_that_was_written_to_is_compared(tmp_path: Path, less: int, ve
     assert ("keys were compared on 3 replicas" in finding.reason) == bool(less)
 
 
+def test_what_one_shard_has_too_many_of_another_does_not_lack_the_less(tmp_path: Path) -> None:
+    run = recorded()
+    keys = compared(run)
+    run.change("replicas", compared={"redis-cluster-3": 9_999, "redis-cluster-4": 9_999, "redis-cluster-5": 3})
+    assert replicas(run, tmp_path / "few")["convergence.replicas"].verdict == "inconclusive"
+    run.change("replicas", compared=keys | {"redis-cluster-4": 0, "redis-cluster-1": keys["redis-cluster-4"]})
+    assert replicas(run, tmp_path / "turned")["convergence.replicas"].verdict == "pass"  # they have changed their roles
+
+
+def test_a_shard_that_nobody_saw_is_compared_with_nothing(tmp_path: Path) -> None:
+    run = recorded()
+    run.change("shards", shards=run.event("shards").data["shards"][:2])
+    assert replicas(run, tmp_path)["convergence.replicas"].verdict == "inconclusive"
+
+
 def test_a_member_that_tells_no_evictions_is_no_pass(tmp_path: Path) -> None:
     run = recorded()
     evicted = dict.fromkeys((f"redis-cluster-{n}" for n in range(5)), 0)
