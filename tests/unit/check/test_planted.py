@@ -9,13 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from resilience.check.collaboration.order import order
 from resilience.check.durability.booking import Booked
+from resilience.check.durability.collaboration import book as book_edits
 from resilience.check.durability.direct import book
 from resilience.check.durability.session import book as book_sessions
 from resilience.check.guarantees import violations
 from resilience.history.columns import FAIL, OK, UNKNOWN, Deliveries, Ops, code_array, text_array
 from resilience.history.read import Audit, History
-from resilience.history.record import SessionRead
+from resilience.history.record import RoomRead, SessionRead
 from tests.histories import Op, Recorded, S, recorded, scenario
 
 WRITES = 100_000
@@ -147,6 +149,56 @@ def test_one_lost_session_write(data: st.DataObject, whole: tuple[Recorded, Hist
     booked = book_sessions(dataclasses.replace(history, audit=dataclasses.replace(history.audit, sessions=sessions)))
     assert [history.ops.value[row] for row in booked.lost] == [op.value]
     assert {defect.what for defect in booked.defects} <= {"chain broken"}
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_one_answer_with_an_older_version(data: st.DataObject, whole: tuple[Recorded, History]) -> None:
+    """An acknowledged write that was answered with an older version than the one it is stored under."""
+    run, history = whole
+    kinds = ("session.create", "session.update", "session.heartbeat", "session.end")
+    op: Op = data.draw(st.sampled_from([op for kind in kinds for op in run.good(kind)]))
+    ops = history.ops
+    versions = ops.version.copy()
+    versions[ops.value == op.value] = data.draw(st.integers(0, op.version - 1))
+    booked = book_sessions(dataclasses.replace(history, ops=dataclasses.replace(ops, version=versions)))
+    assert booked.lost.tolist() == []
+    assert [(defect.what, defect.key) for defect in booked.defects] == [("version went back", op.key)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_one_room_that_went_back(data: st.DataObject, whole: tuple[Recorded, History]) -> None:
+    """Two neighbours in a room's stored log that stand the wrong way round."""
+    _, history = whole
+    room: RoomRead = data.draw(st.sampled_from(sorted(history.audit.rooms.values(), key=lambda room: room.key)))
+    log = list(room.log)
+    at = data.draw(st.integers(0, len(log) - 3))  # the last one would be another defect too: the room is behind its log
+    log[at : at + 2] = reversed(log[at : at + 2])
+    rooms = history.audit.rooms | {room.key: replace(room, log=tuple(log))}
+    booked = book_edits(dataclasses.replace(history, audit=dataclasses.replace(history.audit, rooms=rooms)))
+    assert booked.lost.tolist() == []
+    defects = [(defect.what, defect.key, defect.detail) for defect in booked.defects]
+    assert defects == [("version went back", room.key, f"1/{at + 1} follows 1/{at + 2}")]
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_one_reordered_edit(data: st.DataObject, whole: tuple[Recorded, History]) -> None:
+    """One arrival of all that comes later than edits of higher numbers, at one receiver."""
+    _, history = whole
+    arrivals = history.deliveries
+    receiver = data.draw(st.integers(0, len(arrivals.receivers) - 1))
+    stream = np.flatnonzero(arrivals.receiver == receiver)
+    late = data.draw(st.integers(0, len(stream) - 2))
+    until = data.draw(st.integers(late + 1, len(stream) - 1))
+    number, before = int(arrivals.seq[stream[late]]), int(arrivals.seq[stream[until]])
+    rows = np.arange(len(arrivals))
+    rows[stream[late : until + 1]] = np.roll(stream[late : until + 1], -1)
+    spoilt = dataclasses.replace(arrivals, seq=arrivals.seq[rows], edit=arrivals.edit[rows])
+    (finding,) = order(scenario(), dataclasses.replace(history, deliveries=spoilt))
+    told = [(item["what"], item["receiver"], item["number"], item["detail"]) for item in finding.evidence]
+    assert told == [("reordered", arrivals.receivers[receiver], f"1/{number}", f"after {before}")]
 
 
 @pytest.fixture(scope="module")
