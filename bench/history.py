@@ -14,16 +14,18 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from bench.measure import ROOT
+from bench.measure import ROOT, BenchError
 from resilience.about import about
 from resilience.check.selection import rows_of_selector
 from resilience.history.columns import OUTCOMES
+from resilience.history.control import Control, read_identity
 from resilience.history.ledger import Booked
 from resilience.history.read import History, read_history
 from resilience.history.record import (
@@ -50,6 +52,7 @@ from resilience.report.store import RunStore
 from resilience.spec.read import read_scenario
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import GENERATORS
+from tests.histories import FINGERPRINT, of_servers, sound_control
 
 S = 1_000_000  # a second, in the unit of all instants
 EVERY_US = 2_000
@@ -70,13 +73,15 @@ def write_run(reports: Path, ops: int) -> Run:
     length_s = ops * EVERY_US // S
     steady_s = length_s - 8 - 25 - 30
     scenario = read_scenario(ROOT, "redis-failover", (f"timeline.steady_s={steady_s}",))
-    run = RunStore(reports, None).open(scenario, about(ROOT, "bench", None))
+    run = RunStore(reports, None).open(scenario, about(ROOT, "bench", FINGERPRINT))
     story = _Story(run, scenario, steady_s)
     story.tell(ops)
     history = read_history(run.directory)
     for client in history.ops.clients:
         (run.load_dir / f"{client}.summary.json").write_bytes(msgspec.json.encode(_summary(client, history)))
     run.ledger.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in story.booked()))
+    run.save_servers({"redis-cluster-0": {"component": "redis", "version": "8.0.2"}})
+    run.save_control(_control(run))
     _write(run.samples, _samples(scenario, history, BEGIN_US + length_s * S + 10 * S))
     return run
 
@@ -88,6 +93,16 @@ def _summary(client: str, history: History) -> dict[str, Any]:
     ended = Counter(OUTCOMES[code] for code in ops.outcome[sent & (ops.returned >= 0)].tolist())
     totals = {outcome: ended[outcome] for outcome in OUTCOMES}
     return {"client": client, "exit": 0, "unfinished": 0, "dropped": 0, "sent": int(sent.sum())} | totals
+
+
+def _control(run: Run) -> Control:
+    """A control of the same make, that passed an hour before."""
+    own = read_identity(run.directory)
+    if own is None:
+        raise BenchError(f"{run.directory}: what it was made with is not on record")
+    began = datetime.fromisoformat(own.started_utc) - timedelta(hours=1)
+    identity = msgspec.structs.replace(own, started_utc=began.isoformat())
+    return msgspec.structs.replace(sound_control(), identity=identity)
 
 
 @dataclass(slots=True)
@@ -306,9 +321,11 @@ def _events(scenario: Scenario, fault: int, recovery: int, end: int, keys: dict[
 
 
 def _samples(scenario: Scenario, history: History, end: int) -> Iterator[Series]:
-    """The load's own counters by phase, as they follow from the ops; of every other metric series that only count."""
+    """The load's own counters by phase and the servers', as they follow from the ops; others only count."""
     times_us = np.arange(0, end, S)
     times_s = tuple((WALL0_S + times_us / S).tolist())
+    yield from of_servers(history, scenario, range(0, end, S))
+    members = [member.name for member in scenario.stack.members]
     for selector in selectors(scenario):
         metric = selector.partition("{")[0]
         if metric == "up":
@@ -322,7 +339,7 @@ def _samples(scenario: Scenario, history: History, end: int) -> Iterator[Series]
                 yield Series(selector, {"__name__": metric, "phase": phase}, times_s, tuple(values.tolist()))
         else:
             for number in range(SERIES_OF_EACH):
-                labels = {"__name__": metric, "member": f"member-{number}"}
+                labels = {"__name__": metric, "member": members[number % len(members)], "series": f"{number}"}
                 yield Series(selector, labels, times_s, tuple((times_us / S).tolist()))
 
 

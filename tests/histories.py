@@ -554,18 +554,20 @@ def samples(history: History, about: Scenario) -> list[Series]:
         Series("up", {"__name__": "up", "job": job, "instance": instance}, times_s, (1.0,) * len(times_s))
         for job, instance in observers.items()
     ]
-    return found + _of_servers(history, about, times_us)
+    return found + of_servers(history, about, times_us)
 
 
-def _of_servers(history: History, about: Scenario, times_us: range) -> list[Series]:
-    """Each member counts all that its component did; a replica what its primary did."""
+def of_servers(history: History, about: Scenario, times_us: range) -> list[Series]:
+    """The members of a component count what it did, in turns; a replica what its primary did."""
     times_s = tuple(WALL0 + at / S for at in times_us)
     found = []
     for member in about.stack.members:
+        peers = about.stack.of(member.component)
+        turn = history.ops.id % len(peers) == peers.index(member)
         labels = {"member": member.name}
         for route, kinds in ROUTES.get(member.component, {}).items():
             named = labels | {"__name__": "service_requests_total", "route": route, "outcome": "ok"}
-            grown = _grown(history, history.ops.of_kind(*kinds) & (history.ops.outcome == 0), times_us)
+            grown = _grown(history, history.ops.of_kind(*kinds) & (history.ops.outcome == 0) & turn, times_us)
             found.append(Series("service_requests_total", named, times_s, grown))
         if member.component == "redis":
             group = 1 + int(member.name[-1]) % 3
