@@ -121,10 +121,11 @@ def ends_of(history: History, member: str) -> set[Interval]:
 
 
 def _ends_of(history: History, series: Series, exits: list[Interval]) -> Iterator[Interval]:
+    fallen = [n for n, (before, value) in enumerate(pairwise(series.values)) if value < before]
+    if not exits and not fallen:
+        return
     times = [instant_us(history.clock, at) for at in series.times_s]
-    falls = [
-        steps for steps, (before, value) in zip(pairwise(times), pairwise(series.values), strict=True) if value < before
-    ]
+    falls = [(times[n], times[n + 1]) for n in fallen]
     seen = {max((t for t in times if t < at), default=at): at for at in _told(exits, falls)}
     yield from seen.items()
     yield from ((since, until) for since, until in falls if since not in seen)

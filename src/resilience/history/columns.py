@@ -4,6 +4,7 @@ Instants are microseconds on the run's clock. A text that occurs often (a key, a
 into the tuple of texts that stands beside the column. Values occur once each and are kept in numpy's string type.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,8 +53,7 @@ class Ops:
 
     def of_kind(self, *kinds: str) -> Flags:
         """Which ops are of one of these kinds; a kind that ends in a dot means all that begin so."""
-        wanted = [code for code, kind in enumerate(self.kinds) if _named(kind, kinds)]
-        return np.isin(self.kind, wanted)
+        return _of_codes(self.kind, (_named(kind, kinds) for kind in self.kinds))
 
     def of_client(self, client: str) -> Flags:
         """Which ops a client sent."""
@@ -61,7 +61,7 @@ class Ops:
 
     def in_phase(self, *phases: str) -> Flags:
         """Which ops were due in one of these phases, as their generator booked them."""
-        return np.isin(self.phase, [_code(self.phases, phase) for phase in phases])
+        return _of_codes(self.phase, (phase in phases for phase in self.phases))
 
     def with_error(self, error: str) -> Flags:
         """Which ops ended with an error of this class."""
@@ -96,13 +96,19 @@ Known = dict[str, int]  # the texts that have a code
 
 def code_array(texts: list[str], known: Known) -> Codes:
     """Codes of texts; one that is not known yet is from now on, under the next code."""
-    code = known.setdefault
-    return np.array([code(text, len(known)) for text in texts], dtype=np.int32)
+    for text in dict.fromkeys(texts):
+        known.setdefault(text, len(known))
+    return np.fromiter(map(known.__getitem__, texts), dtype=np.int32, count=len(texts))
 
 
 def text_array(texts: list[str]) -> Texts:
     """Texts of any length as one array without an object for each."""
     return np.array(texts, dtype=np.dtypes.StringDType())
+
+
+def _of_codes(column: Codes, wanted: Iterable[bool]) -> Flags:
+    """Which rows have a code that is wanted; ``wanted`` says it of each code."""
+    return np.array(list(wanted), dtype=np.bool_)[column]
 
 
 def _named(kind: str, names: tuple[str, ...]) -> bool:
