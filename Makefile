@@ -82,7 +82,7 @@ image: environment ## build the stack image (STACK=kind: the project's container
 # --- tests -----------------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: test-unit test-component test-scenario ## run all tests that CI runs
+test: check test-component test-scenario ## run all that CI runs: what check checks, then the tests of real things
 
 .PHONY: test-unit
 test-unit: environment ## run the unit tests (ARGS=… for pytest)
