@@ -4,8 +4,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from loadgen.metrics import LoadMetrics
+from resilience.history.record import DELIVERED_IN_TIME_US
 
-IN_TIME_US = 2_000_000  # an arrival counts as delivered up to so long after the acknowledgement
 _KEPT_US = 30_000_000
 
 
@@ -47,10 +47,10 @@ class Deliveries:
         if known is None or receiver in known.receivers:
             return
         known.receivers.add(receiver)
-        if known.acked_at >= 0 and at <= known.acked_at + IN_TIME_US:
+        if known.acked_at >= 0 and at <= known.acked_at + DELIVERED_IN_TIME_US:
             self._metrics.deliveries(known.phase, delivered=1)
 
     def outstanding(self, now: int) -> int:
         """How many arrivals of acknowledged edits may still come in time."""
-        young = (e for e in self._edits.values() if e.acked_at >= 0 and now <= e.acked_at + IN_TIME_US)
+        young = (e for e in self._edits.values() if e.acked_at >= 0 and now <= e.acked_at + DELIVERED_IN_TIME_US)
         return sum(max(0, self._room_members - len(edit.receivers)) for edit in young)

@@ -57,6 +57,8 @@ AVAILABLE = 'load_ops_total{op=~"session[.].+",outcome="ok"}'
 ALL_OPS = 'load_ops_total{op=~"session[.].+"}'
 FAST = 'load_op_duration_seconds_bucket{op=~"session[.].+",le="0.25"}'
 ALL_TIMED = 'load_op_duration_seconds_count{op=~"session[.].+"}'
+DELIVERED = 'load_deliveries_total{outcome="delivered"}'
+OWED = 'load_deliveries_total{outcome="expected"}'
 GROUPS = (1, 2, 3)
 
 
@@ -91,6 +93,14 @@ def availability_slo(phase: Any, target: float) -> Slo:
     return Slo(
         name=f"session-availability-{phase}", title="Session requests answered", service="session", phases=(phase,),
         source=source, op="gte", target=target, events_min=100,
+    )  # fmt: skip
+
+
+def delivery_slo(phase: Any, target: float) -> Slo:
+    source = RatioSource(good=DELIVERED, total=OWED)
+    return Slo(
+        name=f"delivery-{phase}", title="Edits delivered to every member of the room", service="collaboration",
+        phases=(phase,), source=source, op="gte", target=target, events_min=100,
     )  # fmt: skip
 
 
@@ -584,6 +594,9 @@ def of_servers(history: History, about: Scenario, times_us: range) -> list[Serie
 
 def _growing(history: History, query: str, phase: str, times_us: range) -> tuple[float, ...]:
     ops = history.ops
+    if query in {DELIVERED, OWED}:
+        acked = ops.of_kind("collaboration.edit") & ops.in_phase(phase) & (ops.outcome == 0)
+        return tuple(LOAD.room_members * edits for edits in _grown(history, acked, times_us))
     rows = rows_of_selector(ops, query)
     assert rows is not None
     rows &= ops.in_phase(phase)

@@ -55,7 +55,7 @@ def _replicas(scenario: Scenario, history: History) -> Finding:
         value=float(differing),
         unit="keys",
         reason=f"the first: {_first(data)}" if differing else "" if all_compared else _missing(data, few),
-        rests_on=needs.WHOLE + needs.FAULT,
+        rests_on=needs.WHOLE + needs.SHARDS + needs.FAULT,
         evidence=tuple(dict(example) for example in data.get("examples", ())),
         evidence_total=differing,
     )

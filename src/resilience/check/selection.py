@@ -1,20 +1,48 @@
-"""Which ops an SLO's selector speaks of, so that Prometheus' numbers can be compared with the generator's record."""
+"""What an SLO's selector speaks of, so that Prometheus' numbers can be compared with the generator's record."""
 
 import re
 
 import numpy as np
 
-from resilience.history.columns import OUTCOMES, Flags, Ops
+from resilience.history.columns import OK, OUTCOMES, Flags, Ops
+from resilience.history.read import History
+from resilience.history.record import DELIVERED_IN_TIME_US
 from resilience.spec.selector import Matcher, selector_from_text
 
 _OPS = "load_ops_total"
 _DURATIONS = ("load_op_duration_seconds_bucket", "load_op_duration_seconds_count")
+_DELIVERIES = "load_deliveries_total"
+
+
+def recorded_total(history: History, text: str, phase: str, room_members: int) -> int | None:
+    """What a selector of the load's own counters must have come to in a phase: ops, or deliveries of edits.
+
+    None if it counts something else (a metric of a server) or cannot be understood. ``room_members``: how many members
+    each room has.
+    """
+    rows = rows_of_selector(history.ops, text)
+    if rows is not None:
+        return int((rows & history.ops.in_phase(phase)).sum())
+    acked = history.ops.of_kind("collaboration.edit") & history.ops.in_phase(phase) & (history.ops.outcome == OK)
+    if text == f'{_DELIVERIES}{{outcome="expected"}}':
+        return int(acked.sum()) * room_members
+    return _delivered_in_time(history, acked) if text == f'{_DELIVERIES}{{outcome="delivered"}}' else None
+
+
+def _delivered_in_time(history: History, acked: Flags) -> int:
+    """To how many receivers these edits came in time, each counted once for each of them."""
+    ops, arrivals = history.ops, history.deliveries
+    last = dict(zip(ops.value[acked].tolist(), (ops.returned[acked] + DELIVERED_IN_TIME_US).tolist(), strict=True))
+    until = np.array([last.get(edit, -1) for edit in arrivals.edits], dtype=np.int64)
+    in_time = arrivals.at <= until[arrivals.edit]
+    pairs = arrivals.edit[in_time].astype(np.int64) * len(arrivals.receivers) + arrivals.receiver[in_time]
+    return len(np.unique(pairs))
 
 
 def rows_of_selector(ops: Ops, text: str) -> Flags | None:
     """The ops that a selector of the load's own counters counts, in all phases.
 
-    None if it counts something else (deliveries, a metric of a server) or cannot be understood.
+    None if it counts something else, or cannot be understood.
     """
     try:
         selector = selector_from_text(text)

@@ -63,6 +63,9 @@ class Joined(Line, frozen=True, tag="j"):
     at: Instant
 
 
+DELIVERED_IN_TIME_US = 2_000_000  # an edit counts as delivered to a receiver up to so long after its acknowledgement
+
+
 class Delivered(Line, frozen=True, tag="d"):
     """An edit reached a receiver; ``how``: ``live`` as it was fanned out, ``replay`` after it had asked for it."""
 

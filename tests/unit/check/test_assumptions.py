@@ -14,22 +14,25 @@ from resilience.check.compose import ASSUMPTIONS, judge
 from resilience.check.finding import Judgement
 from resilience.history.ledger import Booked
 from resilience.history.read import read_history
-from resilience.history.record import ClockPair, Dropped, Event, PhaseWindow, QueryFailed
+from resilience.history.record import DELIVERED_IN_TIME_US, ClockPair, Dropped, Event, PhaseWindow, QueryFailed
 from resilience.spec.scenario import Scenario
 from tests.histories import (
     ALL_OPS,
     APPLIED,
     AVAILABLE,
+    DELIVERED,
     END,
     FAULT,
     FINGERPRINT,
     IDENTITY,
     INJECTION,
     RECOVERY,
+    SLOS,
     STEADY,
     Recorded,
     S,
     baseline,
+    delivery_slo,
     recorded,
     samples,
     scenario,
@@ -473,6 +476,27 @@ def test_a_counter_that_calls_everything_good(tmp_path: Path) -> None:
     )
     assert finding.verdict == "inconclusive"
     assert "phase fault: Prometheus counted 200" in finding.reason
+
+
+@pytest.mark.parametrize(("late_us", "on_record"), [(DELIVERED_IN_TIME_US, 200), (DELIVERED_IN_TIME_US + 1, 0)])
+def test_deliveries_that_were_counted_and_came_too_late(tmp_path: Path, late_us: int, on_record: int) -> None:
+    run, about = recorded(), scenario(slos=(*SLOS, delivery_slo("fault", 0.8)))
+    acked = {op.value: op.returned for op in run.good("collaboration.edit", phase="fault")}
+    run.deliveries = [
+        msgspec.structs.replace(line, at=acked[line.edit] + late_us) if line.edit in acked else line
+        for line in run.deliveries
+    ]
+    judgement = judge(about, run.history(tmp_path, about))
+    finding = next(f for f in judgement.findings if f.check == "assumption.totals-reconciled")
+    assert (finding.verdict == "pass") == bool(on_record), finding.reason
+    assert bool(on_record) or f"counted 200 of {DELIVERED}, 0 on record" in finding.reason
+
+
+def test_a_delivery_that_came_twice_is_counted_once(tmp_path: Path) -> None:
+    run, about = recorded(), scenario(slos=(*SLOS, delivery_slo("fault", 0.8)))
+    run.deliveries += [msgspec.structs.replace(line, how="replay") for line in run.deliveries]
+    judgement = judge(about, run.history(tmp_path, about))
+    assert next(f.verdict for f in judgement.findings if f.check == "assumption.totals-reconciled") == "pass"
 
 
 def test_no_fault_no_proof_needed(tmp_path: Path) -> None:

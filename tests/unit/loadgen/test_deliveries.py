@@ -2,7 +2,8 @@
 
 import pytest
 
-from loadgen.deliveries import IN_TIME_US, Deliveries
+from loadgen.deliveries import Deliveries
+from resilience.history.record import DELIVERED_IN_TIME_US
 from tests.unit.loadgen.generators import Rig
 
 ACKED = 10_000_000
@@ -29,8 +30,8 @@ def counted(arrivals: list[tuple[int, str]], acked: int = ACKED):
         pytest.param([(ACKED + 1, "a"), (ACKED + 2, "b")], [5, 2], id="two"),
         pytest.param([(ACKED - 500, "a")], [5, 1], id="before the acknowledgement"),
         pytest.param([(ACKED + 1, "a"), (ACKED + 2, "a")], [5, 1], id="twice at one"),
-        pytest.param([(ACKED + IN_TIME_US, "a")], [5, 1], id="just in time"),
-        pytest.param([(ACKED + IN_TIME_US + 1, "a")], [5, 0], id="too late"),
+        pytest.param([(ACKED + DELIVERED_IN_TIME_US, "a")], [5, 1], id="just in time"),
+        pytest.param([(ACKED + DELIVERED_IN_TIME_US + 1, "a")], [5, 0], id="too late"),
     ],
 )
 def test_counts(arrivals, expect):
@@ -44,7 +45,7 @@ def test_an_edit_that_was_not_acknowledged_is_owed_to_nobody():
 def test_outstanding_until_everybody_has_it_or_it_is_too_late():
     _, deliveries = counted([(ACKED + 1, "a"), (ACKED + 2, "b")])
     assert deliveries.outstanding(ACKED + 10) == 3
-    assert deliveries.outstanding(ACKED + IN_TIME_US + 1) == 0
+    assert deliveries.outstanding(ACKED + DELIVERED_IN_TIME_US + 1) == 0
 
 
 def test_edits_of_others_are_no_concern():

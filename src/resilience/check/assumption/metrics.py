@@ -6,7 +6,7 @@ from resilience.check.assumption.finding import held_unless
 from resilience.check.counter import count, wall_s
 from resilience.check.fault import SECOND_US
 from resilience.check.finding import Finding
-from resilience.check.selection import rows_of_selector
+from resilience.check.selection import recorded_total
 from resilience.check.window import judged_windows
 from resilience.history.read import History
 from resilience.history.record import PhaseWindow, Series
@@ -86,14 +86,13 @@ def clock_step(scenario: Scenario, history: History) -> tuple[Finding, ...]:
 
 
 def totals_reconciled(scenario: Scenario, history: History) -> tuple[Finding, ...]:
-    """For each ratio SLO on the load's own counters, Prometheus counted as many ops as the generators recorded."""
+    """For each ratio SLO on the load's own counters, Prometheus counted what the generators recorded."""
     reasons, compared = [], 0
     for selector, phase in sorted(_counted_like_ops(scenario)):
-        rows = rows_of_selector(history.ops, selector)
+        recorded = recorded_total(history, selector, phase, scenario.load.room_members)
         counted = count(history, selector, phase)
-        if rows is None or counted.reasons:
+        if recorded is None or counted.reasons:
             continue  # nothing to compare with, or the objective says itself why it cannot be judged
-        recorded = int((rows & history.ops.in_phase(phase)).sum())
         compared += 1
         if abs(counted.events - recorded) > max(TOTALS_OPS_MAX, TOTALS_RATIO_MAX * recorded):
             reasons.append(f"phase {phase}: Prometheus counted {counted.events:g} of {selector}, {recorded} on record")
