@@ -13,12 +13,13 @@ that a server that was only slow can still answer those that are young enough.
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from redis.asyncio.connection import Connection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from loadgen.direct_write import Reply, Write, WriteForm, error_class
@@ -29,10 +30,25 @@ CONNECT_TIMEOUT_S = 0.3
 Settle = Callable[[Write, Outcome, str], None]
 
 
+class _Connection(Connection):
+    """A connection that says that it is lost in one way, whoever closed it."""
+
+    async def send_packed_command(
+        self,
+        command: bytes | str | Iterable[bytes],
+        check_health: bool = True,  # noqa: FBT001, FBT002  the base's signature
+    ) -> None:
+        """As the base does it. Raises `redis.exceptions.ConnectionError`."""
+        try:
+            await super().send_packed_command(command, check_health)
+        except RuntimeError as error:  # uvloop's, where it has closed the transport already
+            raise RedisConnectionError(str(error)) from error
+
+
 def connection_to(address: str, password: str) -> Connection:
     """A connection that does nothing unasked: no retries, no health checks, no introduction."""
     host, _, port = address.rpartition(":")
-    return Connection(
+    return _Connection(
         host=host,
         port=int(port),
         password=password or None,

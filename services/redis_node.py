@@ -9,7 +9,7 @@ The outcome is decided here, next to the bytes: what failed before the first byt
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -79,6 +79,21 @@ class Login:
     password: str | None
 
 
+class _Connection(Connection):
+    """A connection that says that it is lost in one way, whoever closed it."""
+
+    async def send_packed_command(
+        self,
+        command: bytes | str | Iterable[bytes],
+        check_health: bool = True,  # noqa: FBT001, FBT002  the base's signature
+    ) -> None:
+        """As the base does it. Raises `redis.exceptions.ConnectionError`."""
+        try:
+            await super().send_packed_command(command, check_health)
+        except RuntimeError as error:  # uvloop's, where it has closed the transport already
+            raise exceptions.ConnectionError(str(error)) from error
+
+
 class RedisNode:
     """A pool of connections to one server; the most recently used one is taken first."""
 
@@ -124,7 +139,7 @@ class RedisNode:
     async def connect(self, deadline: float) -> Connection:
         """A connection outside the pool, for whoever holds on to it. Raises `StoreError`."""
         loop = asyncio.get_running_loop()
-        connection = Connection(
+        connection = _Connection(
             host=self.address[0],
             port=self.address[1],
             password=self._login.password,

@@ -481,7 +481,7 @@ def test_a_counter_that_calls_everything_good(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("late_us", "on_record"), [(DELIVERED_IN_TIME_US, 200), (DELIVERED_IN_TIME_US + 1, 0)])
 def test_deliveries_that_were_counted_and_came_too_late(tmp_path: Path, late_us: int, on_record: int) -> None:
     run, about = recorded(), scenario(slos=(*SLOS, delivery_slo("fault", 0.8)))
-    acked = {op.value: op.returned for op in run.good("collaboration.edit", phase="fault")}
+    acked = {op.value: op.returned or 0 for op in run.good("collaboration.edit", phase="fault")}
     run.deliveries = [
         msgspec.structs.replace(line, at=acked[line.edit] + late_us) if line.edit in acked else line
         for line in run.deliveries
