@@ -290,9 +290,12 @@ def _events(scenario: Scenario, fault: int, recovery: int, end: int, keys: dict[
     members = ["redis-cluster-0", "redis-cluster-5", "session-0"]
     slots = ((0, 5460), (5461, 10922), (10923, 16383))
     shards = [
-        {"group": n + 1, "primary": f"redis-cluster-{n}", "replicas": [f"redis-cluster-{n + 3}"], "slots": [slots[n]]}
+        {"group": n + 1, "primary": f"10.0.0.{n}:6379", "replicas": [f"10.0.0.{n + 3}:6379"], "slots": [slots[n]]}
         for n in range(3)
     ]
+    for n in range(6):
+        first = {"member": f"redis-cluster-{n}", "group": 1 + n % 3, "role": "primary" if n < 3 else "replica"}
+        yield Event("role", BEGIN_US - 2 * S, first | {"epoch": 1 + n % 3})
     clients = {name: {"exit": 0, "torn": False} for name in ("locust", "direct")}
     for member in scenario.stack.members:
         if member.component not in GENERATORS:

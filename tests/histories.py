@@ -424,13 +424,14 @@ REPLICAS = ("redis-cluster-3", "redis-cluster-4", "redis-cluster-5")
 def _stack_events() -> list[Event]:
     slots = ((0, 5460), (5461, 10922), (10923, 16383))
     shards = [
-        {"group": n + 1, "primary": f"redis-cluster-{n}", "replicas": [f"redis-cluster-{n + 3}"], "slots": [slots[n]]}
+        {"group": n + 1, "primary": f"10.0.0.{n}:6379", "replicas": [f"10.0.0.{n + 3}:6379"], "slots": [slots[n]]}
         for n in range(3)
     ]
     clients = {name: {"exit": 0, "torn": False} for name in ("locust", "direct")}
     servers = [member.name for member in stack().members if member.component not in GENERATORS]
     return [
         *(Event("member", -3 * S, {"member": name, "what": "started", "pid": 7, "code": 0}) for name in servers),
+        *_roles_at_start(),
         Event("stack-up", 0, {"took_s": 3.0}),
         Event("shards", 0, {"shards": shards}),
         Event("load-started", 0, {"clients": list(clients)}),
@@ -449,6 +450,12 @@ def _stack_events() -> list[Event]:
         Event("converged", END + 3 * S, {"ok": True, "took_s": 0.5, "reason": ""}),
         Event("ended", END + 6 * S, {}),
     ]
+
+
+def _roles_at_start() -> Iterator[Event]:
+    for n in range(6):
+        role = {"member": f"redis-cluster-{n}", "group": 1 + n % 3, "role": "primary" if n < 3 else "replica"}
+        yield Event("role", -S, role | {"epoch": 1 + n % 3})
 
 
 def _events_of_each_second() -> Iterator[Event]:

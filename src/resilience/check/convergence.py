@@ -21,7 +21,7 @@ import numpy as np
 from resilience.check import needs
 from resilience.check.assumption.record import SESSION_WRITES
 from resilience.check.collaboration.view import views
-from resilience.check.fault import SECOND_US, injections, shards_at_start
+from resilience.check.fault import SECOND_US, injections, members_of_shard
 from resilience.check.finding import Finding
 from resilience.check.text import count, seconds
 from resilience.history.columns import OK
@@ -55,7 +55,7 @@ def _replicas(scenario: Scenario, history: History) -> Finding:
         value=float(differing),
         unit="keys",
         reason=f"the first: {_first(data)}" if differing else "" if all_compared else _missing(data, few),
-        rests_on=needs.WHOLE + needs.SHARDS + needs.FAULT,
+        rests_on=needs.WHOLE + needs.FAULT,
         evidence=tuple(dict(example) for example in data.get("examples", ())),
         evidence_total=differing,
     )
@@ -100,7 +100,7 @@ def _missing(data: Mapping[str, Any], few: str) -> str:
 class _Shard:
     """Of a shard: who its members are, how many of them are replicas, and how many keys were written to it."""
 
-    members: tuple[str, ...]
+    members: frozenset[str]
     replicas: int
     keys: int
 
@@ -110,14 +110,12 @@ class _Shard:
 
 
 def _shards(scenario: Scenario, history: History) -> Iterator[_Shard]:
-    """All shards of the stack; one that nobody saw at the start has no member that could be compared."""
+    """All shards of the stack; one that nobody was seen in has no member that could be compared."""
     ops = history.ops
     acked = ops.of_kind(*_WRITES) & (ops.outcome == OK)
-    seen = shards_at_start(history)
     for group, shard in enumerate(scenario.stack.shards, 1):
-        at_start = seen.get(group, {})
         yield _Shard(
-            members=(at_start.get("primary", ""), *at_start.get("replicas", ())),
+            members=members_of_shard(history, group),
             replicas=len(shard.replicas),
             keys=max(1, len(np.unique(ops.key[acked & (ops.group == group)]))),
         )

@@ -61,9 +61,15 @@ def shards_at_start(history: History) -> dict[int, dict[str, Any]]:
     return {int(shard["group"]): shard for shard in events[0].data.get("shards", ())} if events else {}
 
 
+def members_of_shard(history: History, group: int) -> frozenset[str]:
+    """The members that were last seen in a shard, as its primary or a replica."""
+    last = {str(event.data.get("member")): event.data.get("group") for event in history.events_of("role")}
+    return frozenset(member for member, seen_in in last.items() if seen_in == group)
+
+
 def primary_at(history: History, group: int, instant_us: int) -> str:
     """The member that was a shard's primary at an instant, as far as it was seen; "" if it was not."""
-    primary = str(shards_at_start(history).get(group, {}).get("primary", ""))
+    primary = ""
     for event in history.events_of("role"):
         if event.at <= instant_us and event.data.get("group") == group and event.data.get("role") == "primary":
             primary = str(event.data.get("member", ""))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from resilience.check.assumption.finding import held_unless
-from resilience.check.assumption.processors import used_cores
+from resilience.check.assumption.processors import stolen_ratio, used_cores
 from resilience.check.fault import SECOND_US
 from resilience.check.finding import Finding
 from resilience.check.text import ended_text
@@ -18,6 +18,7 @@ from resilience.spec.slo import RatioSource
 
 DEFAULT_RATIO_MIN = 0.9
 LAG_SHARE = 0.1  # of the smallest latency threshold
+STOLEN_RATIO_TOLD = 0.05  # from here on it is a likely cause
 
 
 def load_rate(scenario: Scenario, history: History) -> tuple[Finding, ...]:
@@ -91,7 +92,11 @@ def _using(client: str, phase: str, history: History) -> str:
     """What a late generator used of the one core that it can use, if that is on record; it tells what held it up."""
     window = history.window(phase)
     used = used_cores(history, window).get(client) if window else None
-    return "" if used is None else f" (and used {used * 100:.0f} % of the one core that it can use)"
+    if window is None or used is None:
+        return ""
+    stolen = stolen_ratio(history, window)
+    host = f"; this machine's host gave {stolen * 100:.0f} % of it to others" if stolen >= STOLEN_RATIO_TOLD else ""
+    return f" (and used {used * 100:.0f} % of the one core that it can use{host})"
 
 
 def generator_alive(scenario: Scenario, history: History) -> tuple[Finding, ...]:

@@ -53,6 +53,12 @@ def used_cores(history: History, window: PhaseWindow) -> dict[str, float]:
     return {client: _mean("cpu_ratio", those) for client, those in _seconds_of_clients(history, window).items()}
 
 
+def stolen_ratio(history: History, window: PhaseWindow) -> float:
+    """The share of the machine's processor time that its host gave to others in a phase; 0 if that is not on record."""
+    machine = tuple(_seconds(history, "pressure", window))
+    return _mean("steal_ratio", machine) if machine else 0.0
+
+
 def _seconds_of_clients(history: History, window: PhaseWindow) -> dict[str, list[dict[str, Any]]]:
     seconds: dict[str, list[dict[str, Any]]] = {}
     for second in _seconds(history, "generator", window):

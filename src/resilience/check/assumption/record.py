@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from resilience.check.assumption.finding import held_unless
-from resilience.check.fault import SECOND_US, load_end_us, shards_at_start
+from resilience.check.fault import SECOND_US, load_end_us, primary_at, shards_at_start
 from resilience.check.finding import Finding
 from resilience.history.columns import OK, OUTCOMES, UNFINISHED, Flags
 from resilience.history.phase import STOP
@@ -111,13 +111,20 @@ def _least_s(scenario: Scenario, phase: str) -> float:
     return least_s
 
 
+def _without_member(history: History) -> Iterator[int]:
+    """The shards on record whose primary was, when the load began, no member that anybody had seen."""
+    at = min((event.at for event in history.events_of("shards")), default=0)
+    yield from (group for group in shards_at_start(history) if not primary_at(history, group, at))
+
+
 def shards_known(scenario: Scenario, history: History) -> tuple[Finding, ...]:
-    """The shards were recorded at the start: all of them, each with a primary, together with all slots."""
+    """The shards were recorded at the start: all of them, each with a member as its primary, and all slots."""
     shards = shards_at_start(history)
     reasons = []
     if sorted(shards) != list(range(1, len(scenario.stack.shards) + 1)):
         reasons.append(f"shards {sorted(shards)} are on record, {len(scenario.stack.shards)} in the stack")
     reasons += [f"shard {group} has no primary" for group, shard in shards.items() if not shard.get("primary")]
+    reasons += [f"which member is the primary of shard {group} was not seen" for group in _without_member(history)]
     slots = sum(last - first + 1 for shard in shards.values() for first, last in shard.get("slots", ()))
     if slots != SLOTS:
         reasons.append(f"{slots} of {SLOTS} slots are on record")
