@@ -69,11 +69,36 @@ def users() -> dict[str, str]:
     return found
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[Path, tuple[int, ...]]]:
+    """One copy of the data files for all tests of a process, and what each of them is as long as nobody spoils it."""
+    root = tmp_path_factory.mktemp("copied") / "project"
     for folder in DATA:
-        shutil.copytree(ROOT / folder, tmp_path / "project" / folder)
-    return tmp_path / "project"
+        shutil.copytree(ROOT / folder, root / folder)
+    return root, _files(root)
+
+
+@pytest.fixture
+def project(copied: tuple[Path, dict[Path, tuple[int, ...]]]) -> Iterator[Path]:
+    """The copy; what a test did to it is undone: hundreds of tests spoil one file of many each."""
+    root, whole = copied
+    yield root
+    now = _files(root)
+    for path in now.keys() - whole.keys():
+        path.unlink()
+    for path in [path for path, seen in whole.items() if now.get(path) != seen]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        shutil.copy2(ROOT / path.relative_to(root), path)
+        whole[path] = _facts(path)
+
+
+def _files(root: Path) -> dict[Path, tuple[int, ...]]:
+    return {path: _facts(path) for path in root.rglob("*") if path.is_symlink() or not path.is_dir()}
+
+
+def _facts(path: Path) -> tuple[int, ...]:
+    seen = path.lstat()
+    return (seen.st_ino, seen.st_mode, seen.st_size, seen.st_mtime_ns)
 
 
 @pytest.fixture
