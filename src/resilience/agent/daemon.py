@@ -26,6 +26,8 @@ def serve(job: Job, listener: socket.socket, applied_ns: int) -> None:
             _answer(job, listener)
         if not leave_ns and time.monotonic_ns() >= ends_ns:
             ends_ns = _end_by_itself(job)
+            if not job.folder.exists() and ends_ns <= time.monotonic_ns():  # nobody will ask any more
+                return
         if not leave_ns and (job.folder / "undone.json").exists():
             leave_ns = time.monotonic_ns() + int(GRACE_S * 1e9)
 
@@ -47,7 +49,10 @@ def listen(job: Job) -> socket.socket:
 def _end_by_itself(job: Job) -> int:
     """Undoes the injection; where that fails, the instant to try again."""
     try:
-        job.undo("ttl", _HEALED_WITHIN_S)
+        if job.folder.exists():
+            job.undo("ttl", _HEALED_WITHIN_S)
+        else:  # there is nowhere left to write it down; it ends all the same
+            job.undo_steps()
     except (AgentError, OSError):
         return time.monotonic_ns() + int(_RETRY_S * 1e9)
     return time.monotonic_ns()
@@ -67,7 +72,7 @@ def _obey(job: Job, request: bytes) -> dict[str, Any]:
         if asked["do"] == "probe":
             return {"evidence": job.in_effect()}
         if asked["do"] == "undo":
-            return job.undo("request", float(asked.get("within_s", _HEALED_WITHIN_S)))
+            return job.undo("request", float(asked.get("within_s", _HEALED_WITHIN_S)), asked.get("addresses"))
     except (AgentError, OSError, ValueError, KeyError, TypeError) as error:
         return {"error": str(error) or repr(error)}
     return {"error": f"do: {asked['do']!r}: expected probe or undo"}

@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,22 @@ from resilience.agent.evidence import Evidence, evidence
 from resilience.agent.prelude import Prelude
 from resilience.agent.step import Step, step_from_json
 
+StepOf = Callable[[str, Mapping[str, Any]], Step]
+ProbeOf = Callable[[str, Mapping[str, Any]], probe.Probe]
+
 _LOCK_WITHIN_S = 10.0
 
 
 class Job:
     """Built from a request's JSON; raises `AgentError` if that is not one."""
 
-    def __init__(self, request: Mapping[str, Any]) -> None:
-        """Touches nothing."""
+    def __init__(
+        self,
+        request: Mapping[str, Any],
+        step_of: StepOf = step_from_json,
+        probe_of: ProbeOf = probe.probe_from_json,
+    ) -> None:
+        """Touches nothing. ``step_of`` and ``probe_of`` make the parts of an injection that is no Linux primitive."""
         try:
             injection = request["injection"]
             self.id: str = injection["id"]
@@ -35,8 +43,9 @@ class Job:
             self._ledger = Path(request["ledger"])
             self._base_ns = int(request["base_ns"])
             self._prelude = Prelude.from_json(self.id, injection.get("prelude"))
-            self._steps = tuple(step_from_json(self.id, step) for step in injection["steps"])
-            self._probes = tuple(probe.probe_from_json(self.id, item) for item in injection["watch"])
+            self._steps = tuple(step_of(self.id, step) for step in injection["steps"])
+            self._probe_of, self._watch = probe_of, list(injection["watch"])
+            self._probes = self._probes_at(request.get("addresses", {}))
         except (KeyError, TypeError, ValueError) as error:
             raise AgentError(f"request: {error!r}") from error
 
@@ -60,13 +69,17 @@ class Job:
             return [evidence(f"injection {self.id}", "in effect", f"ended by {ended['by']}")]
         return self._prelude.seen + probe.in_effect(self._probes)
 
-    def undo(self, by: str, within_s: float) -> dict[str, Any]:
+    def undo(self, by: str, within_s: float, addresses: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Undoes the steps in reverse and looks until everything is back; a second call answers what the first found.
 
-        Raises `AgentError` if a step cannot be undone; the others are.
+        ``addresses``: of the members that have others now than before, by name. Raises `AgentError` if a step cannot be
+        undone; the others are.
         """
         record = self.end(by)
         if "evidence" not in record:
+            if addresses:
+                self.close()
+                self._probes = self._probes_at(addresses)
             record["evidence"] = self._healed(within_s)
             self._write("undone", record)
         return record
@@ -76,7 +89,7 @@ class Job:
         with self._locked():
             record = self._read("undone")
             if not record:
-                self._undo_all()
+                self.undo_steps()
                 record = {"healed_ns": time.monotonic_ns(), "by": by}
                 self._write("undone", record)
                 if by != "request":
@@ -87,6 +100,10 @@ class Job:
         """Closes what the probes hold open."""
         for item in self._all_probes:
             item.close()
+
+    def _probes_at(self, addresses: Mapping[str, str]) -> tuple[probe.Probe, ...]:
+        """The probes, that look at members where these are now."""
+        return tuple(self._probe_of(self.id, moved(item, addresses)) for item in self._watch)
 
     @property
     def _all_steps(self) -> tuple[Step, ...]:
@@ -111,7 +128,8 @@ class Job:
             raise AgentError(f"{self.id}: {error}; what was done by then has been undone") from error
         return applied_ns
 
-    def _undo_all(self) -> None:
+    def undo_steps(self) -> None:
+        """Undoes the steps in reverse, and keeps no record. Raises `AgentError` if one cannot be; the others are."""
         _undo(self._all_steps, f"{self.id}: undo")
 
     def _healed(self, within_s: float) -> list[Evidence]:
@@ -154,6 +172,13 @@ class Job:
         new = self.folder / f"{name}.new.{os.getpid()}"
         new.write_text(json.dumps(record))
         new.replace(self.folder / f"{name}.json")
+
+
+def moved(watch: Mapping[str, Any], addresses: Mapping[str, str]) -> dict[str, Any]:
+    """What is to be watched, of a member that may have another address now."""
+    to = watch.get("to", {})
+    address = addresses.get(to.get("name", ""), "")
+    return {**watch, "to": {**to, "address": address}} if address else dict(watch)
 
 
 def _undo(steps: tuple[Step, ...], what: str) -> None:

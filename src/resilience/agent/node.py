@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from resilience.agent.client import ask
 from resilience.agent.error import AgentError
@@ -31,7 +31,7 @@ from resilience.agent.evidence import evidence
 from resilience.agent.job import Job
 from resilience.agent.nftables import table_name
 from resilience.agent.pod import Pods
-from resilience.agent.start import APPLIED_WITHIN_S, HEALED_WITHIN_S, apply, undo
+from resilience.agent.start import APPLIED_WITHIN_S, HEALED_WITHIN_S, JobOf, apply, undo
 
 STATE, NAMESPACES = "AGENT_STATE", "AGENT_NAMESPACES"  # the environment's: a folder on the node, names with commas
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -44,14 +44,23 @@ _REMEMBERED_S = 86_400.0
 _SPARE_S = 2.0  # what an injection's own daemon may take to end it
 
 
+class Places(Protocol):
+    """Who may suffer here."""
+
+    def request(self, injection: Mapping[str, Any]) -> dict[str, Any]:
+        """An injection with all places found. Raises `AgentError` if it is about anything that may not suffer."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """The injections of one node."""
+    """The injections of one node, or of one machine's nodes (`resilience.backend.machine`)."""
 
     state: Path
-    pods: Pods
+    pods: Places
     boot_id: str  # of the kernel that instants are told by
     patience_s: float = APPLIED_WITHIN_S  # with a first call that has not applied it yet
+    job_of: JobOf = Job
 
     def apply(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Applies an injection, or says what came of it if that was done before. Raises `AgentError`."""
@@ -72,7 +81,7 @@ class Node:
         Job(located)  # what cannot be done at all is refused before anything is kept of it
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write(folder / "request.json", located)
-        return apply(located)
+        return apply(located, self.job_of)
 
     def probe(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Whether an injection is in effect. Raises `AgentError` where that cannot be seen any more."""
@@ -96,9 +105,10 @@ class Node:
             return {"unknown": True}
         _wait_until(int(request.get("at_ns", 0)))
         within_s = float(request.get("within_s", HEALED_WITHIN_S))
-        answer = ask(folder, {"do": "undo", "within_s": within_s}, within_s + _UNDO_S)
+        how = {"within_s": within_s, "addresses": request.get("addresses", {})}
+        answer = ask(folder, {"do": "undo", **how}, within_s + _UNDO_S)
         if answer is None:
-            answer = undo({**told, "within_s": within_s})
+            answer = undo({**told, **how}, self.job_of)
         return {**answer, "parts": told["parts"], "does": bool(told["injection"]["steps"])}
 
     def open(self, _request: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,7 +136,7 @@ class Node:
     def end_all(self, by: str) -> None:
         """Ends every open injection; what cannot be ended now is tried again once its time is over."""
         for folder in self._open():
-            _end(folder, by)
+            self._end(folder, by)
 
     def forget(self, now_s: float) -> None:
         """Removes the folders of injections that ended more than a day ago; the ledger keeps what nobody asked for."""
@@ -138,7 +148,7 @@ class Node:
         """Ends the open injections whose time is over, and whose own daemon has not done it."""
         for folder in self._open():
             if now_ns > overdue_ns(_read(folder / "request.json"), _read(folder / "applied.json")):
-                _end(folder, "ttl")
+                self._end(folder, "ttl")
 
     def _applied_before(self, folder: Path) -> dict[str, Any]:
         deadline = time.monotonic() + self.patience_s
@@ -149,6 +159,12 @@ class Node:
         if not applied:
             raise AgentError(f"{folder.name}: could not be applied")
         return applied
+
+    def _end(self, folder: Path, by: str) -> None:
+        try:
+            self.job_of(_read(folder / "request.json")).end(by)
+        except (AgentError, OSError) as error:
+            print(f"{folder.name}: {error}", file=sys.stderr, flush=True)  # noqa: T201  # the pod's log
 
     def _open(self) -> list[Path]:
         found = sorted((self.state / "injections").glob("*/request.json"))
@@ -211,13 +227,6 @@ def _keep(node: Node) -> int:
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
     raise SystemExit(0)
-
-
-def _end(folder: Path, by: str) -> None:
-    try:
-        Job(_read(folder / "request.json")).end(by)
-    except (AgentError, OSError) as error:
-        print(f"{folder.name}: {error}", file=sys.stderr, flush=True)  # noqa: T201  # the pod's log
 
 
 def _read(path: Path) -> dict[str, Any]:

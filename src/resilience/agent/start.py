@@ -7,6 +7,7 @@ import select
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from resilience.agent.daemon import listen, serve
@@ -16,15 +17,17 @@ from resilience.agent.job import Job
 APPLIED_WITHIN_S = 30.0
 HEALED_WITHIN_S = 15.0
 
+JobOf = Callable[[dict[str, Any]], Job]
 
-def undo(request: dict[str, Any]) -> dict[str, Any]:
+
+def undo(request: dict[str, Any], job_of: JobOf = Job) -> dict[str, Any]:
     """Undoes an injection without its daemon. Raises `AgentError`."""
-    return Job(request).undo("request", float(request.get("within_s", HEALED_WITHIN_S)))
+    return job_of(request).undo("request", float(request.get("within_s", HEALED_WITHIN_S)))
 
 
-def apply(request: dict[str, Any]) -> dict[str, Any]:
+def apply(request: dict[str, Any], job_of: JobOf = Job) -> dict[str, Any]:
     """Hands the request to a daemon of its own session, and its first word back. Raises `AgentError`."""
-    job = Job(request)
+    job = job_of(request)
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:

@@ -1,12 +1,14 @@
 """A job on disk, with holds as its only steps: nothing of the machine is touched."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from resilience.agent.error import AgentError
+from resilience.agent.evidence import Evidence, evidence
 from resilience.agent.job import Job
 from resilience.agent.probe import PROBES, probe_from_json
 from resilience.agent.process import look_up
@@ -180,3 +182,41 @@ def test_a_process_is_known_by_its_start() -> None:
     assert init is not None
     assert init.start >= 0
     assert look_up(2**22 + 1) is None
+
+
+class Looking:
+    """A probe that only tells which address it was made to look at."""
+
+    def __init__(self, _injection_id: str, data: Mapping[str, Any]) -> None:
+        self.to = data["to"]["address"]
+        self.closed = False
+
+    def prepare(self) -> None:
+        """Nothing is to be looked at before."""
+
+    def in_effect(self) -> list[Evidence]:
+        return [evidence("looked at", self.to, self.to)]
+
+    def healed(self) -> list[Evidence]:
+        return self.in_effect()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_what_has_moved_is_looked_for_where_it_is_by_then(tmp_path: Path) -> None:
+    to = {"probe": "reachable", "to": {"name": "redis-0", "address": "10.244.1.5"}}
+    other = {"probe": "reachable", "to": {"name": "redis-1", "address": "10.244.2.5"}}
+    asked = request(tmp_path, steps=[], watch=[to, other])
+    job = Job(asked, probe_of=Looking)
+    job.apply(0)
+    assert [item["observed"] for item in job.in_effect()] == ["10.244.1.5", "10.244.2.5"]
+    undone = job.undo("request", 0, {"redis-0": "10.244.1.9", "session-0": "10.244.1.7"})
+    assert [item["observed"] for item in undone["evidence"]] == ["10.244.1.9", "10.244.2.5"]
+
+
+def test_without_its_daemon_too(tmp_path: Path) -> None:
+    to = {"probe": "reachable", "to": {"name": "redis-0", "address": "10.244.1.5"}}
+    asked = request(tmp_path, steps=[], watch=[to])
+    job = Job({**asked, "addresses": {"redis-0": "10.244.1.9"}}, probe_of=Looking)
+    assert [item["observed"] for item in job.undo("request", 0)["evidence"]] == ["10.244.1.9"]

@@ -230,8 +230,8 @@ def test_it_leaves_nothing_when_it_is_asked_to_end(node: Node, monkeypatch: pyte
 def test_its_environment() -> None:
     node = from_environment({"AGENT_STATE": "/state", "AGENT_NAMESPACES": "redis, harmonyflow,"})
     assert node.state == Path("/state")
-    assert node.pods.allowed == {"redis", "harmonyflow"}
-    assert from_environment({"AGENT_STATE": "/state", "AGENT_NAMESPACES": ""}).pods.allowed == frozenset()
+    assert node.pods == Pods(allowed=frozenset({"redis", "harmonyflow"}))
+    assert from_environment({"AGENT_STATE": "/state", "AGENT_NAMESPACES": ""}).pods == Pods(allowed=frozenset())
     with pytest.raises(AgentError, match="AGENT_NAMESPACES is not set"):
         from_environment({"AGENT_STATE": "/state"})
 
