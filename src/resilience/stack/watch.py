@@ -25,6 +25,7 @@ from resilience.stack.redis_role import RedisRole, decide, formed_group, own_rol
 EVERY_S = 0.1
 TIMEOUT_S = 0.3  # a member that takes longer counts as unreachable
 JOIN_S = 5.0
+MOVED_EVERY_S = 2.0  # how often it is looked up where a silent member is: a new pod has another address
 
 Emit = Callable[[Event], None]
 News = tuple[str, dict[str, Any]]  # an event's name and data
@@ -118,17 +119,36 @@ class RoleWatch:
             return decide(self._platform.stack, self._hosts, self._views)
 
     def _run(self, state: MemberState) -> None:
-        link = RedisLink(state.name, state.address, self._platform.secret("redis-password"), TIMEOUT_S)
+        link = self._link(state.name, state.address)
         before: Statement | None = None
+        looked_up = time.monotonic()
         try:
             while not self._stopping.is_set():
                 began = time.monotonic()
                 before = self._look(link, before)
+                if before.role.role == "unreachable" and began - looked_up > MOVED_EVERY_S:
+                    link, looked_up = self._followed(link), began
                 self._stopping.wait(max(0.0, began + EVERY_S - time.monotonic()))
         except Exception as error:  # noqa: BLE001  the boundary of a thread: `stop` raises it in the caller
             self._errors.append(error)
         finally:
             link.close()
+
+    def _link(self, member: str, address: str) -> RedisLink:
+        return RedisLink(member, address, self._platform.secret("redis-password"), TIMEOUT_S)
+
+    def _followed(self, link: RedisLink) -> RedisLink:
+        """A link to where a member is now; the same one while that has not changed."""
+        try:
+            address = self._platform.state(link.member).address
+        except StackError:  # nobody can tell at the moment
+            return link
+        if address in {"", self._hosts[link.member]}:
+            return link
+        link.close()
+        with self._lock:
+            self._hosts[link.member] = address
+        return self._link(link.member, address)
 
     def _look(self, link: RedisLink, before: Statement | None) -> Statement:
         stack, member = self._platform.stack, link.member

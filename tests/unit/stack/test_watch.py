@@ -1,4 +1,6 @@
-from resilience.stack.watch import first_statement, news, silent, stated
+from resilience.history.clock import RunClock
+from resilience.stack.watch import RoleWatch, first_statement, news, silent, stated
+from tests.fakes import FakePlatform
 from tests.unit.stack.views import HOSTS, NAMES, PRIMARIES, STACK, view
 
 BY = NAMES[3]
@@ -49,3 +51,18 @@ def test_a_member_that_never_answered_is_unreachable_in_its_shard():
     assert news(None, silent(first_statement(STACK, NAMES[4], HOSTS[NAMES[4]]))) == [
         ("role", {"member": NAMES[4], "group": 2, "role": "unreachable", "epoch": 0})
     ]
+
+
+def test_a_silent_member_is_followed_to_where_it_is_now():
+    everybody = {member.name: HOSTS.get(member.name, "") for member in STACK.members}
+    platform = FakePlatform(STACK, everybody, {"redis-password": "x"})
+    watch = RoleWatch(platform, RunClock.starting_now(), lambda _event: None)
+    link = watch._link(BY, HOSTS[BY])
+    assert watch._followed(link) is link
+    platform.addresses[BY] = "10.244.7.7"
+    moved = watch._followed(link)
+    assert moved is not link
+    assert watch._followed(moved) is moved
+    assert watch._hosts[BY] == "10.244.7.7"
+    platform.addresses[BY] = ""  # it has no pod at the moment
+    assert watch._followed(moved) is moved
