@@ -256,6 +256,8 @@ def show_event(board: LiveBoard, name: str, data: dict[str, Any]) -> None:
             board.note(note)
     elif name == "member" and data["what"] in {"exited", "restarted"}:
         board.note(f"{data['member']} {data['what']}")
+    elif name == "node":
+        board.note(f"{data['node']} is {data['what']}")
     elif name in {"stack-up", "converged"}:
         board.note(f"{name} after {data['took_s']:.1f} s {data.get('reason', '')}".rstrip())
     elif name in {"error", "interrupted"}:

@@ -25,6 +25,7 @@ that nobody who reads a history has to doubt it.
 - ``member``: ``member``, ``what``: ``started``, ``exited``, ``restarted``, ``held``, ``released``; ``pid``,
   ``code``; of an end that was heard of later: ``late_us`` before the event at the latest, ``unsure_us`` before that at
   the earliest [backend]
+- ``node``: ``node``, ``what``: ``not-ready``, ``ready``: what the cluster takes it for [backend, in a cluster]
 - ``converged``: ``ok``: bool, ``took_s``, ``reason`` [runner]
 - ``replicas``: ``compared``: keys by replica, ``differing``, ``examples``, ``evicted``: keys by member, ``reasons``
   [runner]
@@ -49,7 +50,7 @@ from resilience.history.record import Event, Instant
 
 NAMES = frozenset({
     "stack-up", "shards", "load-started", "load-stopped", "phase-announced", "injecting", "injected", "effect-probed",
-    "healing", "healed", "no-target", "experiment", "role", "failing", "member", "converged", "replicas",
+    "healing", "healed", "no-target", "experiment", "role", "failing", "member", "node", "converged", "replicas",
     "audit-incomplete", "pressure", "generator", "interrupted", "error", "ended",
 })  # fmt: skip
 

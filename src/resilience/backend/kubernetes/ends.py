@@ -1,4 +1,4 @@
-"""Servers that end and start again while a run goes on, as the API shows their pods."""
+"""Servers that end and start again while a run goes on, and nodes that are given up, as the API shows them."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,9 +10,10 @@ from resilience.errors import StackError
 
 EVERY_S = 1.0
 TOLD_TO = timedelta(seconds=1)  # what the instants of containers are cut off to
+NODES_EVERY = 3  # looks: what is told of nodes is tens of seconds old anyway
 _JOIN_S = 45.0  # a question that an API server which is away does not answer yet
 
-News = dict[str, Any]  # the data of an event ``member``
+News = dict[str, Any]  # the data of an event ``member``, or ``node``
 
 
 def first_news(states: Sequence[MemberState]) -> Iterator[News]:
@@ -50,12 +51,24 @@ def _us(length: timedelta) -> int:
     return max(0, round(length.total_seconds() * 1e6))
 
 
-class EndsWatch:
-    """Tells of members' ends and starts; a thread of its own."""
+def nodes_news(before: Mapping[str, bool], after: Mapping[str, bool]) -> Iterator[News]:
+    """Which nodes the cluster takes for ready, or does not any more, since the last look."""
+    for name, ready in after.items():
+        if before.get(name, ready) != ready:
+            yield {"node": name, "what": "ready" if ready else "not-ready"}
 
-    def __init__(self, states: Callable[[], Sequence[MemberState]], say: Say) -> None:
-        """``states`` asks for the members; nothing is asked before `start`."""
+
+class EndsWatch:
+    """Tells of members' ends and starts, and of nodes' readiness; a thread of its own."""
+
+    def __init__(
+        self, states: Callable[[], Sequence[MemberState]], say: Say, nodes: Callable[[], Mapping[str, bool]] = dict
+    ) -> None:
+        """``states`` asks for the members, ``nodes`` which nodes are ready; nothing is asked before `start`."""
         self._states = states
+        self._nodes = nodes
+        self._known_nodes: Mapping[str, bool] = {}
+        self._looks = 0
         self._say = say
         self._stopping = threading.Event()
         self._known: dict[str, MemberState] = {}
@@ -84,10 +97,15 @@ class EndsWatch:
     def _look(self) -> None:
         try:
             states = self._states()
+            nodes = self._nodes() if self._looks % NODES_EVERY == 0 else self._known_nodes
         except StackError:  # the API server is away; what happened meanwhile is seen by the next look
             return
         for data in news(self._known, states, self._looked, datetime.now(UTC)):
             self._say("member", data)
+        for data in nodes_news(self._known_nodes, nodes):
+            self._say("node", data)
+        self._known_nodes = nodes
+        self._looks += 1
         self._remember(states)
 
     def _remember(self, states: Sequence[MemberState]) -> None:

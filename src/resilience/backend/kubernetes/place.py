@@ -13,9 +13,9 @@ from resilience.backend.kubernetes.api import Api, ApiError
 from resilience.backend.kubernetes.beside import BOOT_ID
 from resilience.backend.kubernetes.calling import caller_of_pod
 from resilience.backend.kubernetes.ends import EndsWatch
-from resilience.backend.kubernetes.manifests import MEMBER, PASSWORD_KEY
+from resilience.backend.kubernetes.manifests import MEMBER, PASSWORD_KEY, PLATFORM_NODES
 from resilience.backend.kubernetes.neighbour import Neighbour
-from resilience.backend.kubernetes.platform import KubernetesPlatform, secret_in
+from resilience.backend.kubernetes.platform import KubernetesPlatform, ready_nodes, secret_in
 from resilience.backend.kubernetes.readiness import reasons
 from resilience.backend.kubernetes.workload import BESIDE_DIR, NAMESPACE, POD_UID, SECRET_DIR, STATE, load_job
 from resilience.errors import StackError
@@ -44,7 +44,9 @@ class PlacePlatform(KubernetesPlatform):
         super().__init__(api, stack, _secret, agents=agents)
         self._log_dir = log_dir
         self._started: list[str] = []
-        self._watch = EndsWatch(lambda: servers(self.states()), say)
+        self._watch = EndsWatch(
+            lambda: servers(self.states()), say, lambda: ready_nodes(api.items("/api/v1/nodes", PLATFORM_NODES))
+        )
 
     def watch(self) -> None:
         """Tells of members' ends and starts from now on. Raises `StackError`."""
@@ -116,7 +118,7 @@ class PlaceBackend:
         """The stack, which was brought up from outside before this pod was made. Raises `StackError`."""
         (self.state / _STACK_FILE).write_bytes(msgspec.json.encode(stack))
         api = Api.of_pod()
-        platform = PlacePlatform(api, stack, Agents(api, caller_of_pod()), log_dir=log_dir, say=self._say)
+        platform = PlacePlatform(api, stack, _agents(api), log_dir=log_dir, say=self._say)
         platform.watch()
         return platform
 
@@ -128,7 +130,11 @@ def attach(state: Path) -> KubernetesPlatform:
     except (OSError, msgspec.MsgspecError) as error:
         raise StackError(f"{state / _STACK_FILE}: no stack: {error}") from error
     api = Api.of_pod()
-    return KubernetesPlatform(api, stack, _secret, agents=Agents(api, caller_of_pod()))
+    return KubernetesPlatform(api, stack, _secret, agents=_agents(api))
+
+
+def _agents(api: Api) -> Agents:
+    return Agents(api, caller_of_pod())
 
 
 def _secret(_name: str) -> str:

@@ -99,6 +99,15 @@ def node_names(nodes: Sequence[Object]) -> dict[str, str]:
     }
 
 
+def ready_nodes(nodes: Sequence[Object]) -> dict[str, bool]:
+    """Whether the cluster takes each of its nodes for ready, by the name in stack files."""
+    conditions = {
+        name: {item["type"]: item["status"] for item in node.get("status", {}).get("conditions", ())}
+        for name, node in zip(node_names(nodes).values(), nodes, strict=True)
+    }
+    return {name: found.get("Ready") == "True" for name, found in conditions.items()}
+
+
 def member_state(pod: Object, nodes: Mapping[str, str]) -> MemberState:
     """A pod as a member. Its identity is its container's: it changes with every start of the server."""
     metadata, status = pod["metadata"], pod.get("status", {})

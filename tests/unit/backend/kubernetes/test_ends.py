@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from resilience.backend.base import MemberState
-from resilience.backend.kubernetes.ends import News, first_news, news
+from resilience.backend.kubernetes.ends import NODES_EVERY, EndsWatch, News, first_news, news, nodes_news
 from resilience.backend.kubernetes.place import servers
 
 NOW = datetime(2026, 11, 25, 12, 0, 7, 250_000, tzinfo=UTC)
@@ -62,3 +62,20 @@ def test_all_that_run_at_first_are_told_of_as_started() -> None:
 def test_how_a_client_of_the_load_ends_is_told_by_the_load() -> None:
     client = msgspec.structs.replace(member("b/1"), name="loadgen", component="loadgen")
     assert servers([member("a/1"), client]) == (member("a/1"),)
+
+
+def test_a_node_that_is_given_up_and_taken_back_is_news() -> None:
+    both, one = {"node-1": True, "node-2": True}, {"node-1": False, "node-2": True}
+    assert list(nodes_news({}, both)) == []
+    assert list(nodes_news(both, both)) == []
+    assert list(nodes_news(both, one)) == [{"node": "node-1", "what": "not-ready"}]
+    assert list(nodes_news(one, both)) == [{"node": "node-1", "what": "ready"}]
+
+
+def test_the_watch_tells_of_nodes_too() -> None:
+    said: list[tuple[str, News]] = []
+    looks = iter([{"node-1": True}, {"node-1": False}])
+    watch = EndsWatch(list, lambda name, data: said.append((name, data)), lambda: next(looks))
+    for _ in range(NODES_EVERY + 1):
+        watch._look()
+    assert said == [("node", {"node": "node-1", "what": "not-ready"})]

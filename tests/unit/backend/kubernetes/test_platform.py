@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from resilience.backend.kubernetes.platform import KubernetesPlatform, member_state, node_names, secret_in
+from resilience.backend.kubernetes.platform import KubernetesPlatform, member_state, node_names, ready_nodes, secret_in
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.errors import StackError
 from resilience.spec.read import read_stack
-from tests.unit.backend.kubernetes.cluster import HOSTS, NODES, Object, RecordedApi, pod, pods_path
+from tests.unit.backend.kubernetes.cluster import HOSTS, NODES, Object, RecordedApi, node, pod, pods_path
 
 STACK = read_stack(PROJECT_ROOT, "stacks/local/harmonyflow.yaml")
 
@@ -93,3 +93,10 @@ def test_how_a_container_ended_is_known_before_and_after_it_runs_again():
     for shown in (down, again):
         handle = member_state(shown, nodes).handle
         assert (handle["last_exit"], handle["ended_at"]) == (137, "2026-11-25T12:00:03Z")
+
+
+def test_which_nodes_are_ready():
+    ready, away, unheard = (node(f"hf-{number}", f"node-{number}") for number in (1, 2, 3))
+    ready["status"] = {"conditions": [{"type": "Ready", "status": "True"}, {"type": "PIDPressure", "status": "False"}]}
+    away["status"] = {"conditions": [{"type": "Ready", "status": "Unknown"}]}
+    assert ready_nodes([ready, away, unheard]) == {"node-1": True, "node-2": False, "node-3": False}
