@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from resilience.backend.base import Evidence, Injected, MemberState, Proof, Undone
+from resilience.backend.base import Evidence, Injected, MemberState, NodeFault, Proof, Undone
 from resilience.backend.kubernetes.api import ApiError
 from resilience.backend.kubernetes.records import MODULE, listed, packed
 from resilience.backend.kubernetes.staging import Staging
@@ -61,10 +61,8 @@ class FakeFaultPlatform(FakePlatform):
         self.now_ns = 0  # of the answers' instants
         self.lead_s = 0.0
 
-    def node_links_step(self, nodes: Sequence[str]) -> tuple[dict[str, Any], ...]:
-        return (
-            {"primitive": "links", "devices": [member.name for member in self.stack.members if member.node in nodes]},
-        )
+    def node_steps(self, what: NodeFault, nodes: Sequence[str], members: Sequence[str]) -> tuple[dict[str, Any], ...]:
+        return ({"primitive": what, "nodes": list(nodes), "members": list(members)},)
 
     def kill_steps(self, members: Sequence[str], signal: str) -> tuple[dict[str, Any], ...]:
         return ({"primitive": "signal", "signal": signal, "members": list(members)},)
@@ -116,6 +114,7 @@ class FakeAgents:
         self.pods = dict(pods)  # the name that the test knows an agent by, by its pod's
         self.asked: list[tuple[str, str]] = []  # (agent, command)
         self.told: dict[str, dict[str, Any]] = {}  # what each was last told to apply
+        self.requests: dict[str, dict[str, Any]] = {}  # what each was last asked
         self.ended_by: dict[str, str] = {}
         self.forgets: set[str] = set()  # agents that have lost what they knew
         self.blind: set[str] = set()  # agents whose probes see nothing of it
@@ -126,6 +125,7 @@ class FakeAgents:
     def run(self, _namespace: str, pod: str, argv: tuple[str, ...], text: str, _timeout_s: float) -> str:
         agent, command, request = self.pods[pod], argv[-1], json.loads(text)
         self.asked.append((agent, command))
+        self.requests[agent] = request
         if self.away.get(agent, 0) > 0:
             self.away[agent] -= 1
             raise StackError(f"{pod}: the connection broke")
@@ -152,6 +152,90 @@ class FakeAgents:
         return answer
 
 
+class FakeDocker:
+    """Containers of kind nodes as Docker would tell them; a node's own network is up or silent.
+
+    ``run`` stands for calling ``docker``. Starts are numbered, in the place of instants.
+    """
+
+    def __init__(self, cluster: str, hosts: Mapping[str, str]) -> None:
+        """``hosts``: the role of each container."""
+        self.cluster = cluster
+        self.roles = dict(hosts)
+        self.states = dict.fromkeys(hosts, "running")
+        self.networks: dict[str, dict[str, str]] = {
+            host: {"kind": f"172.30.0.{number}"} for number, host in enumerate(hosts, start=2)
+        }
+        self.starts = dict.fromkeys(hosts, 1)
+        self.silent: set[str] = set()
+        self.kept: dict[str, set[str]] = {host: set() for host in hosts}  # addresses that it keeps in mind
+        self.done: list[str] = []
+        self.broken: set[str] = set()  # words that fail
+
+    def run(self, argv: Sequence[str], _timeout_s: float) -> str:
+        _docker, word, *rest = argv
+        if word in self.broken:
+            raise StackError(f"'docker {word}' failed: refused by the test")
+        if word == "ps":
+            mine = "--filter" not in rest or f"label=io.x-k8s.kind.cluster={self.cluster}" in rest
+            return "".join(f"{host}\n" for host in self.roles if mine)
+        if word == "inspect":
+            return json.dumps([self._inspected(host) for host in rest[2:]])
+        self.done.append(" ".join(argv[1:3] if word == "exec" else argv[1:]))
+        return str(getattr(self, f"_{word}")(*rest) or "")
+
+    def _inspected(self, host: str) -> dict[str, Any]:
+        if host not in self.roles:
+            raise StackError(f"'docker inspect {host}' failed: no such container")
+        return {
+            "Name": f"/{host}",
+            "State": {"Status": self.states[host], "StartedAt": f"2026-11-25T10:00:{self.starts[host]:02}.5Z"},
+            "NetworkSettings": {
+                "Networks": {
+                    name: {"IPAddress": address, "MacAddress": "02:42:ac:1e:00:02"}
+                    for name, address in self.networks[host].items()
+                }
+            },
+            "Config": {
+                "Labels": {"io.x-k8s.kind.cluster": self.cluster, "io.x-k8s.kind.role": self.roles[host]},
+            },
+        }
+
+    def _exec(self, host: str, _sh: str, _c: str, text: str) -> str:
+        if self.states[host] != "running":
+            raise StackError(f"'docker exec {host}' failed: it is {self.states[host]}")
+        if "down" in text:
+            self.silent.add(host)
+        elif "replace" in text:
+            self.kept[host].update(words.split()[3] for words in text.split(" && "))
+        elif "flush" in text:
+            self.kept[host].clear()
+        elif "show" in text:
+            return "\n".join(self.kept[host])
+        return ""
+
+    def _kill(self, host: str) -> None:
+        assert host in self.silent, "a last word is heard"
+        self.states[host] = "exited"
+
+    def _start(self, host: str) -> None:
+        self.states[host] = "running"
+        self.silent.discard(host)
+        self.starts[host] += 1
+
+    def _pause(self, host: str) -> None:
+        self.states[host] = "paused"
+
+    def _unpause(self, host: str) -> None:
+        self.states[host] = "running"
+
+    def _network(self, word: str, network: str, host: str) -> None:
+        if word == "connect":
+            self.networks[host][network] = "172.30.0.99"
+        else:
+            del self.networks[host][network]
+
+
 class FakeLease:
     """The API of a cluster that has one object at most, and counts its versions as a real one does."""
 
@@ -172,6 +256,59 @@ class FakeLease:
         if method == "DELETE":
             self.lease = None
         return json.dumps(self.lease or {}).encode()
+
+
+class FakeConfigMap:
+    """An API server with one ConfigMap, that can be got and patched; ``away``: calls that fail first."""
+
+    def __init__(self) -> None:
+        self.data: dict[str, str] = {}
+        self.there = True
+        self.away = 0
+
+    def call(self, method: str, path: str, _query: Mapping[str, str], body: Any) -> bytes:
+        if self.away:
+            self.away -= 1
+            raise ApiError(f"{method} {path}: away", 0)
+        if not self.there:
+            raise ApiError(f"{method} {path}: 404 not found", 404)
+        if method == "PATCH":
+            self.data |= body["data"]
+        return json.dumps({"data": self.data}).encode()
+
+
+class FakeMachine:
+    """The machine under the nodes, that answers at once; ``away``: questions that it does not answer first."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []  # (command, injection)
+        self.told: dict[str, dict[str, Any]] = {}  # what it was told to apply, by injection
+        self.started_at: dict[str, str] = {}
+        self.away = 0
+        self.sees = True  # whether what it sees is as it has to be
+
+    def ask(self, command: str, request: Mapping[str, Any], _timeout_s: float) -> dict[str, Any]:
+        name = request["injection"]["id"] if command == "apply" else request.get("id", "")
+        self.asked.append((command, name))
+        if self.away:
+            self.away -= 1
+            raise StackError("nobody is there")
+        if command == "apply":
+            self.told[name] = dict(request)
+            return {"began_ns": 7_000, "applied_ns": 8_000}
+        if command == "open":
+            return {"open": sorted(self.told)}
+        if name not in self.told:
+            return {"unknown": True}
+        seen = {"what": "container hf-worker", "expected": "x", "observed": "x", "ok": self.sees}
+        answer = {"parts": self.told[name]["parts"], "evidence": [seen]}
+        if command == "undo":
+            answer |= {"healed_ns": 9_000, "by": "request", "does": True, "started_at": self.started_at}
+        return answer
+
+    def hosts_of(self, injection_id: str) -> tuple[str, ...]:
+        told = self.told.get(injection_id, {}).get("injection", {"steps": []})
+        return tuple(node["host"] for step in told["steps"] for node in step["nodes"])
 
 
 class FakeRecords:

@@ -98,12 +98,25 @@ def heal(stack: Stack) -> int:
     """Ends whatever is injected in the cluster, whoever did it; a line for each. Raises `StackError`."""
     require_tools()
     cluster = _cluster()
-    if not cluster.exists() or not namespaces_up(api := cluster.open()):
+    if not cluster.exists():
         print("nothing to heal: no stack of the harness is up on kind")  # noqa: T201
         return 0
-    healed = heal_left(platform_of(cluster, api, stack))
-    print("\n".join(f"{injection}: healed" for injection in healed) or "nothing to heal: no agent knows of anything")  # noqa: T201
+    api = cluster.open()
+    told = cluster.put_nodes_right()  # first: an agent on a node that is away cannot be asked
+    if namespaces_up(api):
+        cluster.wait_agents()
+        told += [f"{injection}: healed" for injection in heal_left(platform_of(cluster, api, stack))]
+    print("\n".join(told) or "nothing to heal: every node is well, and no agent knows of anything")  # noqa: T201
     return 0
+
+
+def require_whole(cluster: Kind) -> None:
+    """Raises `StackError` if something is done to a node still: no stack could be ended there, nor brought up."""
+    if broken := cluster.broken_nodes():
+        raise StackError(
+            f"an older run has left nodes of the cluster {cluster.name} broken: {', '.join(broken)};"
+            " 'resilience heal --stack kind' puts them right"
+        )
 
 
 def heal_left(platform: KubernetesPlatform) -> list[str]:

@@ -12,7 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from resilience.backend.kind import Kind, platform_of
 from resilience.backend.kubernetes.api import Api
 from resilience.backend.kubernetes.images import PROJECT
 from resilience.backend.kubernetes.lease import ClusterLock, locked
+from resilience.backend.kubernetes.mailbox import Clerk, answering
 from resilience.backend.kubernetes.staging import Staging
 from resilience.control import needed_for
 from resilience.errors import HarnessError, HostError
@@ -64,6 +65,7 @@ class ClusterPlace:
         api = cluster.open()
         cluster.make_room_for_lock()
         with locked(ClusterLock(api, _owner(asked.scenario)), break_stale=self.break_lock) as lost:
+            cluster_cli.require_whole(cluster)
             cluster_cli.clear(cluster, api)
             cluster_cli.bring_up(cluster, api, stack, self.images)
             cluster_cli.heal_left(platform_of(cluster, api, stack))  # what an older run was doing to pods that are gone
@@ -77,10 +79,16 @@ class ClusterPlace:
             console.print(plain(f"{scenario.name}: {scenario.title} (seed {scenario.seed}) → {record.directory}"))
             staging = Staging(cluster, api, scenario.stack, lambda line: console.print(plain(line), soft_wrap=True))
             began = time.monotonic()
-            code, reasons = play(staging, record, self.images[PROJECT])
+            with answering(Clerk(api, cluster.machine(api))) if breaks_nodes(scenario) else nullcontext():
+                code, reasons = play(staging, record, self.images[PROJECT])
             note(record, [*reasons, *lost], time.monotonic() - began)
             judgement = runner.judge_run(record, None if asked.as_control else asked.store, console)
             return runner.Outcome(judgement, code), record.directory
+
+
+def breaks_nodes(scenario: Scenario) -> bool:
+    """Whether its runner will have something done to a whole node."""
+    return scenario.experiment is not None and scenario.experiment.target.scope == "node"
 
 
 def prepared(reports: Path, *, break_lock: bool) -> ClusterPlace:

@@ -31,7 +31,9 @@ from resilience.history.clock import RunClock
 from resilience.spec.fault import (
     FastRestart,
     FaultSpec,
+    Freeze,
     Injection,
+    Isolate,
     Kill,
     Noop,
     Partition,
@@ -314,6 +316,8 @@ WORKING = (
     Case("fast restart", FastRestart()),
     Case("fast restart, data gone", FastRestart(data="gone")),
     Case("power off", PowerOff(), REDIS_0_NODE),
+    Case("a node stands still", Freeze(), REDIS_0_NODE),
+    Case("a node without its network", Isolate(), REDIS_0_NODE),
     Case("partition from peers", Partition(cut_from="peers")),
     Case("partition from peers, nothing gets in", Partition(cut_from="peers", direction="in")),
     Case("partition from peers, nothing gets out", Partition(cut_from="peers", direction="out")),
@@ -430,7 +434,7 @@ def test_a_reused_pid_is_refused(plot: Field) -> None:
 
 def test_what_was_done_is_undone_when_a_step_fails(plot: Field) -> None:
     hold = plot.platform.hold_steps(["redis-0"])[0]
-    links = plot.platform.node_links_step(["node-a"])[0]
+    links = plot.platform.node_steps("isolate", ["node-a"], [])[0]
     broken = {"primitive": "signal", "signal": "KILL", "members": [{"name": "x", "init_pid": 1, "init_start": -1}]}
     with pytest.raises(FaultError, match="has been undone"):
         plot.bare([hold, links, broken], [])

@@ -24,7 +24,7 @@ from resilience.fault.injector import Injector, heal_all
 from resilience.fault.ledger import Ledger
 from resilience.fault.registry import fault_from_spec
 from resilience.history.clock import RunClock
-from resilience.spec.fault import FaultSpec, Injection, Target
+from resilience.spec.fault import FaultSpec, Injection, NodeFault, Target
 from resilience.spec.read import read_scenario
 
 
@@ -38,11 +38,19 @@ class Field:
 
     def plan(self, fault: FaultSpec, member: str, **changes: Any) -> Injection:
         """The injection of a fault into one member, by its name."""
-        aim, kind = Aim(members=(member,)), fault_from_spec(fault)
-        component: Any = self.platform.state(member).component
+        return self._planned(fault, Aim(members=(member,)), **changes)
+
+    def plan_on_node(self, fault: NodeFault, node: str, **changes: Any) -> Injection:
+        """The injection of a fault into a node, with all that stands on it."""
+        members = tuple(state.name for state in self.platform.states() if state.node == node)
+        return self._planned(fault, Aim(members=members, nodes=(node,)), **changes)
+
+    def _planned(self, fault: FaultSpec, aim: Aim, **changes: Any) -> Injection:
+        kind = fault_from_spec(fault)
+        component: Any = self.platform.state(aim.members[0]).component
         planned = Injection(
             id=f"test-{time.monotonic_ns()}", fault=fault, target=Target(component=component), members=aim.members,
-            nodes=(), ttl_s=60.0, steps=kind.inject(aim, self.platform), watch=kind.effect(aim, self.platform),
+            nodes=aim.nodes, ttl_s=60.0, steps=kind.inject(aim, self.platform), watch=kind.effect(aim, self.platform),
         )  # fmt: skip
         return msgspec.structs.replace(planned, **changes)
 
@@ -54,7 +62,7 @@ class Field:
         return self.cluster.run("resilience", found.strip(), ("sh", "-c", script), "", 30.0)
 
 
-def _unusable() -> str:
+def unusable() -> str:
     """Why no cluster can be made here; "" if one can."""
     try:
         require_tools()
@@ -68,7 +76,7 @@ def _unusable() -> str:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Kind]:
     """A cluster with the shipped stack."""
-    if why := _unusable():
+    if why := unusable():
         pytest.skip(why)
     found = Kind(cluster_cli.cache_folder())
     is_up = found.exists() and bool(namespaces_up(found.open()))

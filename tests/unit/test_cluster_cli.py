@@ -5,8 +5,16 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from resilience.backend.kind import Kind
 from resilience.backend.kubernetes.platform import KubernetesPlatform
-from resilience.cluster_cli import members_table, missing_members, require_reference_services, shortened, wait_ready
+from resilience.cluster_cli import (
+    members_table,
+    missing_members,
+    require_reference_services,
+    require_whole,
+    shortened,
+    wait_ready,
+)
 from resilience.errors import SpecError, StackError
 from resilience.spec.read import read_stack
 from resilience.spec.stack import Programs
@@ -100,3 +108,20 @@ def test_a_stack_of_other_programs_is_refused_where_services_are_images():
     other = msgspec.structs.replace(STACK, programs=Programs(session="tests.other"))
     with pytest.raises(SpecError, match="programs"):
         require_reference_services(other)
+
+
+class BrokenNodes(Kind):
+    """A cluster of whose nodes only this is known."""
+
+    def __init__(self, *broken: str) -> None:
+        super().__init__(Path("nowhere"))
+        self.broken = list(broken)
+
+    def broken_nodes(self) -> list[str]:
+        return self.broken
+
+
+def test_a_cluster_with_a_broken_node_is_not_begun_in():
+    require_whole(BrokenNodes())
+    with pytest.raises(StackError, match=r"hf-worker \(paused, connected\); 'resilience heal --stack kind'"):
+        require_whole(BrokenNodes("hf-worker (paused, connected)"))

@@ -7,12 +7,13 @@ Which backends there are is known to `backend.choice` alone.
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from resilience.spec.stack import Stack
 
+NodeFault = Literal["power-off", "freeze", "isolate", "reboot"]
 Say = Callable[[str, dict[str, Any]], None]  # hears of what members do: an event's name and data
 
 
@@ -92,8 +93,11 @@ class Platform(Protocol):
 class FaultCapable(Protocol):
     """A platform whose agent applies faults."""
 
-    def node_links_step(self, nodes: Sequence[str]) -> tuple[dict[str, Any], ...]:
-        """The agent's steps that silence all links of these nodes, all at once."""
+    def node_steps(self, what: NodeFault, nodes: Sequence[str], members: Sequence[str]) -> tuple[dict[str, Any], ...]:
+        """The agent's steps that do this to whole nodes; ``members`` are all that these take with them.
+
+        Raises `FaultError` where it cannot be done.
+        """
         ...
 
     def kill_steps(self, members: Sequence[str], signal: str) -> tuple[dict[str, Any], ...]:

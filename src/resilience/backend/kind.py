@@ -15,9 +15,11 @@ from resilience.backend.kubernetes import manifests
 from resilience.backend.kubernetes.agents import Agents
 from resilience.backend.kubernetes.api import Api, ApiError, Object
 from resilience.backend.kubernetes.images import is_here
-from resilience.backend.kubernetes.manifests import HARNESS, NAMESPACES, NODE
+from resilience.backend.kubernetes.manifests import HARNESS, NAMESPACES, NODE, PLATFORM_NODES
 from resilience.backend.kubernetes.platform import SELECTOR, KubernetesPlatform
 from resilience.backend.local.place import PROJECT_ROOT
+from resilience.backend.machine.desk import Desk, broken_nodes, put_all_right
+from resilience.backend.machine.docker import Docker
 from resilience.backend.tool import output
 from resilience.errors import HostError, StackError
 from resilience.spec.stack import Stack
@@ -46,6 +48,7 @@ class Kind:
         self.context = f"kind-{name}"
         self.kubeconfig = folder / f"{name}.kubeconfig"
         self.applied = folder / f"{name}-applied"
+        self._nodes_state = folder / f"{name}-nodes"
 
     def exists(self) -> bool:
         """Whether there is a cluster of that name, ours or not. Raises `HostError`, `StackError`."""
@@ -79,6 +82,7 @@ class Kind:
         output(["kind", "delete", "cluster", "--name", self.name], timeout_s=_CREATE_S)
         self.kubeconfig.unlink(missing_ok=True)
         shutil.rmtree(self.applied, ignore_errors=True)
+        shutil.rmtree(self._nodes_state, ignore_errors=True)
 
     def load(self, images: Iterable[str]) -> None:
         """Puts images that this machine has into the nodes; the nodes pull the others themselves."""
@@ -108,6 +112,22 @@ class Kind:
         """Makes the namespace that the lock has its place in. Raises `StackError`."""
         file = PROJECT_ROOT / "stacks" / "kubernetes" / "base" / "resilience" / "namespace.yaml"
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(file), timeout_s=_APPLY_S)
+
+    def machine(self, api: Api) -> Desk:
+        """What does something to whole nodes: to those that carry the platform, and to no other."""
+
+        def allowed() -> list[str]:
+            return [node["metadata"]["name"] for node in api.items("/api/v1/nodes", PLATFORM_NODES)]
+
+        return Desk(self.name, self._nodes_state, allowed)
+
+    def broken_nodes(self) -> list[str]:
+        """The nodes that something is done to, and what they are. Raises `StackError`."""
+        return [f"{one.host} ({one.told})" for one in broken_nodes(Docker(), self.name)]
+
+    def put_nodes_right(self) -> list[str]:
+        """Has every worker run in its networks, whoever did something to it; a line for each. Raises `StackError`."""
+        return [f"node {host}: {', '.join(done)}" for host, done in put_all_right(Docker(), self.name).items()]
 
     def run(self, namespace: str, pod: str, argv: tuple[str, ...], text: str, timeout_s: float) -> str:
         """What a command in a pod prints, given ``text`` as its input. Raises `HostError`, `StackError`."""
@@ -203,7 +223,7 @@ def platform_of(cluster: Kind, api: Api, stack: Stack) -> KubernetesPlatform:
     def secret(name: str) -> str:
         raise StackError(f"secret {name}: it is known inside the cluster {cluster.name} only")
 
-    return KubernetesPlatform(api, stack, secret, agents=Agents(api, cluster.run))
+    return KubernetesPlatform(api, stack, secret, agents=Agents(api, cluster.run, machine=cluster.machine(api)))
 
 
 def config_file() -> Path:

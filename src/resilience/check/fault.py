@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resilience.history.read import History
-from resilience.spec.fault import Kill, Partition, Pause, PowerOff
+from resilience.spec.fault import Freeze, Isolate, Kill, Partition, Pause, PowerOff
 from resilience.spec.scenario import Scenario
 
 SECOND_US = 1_000_000
@@ -110,7 +110,7 @@ def failover_expected(scenario: Scenario) -> bool:
     """
     fault = scenario.experiment.fault if scenario.experiment else None
     match fault:
-        case PowerOff() | Pause() | Kill(restart=False):
+        case PowerOff() | Freeze() | Isolate() | Pause() | Kill(restart=False):
             return True
         case Partition(cut_from=cut_from):
             return cut_from in {"peers", "all"}

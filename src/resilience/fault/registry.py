@@ -5,11 +5,14 @@ from typing import Any
 
 from resilience.fault.base import Fault
 from resilience.fault.fast_restart import FastRestartFault
+from resilience.fault.freeze import FreezeFault
+from resilience.fault.isolate import IsolateFault
 from resilience.fault.kill import KillFault
 from resilience.fault.noop import NoopFault
 from resilience.fault.partition import PartitionFault
 from resilience.fault.pause import PauseFault
 from resilience.fault.power_off import PowerOffFault
+from resilience.fault.reboot import RebootFault
 from resilience.spec import fault as spec
 
 FAULTS: Mapping[type, Callable[[Any], Fault]] = {
@@ -18,6 +21,9 @@ FAULTS: Mapping[type, Callable[[Any], Fault]] = {
     spec.Pause: PauseFault,
     spec.FastRestart: FastRestartFault,
     spec.PowerOff: PowerOffFault,
+    spec.Freeze: FreezeFault,
+    spec.Isolate: IsolateFault,
+    spec.Reboot: RebootFault,
     spec.Partition: PartitionFault,
 }
 

@@ -52,6 +52,18 @@ class PowerOff(Record, frozen=True, kw_only=True, tag_field="kind", tag="power-o
     """A node goes silent: all its links in one step, then its processes. Healing switches it on again."""
 
 
+class Freeze(Record, frozen=True, kw_only=True, tag_field="kind", tag="freeze"):
+    """Everything on a node stands still: connections stay open, nothing is answered. Healing lets it go on."""
+
+
+class Isolate(Record, frozen=True, kw_only=True, tag_field="kind", tag="isolate"):
+    """A node loses its network, all links in one step; what runs on it goes on. Healing connects it again."""
+
+
+class Reboot(Record, frozen=True, kw_only=True, tag_field="kind", tag="reboot"):
+    """A node loses its power and is switched on again at once; only its servers' return is waited for."""
+
+
 class Partition(Record, frozen=True, kw_only=True, tag_field="kind", tag="partition"):
     """Packets between the target and others are dropped.
 
@@ -63,7 +75,8 @@ class Partition(Record, frozen=True, kw_only=True, tag_field="kind", tag="partit
     direction: Literal["both", "in", "out"] = "both"
 
 
-FaultSpec = Noop | Kill | Pause | FastRestart | PowerOff | Partition
+NodeFault = PowerOff | Freeze | Isolate | Reboot  # what is done to a whole node
+FaultSpec = Noop | Kill | Pause | FastRestart | NodeFault | Partition
 
 
 class Prelude(Record, frozen=True, kw_only=True):
@@ -99,7 +112,7 @@ class Injection(Record, frozen=True, kw_only=True):
     fault: FaultSpec
     target: Target
     members: tuple[str, ...]  # every member that suffers, also from the prelude; resolved at injection time
-    nodes: tuple[str, ...]  # nodes that fail whole (power-off)
+    nodes: tuple[str, ...]  # nodes that fail whole
     ttl_s: float
     steps: tuple[dict[str, Any], ...]
     watch: tuple[dict[str, Any], ...]

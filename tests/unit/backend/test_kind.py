@@ -1,10 +1,12 @@
 """The kind backend by its command lines: a small docker, kind and kubectl on PATH say what the real ones would."""
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
+from resilience.agent.node import BOOT_ID
 from resilience.backend.kind import Kind, config_file, is_ours, namespaces_up, require_tools
 from resilience.backend.kubernetes.api import Api
 from resilience.backend.local.place import PROJECT_ROOT
@@ -145,3 +147,36 @@ def test_only_the_tests_cluster_detects_quickly():
     assert "kubeadmConfigPatches" not in shipped
     assert "node-monitor-grace-period" in quick.pop("kubeadmConfigPatches")[0]
     assert shipped == quick
+
+
+INSPECTED = [
+    {
+        "Name": f"/harmonyflow-{name}",
+        "State": {"Status": state, "StartedAt": "2026-11-25T10:00:00Z"},
+        "NetworkSettings": {"Networks": {"kind": {"IPAddress": "172.18.0.2", "MacAddress": "02:42:ac:12:00:02"}}},
+        "Config": {"Labels": {"io.x-k8s.kind.cluster": "harmonyflow", "io.x-k8s.kind.role": role}},
+    }
+    for name, role, state in (("control-plane", "control-plane", "paused"), ("worker", "worker", "paused"))
+]
+
+
+def test_workers_that_something_is_done_to_are_named(tools: Path, tmp_path: Path):
+    tool(tools, "docker", json.dumps(INSPECTED))
+    assert Kind(tmp_path).broken_nodes() == ["harmonyflow-worker (paused, connected)"]
+    assert "label=io.x-k8s.kind.cluster=harmonyflow" in (tools / "docker.asked").read_text().split()
+
+
+def test_only_nodes_that_carry_the_platform_may_suffer(tools: Path, tmp_path: Path):
+    tool(tools, "docker", json.dumps(INSPECTED))
+    desk = Kind(tmp_path).machine(RecordedApi({"/api/v1/nodes": NODES}).api())
+    observers = {"primitive": "freeze", "nodes": [{"name": "observer", "host": "hf-worker4"}]}
+    injection = {"id": "test-1", "ttl_s": 5, "steps": [observers], "watch": []}
+    request = {"injection": injection, "parts": 1, "at_ns": 0, "boot_id": BOOT_ID.read_text().strip()}
+    words = "node hf-worker4: no fault may touch it; those that may suffer: hf-worker, hf-worker2, hf-worker3"
+    assert desk.ask("apply", request, 30.0) == {"error": words}
+
+
+def test_a_docker_that_is_gone_is_told(tools: Path, tmp_path: Path):
+    tool(tools, "docker", "cannot connect", 1)
+    with pytest.raises(StackError, match="nodes of the kind cluster harmonyflow: 'docker ps --all' failed"):
+        Kind(tmp_path).broken_nodes()

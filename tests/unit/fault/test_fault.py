@@ -7,7 +7,19 @@ import pytest
 from resilience.errors import FaultError
 from resilience.fault.base import Aim, Watch
 from resilience.fault.registry import FAULTS, fault_from_spec
-from resilience.spec.fault import FastRestart, FaultSpec, Kill, Noop, Partition, Pause, PowerOff
+from resilience.spec.fault import (
+    FastRestart,
+    FaultSpec,
+    Freeze,
+    Isolate,
+    Kill,
+    NodeFault,
+    Noop,
+    Partition,
+    Pause,
+    PowerOff,
+    Reboot,
+)
 from tests.fakes import FakeFaultPlatform
 from tests.unit.fault.stand import STACK
 
@@ -46,7 +58,10 @@ def test_every_kind_is_carried_out() -> None:
         (Pause(), PRIMARY, ["pause"]),
         (FastRestart(), PRIMARY, ["hold", "signal", "release"]),
         (FastRestart(data="gone"), PRIMARY, ["hold", "signal", "wipe", "release"]),
-        (PowerOff(), NODE_1, ["hold", "links", "signal"]),
+        (PowerOff(), NODE_1, ["power-off"]),
+        (Freeze(), NODE_1, ["freeze"]),
+        (Isolate(), NODE_1, ["isolate"]),
+        (Reboot(), NODE_1, ["reboot"]),
         (Partition(cut_from="peers"), PRIMARY, ["drop"]),
     ],
 )
@@ -64,11 +79,14 @@ def test_steps(spec: FaultSpec, aim: Aim, expect: list[str]) -> None:
         FastRestart(),
         FastRestart(data="gone"),
         PowerOff(),
+        Freeze(),
+        Isolate(),
+        Reboot(),
         Partition(cut_from="all"),
     ],
 )
 def test_every_fault_is_watched(spec: FaultSpec) -> None:
-    assert effect(spec, NODE_1 if isinstance(spec, PowerOff) else PRIMARY)
+    assert effect(spec, NODE_1 if isinstance(spec, NodeFault) else PRIMARY)
 
 
 def test_a_restarted_kill_watches_the_identity_alone() -> None:
@@ -98,6 +116,23 @@ def test_power_off_is_watched_from_an_observer_and_from_another_node() -> None:
     }
     assert sum(item["probe"] == "identity" and item["expect"] == "dead" for item in watches) == len(NODE_1.members)
     assert watches[-1] == {"probe": "counter"}
+
+
+def test_a_frozen_node_is_watched_by_the_kernel_and_from_two_other_places() -> None:
+    watches = effect(Freeze(), NODE_1)
+    assert {item["of"]["name"] for item in watches if item["probe"] == "stopped"} == set(NODE_1.members)
+    assert pairs(watches, "mute") == {(via, to) for via in ("prometheus-0", "redis-cluster-1") for to in NODE_1.members}
+
+
+def test_a_node_without_its_network_is_watched_from_outside_alone() -> None:
+    watches = effect(Isolate(), NODE_1)
+    assert {item["probe"] for item in watches} == {"silent", "counter"}
+    assert {to for _via, to in pairs(watches, "silent")} == set(NODE_1.members)
+
+
+def test_after_a_reboot_no_server_is_the_one_from_before() -> None:
+    watches = effect(Reboot(), NODE_1)
+    assert [(item["probe"], item["expect"]) for item in watches] == [("identity", "replaced")] * len(NODE_1.members)
 
 
 @pytest.mark.parametrize(
@@ -135,11 +170,22 @@ def test_a_member_that_is_down_is_not_expected_to_answer() -> None:
     ("spec", "aim", "message"),
     [
         (PowerOff(), PRIMARY, "expected node"),
+        (Freeze(), PRIMARY, "expected node"),
+        (Isolate(), PRIMARY, "expected node"),
+        (Reboot(), PRIMARY, "expected node"),
         (Partition(cut_from="peers"), NODE_1, "expected member"),
         (Partition(cut_from="peers"), Aim(members=("edge-0",)), "expected a member on a platform node"),
         (Partition(cut_from="peers"), Aim(members=("prometheus-0",)), "expected a member on a platform node"),
     ],
-    ids=["power off of a member", "partition of a node", "partition of the edge", "partition of an observer"],
+    ids=[
+        "power off of a member",
+        "freeze of a member",
+        "isolation of a member",
+        "reboot of a member",
+        "partition of a node",
+        "partition of the edge",
+        "partition of an observer",
+    ],
 )
 def test_refused(spec: FaultSpec, aim: Aim, message: str) -> None:
     with pytest.raises(FaultError, match=message):

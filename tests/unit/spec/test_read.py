@@ -290,7 +290,7 @@ MALFORMED = (
         "fault-kind", "kind: power-off", "kind: poweroff", "method[2].provider.arguments.fault.kind: expected one of"
     ),
     experiment(
-        "fault-without-kind", "kind: power-off", "", "fault.kind: is missing, expected one of fast-restart, kill"
+        "fault-without-kind", "kind: power-off", "", "fault.kind: is missing, expected one of fast-restart, freeze"
     ),
     experiment("prelude-kind", INJECTED, INJECTED + PRELUDE.replace("pause", "kill"), "prelude.fault.kind"),
     experiment(

@@ -12,7 +12,8 @@ from typing import Any
 
 from resilience.backend.kubernetes.api import Api, Object
 from resilience.backend.kubernetes.manifests import COMPONENT, NAMESPACES, PLATFORM_NODES
-from resilience.backend.kubernetes.split import WITNESS
+from resilience.backend.kubernetes.split import MACHINE, WITNESS
+from resilience.backend.machine.desk import Machine
 from resilience.errors import FaultError, StackError
 
 PATIENCE_S = 30.0  # how long an agent may be away
@@ -23,17 +24,21 @@ Run = Callable[[str, str, tuple[str, ...], str, float], str]  # namespace, pod, 
 
 
 class Agents:
-    """The agents of one cluster, by the node that each stands on, and the witness."""
+    """The agents of one cluster, by the node that each stands on, the witness, and the machine under the nodes."""
 
     def __init__(
         self,
         api: Api,
         run: Run,
         *,
+        machine: Machine | None = None,
         sleep: Callable[[float], None] = time.sleep,
         patience_s: float = PATIENCE_S,
     ) -> None:
-        """``run`` executes a command in a pod; raises `StackError`, `HostError`."""
+        """``run`` executes a command in a pod; raises `StackError`, `HostError`. Without ``machine`` nothing can be
+        done to nodes.
+        """
+        self._machine = machine
         self._api = api
         self._run = run
         self._sleep = sleep
@@ -45,6 +50,14 @@ class Agents:
         Raises `ApiError`.
         """
         return [*(node["metadata"]["name"] for node in self._api.items("/api/v1/nodes", PLATFORM_NODES)), WITNESS]
+
+    def all(self) -> list[str]:
+        """Those, and the machine under the nodes. Raises `ApiError`."""
+        return [*self.names(), *([MACHINE] if self._machine else [])]
+
+    def hosts_of(self, injection_id: str) -> tuple[str, ...]:
+        """The nodes that an injection takes away with their agents. Raises `ApiError`."""
+        return self._machine.hosts_of(injection_id) if self._machine else ()
 
     def witness_address(self) -> str:
         """Where the witness looks from. Raises `FaultError` if there is none."""
@@ -91,6 +104,10 @@ class Agents:
             return dict(zip(requests, threads.map(ask, requests), strict=True))
 
     def _ask_once(self, agent: str, command: str, request: Mapping[str, Any], timeout_s: float) -> Json:
+        if agent == MACHINE:
+            if self._machine is None:
+                raise FaultError("this process was given no way to the machine under the nodes")
+            return self._machine.ask(command, request, timeout_s)
         pods = self._pods()
         if agent not in pods:
             raise StackError(f"no agent runs there (those that run: {', '.join(pods) or 'none'})")

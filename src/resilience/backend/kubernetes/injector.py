@@ -1,7 +1,7 @@
 """Turns faults into the agents' steps and carries them out in a cluster; see `backend.base.FaultCapable`.
 
 What Kubernetes does not leave to an agent is refused with its reason: nobody but the kubelet decides whether a
-container is started again, and a node's links are its machine's.
+container is started again. What is done to whole nodes is done by the machine under them.
 """
 
 import time
@@ -10,16 +10,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from resilience.agent.node import BOOT_ID
-from resilience.backend.base import Evidence, Injected, MemberState, Proof, Undone
+from resilience.backend.base import Evidence, Injected, MemberState, NodeFault, Proof, Undone
 from resilience.backend.injecting import converted, named
 from resilience.backend.kubernetes.agents import Agents
 from resilience.backend.kubernetes.backoff import forgotten_at, next_wait_s
-from resilience.backend.kubernetes.split import split
+from resilience.backend.kubernetes.split import MACHINE, split
 from resilience.errors import FaultError
 from resilience.spec.stack import OBSERVER
 
 LEAD_S = 4.0  # two calls by `exec`, one after the other, on a machine that is busy
 BACK_WITHIN_S = 30.0  # how long servers may take to be back after healing: the kubelet looks and pulls once more
+NODE_BACK_WITHIN_S = 90.0  # how long a node's pods may take: its system, the kubelet, containers, their probes
+_LOOK_EVERY_S = 0.5
 _APPLY_TIMEOUT_S = 45.0
 _PROBE_TIMEOUT_S = 20.0
 _UNDO_TIMEOUT_S = BACK_WITHIN_S + 45.0
@@ -37,10 +39,18 @@ class Injector:
         self._agents = agents
         self._states = states
         self._now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self._sleep: Callable[[float], None] = time.sleep
 
-    def node_links_step(self, nodes: Sequence[str]) -> tuple[Json, ...]:
-        """Raises `FaultError`: nodes do not fail by an agent that stands on them."""
-        raise FaultError(f"power-off of {', '.join(nodes)}: not possible on Kubernetes yet")
+    def node_steps(self, what: NodeFault, nodes: Sequence[str], members: Sequence[str]) -> tuple[Json, ...]:
+        """See `FaultCapable`: the machine under the nodes does it; what stands on them goes with them."""
+        del members
+        hosts = {state.node: state.handle["host"] for state in self._states() if state.handle}
+        for node in nodes:
+            if node == OBSERVER or node not in hosts:
+                raise FaultError(
+                    f"{what} of {node}: it is no node that carries the platform, and no fault may touch it"
+                )
+        return ({"primitive": what, "nodes": [{"name": node, "host": hosts[node]} for node in nodes]},)
 
     def hold_steps(self, members: Sequence[str]) -> tuple[Json, ...]:
         """See `FaultCapable`: nobody hears of the container's end until healing (`agent.withhold`).
@@ -112,8 +122,10 @@ class Injector:
 
     def undo(self, injection_id: str, at_ns: int = 0) -> Undone:
         """See `FaultCapable`. Raises `FaultError` unless every part is known to have ended."""
-        asked = {"within_s": BACK_WITHIN_S, "at_ns": at_ns}
-        answers = self._ask_all_about(injection_id, "undo", asked, _UNDO_TIMEOUT_S)
+        how: Json = {"within_s": BACK_WITHIN_S, "at_ns": at_ns}
+        if hosts := self._agents.hosts_of(injection_id):
+            how["addresses"] = self._nodes_back(injection_id, hosts, at_ns)
+        answers = self._ask_all_about(injection_id, "undo", how, _UNDO_TIMEOUT_S)
         found, troubles = _known(answers), _troubles(answers)
         if troubles and (not found or len(found) < found[0]["parts"]):
             raise FaultError(f"injection {injection_id}: not ended everywhere: {'; '.join(troubles)}")
@@ -127,7 +139,7 @@ class Injector:
 
     def open_injections(self) -> dict[str, list[str]]:
         """The injections that have not ended, by agent. Raises `FaultError`."""
-        answers = self._agents.ask_all({agent: {} for agent in self._agents.names()}, "open", _PROBE_TIMEOUT_S)
+        answers = self._agents.ask_all({agent: {} for agent in self._agents.all()}, "open", _PROBE_TIMEOUT_S)
         if troubles := _troubles(answers):
             raise FaultError("; ".join(troubles))
         opened = {agent: list(answer["open"]) for agent, answer in answers.items() if isinstance(answer, dict)}
@@ -136,9 +148,28 @@ class Injector:
     def _ask_all_about(
         self, injection_id: str, command: str, more: Json, timeout_s: float
     ) -> dict[str, Json | FaultError]:
-        return self._agents.ask_all(
-            {agent: {"id": injection_id, **more} for agent in self._agents.names()}, command, timeout_s
-        )
+        hosts = self._agents.hosts_of(injection_id)
+        concerned = [agent for agent in self._agents.names() if agent not in hosts] + ([MACHINE] if hosts else [])
+        return self._agents.ask_all({agent: {"id": injection_id, **more} for agent in concerned}, command, timeout_s)
+
+    def _nodes_back(self, injection_id: str, hosts: Sequence[str], at_ns: int) -> dict[str, str]:
+        """Has nodes put right at an instant, and waits for what stood on them; where its members are now.
+
+        A node that was started gives its pods other addresses, and what the API server says of them is from before
+        until its kubelet has told otherwise: a pod counts once it was started after its node.
+        """
+        request = {"id": injection_id, "within_s": BACK_WITHIN_S, "at_ns": at_ns}
+        told = self._agents.ask(MACHINE, "undo", request, _UNDO_TIMEOUT_S)
+        started = {host: datetime.fromisoformat(at) for host, at in told.get("started_at", {}).items()}
+        deadline = time.monotonic() + NODE_BACK_WITHIN_S
+        while True:
+            lost = [state for state in self._states() if state.handle.get("host") in hosts]
+            if all(is_back(state, started.get(state.handle["host"])) for state in lost):
+                break
+            if time.monotonic() > deadline:  # who looks next finds whom there is nothing to be seen of
+                break
+            self._sleep(_LOOK_EVERY_S)
+        return {state.name: state.address for state in lost if state.address}
 
     def _require_no_wait(self, state: MemberState, delay_s: float) -> None:
         if not state.handle.get("started_at"):
@@ -160,6 +191,14 @@ class Injector:
 
     def _named(self, members: Iterable[str]) -> list[MemberState]:
         return named(members, self._states())
+
+
+def is_back(state: MemberState, node_started: datetime | None) -> bool:
+    """Whether a member is ready, and was started since its node was; an API server tells whole seconds."""
+    if not (state.running and state.handle.get("ready")):
+        return False
+    started = datetime.fromisoformat(state.handle["started_at"])
+    return node_started is None or started >= node_started.replace(microsecond=0)
 
 
 def _boot_id() -> str:

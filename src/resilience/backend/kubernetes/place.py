@@ -13,6 +13,7 @@ from resilience.backend.kubernetes.api import Api, ApiError
 from resilience.backend.kubernetes.beside import BOOT_ID
 from resilience.backend.kubernetes.calling import caller_of_pod
 from resilience.backend.kubernetes.ends import EndsWatch
+from resilience.backend.kubernetes.mailbox import Mailbox
 from resilience.backend.kubernetes.manifests import MEMBER, PASSWORD_KEY, PLATFORM_NODES
 from resilience.backend.kubernetes.neighbour import Neighbour
 from resilience.backend.kubernetes.platform import KubernetesPlatform, ready_nodes, secret_in
@@ -134,7 +135,7 @@ def attach(state: Path) -> KubernetesPlatform:
 
 
 def _agents(api: Api) -> Agents:
-    return Agents(api, caller_of_pod())
+    return Agents(api, caller_of_pod(), machine=Mailbox(api))
 
 
 def _secret(_name: str) -> str:

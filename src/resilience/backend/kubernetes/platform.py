@@ -11,6 +11,7 @@ from resilience.backend.kubernetes.api import Api, Object
 from resilience.backend.kubernetes.injector import Injector
 from resilience.backend.kubernetes.manifests import COMPONENT, MEMBER, NAMESPACES, NODE, PART_OF
 from resilience.backend.kubernetes.placement import placed
+from resilience.backend.kubernetes.readiness import is_ready
 from resilience.backend.settings import DATA_KEEP
 from resilience.errors import FaultError, StackError
 from resilience.spec.stack import Member, Stack
@@ -130,6 +131,7 @@ def member_state(pod: Object, nodes: Mapping[str, str]) -> MemberState:
             "host": node,
             "container": container.get("name", ""),
             "container_id": _container_id(container),
+            "ready": is_ready(pod),
             "last_exit": _ended(container).get("exitCode"),
             "ended_at": _ended(container).get("finishedAt", ""),
             "started_at": container.get("state", {}).get("running", {}).get("startedAt", ""),

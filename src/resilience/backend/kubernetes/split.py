@@ -3,6 +3,7 @@
 ::
 
     steps    the agent of the node that the members stand on
+    nodes    what is done to whole nodes, and what they are: the machine under them. Their own agents are lost with them
     watches  the agent of the node that is looked at (``of``, ``in``), or looked from (``via``); the witness, an
              unprivileged pod on the observer node, looks for all members of that node
 
@@ -18,7 +19,9 @@ from resilience.backend.kubernetes.reach import may_reach
 from resilience.errors import FaultError
 from resilience.spec.stack import OBSERVER, PORTS
 
+MACHINE = "machine"  # who does something to whole nodes, likewise
 WITNESS = "witness"  # who looks, where the harness' agents are named by the node that they stand on
+LOOKERS_STAY_S = 150.0  # those that look must still be there when a node's pods are back, which takes a while
 _SUFFERERS = ("members", "folders")
 _DIRECTIONS: Mapping[str, list[str]] = {"in": ["in"], "out": ["out"], "both": ["in", "out"]}
 
@@ -32,9 +35,12 @@ def split(injection: Mapping[str, Any], states: Mapping[str, MemberState]) -> di
     """
     if injection.get("prelude"):
         raise FaultError("a prelude is not possible in a cluster: its end would have to cross nodes")
-    doer = _doer(injection["steps"])
+    lost = {node["host"] for step in injection["steps"] for node in step.get("nodes", ())}
+    doer = MACHINE if lost else _doer(injection["steps"])
     watches = _counted([item for watch in injection["watch"] for item in _possible(watch, states)], injection["steps"])
     by_agent: dict[str, list[Json]] = {}
+    watches = [watch for watch in watches if _outlives(watch, lost)]
+    watches += [_of_nodes(step) for step in injection["steps"] if "nodes" in step]
     for watch in watches:
         agent, seen = _from(watch, states)
         known = by_agent.setdefault(agent, [])
@@ -45,7 +51,7 @@ def split(injection: Mapping[str, Any], states: Mapping[str, MemberState]) -> di
     return {
         agent: {
             "id": injection["id"],
-            "ttl_s": injection["ttl_s"],
+            "ttl_s": injection["ttl_s"] + (LOOKERS_STAY_S if lost and agent != doer else 0.0),
             "steps": list(injection["steps"]) if agent == doer else [],
             "watch": seen,
         }
@@ -66,6 +72,17 @@ def _places(step: Mapping[str, Any]) -> Iterator[Json]:
         yield from step.get(key, ())
     if "member" in step:
         yield step["member"]
+
+
+def _outlives(watch: Json, lost: set[str]) -> bool:
+    """Whether a watch can be taken while these nodes are away; a bridge that all links end in there is none here."""
+    stand: Json = watch.get("via") or watch.get("of") or watch.get("in") or {}
+    return bool(stand) and stand.get("host") not in lost
+
+
+def _of_nodes(step: Mapping[str, Any]) -> Json:
+    """What the machine itself sees of a step."""
+    return {"probe": "node", "nodes": step["nodes"], "after": step["primitive"]}
 
 
 def _possible(watch: Json, states: Mapping[str, MemberState]) -> Iterator[Json]:
@@ -100,6 +117,8 @@ def _counted(watches: list[Json], steps: Any) -> list[Json]:
 
 def _from(watch: Json, states: Mapping[str, MemberState]) -> tuple[str, Json]:
     """Who takes a watch, and the watch as that one is told it."""
+    if watch["probe"] == "node":
+        return MACHINE, watch
     if "via" not in watch:
         place = watch.get("of") or watch["in"]
         return place["host"], watch

@@ -8,7 +8,7 @@ from resilience.backend.kind import Kind
 from resilience.backend.kubernetes.api import Api, ApiError, Object
 from resilience.backend.kubernetes.readiness import reasons
 from resilience.backend.kubernetes.records import Fetching
-from resilience.backend.kubernetes.workload import NAMESPACE, ORDER, RUN_DIR, RUNNER, order, runner
+from resilience.backend.kubernetes.workload import MACHINE, NAMESPACE, ORDER, RUN_DIR, RUNNER, mailbox, order, runner
 from resilience.errors import StackError
 from resilience.spec.stack import Stack
 
@@ -38,6 +38,7 @@ class Staging:
     def start(self, image: str, files: Mapping[str, str]) -> None:
         """Starts the runner on a run of which these files are known. Raises `StackError`."""
         self._api.create(_ORDERS, order(files))
+        self._api.create(_ORDERS, mailbox())
         self._api.create(_PODS, runner(image))
         deadline = time.monotonic() + STARTED_WITHIN_S
         while not _container(pod := self._api.get(f"{_PODS}/{RUNNER}")):
@@ -95,6 +96,7 @@ class Staging:
         """Takes away what the run has added to the cluster. Raises `StackError`."""
         self._api.delete(f"{_PODS}/{RUNNER}")
         self._api.delete(f"{_ORDERS}/{ORDER}")
+        self._api.delete(f"{_ORDERS}/{MACHINE}")
 
 
 def ended_code(pod: Object) -> int | None:

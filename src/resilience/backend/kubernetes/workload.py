@@ -12,6 +12,7 @@ from resilience.backend.kubernetes.manifests import COMPONENT, MEMBER, NAMESPACE
 RUNNER = "runner"  # the pod, its service account, the container that plays
 RECORDS = "records"  # the container that hands the record out, also when the runner has ended
 ORDER = "run"  # the ConfigMap that says what is to be played
+MACHINE = "machine"  # the ConfigMap by which the runner has something done to nodes: `mailbox`
 NAMESPACE = NAMESPACES["loadgen"]
 VOLUME, STATE, ORDER_DIR, SECRET_DIR = "/runs", "/state", "/order", "/secret"
 LOAD = "harmonyflow.dev/load"  # on pods of the load: stacks/kubernetes/base/monitoring/runner.yaml
@@ -31,6 +32,11 @@ Object = dict[str, Any]
 def order(files: Mapping[str, str]) -> Object:
     """The ConfigMap with the files of a run's directory that were written before it began."""
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _metadata(ORDER, RUNNER), "data": dict(files)}
+
+
+def mailbox() -> Object:
+    """The empty ConfigMap that the runner writes its questions into."""
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _metadata(MACHINE, RUNNER), "data": {}}
 
 
 def runner(image: str) -> Object:

@@ -14,7 +14,7 @@ from typing import Any
 
 from resilience.agent.client import ask
 from resilience.agent.error import AgentError
-from resilience.backend.base import Evidence, Injected, MemberState, Proof, Undone
+from resilience.backend.base import Evidence, Injected, MemberState, NodeFault, Proof, Undone
 from resilience.backend.injecting import converted, named
 from resilience.errors import FaultError
 
@@ -36,8 +36,23 @@ class Injector:
         self._base_ns = base_ns
         self._states = states
 
-    def node_links_step(self, nodes: Sequence[str]) -> tuple[dict[str, Any], ...]:
-        """See `FaultCapable`: all links of the nodes in one transaction."""
+    def node_steps(self, what: NodeFault, nodes: Sequence[str], members: Sequence[str]) -> tuple[dict[str, Any], ...]:
+        """See `FaultCapable`: what fails with a node are its members, which is all that there is of it here.
+
+        Powered off, nothing is started in between, and all links are silent before anybody could say a last word.
+        """
+        match what:
+            case "power-off":
+                return (*self.hold_steps(members), *self._links_step(nodes), *self.kill_steps(members, "KILL"))
+            case "freeze":
+                return self.pause_steps(members)
+            case "isolate":
+                return self._links_step(nodes)
+            case "reboot":
+                raise FaultError(f"reboot of {', '.join(nodes)}: a node has no system of its own here; it needs kind")
+
+    def _links_step(self, nodes: Sequence[str]) -> tuple[dict[str, Any], ...]:
+        """All links of the nodes in one transaction."""
         devices = [state.handle["veth"] for state in self._states() if state.node in nodes]
         return ({"primitive": "links", "devices": devices},) if devices else ()
 

@@ -8,13 +8,30 @@ import pytest
 
 from resilience.agent.job import Job
 from resilience.agent.pod import Pods
+from resilience.backend.kind import NAME
 from resilience.backend.kubernetes.platform import KubernetesPlatform
-from resilience.backend.kubernetes.split import WITNESS, split
+from resilience.backend.kubernetes.split import MACHINE, WITNESS, split
 from resilience.backend.local.place import PROJECT_ROOT
+from resilience.backend.machine.__main__ import node_of
+from resilience.backend.machine.desk import broken_nodes
+from resilience.backend.machine.docker import Docker
 from resilience.fault.base import Aim
 from resilience.fault.registry import fault_from_spec
-from resilience.spec.fault import FastRestart, FaultSpec, Kill, Noop, Partition, Pause
+from resilience.spec.fault import (
+    FastRestart,
+    FaultSpec,
+    Freeze,
+    Isolate,
+    Kill,
+    NodeFault,
+    Noop,
+    Partition,
+    Pause,
+    PowerOff,
+    Reboot,
+)
 from resilience.spec.read import read_stack
+from tests.fakes import FakeDocker
 from tests.unit.backend.kubernetes.test_injector import cluster
 
 STACK = read_stack(PROJECT_ROOT, "stacks/local/harmonyflow.yaml")
@@ -61,3 +78,25 @@ def test_every_part_of_a_fault_is_understood(fault: FaultSpec, member: str, foun
         Job({"injection": located, "dir": str(tmp_path), "ledger": "", "base_ns": 0})
         assert {states[name].handle["host"] for name in found} == (set() if agent == WITNESS else {agent})
     assert sum(bool(part["steps"]) for part in parts.values()) == (0 if fault == Noop() else 1)
+
+
+@pytest.mark.parametrize("fault", [PowerOff(), Freeze(), Isolate(), Reboot()], ids=repr)
+def test_every_part_of_a_node_s_fault_is_understood(fault: NodeFault, found: list[str], tmp_path: Path):
+    platform = KubernetesPlatform(cluster().api(), STACK, str)
+    states = {state.name: state for state in platform.states()}
+    aim = Aim(members=tuple(name for name, state in states.items() if state.node == "node-1"), nodes=("node-1",))
+    kind = fault_from_spec(fault)
+    steps, watch = kind.inject(aim, platform), kind.effect(aim, platform)
+    parts = split(json.loads(json.dumps({"id": "test-1", "ttl_s": 9.0, "steps": steps, "watch": watch})), states)
+    docker = FakeDocker(NAME, {"hf-worker": "worker", "hf-worker2": "worker"})
+    machine = node_of(tmp_path, NAME, frozenset({"hf-worker"}), Docker(docker.run))
+    request = {"dir": str(tmp_path), "ledger": "", "base_ns": 0, "injection": machine.pods.request(parts.pop(MACHINE))}
+    machine.job_of(request).apply(0)
+    assert bool(broken_nodes(Docker(docker.run), NAME)) is not isinstance(fault, Reboot)
+    machine.job_of(request).undo("request", 0)
+    assert broken_nodes(Docker(docker.run), NAME) == []
+    assert (parts == {}) is isinstance(fault, Reboot)
+    for part in parts.values():
+        located = Pods(allowed=frozenset(), logs=tmp_path).request(json.loads(json.dumps(part)))
+        Job({"injection": located, "dir": str(tmp_path), "ledger": "", "base_ns": 0})
+        assert "hf-worker" not in {item["via"].get("host") for item in located["watch"]}

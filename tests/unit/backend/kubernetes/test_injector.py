@@ -8,16 +8,28 @@ import pytest
 from resilience.agent.node import BOOT_ID
 from resilience.backend.base import MemberState
 from resilience.backend.kubernetes.agents import Agents
+from resilience.backend.kubernetes.injector import NODE_BACK_WITHIN_S
 from resilience.backend.kubernetes.platform import KubernetesPlatform
-from resilience.backend.kubernetes.split import WITNESS
+from resilience.backend.kubernetes.split import LOOKERS_STAY_S, WITNESS
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.errors import FaultError
 from resilience.fault.base import Aim
 from resilience.fault.registry import fault_from_spec
-from resilience.spec.fault import FastRestart, FaultSpec, Kill, Partition, Pause, PowerOff
+from resilience.spec.fault import (
+    FastRestart,
+    FaultSpec,
+    Freeze,
+    Isolate,
+    Kill,
+    NodeFault,
+    Partition,
+    Pause,
+    PowerOff,
+    Reboot,
+)
 from resilience.spec.read import read_stack
 from resilience.spec.stack import Member
-from tests.fakes import FakeAgents
+from tests.fakes import FakeAgents, FakeMachine
 from tests.unit.backend.kubernetes.cluster import HOSTS, NODES, Object, RecordedApi, pod, pods_path
 
 STACK = read_stack(PROJECT_ROOT, "stacks/local/harmonyflow.yaml")
@@ -58,15 +70,23 @@ def agents() -> FakeAgents:
 
 
 @pytest.fixture
-def platform(api: RecordedApi, agents: FakeAgents) -> KubernetesPlatform:
-    pods = Agents(api.api(), agents.run, sleep=lambda _seconds: None, patience_s=2.0)
+def machine() -> FakeMachine:
+    return FakeMachine()
+
+
+@pytest.fixture
+def platform(api: RecordedApi, agents: FakeAgents, machine: FakeMachine) -> KubernetesPlatform:
+    pods = Agents(api.api(), agents.run, machine=machine, sleep=lambda _seconds: None, patience_s=2.0)
     made = KubernetesPlatform(api.api(), STACK, str, agents=pods)
     made._now = lambda: NOW
     return made
 
 
-def injection(platform: KubernetesPlatform, fault: FaultSpec, member: str = "redis-cluster-0") -> dict[str, Any]:
-    aim, kind = Aim(members=(member,)), fault_from_spec(fault)
+def injection(
+    platform: KubernetesPlatform, fault: FaultSpec, member: str = "redis-cluster-0", nodes: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    members = [state.name for state in platform.states() if state.node in nodes] or [member]
+    aim, kind = Aim(members=tuple(members), nodes=nodes), fault_from_spec(fault)
     steps, watches = kind.inject(aim, platform), kind.effect(aim, platform)
     return {"id": "test-1", "ttl_s": 9.0, "steps": list(steps), "watch": list(watches)}
 
@@ -105,7 +125,6 @@ def test_what_is_done_to_a_pod(platform: KubernetesPlatform, fault: FaultSpec, p
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (PowerOff(), "not possible on Kubernetes"),
         (FastRestart(data="gone"), "no volume called data"),
     ],
 )
@@ -276,3 +295,88 @@ def test_a_platform_without_a_way_to_call_agents(api: RecordedApi):
 def test_states_are_the_platforms(platform: KubernetesPlatform):
     state: MemberState = platform.state("redis-cluster-1")
     assert state.handle["started_at"] == "2026-11-25T08:59:00Z"
+
+
+NODE_1 = ("node-1",)
+
+
+@pytest.mark.parametrize("fault", [PowerOff(), Freeze(), Isolate(), Reboot()], ids=lambda fault: type(fault).__name__)
+def test_a_node_is_the_machines(platform: KubernetesPlatform, fault: NodeFault):
+    (step,) = injection(platform, fault, nodes=NODE_1)["steps"]
+    assert step["nodes"] == [{"name": "node-1", "host": "hf-worker"}]
+
+
+@pytest.mark.parametrize("node", ["observer", "hf-control-plane", "node-9"])
+def test_a_node_that_no_fault_may_touch(platform: KubernetesPlatform, node: str):
+    with pytest.raises(FaultError, match=f"freeze of {node}: it is no node that carries the platform"):
+        platform.node_steps("freeze", [node], [])
+
+
+def test_nobody_asks_agents_that_a_node_took_away(
+    platform: KubernetesPlatform, agents: FakeAgents, machine: FakeMachine
+):
+    agents.refuses.add("hf-worker")  # it would have to be waited for
+    applied = platform.apply(injection(platform, PowerOff(), nodes=NODE_1), at_ns=77)
+    assert (applied.began_ns, applied.applied_ns) == (7_000, 8_000)
+    assert machine.told["test-1"]["at_ns"] == 77
+    assert {agent: told["injection"]["ttl_s"] for agent, told in agents.told.items()} == dict.fromkeys(
+        (WITNESS, "hf-worker2"), 9.0 + LOOKERS_STAY_S
+    )
+    proof = platform.probe("test-1")
+    assert proof.holds
+    assert [item.what for item in proof.evidence] == [
+        "agents that know it", "seen by hf-worker2", f"seen by {WITNESS}", "container hf-worker"
+    ]  # fmt: skip
+
+
+def test_what_the_machine_does_not_see_is_not_proved(platform: KubernetesPlatform, machine: FakeMachine):
+    platform.apply(injection(platform, Freeze(), nodes=NODE_1))
+    machine.sees = False
+    assert not platform.probe("test-1").holds
+
+
+def test_a_node_is_healed_once_its_pods_are_and_they_are_looked_for_where_they_are_now(
+    api: RecordedApi, platform: KubernetesPlatform, agents: FakeAgents, machine: FakeMachine
+):
+    platform.apply(injection(platform, PowerOff(), nodes=NODE_1))
+    machine.started_at = {"hf-worker": "2026-11-25T09:00:30.512345678Z"}
+    looks: list[float] = []
+
+    def node_starts_its_pods(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 2:
+            for pods in (pods_path("redis"), pods_path("harmonyflow")):
+                for one in api.answers[pods]["items"]:
+                    if one["spec"]["nodeName"] == "hf-worker":
+                        one["status"]["podIP"] = one["status"]["podIP"].replace("9.", "77.")
+                        one["status"]["containerStatuses"][0]["state"]["running"]["startedAt"] = "2026-11-25T09:00:30Z"
+
+    platform._sleep = node_starts_its_pods
+    undone = platform.undo("test-1")
+    assert len(looks) == 2
+    assert (undone.healed_ns, undone.by, undone.proof.holds) == (9_000, "request", True)
+    assert agents.requests[WITNESS]["addresses"]["redis-cluster-0"] == "10.244.77.0"
+
+
+def test_a_pod_that_does_not_come_back_is_not_waited_for_for_ever(
+    api: RecordedApi, platform: KubernetesPlatform, machine: FakeMachine, monkeypatch: pytest.MonkeyPatch
+):
+    platform.apply(injection(platform, Freeze(), nodes=NODE_1))
+    api.answers[pods_path("redis")]["items"][0]["status"]["conditions"][0]["status"] = "False"
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    platform._sleep = lambda seconds: now.__setitem__(0, now[0] + seconds)
+    platform.undo("test-1")
+    assert now[0] == pytest.approx(NODE_BACK_WITHIN_S, abs=1.0)
+
+
+def test_a_machine_that_cannot_be_asked_leaves_the_injection_open(platform: KubernetesPlatform, machine: FakeMachine):
+    platform.apply(injection(platform, Freeze(), nodes=NODE_1))
+    machine.away = 99
+    with pytest.raises(FaultError, match="nobody is there"):
+        platform.undo("test-1")
+
+
+def test_what_the_machine_keeps_open_is_known(platform: KubernetesPlatform):
+    platform.apply(injection(platform, Isolate(), nodes=NODE_1))
+    assert platform.open_injections()["machine"] == ["test-1"]

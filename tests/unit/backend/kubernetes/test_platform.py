@@ -100,3 +100,8 @@ def test_which_nodes_are_ready():
     ready["status"] = {"conditions": [{"type": "Ready", "status": "True"}, {"type": "PIDPressure", "status": "False"}]}
     away["status"] = {"conditions": [{"type": "Ready", "status": "Unknown"}]}
     assert ready_nodes([ready, away, unheard]) == {"node-1": True, "node-2": False, "node-3": False}
+
+
+def test_whether_a_member_is_ready_is_known():
+    assert member_state(pod("redis-cluster-0"), {}).handle["ready"]
+    assert not member_state(pod("redis-cluster-0", ready=False), {}).handle["ready"]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from resilience.backend.base import MemberState
-from resilience.backend.kubernetes.split import WITNESS, split
+from resilience.backend.kubernetes.split import LOOKERS_STAY_S, MACHINE, WITNESS, split
 from resilience.errors import FaultError
 from resilience.fault import watch
 from resilience.spec.stack import OBSERVER
@@ -111,3 +111,25 @@ def test_a_counter_without_rules_stays_a_probe_that_will_fail():
 def test_what_no_single_agent_can_do(injection: dict[str, Any], words: str):
     with pytest.raises(FaultError, match=words):
         split({"id": "test-1", "ttl_s": 1.0, **injection}, STATES)
+
+
+NODE_1 = [{"name": "node-1", "host": "hf-worker"}]
+
+
+def test_a_node_is_broken_by_the_machine_and_seen_from_everywhere_but_itself():
+    step = {"primitive": "power-off", "nodes": NODE_1}
+    found = parts([step], watch.dead(R0), watch.silent(PROMETHEUS, R0), watch.silent(R1, R0), watch.counter())
+    assert list(found) == [WITNESS, "hf-worker2", MACHINE]
+    assert found[MACHINE]["steps"] == [step]
+    assert found[MACHINE]["watch"] == [{"probe": "node", "nodes": NODE_1, "after": "power-off"}]
+    assert [len(found[agent]["watch"]) for agent in (WITNESS, "hf-worker2")] == [1, 1]
+
+
+def test_those_that_look_outlive_the_node_s_return():
+    found = parts([{"primitive": "freeze", "nodes": NODE_1}], watch.mute(PROMETHEUS, R0))
+    assert {agent: part["ttl_s"] for agent, part in found.items()} == {WITNESS: 9.0 + LOOKERS_STAY_S, MACHINE: 9.0}
+
+
+def test_without_its_steps_a_node_s_fault_is_looked_for_all_the_same():
+    found = parts([], watch.dead(R0), watch.silent(PROMETHEUS, R0), watch.counter())
+    assert {agent: len(part["watch"]) for agent, part in found.items()} == {"hf-worker": 1, WITNESS: 1}

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from resilience.backend.kubernetes.workload import IMAGE, POD, POD_UID, load_job, order, runner
+from resilience.backend.kubernetes.workload import IMAGE, MACHINE, POD, POD_UID, load_job, order, runner
 from resilience.backend.local.place import PROJECT_ROOT
 from tests.unit.backend.kubernetes.kustomization import rendered
 from tests.unit.backend.kubernetes.test_manifests import SUPPORTED, complaint, faults_of
@@ -69,4 +69,7 @@ def test_the_runner_may_do_no_more_than_it_needs() -> None:
         for resource in rule["resources"]
     }
     changing = {where for where, allowed in verbs.items() if allowed & {"create", "delete", "update", "patch", "*"}}
-    assert changing == {("monitoring", "jobs"), ("monitoring", "pods/exec"), ("resilience", "pods/exec")}
+    mailbox = ("monitoring", "configmaps")
+    assert changing == {mailbox, ("monitoring", "jobs"), ("monitoring", "pods/exec"), ("resilience", "pods/exec")}
+    rules = [rule for role in roles for rule in role["rules"] if "configmaps" in rule["resources"]]
+    assert [rule["resourceNames"] for rule in rules] == [[MACHINE]]

@@ -1,0 +1,121 @@
+"""How the runner in its pod has something done to nodes: by a ConfigMap that the harness outside looks at.
+
+::
+
+    the runner's pod  ─ asked ──▶  ConfigMap `machine`  ◀── answered ─  the harness outside ─ Docker ─▶ nodes
+
+A question has a token, and the answer names it. One that got no answer is asked again under another: every command may
+be given twice (`resilience.agent.node`). What an injection takes away is written down before it is asked for, so that
+nobody waits for agents that stand on such a node.
+"""
+
+import json
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from resilience.backend.kubernetes.api import Api, ApiError
+from resilience.backend.kubernetes.workload import MACHINE, NAMESPACE
+from resilience.backend.machine.desk import Machine, hosts_in
+from resilience.errors import HarnessError, StackError
+
+EVERY_S = 0.2
+_JOIN_S = 30.0
+_PATH = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{MACHINE}"
+_ASKED, _ANSWERED, _HOSTS = "asked", "answered", "hosts."  # keys of the ConfigMap
+_MISSING = 404
+
+Json = dict[str, Any]
+
+
+class Mailbox:
+    """The `Machine` as it is reached from a pod."""
+
+    def __init__(self, api: Api, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        """Asks nothing."""
+        self._api = api
+        self._sleep = sleep
+
+    def ask(self, command: str, request: Mapping[str, Any], timeout_s: float) -> Json:
+        """See `Machine`."""
+        token = secrets.token_hex(8)
+        letter = {"token": token, "command": command, "request": request, "timeout_s": timeout_s}
+        data = {_ASKED: json.dumps(letter)}
+        if command == "apply":
+            data[_HOSTS + request["injection"]["id"]] = json.dumps(hosts_in(request["injection"]))
+        self._api.patch(_PATH, {"data": data})
+        for _ in range(int(timeout_s / EVERY_S)):
+            answered = _letter(self._api.get(_PATH), _ANSWERED)
+            if answered.get("token") == token:
+                return _opened(answered)
+            self._sleep(EVERY_S)
+        raise StackError(f"'{command}' of the machine under the nodes: the harness outside has not answered")
+
+    def hosts_of(self, injection_id: str) -> tuple[str, ...]:
+        """See `Machine`."""
+        try:
+            data = self._api.get(_PATH).get("data") or {}
+        except ApiError as error:
+            if error.status == _MISSING:
+                return ()
+            raise
+        return tuple(json.loads(data.get(_HOSTS + injection_id, "[]")))
+
+
+class Clerk:
+    """Answers, outside, what a runner asks of the machine."""
+
+    def __init__(self, api: Api, machine: Machine) -> None:
+        """Looks at nothing."""
+        self._api = api
+        self._machine = machine
+
+    def answer(self) -> bool:
+        """Answers the question that has none yet, if there is one. Raises `ApiError`."""
+        found = self._api.get(_PATH)
+        asked = _letter(found, _ASKED)
+        token = asked.get("token", "")
+        if not token or token == _letter(found, _ANSWERED).get("token"):
+            return False
+        try:
+            said: Json = {"answer": self._machine.ask(asked["command"], asked["request"], float(asked["timeout_s"]))}
+        except (HarnessError, ValueError, KeyError, TypeError) as error:
+            said = {"trouble": str(error) or repr(error)}
+        self._api.patch(_PATH, {"data": {_ANSWERED: json.dumps({"token": token, **said})}})
+        return True
+
+
+@contextmanager
+def answering(clerk: Clerk) -> Iterator[None]:
+    """Answers while it is entered, by a thread of its own."""
+    ended = threading.Event()
+
+    def keep() -> None:
+        while not ended.wait(EVERY_S):
+            try:
+                clerk.answer()
+            except ApiError:  # the API server is away, or there is no ConfigMap yet: it is tried again
+                continue
+
+    thread = threading.Thread(target=keep, name="clerk", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(_JOIN_S)
+
+
+def _opened(answered: Json) -> Json:
+    if "trouble" in answered:
+        raise StackError(f"the machine under the nodes: {answered['trouble']}")
+    answer: Json = answered["answer"]
+    return answer
+
+
+def _letter(found: Mapping[str, Any], key: str) -> Json:
+    letter: Json = json.loads((found.get("data") or {}).get(key) or "{}")
+    return letter

@@ -1,0 +1,82 @@
+"""How the harness on the machine under a cluster's nodes has things done to them, and what it knows of that."""
+
+import json
+import sys
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from resilience.agent.error import AgentError
+from resilience.backend.machine import neighbour
+from resilience.backend.machine.docker import RUNNING, WORKER, Container, Docker
+from resilience.backend.machine.step import put_right
+from resilience.backend.tool import output
+from resilience.errors import StackError
+
+Json = dict[str, Any]
+Call = Callable[[str, Mapping[str, Any], float], Json]  # a command, its request, seconds: the answer
+
+
+class Machine(Protocol):
+    """The machine under the nodes, to whoever injects, wherever that one stands."""
+
+    def ask(self, command: str, request: Mapping[str, Any], timeout_s: float) -> Json:
+        """Its answer. Raises `StackError` if it cannot be asked; `ValueError`."""
+        ...
+
+    def hosts_of(self, injection_id: str) -> tuple[str, ...]:
+        """The nodes that an injection takes away, by their containers; none: it was not for the machine."""
+        ...
+
+
+class Desk:
+    """The `Machine` that this process itself stands on."""
+
+    def __init__(self, cluster: str, state: Path, allowed: Callable[[], Collection[str]]) -> None:
+        """``state`` is kept there from run to run; ``allowed`` says which nodes may suffer, by their containers."""
+        self._cluster = cluster
+        self._state = state
+        self._allowed = allowed
+
+    def ask(self, command: str, request: Mapping[str, Any], timeout_s: float) -> Json:
+        """See `Machine`; a process of its own does it, since an injection's daemon is forked off that one."""
+        words = [str(self._state), self._cluster, ",".join(sorted(self._allowed()))]
+        argv = [sys.executable, "-m", "resilience.backend.machine", command, *words]
+        answer: Json = json.loads(output(argv, timeout_s=timeout_s, text=json.dumps(request) + "\n"))
+        return answer
+
+    def hosts_of(self, injection_id: str) -> tuple[str, ...]:
+        """See `Machine`."""
+        try:
+            told = json.loads((self._state / "injections" / injection_id / "request.json").read_text())
+        except FileNotFoundError:
+            return ()
+        return hosts_in(told["injection"])
+
+
+def hosts_in(injection: Mapping[str, Any]) -> tuple[str, ...]:
+    """The nodes that an injection is done to, by their containers."""
+    return tuple(sorted({node["host"] for step in injection["steps"] for node in step.get("nodes", ())}))
+
+
+def broken_nodes(docker: Docker, cluster: str) -> list[Container]:
+    """A cluster's workers that something is done to, whoever did it. Raises `StackError`."""
+    try:
+        return [one for one in docker.nodes(cluster) if one.role == WORKER and not one.well]
+    except AgentError as error:
+        raise StackError(f"nodes of the kind cluster {cluster}: {error}") from error
+
+
+def put_all_right(docker: Docker, cluster: str) -> dict[str, list[str]]:
+    """Puts every worker of a cluster right, from nothing but what Docker says; what that took, by node.
+
+    Raises `StackError`.
+    """
+    try:
+        found = docker.nodes(cluster)
+        networks = {link.network for one in found if one.role != WORKER for link in one.links}
+        done = {one.host: put_right(docker, one.host, networks) for one in found if one.role == WORKER}
+        neighbour.forget_all(docker, [one.host for one in docker.nodes(cluster) if one.state == RUNNING])
+    except AgentError as error:
+        raise StackError(f"nodes of the kind cluster {cluster} could not be put right: {error}") from error
+    return {host: steps for host, steps in done.items() if steps}

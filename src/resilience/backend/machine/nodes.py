@@ -1,0 +1,51 @@
+"""Which nodes may suffer: the workers of one cluster that carry the platform, and of those only what is well now."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from resilience.agent.error import AgentError
+from resilience.backend.machine.docker import WORKER, Container, Docker
+
+TTL_S_MAX = 3_600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nodes:
+    """The nodes of a cluster; ``allowed`` are the containers of those that may suffer."""
+
+    cluster: str
+    allowed: frozenset[str]
+    docker: Docker
+
+    def request(self, injection: Mapping[str, Any]) -> dict[str, Any]:
+        """An injection with all that is needed to undo it. Raises `AgentError` for a node that is not to be touched."""
+        if injection.get("prelude"):
+            raise AgentError("a node's fault has no prelude")
+        if not 0 < float(injection["ttl_s"]) <= TTL_S_MAX:
+            raise AgentError(f"ttl_s: {injection['ttl_s']}: expected at most {TTL_S_MAX:g} s for a node")
+        found = {one.host: one for one in self.docker.nodes(self.cluster)}
+        parts = [*injection["steps"], *injection["watch"]]
+        hit = {node["host"] for part in parts for node in part["nodes"]}
+        for host in hit:
+            self._require(host, found.get(host))
+        links = {host: [list(link) for link in found[host].links] for host in hit}
+        peers = [host for host, one in found.items() if one.well and host not in hit]
+        return {
+            **injection,
+            "steps": [{**_with_links(step, links), "peers": peers} for step in injection["steps"]],
+            "watch": [_with_links(watch, links) for watch in injection["watch"]],
+        }
+
+    def _require(self, host: str, found: Container | None) -> None:
+        if host not in self.allowed:
+            others = ", ".join(sorted(self.allowed)) or "none"
+            raise AgentError(f"node {host}: no fault may touch it; those that may suffer: {others}")
+        if found is None or found.cluster != self.cluster or found.role != WORKER:
+            raise AgentError(f"node {host}: it is no worker of the kind cluster {self.cluster}")
+        if not found.well:
+            raise AgentError(f"node {host}: it is {found.told} already: 'resilience heal --stack kind' puts it right")
+
+
+def _with_links(part: Mapping[str, Any], links: Mapping[str, Any]) -> dict[str, Any]:
+    return {**part, "nodes": [{**node, "links": links[node["host"]]} for node in part["nodes"]]}

@@ -1,0 +1,29 @@
+"""A node stands still with everything on it, and goes on at healing as if no time had passed."""
+
+from dataclasses import dataclass
+
+from resilience.fault import watch
+from resilience.fault.base import Aim, FaultPlatform, Step, Watch
+from resilience.fault.whole_node import lost, require_nodes, serving, witnesses
+from resilience.spec import fault as spec
+
+
+@dataclass(frozen=True, slots=True)
+class FreezeFault:
+    """See `spec.fault.Freeze`."""
+
+    spec: spec.Freeze
+
+    def inject(self, aim: Aim, platform: FaultPlatform) -> tuple[Step, ...]:
+        """Everything on the node in one step."""
+        require_nodes("freeze", aim)
+        return platform.node_steps("freeze", aim.nodes, aim.members)
+
+    def effect(self, aim: Aim, platform: FaultPlatform) -> tuple[Watch, ...]:
+        """Every member is stopped, and leaves requests of an observer and of another node unanswered.
+
+        That a connection is opened says nothing: the kernel does that, and here it is not the node's own.
+        """
+        seeing = witnesses(aim, platform)
+        stopped = [watch.stopped(state) for state in lost(aim, platform)]
+        return (*stopped, *(watch.mute(via, to) for to in serving(aim, platform) for via in seeing))

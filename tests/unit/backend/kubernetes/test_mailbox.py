@@ -1,0 +1,82 @@
+"""Questions to the machine, and their answers, by an object in the cluster."""
+
+import json
+from typing import Any
+
+import pytest
+
+from resilience.backend.kubernetes.api import Api
+from resilience.backend.kubernetes.mailbox import Clerk, Mailbox
+from resilience.errors import StackError
+from tests.fakes import FakeConfigMap, FakeMachine
+
+INJECTION = {"id": "test-1", "steps": [{"primitive": "freeze", "nodes": [{"name": "node-1", "host": "hf-worker"}]}]}
+
+
+class Office:
+    """A mailbox whose clerk looks whenever the one who asked waits."""
+
+    def __init__(self) -> None:
+        self.map = FakeConfigMap()
+        self.machine = FakeMachine()
+        api = Api(self.map.call, "a cluster", sleep=lambda _seconds: None, patience_s=2.0)
+        self.clerk = Clerk(api, self.machine)
+        self.answers = True
+        self.mailbox = Mailbox(api, sleep=self._wait)
+
+    def _wait(self, _seconds: float) -> None:
+        if self.answers:
+            self.clerk.answer()
+
+
+@pytest.fixture
+def office() -> Office:
+    return Office()
+
+
+def applied(office: Office) -> dict[str, Any]:
+    return office.mailbox.ask("apply", {"injection": INJECTION, "parts": 2}, 5.0)
+
+
+def test_a_question_is_answered(office: Office) -> None:
+    assert applied(office) == {"began_ns": 7_000, "applied_ns": 8_000}
+    assert office.mailbox.ask("probe", {"id": "test-1"}, 5.0)["parts"] == 2
+    assert office.machine.asked == [("apply", "test-1"), ("probe", "test-1")]
+
+
+def test_what_is_taken_away_is_known_before_it_is_done(office: Office) -> None:
+    office.answers = False
+    assert office.mailbox.hosts_of("test-1") == ()
+    with pytest.raises(StackError, match="the harness outside has not answered"):
+        applied(office)
+    assert office.mailbox.hosts_of("test-1") == ("hf-worker",)
+    assert office.mailbox.hosts_of("test-2") == ()
+
+
+def test_a_question_is_answered_once(office: Office) -> None:
+    applied(office)
+    assert not office.clerk.answer()
+    assert office.machine.asked == [("apply", "test-1")]
+
+
+def test_what_goes_wrong_with_the_machine_is_told(office: Office) -> None:
+    office.machine.away = 1
+    with pytest.raises(StackError, match="the machine under the nodes: nobody is there"):
+        applied(office)
+    assert applied(office)  # asked again
+
+
+def test_a_letter_that_is_none_is_answered_all_the_same(office: Office) -> None:
+    office.map.data["asked"] = json.dumps({"token": "x", "command": "apply"})
+    assert office.clerk.answer()
+    assert "request" in json.loads(office.map.data["answered"])["trouble"]
+
+
+def test_an_api_server_that_is_away_is_waited_for(office: Office) -> None:
+    office.map.away = 2
+    assert applied(office)
+
+
+def test_without_the_object_no_node_is_away(office: Office) -> None:
+    office.map.there = False
+    assert office.mailbox.hosts_of("test-1") == ()

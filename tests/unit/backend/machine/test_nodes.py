@@ -1,0 +1,72 @@
+"""Which nodes may suffer, and what has to be known of them before."""
+
+from typing import Any
+
+import pytest
+
+from resilience.agent.error import AgentError
+from resilience.backend.machine.docker import Docker
+from resilience.backend.machine.nodes import Nodes
+from tests.fakes import FakeDocker
+
+ROLES = {
+    "hf-control-plane": "control-plane", "hf-worker": "worker", "hf-worker2": "worker", "hf-worker4": "worker"
+}  # fmt: skip
+
+
+@pytest.fixture
+def docker() -> FakeDocker:
+    return FakeDocker("hf", ROLES)
+
+
+def nodes(docker: FakeDocker, *allowed: str) -> Nodes:
+    return Nodes(cluster="hf", allowed=frozenset(allowed or ("hf-worker", "hf-worker2")), docker=Docker(docker.run))
+
+
+def injection(host: str = "hf-worker", **changes: Any) -> dict[str, Any]:
+    named = [{"name": "node-1", "host": host}]
+    step, watch = {"primitive": "freeze", "nodes": named}, {"probe": "node", "nodes": named, "after": "freeze"}
+    return {"id": "test-1", "ttl_s": 35.0, "steps": [step], "watch": [watch], **changes}
+
+
+def test_all_that_is_needed_to_undo_it_is_known_before(docker: FakeDocker) -> None:
+    docker.states["hf-worker2"] = "exited"  # cannot be told anything
+    (step,) = nodes(docker).request(injection())["steps"]
+    assert step["nodes"][0]["links"] == [["kind", "172.30.0.3", "02:42:ac:1e:00:02"]]
+    assert step["peers"] == ["hf-control-plane", "hf-worker4"]
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("hf-worker4", "no fault may touch it; those that may suffer: hf-worker, hf-worker2"),
+        ("hf-control-plane", "no fault may touch it"),
+        ("somebody-elses", "no fault may touch it"),
+    ],
+    ids=["the observers", "the control plane", "a stranger"],
+)
+def test_a_node_that_is_not_to_be_touched(docker: FakeDocker, host: str, words: str) -> None:
+    with pytest.raises(AgentError, match=words):
+        nodes(docker).request(injection(host))
+
+
+@pytest.mark.parametrize("host", ["hf-control-plane", "somebody-elses"])
+def test_what_is_no_worker_of_the_cluster_is_not_touched_whoever_allows_it(docker: FakeDocker, host: str) -> None:
+    with pytest.raises(AgentError, match="it is no worker of the kind cluster hf"):
+        nodes(docker, host).request(injection(host))
+
+
+def test_a_node_that_something_is_done_to_already(docker: FakeDocker) -> None:
+    docker.states["hf-worker"] = "paused"
+    with pytest.raises(AgentError, match="it is paused, connected already: 'resilience heal --stack kind'"):
+        nodes(docker).request(injection())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"ttl_s": 4_000.0}, "at most 3600 s"), ({"ttl_s": 0}, "at most 3600 s"), ({"prelude": {"x": 1}}, "no prelude")],
+)
+def test_what_is_refused(docker: FakeDocker, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(AgentError, match=words):
+        nodes(docker).request(injection(**changes))
+    assert docker.done == []
