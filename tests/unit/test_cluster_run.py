@@ -7,9 +7,11 @@ import pytest
 from rich.console import Console
 
 from resilience import runner
-from resilience.cluster_run import note, play
+from resilience.backend.local.place import PROJECT_ROOT
+from resilience.cluster_run import breaks_nodes, note, play
 from resilience.errors import StackError
 from resilience.report.run import Run
+from resilience.spec.read import read_scenario
 from tests.fakes import FakeStaging
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "failover"
@@ -54,3 +56,11 @@ def test_a_record_that_did_not_come_whole_makes_the_run_inconclusive_and_says_wh
     assert judged.verdict == "inconclusive"
     finding = next(one for one in judged.findings if one.check == "assumption.not-interrupted")
     assert "load/direct.ops.jsonl: its checksum is not that of the run's own file" in finding.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "expect"),
+    [("redis-failover", True), ("node-freeze", True), ("redis-kill-replica", False), ("baseline", False)],
+)
+def test_who_looks_after_the_mailbox(name: str, expect: bool) -> None:
+    assert breaks_nodes(read_scenario(PROJECT_ROOT, name)) is expect

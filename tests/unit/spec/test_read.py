@@ -15,7 +15,8 @@ from resilience.spec.slo import FindingSource, RatioSource
 
 ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = (
-    "baseline", "collaboration-kill", "edge-kill", "no-effect", "redis-crash-primary", "redis-failover",
+    "baseline", "collaboration-kill", "edge-kill", "no-effect", "node-freeze", "node-power-off", "redis-crash-primary",
+    "redis-failover",
     "redis-fast-restart", "redis-fast-restart-no-persistence", "redis-kill-primary", "redis-kill-replica",
     "redis-partition-primary", "redis-pause-primary", "redis-pause-replica-kill-primary", "redis-stop-primary",
     "session-kill", "short-ttl",
