@@ -56,8 +56,11 @@ class Agents:
         return [*self.names(), *([MACHINE] if self._machine else [])]
 
     def hosts_of(self, injection_id: str) -> tuple[str, ...]:
-        """The nodes that an injection takes away with their agents. Raises `ApiError`."""
-        return self._machine.hosts_of(injection_id) if self._machine else ()
+        """The nodes that an injection takes away with their agents. Raises `FaultError` if nobody can tell."""
+        try:
+            return self._machine.hosts_of(injection_id) if self._machine else ()
+        except StackError as error:
+            raise FaultError(f"injection {injection_id}: which nodes it is done to cannot be known: {error}") from error
 
     def witness_address(self) -> str:
         """Where the witness looks from. Raises `FaultError` if there is none."""
@@ -75,16 +78,17 @@ class Agents:
 
     def ask(self, agent: str, command: str, request: Mapping[str, Any], timeout_s: float) -> Json:
         """One agent's answer. Raises `FaultError`: the agent's own, or that it cannot be asked; `HostError`."""
-        waited_s = 0.0
+        waited_s = 0.0  # an attempt that hangs takes of the patience, too
         while True:
+            began = time.monotonic()
             try:
                 answer = self._ask_once(agent, command, request, timeout_s)
                 break
             except (StackError, ValueError) as error:
                 if waited_s >= self._patience_s:
                     raise FaultError(f"the agent of {agent} cannot be asked: {error}") from error
+            waited_s += time.monotonic() - began + _AGAIN_AFTER_S
             self._sleep(_AGAIN_AFTER_S)
-            waited_s += _AGAIN_AFTER_S
         if "error" in answer:
             raise FaultError(f"agent of {agent}: {answer['error']}")
         return answer

@@ -123,8 +123,9 @@ class Injector:
     def undo(self, injection_id: str, at_ns: int = 0) -> Undone:
         """See `FaultCapable`. Raises `FaultError` unless every part is known to have ended."""
         how: Json = {"within_s": BACK_WITHIN_S, "at_ns": at_ns}
+        back: list[Evidence] = []
         if hosts := self._agents.hosts_of(injection_id):
-            how["addresses"] = self._nodes_back(injection_id, hosts, at_ns)
+            how["addresses"], *back = self._nodes_back(injection_id, hosts, at_ns)
         answers = self._ask_all_about(injection_id, "undo", how, _UNDO_TIMEOUT_S)
         found, troubles = _known(answers), _troubles(answers)
         if troubles and (not found or len(found) < found[0]["parts"]):
@@ -134,7 +135,7 @@ class Injector:
             ended = Evidence(what=what, expected="ended", observed="ended", ok=True)
             return Undone(healed_ns=time.monotonic_ns(), by="request", proof=Proof(evidence=(ended,)))
         doer = next((answer for answer in found if answer["does"]), found[0])  # the others only looked
-        proof = Proof(evidence=(_whole(found, troubles), *_evidence(found)))
+        proof = Proof(evidence=(_whole(found, troubles), *back, *_evidence(found)))
         return Undone(healed_ns=doer["healed_ns"], by=doer["by"], proof=proof)
 
     def open_injections(self) -> dict[str, list[str]]:
@@ -152,8 +153,9 @@ class Injector:
         concerned = [agent for agent in self._agents.names() if agent not in hosts] + ([MACHINE] if hosts else [])
         return self._agents.ask_all({agent: {"id": injection_id, **more} for agent in concerned}, command, timeout_s)
 
-    def _nodes_back(self, injection_id: str, hosts: Sequence[str], at_ns: int) -> dict[str, str]:
-        """Has nodes put right at an instant, and waits for what stood on them; where its members are now.
+    def _nodes_back(self, injection_id: str, hosts: Sequence[str], at_ns: int) -> tuple[dict[str, str], Evidence]:
+        """Has nodes put right at an instant, and waits for what stood on them: where its members are now, and whether
+        all are back.
 
         A node that was started gives its pods other addresses, and what the API server says of them is from before
         until its kubelet has told otherwise: a pod counts once it was started after its node.
@@ -164,12 +166,13 @@ class Injector:
         deadline = time.monotonic() + NODE_BACK_WITHIN_S
         while True:
             lost = [state for state in self._states() if state.handle.get("host") in hosts]
-            if all(is_back(state, started.get(state.handle["host"])) for state in lost):
-                break
-            if time.monotonic() > deadline:  # who looks next finds whom there is nothing to be seen of
+            away = [state.name for state in lost if not is_back(state, started.get(state.handle["host"]))]
+            if not away or time.monotonic() > deadline:
                 break
             self._sleep(_LOOK_EVERY_S)
-        return {state.name: state.address for state in lost if state.address}
+        ready = "ready" if not away else f"not ready: {', '.join(away)}"
+        seen = Evidence(what=f"pods on {', '.join(hosts)}", expected="ready", observed=ready, ok=not away)
+        return {state.name: state.address for state in lost if state.address}, seen
 
     def _require_no_wait(self, state: MemberState, delay_s: float) -> None:
         if not state.handle.get("started_at"):
@@ -197,8 +200,9 @@ def is_back(state: MemberState, node_started: datetime | None) -> bool:
     """Whether a member is ready, and was started since its node was; an API server tells whole seconds."""
     if not (state.running and state.handle.get("ready")):
         return False
-    started = datetime.fromisoformat(state.handle["started_at"])
-    return node_started is None or started >= node_started.replace(microsecond=0)
+    if node_started is None:
+        return True
+    return datetime.fromisoformat(state.handle["started_at"]) >= node_started.replace(microsecond=0)
 
 
 def _boot_id() -> str:

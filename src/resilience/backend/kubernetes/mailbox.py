@@ -4,9 +4,9 @@
 
     the runner's pod  ─ asked ──▶  ConfigMap `machine`  ◀── answered ─  the harness outside ─ Docker ─▶ nodes
 
-A question has a token, and the answer names it. One that got no answer is asked again under another: every command may
-be given twice (`resilience.agent.node`). What an injection takes away is written down before it is asked for, so that
-nobody waits for agents that stand on such a node.
+A question has a token; that it was taken, and its answer, name that. One that nobody takes, or that gets no answer, is
+asked again under another: every command may be given twice (`resilience.agent.node`). What an injection takes away is
+written down before it is asked for, so that nobody waits for agents that stand on such a node.
 """
 
 import json
@@ -23,9 +23,10 @@ from resilience.backend.machine.desk import Machine, hosts_in
 from resilience.errors import HarnessError, StackError
 
 EVERY_S = 0.2
+TAKEN_WITHIN_S = 10.0  # by then a harness that is there has looked
 _JOIN_S = 30.0
 _PATH = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{MACHINE}"
-_ASKED, _ANSWERED, _HOSTS = "asked", "answered", "hosts."  # keys of the ConfigMap
+_ASKED, _TAKEN, _ANSWERED, _HOSTS = "asked", "taken", "answered", "hosts."  # keys of the ConfigMap
 _MISSING = 404
 
 Json = dict[str, Any]
@@ -47,10 +48,13 @@ class Mailbox:
         if command == "apply":
             data[_HOSTS + request["injection"]["id"]] = json.dumps(hosts_in(request["injection"]))
         self._api.patch(_PATH, {"data": data})
-        for _ in range(int(timeout_s / EVERY_S)):
-            answered = _letter(self._api.get(_PATH), _ANSWERED)
+        for look in range(int(timeout_s / EVERY_S)):
+            found = self._api.get(_PATH)
+            answered = _letter(found, _ANSWERED)
             if answered.get("token") == token:
                 return _opened(answered)
+            if look * EVERY_S > TAKEN_WITHIN_S and _letter(found, _TAKEN).get("token") != token:
+                raise StackError("the harness outside, which would tell the machine, is not there")
             self._sleep(EVERY_S)
         raise StackError(f"'{command}' of the machine under the nodes: the harness outside has not answered")
 
@@ -80,6 +84,7 @@ class Clerk:
         token = asked.get("token", "")
         if not token or token == _letter(found, _ANSWERED).get("token"):
             return False
+        self._api.patch(_PATH, {"data": {_TAKEN: json.dumps({"token": token})}})
         try:
             said: Json = {"answer": self._machine.ask(asked["command"], asked["request"], float(asked["timeout_s"]))}
         except (HarnessError, ValueError, KeyError, TypeError) as error:
@@ -117,5 +122,9 @@ def _opened(answered: Json) -> Json:
 
 
 def _letter(found: Mapping[str, Any], key: str) -> Json:
-    letter: Json = json.loads((found.get("data") or {}).get(key) or "{}")
-    return letter
+    """What stands under a key; empty for what is no letter, which a pod may have written."""
+    try:
+        letter = json.loads((found.get("data") or {}).get(key) or "{}")
+    except ValueError:
+        return {}
+    return letter if isinstance(letter, dict) else {}

@@ -366,7 +366,8 @@ def test_a_pod_that_does_not_come_back_is_not_waited_for_for_ever(
     now = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     platform._sleep = lambda seconds: now.__setitem__(0, now[0] + seconds)
-    platform.undo("test-1")
+    undone = platform.undo("test-1")
+    assert [item.observed for item in undone.proof.evidence if not item.ok] == ["not ready: redis-cluster-0"]
     assert now[0] == pytest.approx(NODE_BACK_WITHIN_S, abs=1.0)
 
 
@@ -380,3 +381,15 @@ def test_a_machine_that_cannot_be_asked_leaves_the_injection_open(platform: Kube
 def test_what_the_machine_keeps_open_is_known(platform: KubernetesPlatform):
     platform.apply(injection(platform, Isolate(), nodes=NODE_1))
     assert platform.open_injections()["machine"] == ["test-1"]
+
+
+def test_questions_that_hang_take_of_the_patience_too(
+    platform: KubernetesPlatform, machine: FakeMachine, monkeypatch: pytest.MonkeyPatch
+):
+    platform.apply(injection(platform, Freeze(), nodes=NODE_1))
+    hanging = iter(range(0, 10_000, 20))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(hanging)))
+    machine.away, before = 99, len(machine.asked)
+    with pytest.raises(FaultError, match="nobody is there"):
+        platform.undo("test-1")
+    assert len(machine.asked) - before == 2

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from resilience.backend.kubernetes.api import Api
-from resilience.backend.kubernetes.mailbox import Clerk, Mailbox
+from resilience.backend.kubernetes.mailbox import TAKEN_WITHIN_S, Clerk, Mailbox
 from resilience.errors import StackError
 from tests.fakes import FakeConfigMap, FakeMachine
 
@@ -19,7 +19,7 @@ class Office:
     def __init__(self) -> None:
         self.map = FakeConfigMap()
         self.machine = FakeMachine()
-        api = Api(self.map.call, "a cluster", sleep=lambda _seconds: None, patience_s=2.0)
+        self.api = api = Api(self.map.call, "a cluster", sleep=lambda _seconds: None, patience_s=2.0)
         self.clerk = Clerk(api, self.machine)
         self.answers = True
         self.mailbox = Mailbox(api, sleep=self._wait)
@@ -48,7 +48,7 @@ def test_what_is_taken_away_is_known_before_it_is_done(office: Office) -> None:
     office.answers = False
     assert office.mailbox.hosts_of("test-1") == ()
     with pytest.raises(StackError, match="the harness outside has not answered"):
-        applied(office)
+        applied(office)  # its time is over before it could be told that nobody is there
     assert office.mailbox.hosts_of("test-1") == ("hf-worker",)
     assert office.mailbox.hosts_of("test-2") == ()
 
@@ -64,6 +64,21 @@ def test_what_goes_wrong_with_the_machine_is_told(office: Office) -> None:
     with pytest.raises(StackError, match="the machine under the nodes: nobody is there"):
         applied(office)
     assert applied(office)  # asked again
+
+
+def test_a_harness_that_is_not_there_is_not_waited_for(office: Office) -> None:
+    office.answers = False
+    waits: list[float] = []
+    office.mailbox = Mailbox(office.api, sleep=waits.append)
+    with pytest.raises(StackError, match="is not there"):
+        office.mailbox.ask("undo", {"id": "test-1"}, 75.0)
+    assert sum(waits) == pytest.approx(TAKEN_WITHIN_S, abs=0.5)
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[1]", '"x"'])
+def test_what_is_no_letter_is_no_question(office: Office, text: str) -> None:
+    office.map.data["asked"] = text
+    assert not office.clerk.answer()
 
 
 def test_a_letter_that_is_none_is_answered_all_the_same(office: Office) -> None:
