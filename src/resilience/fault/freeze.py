@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from resilience.fault import watch
 from resilience.fault.base import Aim, FaultPlatform, Step, Watch
-from resilience.fault.whole_node import lost, require_nodes, serving, witnesses
+from resilience.fault.whole_node import Look, require_nodes
 from resilience.spec import fault as spec
 
 
@@ -24,6 +24,5 @@ class FreezeFault:
 
         That a connection is opened says nothing: the kernel does that, and here it is not the node's own.
         """
-        seeing = witnesses(aim, platform)
-        stopped = [watch.stopped(state) for state in lost(aim, platform)]
-        return (*stopped, *(watch.mute(via, to) for to in serving(aim, platform) for via in seeing))
+        seen = Look.at(aim, platform)
+        return (*(watch.stopped(state) for state in seen.lost), *(watch.mute(via, to) for via, to in seen.pairs))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from resilience.fault import watch
 from resilience.fault.base import Aim, FaultPlatform, Step, Watch
-from resilience.fault.whole_node import require_nodes, silence
+from resilience.fault.whole_node import Look, require_nodes
 from resilience.spec import fault as spec
 
 
@@ -21,4 +21,4 @@ class IsolateFault:
 
     def effect(self, aim: Aim, platform: FaultPlatform) -> tuple[Watch, ...]:
         """The node's members are silent to an observer and to a member of another node."""
-        return (*silence(aim, platform), watch.counter())
+        return (*Look.at(aim, platform).silence(), watch.counter())

@@ -24,6 +24,6 @@ class KillFault:
         states = [platform.state(name) for name in aim.members]
         if self.spec.restart:
             return tuple(watch.replaced(state) for state in states)
-        witness = observers(platform)[0]
+        witness = observers(platform.states())[0]
         gone = tuple(watch.dead(state) for state in states)
         return gone + tuple(watch.refused(witness, state) for state in states)

@@ -20,6 +20,6 @@ class PauseFault:
 
     def effect(self, aim: Aim, platform: FaultPlatform) -> tuple[Watch, ...]:
         """The same processes still there and stopped, and an observer's requests unanswered."""
-        witness = observers(platform)[0]
+        witness = observers(platform.states())[0]
         states = [platform.state(name) for name in aim.members]
         return tuple(watch.stopped(state) for state in states) + tuple(watch.mute(witness, state) for state in states)

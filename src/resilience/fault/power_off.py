@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from resilience.fault import watch
 from resilience.fault.base import Aim, FaultPlatform, Step, Watch
-from resilience.fault.whole_node import lost, require_nodes, silence
+from resilience.fault.whole_node import Look, require_nodes
 from resilience.spec import fault as spec
 
 
@@ -21,5 +21,5 @@ class PowerOffFault:
 
     def effect(self, aim: Aim, platform: FaultPlatform) -> tuple[Watch, ...]:
         """Every member of the node is dead, and silent to an observer and to a member of another node."""
-        dead = [watch.dead(state) for state in lost(aim, platform)]
-        return (*dead, *silence(aim, platform), watch.counter())
+        seen = Look.at(aim, platform)
+        return (*(watch.dead(state) for state in seen.lost), *seen.silence(), watch.counter())

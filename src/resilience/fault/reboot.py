@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from resilience.fault import watch
 from resilience.fault.base import Aim, FaultPlatform, Step, Watch
-from resilience.fault.whole_node import lost, require_nodes
+from resilience.fault.whole_node import Look, require_nodes
 from resilience.spec import fault as spec
 
 
@@ -21,4 +21,4 @@ class RebootFault:
 
     def effect(self, aim: Aim, platform: FaultPlatform) -> tuple[Watch, ...]:
         """No server that ran on the node runs any more, whether another does or not yet."""
-        return tuple(watch.replaced(state) for state in lost(aim, platform))
+        return tuple(watch.replaced(state) for state in Look.at(aim, platform).lost)

@@ -1,5 +1,8 @@
 """What the faults of whole nodes have in common: who is lost with a node, and who sees that."""
 
+from dataclasses import dataclass
+from typing import Self
+
 from resilience.backend.base import MemberState
 from resilience.errors import FaultError
 from resilience.fault import watch
@@ -13,25 +16,29 @@ def require_nodes(kind: str, aim: Aim) -> None:
         raise FaultError(f"{kind}: target.scope: expected node, it cannot be done to a member alone")
 
 
-def lost(aim: Aim, platform: FaultPlatform) -> list[MemberState]:
-    """Every member that the node takes with it, by one look: they are many, and a cluster takes a while for each."""
-    known = {state.name: state for state in platform.states()}
-    return [known[name] for name in aim.members]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """Members as one look finds them: a cluster takes a while for each."""
 
+    lost: tuple[MemberState, ...]  # all that the node takes with it
+    witnesses: tuple[MemberState, ...]  # an observer, and a running member of another platform node, if there is one
 
-def serving(aim: Aim, platform: FaultPlatform) -> list[MemberState]:
-    """Those of them that would answer."""
-    return [state for state in lost(aim, platform) if state.component in watch.SERVING]
+    @classmethod
+    def at(cls, aim: Aim, platform: FaultPlatform) -> Self:
+        """Looks once. Raises `FaultError` if there is no observer."""
+        states = platform.states()
+        nodes = set(platform.stack.nodes) - set(aim.nodes)
+        elsewhere = [state for state in states if state.node in nodes and state.running]
+        return cls(
+            lost=tuple(state for state in states if state.name in aim.members),
+            witnesses=(observers(states)[0], *elsewhere[:1]),
+        )
 
+    @property
+    def pairs(self) -> list[tuple[MemberState, MemberState]]:
+        """Who looks at whom: each witness at each lost member that would answer."""
+        return [(via, to) for to in self.lost if to.component in watch.SERVING for via in self.witnesses]
 
-def witnesses(aim: Aim, platform: FaultPlatform) -> list[MemberState]:
-    """An observer, and a running member of another platform node, if there is one."""
-    nodes = set(platform.stack.nodes) - set(aim.nodes)
-    elsewhere = [state for state in platform.states() if state.node in nodes and state.running]
-    return [observers(platform)[0], *elsewhere[:1]]
-
-
-def silence(aim: Aim, platform: FaultPlatform) -> list[Watch]:
-    """No sign of life of the node's members, neither on an open nor on a new connection."""
-    seeing = witnesses(aim, platform)
-    return [watch.silent(via, to) for to in serving(aim, platform) for via in seeing]
+    def silence(self) -> list[Watch]:
+        """No sign of life of the node's members, neither on an open nor on a new connection."""
+        return [watch.silent(via, to) for via, to in self.pairs]
