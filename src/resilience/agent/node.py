@@ -78,7 +78,7 @@ class Node:
             "at_ns": int(request["at_ns"]),
             "told_ns": time.monotonic_ns(),
         }
-        Job(located)  # what cannot be done at all is refused before anything is kept of it
+        self.job_of(located)  # what cannot be done at all is refused before anything is kept of it
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write(folder / "request.json", located)
         return apply(located, self.job_of)

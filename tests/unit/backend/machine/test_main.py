@@ -71,6 +71,17 @@ def test_which_nodes_an_injection_takes_away(node: Node, docker: FakeDocker, tmp
     assert desk.hosts_of("test-1") == ("hf-worker",)
 
 
+def test_what_is_done_to_a_node_is_handed_to_a_daemon(
+    node: Node, docker: FakeDocker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All but the fork: the daemon's place is taken by this process."""
+    monkeypatch.setattr("resilience.agent.node.apply", lambda located, job_of: job_of(located).apply(0))
+    request = {"injection": INJECTION, "boot_id": node.boot_id, "parts": 1, "at_ns": 0}
+    assert asked(node, docker, "apply", **request)["applied_ns"]
+    assert docker.states["hf-worker"] == "paused"
+    assert (tmp_path / "injections/test-1/request.json").exists()
+
+
 def test_errors_are_answers(node: Node, docker: FakeDocker) -> None:
     assert asked(node, docker, "undo", id="test-9") == {"unknown": True, "started_at": {}}
     assert "own words" in asked(node, docker, "dance")["error"]
