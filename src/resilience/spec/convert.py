@@ -27,7 +27,7 @@ _SEGMENT = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 _WORDS = {"object": "a mapping", "array": "a list", "str": "text", "int": "a whole number", "float": "a number"}
 _SHOWN_MAX = 60
 _NAME_SHOWN_MAX = 160
-_LISTED_MAX = 16
+_LISTED_MAX = 20
 
 
 def record_from[T](value: Any, record: type[T], label: str, prefix: str = "") -> T:
