@@ -41,6 +41,7 @@ class Harmless:
 
 
 _BOUND = r".*(within|measures)\..*|spec\.objectives\.\*\.value"
+_ARGUMENTS = r"(method|rollbacks)\.\*\.provider\.arguments"
 _PROSE = r".*(title|description|why|displayName)|(method|rollbacks|steady.*probes)\.\*\.name|tags\.\*"
 HARMLESS = (
     Harmless("byte-order-mark", "", "YAML 1.1 section 5.2: a stream may begin with one"),
@@ -58,6 +59,7 @@ HARMLESS = (
              r"rollbacks\.\*\.provider\.arguments\.by|known_weaknesses\.\*\.within\..*|"
              r".*arguments\.target\.(role|scope)|metadata\.annotations\.resilience/events-min",
              "the documents of the format give it a default"),
+    Harmless("dropped", _ARGUMENTS, "heal has one argument, and the documents of the format give it a default"),
     Harmless("huge-number", _BOUND, "a bound may be any finite number"),
     Harmless("huge-whole-number", _BOUND, "a bound may be any finite number"),
     Harmless("negative", _BOUND, "a bound may be any finite number"),
@@ -88,7 +90,8 @@ CASES = [pytest.param(family, kind, id=f"{family}-{kind}") for family in FAMILIE
 
 def harmless(spoilt: Mutation) -> bool:
     rules = [rule for rule in HARMLESS if rule.kind == spoilt.kind and re.fullmatch(rule.place, spoilt.place)]
-    return bool(rules) and (rules[0].place != _BOUND or in_order(yaml.load(spoilt.content, Loader=yaml.CSafeLoader)))
+    only_if = {_BOUND: in_order, _ARGUMENTS: only_heal_lacks_arguments}.get(rules[0].place) if rules else None
+    return bool(rules) and (only_if is None or only_if(yaml.load(spoilt.content, Loader=yaml.CSafeLoader)))
 
 
 def in_order(value: Any) -> bool:
@@ -99,6 +102,14 @@ def in_order(value: Any) -> bool:
         case dict() | list():
             return all(map(in_order, value.values() if isinstance(value, dict) else value))
     return True
+
+
+def only_heal_lacks_arguments(experiment: Any) -> bool:
+    """Whether each action that was told nothing needs nothing to be told."""
+    providers = [
+        step["provider"] for step in experiment["method"] + experiment["rollbacks"] if step["type"] == "action"
+    ]
+    return all("arguments" in provider or provider["func"] == "heal" for provider in providers)
 
 
 def arguments(file: str, place: str, users: dict[str, str]) -> list[str]:
@@ -137,6 +148,17 @@ def test_a_spoilt_file_is_one_line_or_harmless(
         assert (said.code, said.err) == (4, f"resilience: {WOULD_START}\n"), f"refused: {spoilt.place}: {said.err}"
     else:
         assert_one_line(said, spoilt.file)
+
+
+@pytest.mark.parametrize(("step", "right"), [("hold", False), ("inject", False), ("heal", True)])
+def test_only_heal_needs_no_arguments(step: str, right: bool) -> None:
+    file = "experiments/platform/node-freeze.yaml"
+    experiment = yaml.safe_load((ROOT / file).read_text())
+    found = next(one for one in experiment["method"] if one["provider"]["func"].startswith(step))
+    del found["provider"]["arguments"]
+    content = yaml.safe_dump(experiment).encode()
+    spoilt = Mutation(file=file, kind="dropped", place="method.*.provider.arguments", content=content)
+    assert harmless(spoilt) is right
 
 
 def test_there_are_many_of_all_kinds_and_most_are_refused() -> None:
