@@ -5,9 +5,9 @@ import json
 import os
 import socket
 import time
+import traceback
 from typing import Any
 
-from resilience.agent.error import AgentError
 from resilience.agent.job import Job
 
 GRACE_S = 5.0  # how long it answers after the injection's end
@@ -53,7 +53,8 @@ def _end_by_itself(job: Job) -> int:
             job.undo("ttl", _HEALED_WITHIN_S)
         else:  # there is nowhere left to write it down; it ends all the same
             job.undo_steps()
-    except (AgentError, OSError):
+    except Exception:  # noqa: BLE001  # whatever it is: if this process ends, nobody ends the injection any more
+        traceback.print_exc()  # in agent.log
         return time.monotonic_ns() + int(_RETRY_S * 1e9)
     return time.monotonic_ns()
 
@@ -73,6 +74,6 @@ def _obey(job: Job, request: bytes) -> dict[str, Any]:
             return {"evidence": job.in_effect()}
         if asked["do"] == "undo":
             return job.undo("request", float(asked.get("within_s", _HEALED_WITHIN_S)), asked.get("addresses"))
-    except (AgentError, OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # noqa: BLE001  # as above: no question may end this process
         return {"error": str(error) or repr(error)}
     return {"error": f"do: {asked['do']!r}: expected probe or undo"}

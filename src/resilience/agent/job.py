@@ -46,20 +46,26 @@ class Job:
             self._steps = tuple(step_of(self.id, step) for step in injection["steps"])
             self._probe_of, self._watch = probe_of, list(injection["watch"])
             self._probes = self._probes_at(request.get("addresses", {}))
+            self.left = False  # whether something is done that nobody would end: a failed `apply` could not undo it
         except (KeyError, TypeError, ValueError) as error:
             raise AgentError(f"request: {error!r}") from error
 
     def apply(self, at_ns: int) -> dict[str, int]:
-        """Prepares the probes, waits for ``at_ns``, takes the steps. Raises `AgentError`, with nothing left done."""
+        """Prepares the probes, waits for ``at_ns``, takes the steps.
+
+        Raises `AgentError`, or `OSError` for a full disk; nothing is left done then, or ``left`` says so.
+        """
         probe.prepare(self._all_probes)
         time.sleep(max(0, at_ns - time.monotonic_ns()) / 1e9)
         with self._locked():
             if self._read("applied") or self._read("undone"):
                 raise AgentError(f"{self.id}: has been applied or undone before")
             began_ns = time.monotonic_ns()
+            self.left = True
             applied_ns = self._do_all()
             done = {"began_ns": began_ns, "applied_ns": applied_ns}
             self._write("applied", done)
+            self.left = False
         return done
 
     def in_effect(self) -> list[Evidence]:
@@ -123,8 +129,9 @@ class Job:
                 step.do()
             applied_ns = time.monotonic_ns()
             _undo(self._prelude.steps, "the prelude")
-        except (AgentError, OSError) as error:
+        except Exception as error:  # whatever it is, what was done by then must not stay
             _undo(self._all_steps, f"{self.id}: {error}")  # harmless for what was never done
+            self.left = False
             raise AgentError(f"{self.id}: {error}; what was done by then has been undone") from error
         return applied_ns
 
@@ -187,7 +194,7 @@ def _undo(steps: tuple[Step, ...], what: str) -> None:
     for step in reversed(steps):
         try:
             step.undo()
-        except (AgentError, OSError) as error:
-            troubles.append(str(error))
+        except Exception as error:  # noqa: BLE001  # see above
+            troubles.append(str(error) or repr(error))
     if troubles:
         raise AgentError(f"{what}; not undone: {'; '.join(troubles)}")

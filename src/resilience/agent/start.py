@@ -63,6 +63,8 @@ def _be_daemon(job: Job, at_ns: int, writer: int) -> None:
             applied = job.apply(at_ns)
         except (AgentError, OSError) as error:
             _say(writer, {"error": str(error)})
+            if job.left:  # its time is over as it begins: it is tried until nothing is left
+                serve(job, listener, time.monotonic_ns() - job.ttl_ns)
         else:
             _say(writer, applied)
             serve(job, listener, applied["applied_ns"])

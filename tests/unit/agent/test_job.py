@@ -220,3 +220,47 @@ def test_without_its_daemon_too(tmp_path: Path) -> None:
     asked = request(tmp_path, steps=[], watch=[to])
     job = Job({**asked, "addresses": {"redis-0": "10.244.1.9"}}, probe_of=Looking)
     assert [item["observed"] for item in job.undo("request", 0)["evidence"]] == ["10.244.1.9"]
+
+
+class Stubborn:
+    """A step that is done only half, and that cannot be undone at first."""
+
+    def __init__(self, undoings_that_fail: int) -> None:
+        self.fails = undoings_that_fail
+        self.undone_times = 0
+
+    def do(self) -> None:
+        raise RuntimeError("can't start new thread")
+
+    def undo(self) -> None:
+        if self.fails:
+            self.fails -= 1
+            raise ValueError("no JSON")
+        self.undone_times += 1
+
+    def undone(self) -> list[Evidence]:
+        return [evidence("undone", "1", str(self.undone_times))]
+
+
+@pytest.mark.parametrize(("fails", "left"), [(0, False), (1, True)])
+def test_what_a_failed_apply_could_not_undo_is_known(tmp_path: Path, fails: int, left: bool) -> None:
+    step = Stubborn(fails)
+    job = Job(request(tmp_path), step_of=lambda _id, _data: step)
+    with pytest.raises(AgentError, match="can't start new thread"):
+        job.apply(0)
+    assert job.left is left
+    job.undo("ttl", 0)
+    assert step.undone_times == (1 if left else 2)
+
+
+def test_what_cannot_be_written_down_as_applied_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Job(request(tmp_path))
+
+    def full(*_what: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(job, "_write", full)
+    with pytest.raises(OSError, match="No space left"):
+        job.apply(0)
+    assert job.left
+    assert (tmp_path / "hold" / "test-1").exists()
