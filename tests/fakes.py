@@ -172,6 +172,8 @@ class FakeDocker:
         self.done: list[str] = []
         self.broken: set[str] = set()  # words that fail
 
+        self.raced: set[str] = set()  # words that somebody else is quicker with: done, and refused
+
     def run(self, argv: Sequence[str], _timeout_s: float) -> str:
         _docker, word, *rest = argv
         if word in self.broken:
@@ -182,7 +184,10 @@ class FakeDocker:
         if word == "inspect":
             return json.dumps([self._inspected(host) for host in rest[2:]])
         self.done.append(" ".join(argv[1:3] if word == "exec" else argv[1:]))
-        return str(getattr(self, f"_{word}")(*rest) or "")
+        said = str(getattr(self, f"_{word}")(*rest) or "")
+        if word in self.raced:
+            raise StackError(f"'docker {word}' failed: it is so already")
+        return said
 
     def _inspected(self, host: str) -> dict[str, Any]:
         if host not in self.roles:
@@ -204,6 +209,8 @@ class FakeDocker:
     def _exec(self, host: str, _sh: str, _c: str, text: str) -> str:
         if self.states[host] != "running":
             raise StackError(f"'docker exec {host}' failed: it is {self.states[host]}")
+        if "flags" in text:
+            return "0x1002" if host in self.silent else "0x1003"
         if "down" in text:
             self.silent.add(host)
         elif "replace" in text:

@@ -123,7 +123,7 @@ class Kind:
 
     def broken_nodes(self) -> list[str]:
         """The nodes that something is done to, and what they are. Raises `StackError`."""
-        return [f"{one.host} ({one.told})" for one in broken_nodes(Docker(), self.name)]
+        return [f"{host} ({told})" for host, told in broken_nodes(Docker(), self.name).items()]
 
     def put_nodes_right(self) -> list[str]:
         """Has every worker run in its networks, whoever did something to it; a line for each. Raises `StackError`."""

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from resilience.agent.error import AgentError
 from resilience.backend.machine import neighbour
-from resilience.backend.machine.docker import RUNNING, WORKER, Container, Docker
-from resilience.backend.machine.step import put_right
+from resilience.backend.machine.docker import RUNNING, WORKER, Docker
+from resilience.backend.machine.step import WELL, put_right, told
 from resilience.backend.tool import output
 from resilience.errors import StackError
 
@@ -59,24 +59,39 @@ def hosts_in(injection: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(sorted({node["host"] for step in injection["steps"] for node in step.get("nodes", ())}))
 
 
-def broken_nodes(docker: Docker, cluster: str) -> list[Container]:
-    """A cluster's workers that something is done to, whoever did it. Raises `StackError`."""
+def broken_nodes(docker: Docker, cluster: str) -> dict[str, str]:
+    """A cluster's workers that something is done to, whoever did it, and what each is. Raises `StackError`."""
     try:
-        return [one for one in docker.nodes(cluster) if one.role == WORKER and not one.well]
+        found = {one.host: told(docker, one) for one in docker.nodes(cluster) if one.role == WORKER}
     except AgentError as error:
         raise StackError(f"nodes of the kind cluster {cluster}: {error}") from error
+    return {host: words for host, words in found.items() if words != WELL}
 
 
 def put_all_right(docker: Docker, cluster: str) -> dict[str, list[str]]:
     """Puts every worker of a cluster right, from nothing but what Docker says; what that took, by node.
 
-    Raises `StackError`.
+    Raises `StackError`, when all were tried.
     """
+    troubles: list[str] = []
+    done: dict[str, list[str]] = {}
     try:
         found = docker.nodes(cluster)
         networks = {link.network for one in found if one.role != WORKER for link in one.links}
-        done = {one.host: put_right(docker, one.host, networks) for one in found if one.role == WORKER}
+        for one in found:
+            if one.role == WORKER:
+                done[one.host] = _put_right(docker, one.host, networks, troubles)
         neighbour.forget_all(docker, [one.host for one in docker.nodes(cluster) if one.state == RUNNING])
     except AgentError as error:
-        raise StackError(f"nodes of the kind cluster {cluster} could not be put right: {error}") from error
+        troubles.append(str(error))
+    if troubles:
+        raise StackError(f"nodes of the kind cluster {cluster} could not be put right: {'; '.join(troubles)}")
     return {host: steps for host, steps in done.items() if steps}
+
+
+def _put_right(docker: Docker, host: str, networks: set[str], troubles: list[str]) -> list[str]:
+    try:
+        return put_right(docker, host, networks)
+    except AgentError as error:
+        troubles.append(f"{host}: {error}")
+        return []

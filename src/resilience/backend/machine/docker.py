@@ -108,5 +108,8 @@ class Docker:
             raise AgentError(str(error)) from error
 
     def _inspected(self, hosts: Sequence[str]) -> list[Container]:
-        found = json.loads(self.do("inspect", "--type", "container", *hosts)) if hosts else []
-        return sorted(Container.from_json(one) for one in found)
+        said = self.do("inspect", "--type", "container", *hosts) if hosts else "[]"
+        try:
+            return sorted(Container.from_json(one) for one in json.loads(said))
+        except (ValueError, KeyError, TypeError) as error:
+            raise AgentError(f"'docker inspect' of {', '.join(hosts)}: {error!r}") from error

@@ -12,15 +12,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
 
+from resilience.agent.error import AgentError
 from resilience.agent.evidence import Evidence, evidence
 from resilience.agent.step import Step
 from resilience.agent.table import made
 from resilience.backend.machine import neighbour
-from resilience.backend.machine.docker import PAUSED, RUNNING, Docker, Link
+from resilience.backend.machine.docker import PAUSED, RUNNING, Container, Docker, Link
 
 WELL = "running, connected"
+SILENT = "running, its links are down"
 # One word in the node's own network, and nothing gets out any more, not even what its processes say as they end.
 _SILENCE = "for link in /sys/class/net/eth*; do ip link set dev ${link##*/} down; done"
+_FLAGS = "cat /sys/class/net/eth*/flags 2>/dev/null; true"  # a number for each link
+_IFF_UP = 1  # netdevice(7): it was not switched off
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +65,11 @@ class NodeStep:
         """Each node runs in its networks, and nobody keeps anything in mind. Raises `AgentError`."""
         there = self.docker.names()
         kept = ", ".join(neighbour.kept(self.docker, [peer for peer in self.peers if peer in there], self._links))
-        told = {host: self.docker.container(host).told if host in there else "gone" for host in self.hosts}
+        seen = {
+            host: told(self.docker, self.docker.container(host)) if host in there else "gone" for host in self.hosts
+        }
         return [
-            *(evidence(f"container {host}", WELL, observed) for host, observed in told.items()),
+            *(evidence(f"container {host}", WELL, observed) for host, observed in seen.items()),
             evidence("nodes that keep its address in mind", "none", kept or "none"),
         ]
 
@@ -72,17 +78,50 @@ class NodeStep:
         return [link for links in self.hosts.values() for link in links]
 
 
+def told(docker: Docker, found: Container) -> str:
+    """What a node is, in words: `WELL` if nothing is done to it. Raises `AgentError`."""
+    return SILENT if found.well and _is_silenced(docker, found.host) else found.told
+
+
+def _is_silenced(docker: Docker, host: str) -> bool:
+    flags = docker.script(host, _FLAGS).split()
+    return not all(int(one, 16) & _IFF_UP for one in flags)
+
+
 def put_right(docker: Docker, host: str, networks: set[str]) -> list[str]:
-    """Has a node run in its networks, whatever was done to it; what that took. Raises `AgentError`."""
+    """Has a node run in its networks, whatever was done to it; what that took. Raises `AgentError`.
+
+    A power off that broke off half-way has left it silent, with its routes gone: it is switched off and on.
+    """
     found = docker.container(host)
     done = []
     for network in sorted(networks - {link.network for link in found.links}):
-        docker.do("network", "connect", network, host)
+        _change(docker, host, partial(_belongs, network), "network", "connect", network)
         done.append(f"connected with {network}")
+    if told(docker, found) == SILENT:
+        docker.do("kill", host)
+        found = docker.container(host)
     if found.state != RUNNING:
-        docker.do("unpause" if found.state == PAUSED else "start", host)
+        _change(docker, host, _runs, "unpause" if found.state == PAUSED else "start")
         done.append("let go on" if found.state == PAUSED else "started")
     return done
+
+
+def _belongs(network: str, now: Container) -> bool:
+    return network in {link.network for link in now.links}
+
+
+def _runs(now: Container) -> bool:
+    return now.state == RUNNING
+
+
+def _change(docker: Docker, host: str, is_so: Callable[[Container], bool], *words: str) -> None:
+    """One change, that a watchdog and whoever heals may make at the same moment: the second of them is refused."""
+    try:
+        docker.do(*words, host)
+    except AgentError:
+        if not is_so(docker.container(host)):
+            raise
 
 
 def _power_off(docker: Docker, host: str, _links: Sequence[Link]) -> None:

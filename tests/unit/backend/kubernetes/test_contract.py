@@ -94,7 +94,7 @@ def test_every_part_of_a_node_s_fault_is_understood(fault: NodeFault, found: lis
     machine.job_of(request).apply(0)
     assert bool(broken_nodes(Docker(docker.run), NAME)) is not isinstance(fault, Reboot)
     machine.job_of(request).undo("request", 0)
-    assert broken_nodes(Docker(docker.run), NAME) == []
+    assert broken_nodes(Docker(docker.run), NAME) == {}
     assert (parts == {}) is isinstance(fault, Reboot)
     for part in parts.values():
         located = Pods(allowed=frozenset(), logs=tmp_path).request(json.loads(json.dumps(part)))

@@ -95,22 +95,40 @@ def test_errors_are_answers(node: Node, docker: FakeDocker) -> None:
 
 def test_broken_nodes_are_found_and_put_right_from_nothing_but_docker(docker: FakeDocker) -> None:
     mine = Docker(docker.run)
-    assert broken_nodes(mine, "hf") == []
+    assert broken_nodes(mine, "hf") == {}
     docker.states["hf-worker"] = "paused"
     docker.states["hf-worker2"] = "exited"
     docker.networks["hf-worker2"].clear()
     docker.kept["hf-control-plane"].add("172.30.0.3")
-    assert [one.told for one in broken_nodes(mine, "hf")] == ["paused, connected", "exited, without a network"]
+    assert broken_nodes(mine, "hf") == {"hf-worker": "paused, connected", "hf-worker2": "exited, without a network"}
     assert put_all_right(mine, "hf") == {
         "hf-worker": ["let go on"], "hf-worker2": ["connected with kind", "started"]
     }  # fmt: skip
-    assert broken_nodes(mine, "hf") == []
+    assert broken_nodes(mine, "hf") == {}
     assert docker.kept["hf-control-plane"] == set()
     assert put_all_right(mine, "hf") == {}
 
 
-def test_what_cannot_be_put_right_is_said(docker: FakeDocker) -> None:
-    docker.states["hf-worker"] = "paused"
+def test_a_power_off_that_broke_off_half_way_is_found_and_put_right(docker: FakeDocker) -> None:
+    mine = Docker(docker.run)
+    docker.silent.add("hf-worker")
+    assert broken_nodes(mine, "hf") == {"hf-worker": "running, its links are down"}
+    assert put_all_right(mine, "hf") == {"hf-worker": ["started"]}
+    assert broken_nodes(mine, "hf") == {}
+
+
+def test_a_node_that_cannot_be_put_right_keeps_no_other_from_it(docker: FakeDocker) -> None:
+    mine = Docker(docker.run)
+    docker.states |= {"hf-worker": "paused", "hf-worker2": "exited"}
+    docker.kept["hf-control-plane"].add("172.30.0.3")
     docker.broken.add("unpause")
-    with pytest.raises(StackError, match="could not be put right: 'docker unpause' failed"):
-        put_all_right(Docker(docker.run), "hf")
+    with pytest.raises(StackError, match="put right: hf-worker: 'docker unpause' failed"):
+        put_all_right(mine, "hf")
+    assert docker.states["hf-worker2"] == "running"
+    assert docker.kept["hf-control-plane"] == set()
+
+
+def test_an_answer_of_docker_that_cannot_be_read_is_an_error_of_the_machine(docker: FakeDocker) -> None:
+    for said in ("[", "[{}]", '{"Name": 1}'):
+        with pytest.raises(StackError, match="'docker inspect' of hf-worker"):
+            broken_nodes(Docker(lambda argv, _s, said=said: said if "inspect" in argv else "hf-worker"), "hf")

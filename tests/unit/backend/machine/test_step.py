@@ -85,6 +85,28 @@ def test_whatever_else_was_done_meanwhile_is_undone_too(docker: FakeDocker, what
     assert (docker.states[HOST], list(docker.networks[HOST])) == ("running", ["kind"])
 
 
+@pytest.mark.parametrize("what", ["power-off", "reboot"])
+def test_a_node_that_went_silent_and_did_not_end_is_switched_off_and_on(docker: FakeDocker, what: str) -> None:
+    docker.broken.add("kill")
+    with pytest.raises(AgentError, match="docker kill"):
+        step(docker, what).do()
+    assert seen(step(docker, what).undone())[0] == ("running, its links are down", False)
+    with pytest.raises(AgentError, match="docker kill"):
+        step(docker, what).undo()
+    docker.broken.clear()
+    step(docker, what).undo()
+    assert seen(step(docker, what).undone()) == [("running, connected", True), ("none", True)]
+    assert docker.starts[HOST] == 2
+
+
+@pytest.mark.parametrize(("what", "word"), [("freeze", "unpause"), ("power-off", "start"), ("isolate", "network")])
+def test_two_that_heal_at_the_same_moment_do_no_harm(docker: FakeDocker, what: str, word: str) -> None:
+    step(docker, what).do()
+    docker.raced.add(word)
+    step(docker, what).undo()
+    assert seen(step(docker, what).undone()) == [("running, connected", True), ("none", True)]
+
+
 def test_a_node_that_was_not_well_before_proves_nothing(docker: FakeDocker) -> None:
     docker.states[HOST] = "paused"
     looking = probe(docker, "freeze")
