@@ -24,6 +24,7 @@ from resilience.errors import HarnessError, StackError
 
 EVERY_S = 0.2
 TAKEN_WITHIN_S = 10.0  # by then a harness that is there has looked
+ANSWERED_WITHIN_S_MAX = 120.0  # what a runner asks for is under that: `injector`
 _JOIN_S = 30.0
 _PATH = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{MACHINE}"
 _ASKED, _TAKEN, _ANSWERED, _HOSTS = "asked", "taken", "answered", "hosts."  # keys of the ConfigMap
@@ -48,13 +49,16 @@ class Mailbox:
         if command == "apply":
             data[_HOSTS + request["injection"]["id"]] = json.dumps(hosts_in(request["injection"]))
         self._api.patch(_PATH, {"data": data})
-        for look in range(int(timeout_s / EVERY_S)):
+        waited_s = 0.0  # a question to the API server that takes long takes of it, too
+        while waited_s < timeout_s:
+            began = time.monotonic()
             found = self._api.get(_PATH)
             answered = _letter(found, _ANSWERED)
             if answered.get("token") == token:
                 return _opened(answered)
-            if look * EVERY_S > TAKEN_WITHIN_S and _letter(found, _TAKEN).get("token") != token:
+            if waited_s > TAKEN_WITHIN_S and _letter(found, _TAKEN).get("token") != token:
                 raise StackError("the harness outside, which would tell the machine, is not there")
+            waited_s += time.monotonic() - began + EVERY_S
             self._sleep(EVERY_S)
         raise StackError(f"'{command}' of the machine under the nodes: the harness outside has not answered")
 
@@ -86,8 +90,8 @@ class Clerk:
             return False
         self._api.patch(_PATH, {"data": {_TAKEN: json.dumps({"token": token})}})
         try:
-            said: Json = {"answer": self._machine.ask(asked["command"], asked["request"], float(asked["timeout_s"]))}
-        except (HarnessError, ValueError, KeyError, TypeError) as error:
+            said: Json = {"answer": self._machine.ask(asked["command"], asked["request"], _seconds(asked["timeout_s"]))}
+        except (HarnessError, OSError, ValueError, KeyError, TypeError) as error:
             said = {"trouble": str(error) or repr(error)}
         self._api.patch(_PATH, {"data": {_ANSWERED: json.dumps({"token": token, **said})}})
         return True
@@ -112,6 +116,13 @@ def answering(clerk: Clerk) -> Iterator[None]:
     finally:
         ended.set()
         thread.join(_JOIN_S)
+
+
+def _seconds(asked: Any) -> float:
+    """How long the machine may take; a pod has said so, and nobody else is answered meanwhile."""
+    if not 0 < (seconds := float(asked)) <= ANSWERED_WITHIN_S_MAX:
+        raise ValueError(f"timeout_s: {asked}: expected at most {ANSWERED_WITHIN_S_MAX:g} s")
+    return seconds
 
 
 def _opened(answered: Json) -> Json:

@@ -87,6 +87,41 @@ def test_a_letter_that_is_none_is_answered_all_the_same(office: Office) -> None:
     assert "request" in json.loads(office.map.data["answered"])["trouble"]
 
 
+@pytest.mark.parametrize("timeout_s", [float("nan"), float("inf"), 1e9, 0, "soon", None])
+def test_a_pod_cannot_keep_the_harness_waiting_for_ever(office: Office, timeout_s: Any) -> None:
+    letter = {"token": "x", "command": "apply", "request": {"injection": INJECTION}, "timeout_s": timeout_s}
+    office.map.data["asked"] = json.dumps(letter)
+    assert office.clerk.answer()
+    assert json.loads(office.map.data["answered"])["trouble"]
+    assert office.machine.asked == []
+
+
+def test_a_machine_that_has_no_process_left_keeps_its_clerk(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_what: Any) -> None:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(office.machine, "ask", full)
+    with pytest.raises(StackError, match="temporarily unavailable"):
+        applied(office)
+
+
+def test_an_api_server_that_is_slow_does_not_make_a_question_last_longer(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+
+    def slow() -> float:
+        now[0] += 0.5  # each look takes so long
+        return now[0]
+
+    monkeypatch.setattr("time.monotonic", slow)
+    office.answers = False
+    waits: list[float] = []
+    with pytest.raises(StackError, match="has not answered"):
+        Mailbox(office.api, sleep=waits.append).ask("probe", {"id": "test-1"}, 7.0)
+    assert len(waits) == 10
+
+
 def test_an_api_server_that_is_away_is_waited_for(office: Office) -> None:
     office.map.away = 2
     assert applied(office)
