@@ -170,8 +170,8 @@ class Injector:
             if not away or time.monotonic() > deadline:
                 break
             self._sleep(_LOOK_EVERY_S)
-        ready = "ready" if not away else f"not ready: {', '.join(away)}"
-        seen = Evidence(what=f"pods on {', '.join(hosts)}", expected="ready", observed=ready, ok=not away)
+        ready = "none" if not lost else "ready" if not away else f"not ready: {', '.join(away)}"
+        seen = Evidence(what=f"pods on {', '.join(hosts)}", expected="ready", observed=ready, ok=ready == "ready")
         return {state.name: state.address for state in lost if state.address}, seen
 
     def _require_no_wait(self, state: MemberState, delay_s: float) -> None:

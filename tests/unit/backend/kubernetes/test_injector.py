@@ -371,6 +371,15 @@ def test_a_pod_that_does_not_come_back_is_not_waited_for_for_ever(
     assert now[0] == pytest.approx(NODE_BACK_WITHIN_S, abs=1.0)
 
 
+def test_a_node_without_any_pod_is_not_called_healed(api: RecordedApi, platform: KubernetesPlatform):
+    platform.apply(injection(platform, Freeze(), nodes=NODE_1))
+    for space in ("redis", "harmonyflow"):
+        found = api.answers[pods_path(space)]
+        found["items"] = [one for one in found["items"] if one["spec"]["nodeName"] != "hf-worker"]
+    undone = platform.undo("test-1")
+    assert [item.observed for item in undone.proof.evidence if not item.ok] == ["none"]
+
+
 def test_a_machine_that_cannot_be_asked_leaves_the_injection_open(platform: KubernetesPlatform, machine: FakeMachine):
     platform.apply(injection(platform, Freeze(), nodes=NODE_1))
     machine.away = 99
