@@ -102,11 +102,15 @@ def heal(stack: Stack) -> int:
         print("nothing to heal: no stack of the harness is up on kind")  # noqa: T201
         return 0
     api = cluster.open()
-    told = cluster.put_nodes_right()  # first: an agent on a node that is away cannot be asked
+    put_right = cluster.put_nodes_right()  # first: an agent on a node that is away cannot be asked
+    print("".join(f"{line}\n" for line in put_right), end="", flush=True)  # noqa: T201  # whatever comes of the rest
+    healed = []
     if namespaces_up(api):
         cluster.wait_agents()
-        told += [f"{injection}: healed" for injection in heal_left(platform_of(cluster, api, stack))]
-    print("\n".join(told) or "nothing to heal: every node is well, and no agent knows of anything")  # noqa: T201
+        healed = heal_left(platform_of(cluster, api, stack))
+    print("".join(f"{injection}: healed\n" for injection in healed), end="")  # noqa: T201
+    if not put_right + healed:
+        print("nothing to heal: every node is well, and no agent knows of anything")  # noqa: T201
     return 0
 
 

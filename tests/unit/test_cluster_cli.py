@@ -5,7 +5,9 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from resilience import cluster_cli
 from resilience.backend.kind import Kind
+from resilience.backend.kubernetes.api import Api
 from resilience.backend.kubernetes.platform import KubernetesPlatform
 from resilience.cluster_cli import (
     members_table,
@@ -125,3 +127,30 @@ def test_a_cluster_with_a_broken_node_is_not_begun_in():
     require_whole(BrokenNodes())
     with pytest.raises(StackError, match=r"hf-worker \(paused, connected\); 'resilience heal --stack kind'"):
         require_whole(BrokenNodes("hf-worker (paused, connected)"))
+
+
+class HealedNodes(Kind):
+    """A cluster that stands, and of whose agents none comes back."""
+
+    def exists(self) -> bool:
+        return True
+
+    def open(self) -> Api:
+        return Api(lambda *_question: b"{}", "a cluster")
+
+    def put_nodes_right(self) -> list[str]:
+        return ["node hf-worker: let go on"]
+
+    def wait_agents(self) -> None:
+        raise StackError("daemonset/agent is not ready")
+
+
+def test_that_a_node_was_healed_is_told_although_the_agents_cannot_be_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    monkeypatch.setattr(cluster_cli, "require_tools", lambda: None)
+    monkeypatch.setattr(cluster_cli, "namespaces_up", lambda _api: ["redis"])
+    monkeypatch.setattr(cluster_cli, "_cluster", lambda: HealedNodes(tmp_path))
+    with pytest.raises(StackError, match="not ready"):
+        cluster_cli.heal(STACK)
+    assert capsys.readouterr().out == "node hf-worker: let go on\n"
