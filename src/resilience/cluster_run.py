@@ -81,6 +81,8 @@ class ClusterPlace:
             began = time.monotonic()
             with answering(Clerk(api, cluster.machine(api))) if breaks_nodes(scenario) else nullcontext():
                 code, reasons = play(staging, record, self.images[PROJECT])
+            if breaks_nodes(scenario):
+                reasons += left_broken(cluster)
             note(record, [*reasons, *lost], time.monotonic() - began)
             judgement = runner.judge_run(record, None if asked.as_control else asked.store, console)
             return runner.Outcome(judgement, code), record.directory
@@ -89,6 +91,14 @@ class ClusterPlace:
 def breaks_nodes(scenario: Scenario) -> bool:
     """Whether its runner will have something done to a whole node."""
     return scenario.experiment is not None and scenario.experiment.target.scope == "node"
+
+
+def left_broken(cluster: Kind) -> list[str]:
+    """Puts right what the runner has left broken, because it was killed or nobody answered it; a reason for each."""
+    reasons: list[str] = []
+    with _told(reasons):
+        reasons += [f"{line}: the runner had left it so" for line in cluster.put_nodes_right()]
+    return reasons
 
 
 def prepared(reports: Path, *, break_lock: bool) -> ClusterPlace:

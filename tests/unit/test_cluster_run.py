@@ -7,8 +7,9 @@ import pytest
 from rich.console import Console
 
 from resilience import runner
+from resilience.backend.kind import Kind
 from resilience.backend.local.place import PROJECT_ROOT
-from resilience.cluster_run import breaks_nodes, note, play
+from resilience.cluster_run import breaks_nodes, left_broken, note, play
 from resilience.errors import StackError
 from resilience.report.run import Run
 from resilience.spec.read import read_scenario
@@ -64,3 +65,29 @@ def test_a_record_that_did_not_come_whole_makes_the_run_inconclusive_and_says_wh
 )
 def test_who_looks_after_the_mailbox(name: str, expect: bool) -> None:
     assert breaks_nodes(read_scenario(PROJECT_ROOT, name)) is expect
+
+
+class Cluster(Kind):
+    """A cluster of which this is known when its nodes are put right."""
+
+    def __init__(self, *lines: str, trouble: str = "") -> None:
+        super().__init__(Path("nowhere"))
+        self.lines, self.trouble = list(lines), trouble
+
+    def put_nodes_right(self) -> list[str]:
+        if self.trouble:
+            raise StackError(self.trouble)
+        return self.lines
+
+
+@pytest.mark.parametrize(
+    ("cluster", "reasons"),
+    [
+        (Cluster(), []),
+        (Cluster("node hf-worker: let go on"), ["node hf-worker: let go on: the runner had left it so"]),
+        (Cluster(trouble="Docker is away"), ["Docker is away"]),
+    ],
+    ids=["well", "broken", "unknown"],
+)
+def test_a_node_that_the_runner_left_broken_is_put_right_and_told(cluster: Cluster, reasons: list[str]) -> None:
+    assert left_broken(cluster) == reasons
