@@ -182,6 +182,17 @@ def watchdogs(state: Path) -> list[str]:
     return found
 
 
+def test_without_its_watchdog_it_is_not_proved_and_healed_all_the_same(machines: Machines, tmp_path: Path) -> None:
+    machines.apply("test-1", "freeze")
+    for pid in watchdogs(tmp_path):
+        os.kill(int(pid), signal.SIGKILL)
+    until(lambda: not watchdogs(tmp_path), 10.0, every_s=0.1)
+    assert "its agent is gone" in machines.desk.ask("probe", {"id": "test-1"}, 20.0)["error"]
+    assert list(broken_nodes(Docker(), NAME)) == [WORKER]
+    assert failed(machines.undo("test-1")["evidence"]) == []
+    assert broken_nodes(Docker(), NAME) == {}
+
+
 def test_a_watchdog_whose_state_was_removed_ends_it_too_and_goes(machines: Machines, tmp_path: Path) -> None:
     machines.apply("test-1", "freeze", ttl_s=3.0)
     assert watchdogs(tmp_path)
