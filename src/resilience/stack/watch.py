@@ -24,7 +24,7 @@ from resilience.stack.redis_role import RedisRole, decide, formed_group, own_rol
 
 EVERY_S = 0.1
 TIMEOUT_S = 0.3  # a member that takes longer counts as unreachable
-JOIN_S = 5.0
+JOIN_S = 45.0  # where a silent member is, is asked of an API server that may be away
 MOVED_EVERY_S = 2.0  # how often it is looked up where a silent member is: a new pod has another address
 
 Emit = Callable[[Event], None]
