@@ -16,6 +16,7 @@ import pytest
 from resilience import cluster_cli
 from resilience.backend.kind import NODE_IMAGE, Kind, namespaces_up, platform_of, require_tools
 from resilience.backend.kubernetes.platform import KubernetesPlatform
+from resilience.backend.kubernetes.workload import NAMESPACE, RUNNER
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.tool import output
 from resilience.errors import HostError
@@ -26,6 +27,12 @@ from resilience.fault.registry import fault_from_spec
 from resilience.history.clock import RunClock
 from resilience.spec.fault import FaultSpec, Injection, NodeFault, Target
 from resilience.spec.read import read_scenario
+
+# from the observers' node: whatever plays the run, with everything that it has started
+KILL_RUNNER = (
+    'for p in /proc/[0-9]*; do tr "\\0" " " < $p/cmdline 2>/dev/null | grep -q "[r]esilience.play"'
+    " && kill -KILL ${p##*/} && echo killed; done; true"
+)
 
 
 @dataclass
@@ -84,6 +91,24 @@ def cluster() -> Iterator[Kind]:
         assert cluster_cli.up(read_scenario(PROJECT_ROOT, "baseline")) == 0
     yield found
     if not is_up:
+        cluster_cli.down()
+
+
+def kill_runner(cluster: Kind) -> None:
+    """``kill -9`` of whatever plays the run in its pod."""
+    host = cluster.kubectl("get", "pod", "-n", NAMESPACE, RUNNER, "-o", "jsonpath={.spec.nodeName}").strip()
+    assert "killed" in output(["docker", "exec", host, "sh", "-c", KILL_RUNNER], timeout_s=30)
+
+
+@pytest.fixture(scope="session")
+def made_by_runs() -> Iterator[Kind]:
+    """The cluster as a run finds or makes it, with whatever stack; one that runs have made is deleted."""
+    if why := unusable():
+        pytest.skip(why)
+    found = Kind(cluster_cli.cache_folder())
+    was_there = found.exists()
+    yield found
+    if not was_there:
         cluster_cli.down()
 
 

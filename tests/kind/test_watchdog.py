@@ -1,7 +1,7 @@
 """A run that is killed while something is broken in a real cluster: what it broke ends in time all the same.
 
 Both are killed with ``kill -9``: the harness outside, and the runner in its pod. Nobody is left then but the watchdog
-of the machine under the nodes, and the agents. Each case is a run up to its fault, three to six minutes.
+of the machine under the nodes, and the agents. Each case is a run up to its fault, several minutes.
 """
 
 import contextlib
@@ -18,13 +18,12 @@ import pytest
 
 from resilience import cluster_cli
 from resilience.backend.kind import Kind
-from resilience.backend.kubernetes.workload import NAMESPACE, RUNNER
+from resilience.backend.kubernetes.workload import NAMESPACE
 from resilience.backend.local.place import PROJECT_ROOT
-from resilience.backend.tool import output
 from resilience.errors import StackError
 from resilience.fault.injector import ttl_s
 from resilience.spec.read import read_scenario
-from tests.kind.conftest import unusable
+from tests.kind.conftest import kill_runner
 
 pytestmark = pytest.mark.kind
 
@@ -38,29 +37,13 @@ TABLES = (
     "for p in /proc/[0-9]*; do grep -qx pause $p/comm 2>/dev/null"
     ' && nsenter --target "${p##*/}" --net nft list tables; done; true'
 )
-# from the observers' node: whatever plays the run, with everything that it has started
-KILL_RUNNER = (
-    'for p in /proc/[0-9]*; do tr "\\0" " " < $p/cmdline 2>/dev/null | grep -q "[r]esilience.play"'
-    " && kill -KILL ${p##*/} && echo killed; done; true"
-)
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Kind]:
-    """The cluster as a run finds or makes it; one that was made is deleted."""
-    if why := unusable():
-        pytest.skip(why)
-    found = Kind(cluster_cli.cache_folder())
-    was_there = found.exists()
-    yield found
-    if not was_there:
-        cluster_cli.down()
-
-
-@pytest.fixture(autouse=True)
-def _cleared(cluster: Kind) -> Iterator[None]:
-    """What a killed run leaves in a cluster is taken away; a test that failed leaves no broken node."""
-    yield
+@pytest.fixture
+def cluster(made_by_runs: Kind) -> Iterator[Kind]:
+    """What a killed run leaves in it is taken away; a test that failed leaves no broken node."""
+    cluster = made_by_runs
+    yield cluster
     cluster.put_nodes_right()
     left = ("pod/runner", "configmap/run", "configmap/machine")
     cluster.kubectl("delete", *left, "-n", NAMESPACE, "--ignore-not-found", "--wait=false")
@@ -155,8 +138,3 @@ def wait_over(cluster: Kind, look: Look, life: Life, within_s: float) -> None:
         else:
             life.over_at = time.monotonic()
     assert life.over_at, f"still broken after {time.monotonic() - life.not_before:.1f} s: {look(cluster)}"
-
-
-def kill_runner(cluster: Kind) -> None:
-    host = cluster.kubectl("get", "pod", "-n", NAMESPACE, RUNNER, "-o", "jsonpath={.spec.nodeName}").strip()
-    assert "killed" in output(["docker", "exec", host, "sh", "-c", KILL_RUNNER], timeout_s=30)
