@@ -1,6 +1,7 @@
 """The machine as an agent: what it answers, what it remembers, what heals without it."""
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,10 @@ def test_a_node_that_cannot_be_put_right_keeps_no_other_from_it(docker: FakeDock
     assert docker.kept["hf-control-plane"] == set()
 
 
-def test_an_answer_of_docker_that_cannot_be_read_is_an_error_of_the_machine(docker: FakeDocker) -> None:
-    for said in ("[", "[{}]", '{"Name": 1}'):
-        with pytest.raises(StackError, match="'docker inspect' of hf-worker"):
-            broken_nodes(Docker(lambda argv, _s, said=said: said if "inspect" in argv else "hf-worker"), "hf")
+@pytest.mark.parametrize("said", ["[", "[{}]", '{"Name": 1}'])
+def test_an_answer_of_docker_that_cannot_be_read_is_an_error_of_the_machine(said: str) -> None:
+    def run(argv: Sequence[str], _timeout_s: float) -> str:
+        return said if "inspect" in argv else "hf-worker"
+
+    with pytest.raises(StackError, match="'docker inspect' of hf-worker"):
+        broken_nodes(Docker(run), "hf")
