@@ -59,7 +59,7 @@ class FakeFaultPlatform(FakePlatform):
         self.refuses: set[str] = set()  # what raises: apply, probe, undo
         self.ended_by: dict[str, str] = {}
         self.now_ns = 0  # of the answers' instants
-        self.lead_s = 0.0
+        self.lead_s = self.node_lead_s = 0.0
 
     def node_steps(self, what: NodeFault, nodes: Sequence[str], members: Sequence[str]) -> tuple[dict[str, Any], ...]:
         return ({"primitive": what, "nodes": list(nodes), "members": list(members)},)

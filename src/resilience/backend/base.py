@@ -130,6 +130,11 @@ class FaultCapable(Protocol):
         """How long an order is under way to agents at most, so how long before its instant it has to be given."""
         ...
 
+    @property
+    def node_lead_s(self) -> float:
+        """The same for an injection into a whole node."""
+        ...
+
     def apply(self, injection: Mapping[str, Any], at_ns: int = 0) -> Injected:
         """Hands an injection (JSON) to the agent, which prepares its probes and waits for ``at_ns``, a value of
         `time.monotonic_ns`. Raises `FaultError`; what was done by then has been undone.

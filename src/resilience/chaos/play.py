@@ -52,7 +52,8 @@ def inject(
         target=_converted(target, Target),
         prelude=_converted(prelude, Prelude | None),
     )
-    starts_at = session.announce("fault", PREPARE_US + _lead_us(session))
+    lead_s = session.platform.node_lead_s if wanted.target.scope == "node" else session.platform.lead_s
+    starts_at = session.announce("fault", PREPARE_US + int(lead_s * 1_000_000))
     try:
         injection, began_us = _inject_at(session, wanted, starts_at)
     except HarnessError:
@@ -137,13 +138,10 @@ def _inject_at(session: Session, wanted: _Wanted, starts_at: int) -> tuple[Injec
 
 def _announce_recovery(session: Session) -> int:
     """The instant (us) at which it begins; returns when whatever ends the fault at that instant has to be asked."""
-    starts_at = session.announce("recovery", max(AHEAD_US, _lead_us(session)))
-    session.wait_until(starts_at - _lead_us(session))
+    lead_us = int(session.platform.lead_s * 1_000_000)  # of a node, too: more of it would take of its time to live
+    starts_at = session.announce("recovery", max(AHEAD_US, lead_us))
+    session.wait_until(starts_at - lead_us)
     return starts_at
-
-
-def _lead_us(session: Session) -> int:
-    return int(session.platform.lead_s * 1_000_000)
 
 
 def _heal_one(session: Session, injection: str, by: str, at_us: int) -> str:

@@ -58,6 +58,20 @@ def test_agents_that_are_far_away_are_asked_so_much_earlier(stand: Stand) -> Non
     assert stand.events("healing")[0].at == healed - 4 * SECOND
 
 
+def test_whoever_breaks_a_node_is_asked_even_earlier(stand: Stand) -> None:
+    stand.platform.lead_s, stand.platform.node_lead_s = 4.0, 12.0
+    node = {"component": "collaboration", "scope": "node"}
+    play.hold(stand.session, "steady", 20.0)
+    play.inject(stand.session, {"kind": "freeze"}, node)
+    play.hold(stand.session, "fault", 25.0)
+    play.heal(stand.session, "request")
+    began = AHEAD + 20 * SECOND + play.PREPARE_US + 12 * SECOND
+    assert stand.windows() == [
+        PhaseWindow("steady", AHEAD, began),
+        PhaseWindow("fault", began, began + 25 * SECOND + 4 * SECOND),
+    ]
+
+
 def test_events_are_in_order_and_whole(stand: Stand) -> None:
     method(stand)
     names = [line.name for line in stand.lines() if isinstance(line, Event)]

@@ -19,6 +19,7 @@ from resilience.errors import FaultError
 from resilience.spec.stack import OBSERVER
 
 LEAD_S = 4.0  # two calls by `exec`, one after the other, on a machine that is busy
+NODE_LEAD_S = 12.0  # those, then a question to the harness outside, and its process that asks Docker for all nodes
 BACK_WITHIN_S = 30.0  # how long servers may take to be back after healing: the kubelet looks and pulls once more
 NODE_BACK_WITHIN_S = 90.0  # how long a node's pods may take: its system, the kubelet, containers, their probes
 _LOOK_EVERY_S = 0.5
@@ -33,6 +34,7 @@ class Injector:
     """The `FaultCapable` of a platform in a cluster."""
 
     lead_s = LEAD_S
+    node_lead_s = NODE_LEAD_S
 
     def __init__(self, agents: Agents, states: Callable[[], tuple[MemberState, ...]]) -> None:
         """``states`` says what the members are at the moment; nothing is touched before `apply`."""

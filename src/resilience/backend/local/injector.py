@@ -27,7 +27,7 @@ _UNDO_TIMEOUT_S = BACK_WITHIN_S + 15.0  # the agent may have to wait for its loc
 class Injector:
     """What makes a platform of members in namespaces `FaultCapable`; see there for what each method does."""
 
-    lead_s = 0.0  # its agents stand beside whoever asks
+    lead_s = node_lead_s = 0.0  # its agents stand beside whoever asks
 
     def __init__(self, state: Path, ledger: Path, base_ns: int, states: Callable[[], tuple[MemberState, ...]]) -> None:
         """``states`` says what the members are at the moment; nothing is touched before `apply`."""
