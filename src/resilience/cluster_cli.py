@@ -50,6 +50,7 @@ def up(scenario: Scenario) -> int:
     require_reference_services(scenario.stack)
     replaced = build()
     cluster = found_or_made()
+    require_whole(cluster)
     api = cluster.open()
     if namespaces_up(api):
         raise StackError(

@@ -18,7 +18,7 @@ from resilience.cluster_cli import (
     wait_ready,
 )
 from resilience.errors import SpecError, StackError
-from resilience.spec.read import read_stack
+from resilience.spec.read import read_scenario, read_stack
 from resilience.spec.stack import Programs
 from tests.unit.backend.kubernetes.cluster import HOSTS, NODES, Object, RecordedApi, pod, pods_path
 
@@ -127,6 +127,13 @@ def test_a_cluster_with_a_broken_node_is_not_begun_in():
     require_whole(BrokenNodes())
     with pytest.raises(StackError, match=r"hf-worker \(paused, connected\); 'resilience heal --stack kind'"):
         require_whole(BrokenNodes("hf-worker (paused, connected)"))
+
+
+def test_no_stack_is_brought_up_on_a_broken_node(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cluster_cli, "build", dict)
+    monkeypatch.setattr(cluster_cli, "found_or_made", lambda: BrokenNodes("hf-worker (paused, connected)"))
+    with pytest.raises(StackError, match="left nodes of the cluster harmonyflow broken"):
+        cluster_cli.up(read_scenario(ROOT, "baseline"))
 
 
 class HealedNodes(Kind):
