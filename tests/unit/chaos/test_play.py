@@ -8,6 +8,7 @@ import pytest
 
 from resilience.chaos import play
 from resilience.errors import FaultError
+from resilience.fault.injector import ttl_s
 from resilience.history.event import NAMES
 from resilience.history.record import Event, PhaseWindow
 from tests.unit.chaos.stand import SECOND, Stand, stand_in
@@ -56,6 +57,7 @@ def test_agents_that_are_far_away_are_asked_so_much_earlier(stand: Stand) -> Non
     ]
     assert [event.data["starts_at"] for event in stand.events("phase-announced")] == [AHEAD, began, healed]
     assert stand.events("healing")[0].at == healed - 4 * SECOND
+    assert stand.session.ledger.injections()[-1].ttl_s == ttl_s(25.0 + 4.0)
 
 
 def test_whoever_breaks_a_node_is_asked_even_earlier(stand: Stand) -> None:
