@@ -35,7 +35,7 @@ Look = Callable[[Kind], list[str]]  # what is broken
 
 # from a node's process namespace: the tables in the network of each pod on it
 TABLES = (
-    "for p in /proc/[0-9]*; do grep -qx pause $p/comm 2>/dev/null"
+    "for p in /proc/[0-9]*; do grep -q pause $p/comm 2>/dev/null"
     ' && nsenter --target "${p##*/}" --net nft list tables; done; true'
 )
 
