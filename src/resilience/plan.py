@@ -1,19 +1,16 @@
-"""What a scenario would do, to whom, worked out without doing it: pure, from a stack's members and their roles."""
+"""What a scenario would do, to whom, worked out without doing it, from a platform's members and their roles."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from resilience.backend.base import MemberState
 from resilience.backend.local.paper import PaperPlatform
 from resilience.errors import FaultError
-from resilience.fault.base import Aim, NoTarget, RedisRole
-from resilience.fault.injector import ttl_s
-from resilience.fault.registry import fault_from_spec
-from resilience.fault.target import resolve
+from resilience.fault.base import FaultPlatform, NoTarget, RedisRole, Watch
+from resilience.fault.injector import Planner
 from resilience.report.plan import FaultPlan
-from resilience.spec.fault import Prelude
-from resilience.spec.scenario import Experiment, Scenario
+from resilience.spec.fault import Injection, PreludeInjection
+from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Stack
 from resilience.stack.redis_role import RedisRole as KnownRole
 
@@ -24,6 +21,11 @@ _STEPS: Mapping[str, str] = {
     "signal": "send SIG{signal} to the server of {to}",
     "pause": "stop {to} where it stands, until healing",
     "wipe": "empty the data folder of {to}",
+    "withhold": "let nobody hear of the end of {to}, until healing, so that it is not started again",
+    "power-off": "cut all links of {to} from inside, then kill its container",
+    "freeze": "pause the container of {to}",
+    "isolate": "take the container of {to} off its networks",
+    "reboot": "cut all links of {to} from inside, kill its container, and start it again",
 }
 _SIGHTS: Mapping[str, str] = {
     "silent": "neither an open nor a new connection from {via} to {to} shows any sign of life",
@@ -34,7 +36,34 @@ _SIGHTS: Mapping[str, str] = {
     "mute": "a request from {via} to {to} is not answered",
     "emptied": "no file of the data of {to} from before is left",
     "counter": "the injection's drop counter rises",
+    "node": "Docker says of {to} what this has made of it, and that it was well before",
 }
+
+
+class Carried(NamedTuple):
+    """How a platform would carry an injection out."""
+
+    watches: Sequence[Watch]  # those of the injection's that can be taken there
+    allowed: Sequence[str] = ()  # who would suffer, and the rule by which that is allowed
+    besides: Sequence[str] = ()  # what its nodes take with them that is no member
+
+
+def _as_it_is(injection: Injection) -> Carried:
+    return Carried(injection.watch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What a plan is made for: a platform at one moment.
+
+    ``carried`` says what becomes of an injection there; raises `FaultError` where it would be refused.
+    """
+
+    platform: FaultPlatform
+    roles: Sequence[RedisRole]
+    known: str  # says to people where members and roles are known from
+    names: Mapping[str, str] = field(default_factory=dict)  # by address, of what is no member
+    carried: Callable[[Injection], Carried] = _as_it_is
 
 
 def fault_plan(scenario: Scenario, known: str) -> FaultPlan | None:
@@ -42,31 +71,25 @@ def fault_plan(scenario: Scenario, known: str) -> FaultPlan | None:
 
     ``known`` says to people where the roles are known from.
     """
-    return fault_plan_on(scenario, scenario.stack, (), initial_roles(scenario.stack), known)
+    roles = initial_roles(scenario.stack)
+    return fault_plan_on(scenario, Ground(platform=PaperPlatform(scenario.stack), roles=roles, known=known))
 
 
-def fault_plan_on(
-    scenario: Scenario, stack: Stack, states: Sequence[MemberState], roles: Sequence[RedisRole], known: str
-) -> FaultPlan | None:
-    """What would be done to a stack whose members and roles are these."""
-    if scenario.experiment is None:
+def fault_plan_on(scenario: Scenario, ground: Ground) -> FaultPlan | None:
+    """What would be done to a platform as it is. Raises `StackError` if it cannot be looked at."""
+    experiment = scenario.experiment
+    if experiment is None:
         return None
-    platform = PaperPlatform(stack, states)
+    planner = Planner(platform=ground.platform, roles=lambda: ground.roles)
     try:
-        aim = resolve(scenario.experiment.target, platform.states(), lambda: roles)
+        injection = planner.plan(
+            "plan", experiment.fault, experiment.target, scenario.timeline.fault_s, experiment.prelude
+        )
+        if isinstance(injection, NoTarget):
+            return FaultPlan(known=ground.known, nothing=injection.reason)
+        return _told(injection, ground.carried(injection), ground)
     except FaultError as error:
-        return FaultPlan(known=known, nothing=str(error))
-    if isinstance(aim, NoTarget):
-        return FaultPlan(known=known, nothing=aim.reason)
-    prelude = _prelude(scenario.experiment, platform, roles)
-    if isinstance(prelude, NoTarget):
-        return FaultPlan(known=known, nothing=prelude.reason)
-    parts = {role.member: f"{role.role} of shard {role.group}" for role in roles}
-    members = tuple(
-        (name, parts.get(name, platform.state(name).component)) for name in (*aim.members, *prelude.members)
-    )
-    plan = FaultPlan(known=known, nodes=aim.nodes, members=members, ttl_s=ttl_s(scenario.timeline.fault_s))
-    return _carried_out(plan, scenario.experiment, aim, prelude, platform)
+        return FaultPlan(known=ground.known, nothing=str(error))
 
 
 def initial_roles(stack: Stack) -> tuple[KnownRole, ...]:
@@ -78,41 +101,36 @@ def initial_roles(stack: Stack) -> tuple[KnownRole, ...]:
     )
 
 
-def _prelude(experiment: Experiment, platform: PaperPlatform, roles: Sequence[RedisRole]) -> Aim | NoTarget:
-    """Whom the prelude is done to; nobody if there is none."""
-    if experiment.prelude is None:
-        return Aim(members=())
-    return resolve(experiment.prelude.target, platform.states(), lambda: roles)
-
-
-def _carried_out(plan: FaultPlan, experiment: Experiment, aim: Aim, prelude: Aim, platform: PaperPlatform) -> FaultPlan:
-    fault = fault_from_spec(experiment.fault)
-    names = {state.address: state.name for state in platform.states()}
-    try:
-        steps, watched = fault.inject(aim, platform), fault.effect(aim, platform)
-    except FaultError as error:
-        return replace(plan, nothing=str(error))
-    return replace(
-        plan,
-        steps=tuple(_all_in_words(experiment.prelude, prelude, [step_in_words(step, names) for step in steps])),
-        proofs=(*_prelude_proofs(experiment.prelude, prelude, platform), *proofs_in_words(watched)),
+def _told(injection: Injection, carried: Carried, ground: Ground) -> FaultPlan:
+    states = ground.platform.states()
+    components = {state.name: state.component for state in states}
+    parts = {role.member: f"{role.role} of shard {role.group}" for role in ground.roles}
+    names = {**ground.names, **{state.address: state.name for state in states}}
+    return FaultPlan(
+        known=ground.known,
+        nodes=injection.nodes,
+        members=tuple((name, parts.get(name, components[name])) for name in injection.members),
+        besides=tuple(carried.besides),
+        steps=tuple(_all_in_words(injection.prelude, [step_in_words(step, names) for step in injection.steps])),
+        proofs=(*_prelude_proofs(injection.prelude), *proofs_in_words(carried.watches)),
+        allowed=tuple(carried.allowed),
+        ttl_s=injection.ttl_s,
     )
 
 
-def _all_in_words(prelude: Prelude | None, aim: Aim, steps: Sequence[str]) -> Iterator[str]:
+def _all_in_words(prelude: PreludeInjection | None, steps: Sequence[str]) -> Iterator[str]:
     """The steps, between the beginning and the end of the prelude."""
     if prelude is None:
         yield from steps
         return
-    yield f"stop {_listed(aim.members)} where it stands, for {prelude.for_s:g} s at least"
+    yield f"stop {_listed(prelude.members)} where it stands, for {prelude.for_s:g} s at least"
     yield from steps
-    yield f"let {_listed(aim.members)} go on, at once"
+    yield f"let {_listed(prelude.members)} go on, at once"
 
 
-def _prelude_proofs(prelude: Prelude | None, aim: Aim, platform: PaperPlatform) -> Iterator[str]:
+def _prelude_proofs(prelude: PreludeInjection | None) -> Iterator[str]:
     if prelude is not None:
-        watched = fault_from_spec(prelude.fault).effect(aim, platform)
-        yield from (f"before that: {sight}" for sight in proofs_in_words(watched))
+        yield from (f"before that: {sight}" for sight in proofs_in_words(prelude.watch))
 
 
 def step_in_words(step: Mapping[str, Any], names: Mapping[str, str]) -> str:
@@ -131,19 +149,24 @@ def _whom(step: Mapping[str, Any]) -> Iterator[str]:
     yield from (folder["data_dir"] for folder in step.get("folders", ()))
     yield from step.get("dirs", ())
     yield from step.get("devices", ())
+    yield from map(_node, step.get("nodes", ()))
 
 
 def proofs_in_words(watched: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """What has to be seen before the fault counts as proved; what is alike is told once."""
     targets: dict[tuple[str, str], list[str]] = {}
     for item in watched:
-        via, to = _name(item, "via"), _name(item, "to") or _name(item, "of")
+        via, to = _name(item, "via"), _name(item, "to") or _name(item, "of") or _listed(_whom(item))
         targets.setdefault((_sight(item), via), []).append(to)
     witnesses: dict[tuple[str, str], list[str]] = {}
     for (sight, via), members in targets.items():
         witnesses.setdefault((sight, _listed(members)), []).append(via)
     for (sight, towards), seen_by in witnesses.items():
         yield sight.format(to=towards, via=_listed(seen_by))
+
+
+def _node(node: Mapping[str, Any]) -> str:
+    return f"{node['name']} ({node['host']})"
 
 
 def _name(item: Mapping[str, Any], end: str) -> str:

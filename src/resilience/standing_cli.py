@@ -16,10 +16,11 @@ import msgspec
 
 from resilience import cluster_cli, supervise, upkeep
 from resilience.backend.base import MemberState
+from resilience.backend.local.paper import PaperPlatform
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.controlled import control_plan
 from resilience.errors import SpecError, StackError
-from resilience.plan import fault_plan, fault_plan_on
+from resilience.plan import Ground, fault_plan, fault_plan_on
 from resilience.report.plan import FaultPlan, plan_screen
 from resilience.report.progress import Steps
 from resilience.report.standing import doors_text, status_screen
@@ -142,7 +143,8 @@ def _plan_on_standing(scenario: Scenario) -> FaultPlan | None:
         return FaultPlan(known=known, nothing=str(error))
     states = msgspec.convert(look["states"], tuple[MemberState, ...])
     roles = msgspec.convert(look["roles"], tuple[RedisRole, ...])
-    return fault_plan_on(scenario, msgspec.convert(look["stack"], Stack), states, roles, known)
+    platform = PaperPlatform(msgspec.convert(look["stack"], Stack), states)
+    return fault_plan_on(scenario, Ground(platform=platform, roles=roles, known=known))
 
 
 # --- up and down -----------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What would be done, to whom: worked out from a stack on paper."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import msgspec
 import pytest
 
 from resilience import cli
+from resilience.backend.base import MemberState
 from resilience.backend.local.paper import PaperPlatform
 from resilience.errors import FaultError, StackError
-from resilience.plan import fault_plan, fault_plan_on, initial_roles, proofs_in_words, step_in_words
+from resilience.fault.base import RedisRole
+from resilience.plan import Ground, fault_plan, fault_plan_on, initial_roles, proofs_in_words, step_in_words
 from resilience.report.plan import FaultPlan, plan_screen
 from resilience.report.terminal import console_for
 from resilience.spec.read import list_scenarios, read_scenario
@@ -25,6 +28,11 @@ def shown(scenario: Scenario, *faults: FaultPlan) -> str:
     output = io.StringIO()
     console_for(output).print(plan_screen(scenario, faults, "baseline/1: pass, begun 2 h ago"))
     return output.getvalue()
+
+
+def on_paper(states: Sequence[MemberState], roles: Sequence[RedisRole]) -> FaultPlan | None:
+    platform = PaperPlatform(FAILOVER.stack, states)
+    return fault_plan_on(FAILOVER, Ground(platform=platform, roles=roles, known="now"))
 
 
 def test_a_node_takes_every_member_on_it_with_it():
@@ -59,7 +67,7 @@ def test_a_prelude_is_shown_around_the_steps_and_with_its_own_proofs():
 
 def test_live_roles_decide_where_a_stack_is_up():
     states = PaperPlatform(FAILOVER.stack).states()
-    plan = fault_plan_on(FAILOVER, FAILOVER.stack, states, ROLES, "now")
+    plan = on_paper(states, ROLES)
     assert plan
     assert plan.nodes == ("node-2",)  # the replica of old is the primary
     assert ("redis-cluster-3", "primary of shard 1") in plan.members
@@ -70,7 +78,7 @@ def test_a_target_that_matches_nothing_is_said_as_such():
         msgspec.structs.replace(state, running=False) if state.name == "redis-cluster-0" else state
         for state in PaperPlatform(FAILOVER.stack).states()
     ]
-    plan = fault_plan_on(FAILOVER, FAILOVER.stack, states, initial_roles(FAILOVER.stack), "now")
+    plan = on_paper(states, initial_roles(FAILOVER.stack))
     assert plan
     assert "redis-cluster-0 do not" in plan.nothing
     assert "nothing would be injected" in shown(FAILOVER, plan)

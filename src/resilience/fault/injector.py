@@ -34,13 +34,11 @@ def ttl_s(planned_s: float) -> float:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Injector:
-    """Carries faults out on one platform and keeps its ledger."""
+class Planner:
+    """Works faults out for one platform; only looks, so that a plan and a run cannot mean different members."""
 
     platform: FaultPlatform
     roles: Roles
-    ledger: Ledger
-    clock: RunClock
 
     def plan(
         self, injection_id: str, fault: FaultSpec, target: Target, planned_s: float, prelude: Prelude | None = None
@@ -79,6 +77,14 @@ class Injector:
             steps=kind.inject(aim, self.platform),
             watch=kind.effect(aim, self.platform),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Injector(Planner):
+    """Carries faults out on one platform and keeps its ledger."""
+
+    ledger: Ledger
+    clock: RunClock
 
     def inject(self, injection: Injection, at_us: int = 0) -> Injected:
         """Puts the injection into the ledger, applies it at ``at_us`` (or later, if that has passed) and says when.

@@ -30,8 +30,10 @@ class FaultPlan:
     nothing: str = ""
     nodes: tuple[str, ...] = ()
     members: tuple[tuple[str, str], ...] = ()  # name, and what it is
+    besides: tuple[str, ...] = ()  # what the nodes take with them that is no member
     steps: tuple[str, ...] = ()
     proofs: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()  # who would suffer, and the rule by which that is allowed
     ttl_s: float = 0.0
 
 
@@ -101,8 +103,10 @@ def _injection(fault: FaultPlan) -> RenderableType:
     if fault.nodes:
         table.add_row("node", plain(", ".join(fault.nodes)))
     _add_list(table, "takes with it" if fault.nodes else "member", [f"{name} ({what})" for name, what in fault.members])
+    _add_list(table, "and", fault.besides)
     _add_list(table, "steps", [f"{number}. {step}" for number, step in enumerate(fault.steps, start=1)] or ["none"])
     _add_list(table, "proved by", fault.proofs)
+    _add_list(table, "allowed", fault.allowed)
     table.add_row("healed", f"after the phase fault; by itself {fault.ttl_s:g} s after the injection, whatever happens")
     return Padding(table, (0, 0, 0, 2))
 
