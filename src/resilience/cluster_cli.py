@@ -26,7 +26,7 @@ from resilience.report.terminal import can_move, console_for, plain
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Programs, Stack
 from resilience.stack.cluster_nodes import ClusterView, view_from_text
-from resilience.stack.redis_role import decide
+from resilience.stack.redis_role import RedisRole, decide
 from resilience.stack.wait import wait_until
 
 READY_WITHIN_S = 300.0
@@ -156,16 +156,26 @@ def down() -> int:
 
 def status(stack: Stack) -> int:
     """Shows the stack in the cluster. Raises `StackError` if none is up."""
-    require_tools()
-    cluster = _cluster()
-    if not cluster.exists() or not namespaces_up(api := cluster.open()):
-        raise StackError("no stack is up on kind; 'resilience up --stack kind' brings one up")
+    cluster, api = standing()
     platform = platform_of(cluster, api, stack)
     states = platform.states()
     console = console_for(sys.stdout)
     console.print(doors_text(cluster.doors(api)))
-    console.print(members_table(states, _parts(cluster, platform.stack, states), pods(api)))
+    parts = {one.member: f"{one.role}, shard {one.group}" for one in roles(cluster, platform.stack, states)}
+    console.print(members_table(states, parts, pods(api)))
     return 0
+
+
+def standing() -> tuple[Kind, Api]:
+    """The harness's cluster and its API, in which a stack is up.
+
+    Raises `HostError`, and `StackError` where none is, or for somebody else's cluster.
+    """
+    require_tools()
+    cluster = _cluster()
+    if not cluster.exists() or not set(namespaces_up(api := cluster.open())) - {AGENTS}:
+        raise StackError("no stack is up on kind; 'resilience up --stack kind' brings one up")
+    return cluster, api
 
 
 def wait_ready(api: Api, stack: Stack, deadline: float, say: Callable[[str], None]) -> None:
@@ -221,7 +231,7 @@ def members_table(states: Sequence[MemberState], parts: Mapping[str, str], found
     return table
 
 
-def _parts(cluster: Kind, stack: Stack, states: Sequence[MemberState]) -> dict[str, str]:
+def roles(cluster: Kind, stack: Stack, states: Sequence[MemberState]) -> tuple[RedisRole, ...]:
     """Who is what in the Redis Cluster, as the members say it themselves."""
     redis = [state for state in states if state.component == "redis" and state.running]
 
@@ -239,7 +249,7 @@ def _parts(cluster: Kind, stack: Stack, states: Sequence[MemberState]) -> dict[s
         views = dict(zip((state.name for state in redis), threads.map(view, redis), strict=True))
     hosts = {state.name: state.address for state in redis}
     known = {name: one for name, one in views.items() if one is not None}
-    return {role.member: f"{role.role}, shard {role.group}" for role in decide(stack, hosts, known)}
+    return decide(stack, hosts, known)
 
 
 def _cluster() -> Kind:

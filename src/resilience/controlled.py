@@ -106,12 +106,12 @@ class Controlled:
         return None
 
 
-def control_plan(scenario: Scenario, reports: Path) -> str:
-    """What a run of the scenario would do about its control, in a line. Raises `SpecError`."""
+def control_plan(scenario: Scenario, reports: Path, stack: str = DEFAULT) -> str:
+    """What a run of the scenario on this stack would do about its control, in a line. Raises `SpecError`."""
     if scenario.experiment is None:
         return "none: nothing is broken, so that this run may itself be one"
     try:
-        needed, now = needed_for(scenario, servers(DEFAULT)), utc_now()
+        needed, now = needed_for(scenario, servers(stack)), utc_now()
     except HostError as error:
         return f"{error}: {_taking(scenario)}"
     found = newest(controls_in(reports), needed, now.isoformat())

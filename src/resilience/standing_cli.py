@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from resilience import cluster_cli, supervise, upkeep
+from resilience import cluster_cli, cluster_plan, supervise, upkeep
 from resilience.backend.base import MemberState
 from resilience.backend.local.paper import PaperPlatform
 from resilience.backend.local.place import PROJECT_ROOT
@@ -47,6 +47,7 @@ def add_plan(add: Add) -> None:
     """Adds ``plan``."""
     plan = add("plan", _plan, "what a run would do, and to whom, without doing it")
     _add_scenario(plan)
+    _add_stack(plan)
     reports = PROJECT_ROOT / "reports"
     plan.add_argument("--reports", type=Path, default=reports, metavar="DIR", help="where a control is looked for")
 
@@ -124,11 +125,15 @@ def _scenario(arguments: Any) -> Scenario:
 
 def _plan(arguments: Any) -> int:
     scenario = _scenario(arguments)
-    known = f"in a run of its own, by the placement and the first roles of its stack file ({scenario.stack.name})"
-    faults = [fault_plan(scenario, known), _plan_on_standing(scenario)]
-    control = control_plan(scenario, arguments.reports)
+    faults = [cluster_plan.fault_plan(scenario)] if arguments.stack == "kind" else _plans_here(scenario)
+    control = control_plan(scenario, arguments.reports, arguments.stack)
     console_for(sys.stdout).print(plan_screen(scenario, [fault for fault in faults if fault], control))
     return 0
+
+
+def _plans_here(scenario: Scenario) -> list[FaultPlan | None]:
+    known = f"in a run of its own, by the placement and the first roles of its stack file ({scenario.stack.name})"
+    return [fault_plan(scenario, known), _plan_on_standing(scenario)]
 
 
 def _plan_on_standing(scenario: Scenario) -> FaultPlan | None:

@@ -103,7 +103,7 @@ def _injection(fault: FaultPlan) -> RenderableType:
     if fault.nodes:
         table.add_row("node", plain(", ".join(fault.nodes)))
     _add_list(table, "takes with it" if fault.nodes else "member", [f"{name} ({what})" for name, what in fault.members])
-    _add_list(table, "and", fault.besides)
+    _add_list(table, "and besides", fault.besides)
     _add_list(table, "steps", [f"{number}. {step}" for number, step in enumerate(fault.steps, start=1)] or ["none"])
     _add_list(table, "proved by", fault.proofs)
     _add_list(table, "allowed", fault.allowed)

@@ -42,8 +42,18 @@ def view(
     moving: str = "",
 ) -> ClusterView:
     """What a member says; members that are neither primary of a shard nor replica are primaries without slots."""
-    lines = [_line(of, name, primaries, replicas, flags.get(name, "")) for name in NAMES]
-    return view_from_text("\n".join(line + (f" {moving}" if "myself" in line else "") for line in lines))
+    text = told(of, primaries, replicas, flags)
+    return view_from_text("\n".join(line + (f" {moving}" if "myself" in line else "") for line in text.splitlines()))
+
+
+def told(
+    of: str,
+    primaries: Mapping[int, tuple[str, int]] = PRIMARIES,
+    replicas: Mapping[str, int] = REPLICAS,
+    flags: Mapping[str, str] = {},
+) -> str:
+    """The same, as the member says it."""
+    return "\n".join(_line(of, name, primaries, replicas, flags.get(name, "")) for name in NAMES)
 
 
 def _line(of: str, name: str, primaries: Mapping[int, tuple[str, int]], replicas: Mapping[str, int], extra: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from resilience.agent.node import NAMESPACES as TOUCHED
 from resilience.backend.kubernetes.api import Api, Object
 from resilience.backend.kubernetes.manifests import COMPONENT, NAMESPACES, PLATFORM_NODES
 from resilience.backend.kubernetes.split import MACHINE, WITNESS
@@ -68,6 +69,14 @@ class Agents:
             raise FaultError("no witness runs on the observer node, so nothing could be proved from there")
         return str(pods[WITNESS]["status"]["podIP"])
 
+    def addresses(self) -> dict[str, str]:
+        """The names of those that run, by their pods' addresses. Raises `ApiError`."""
+        return {str(pod["status"].get("podIP")): name for name, pod in self._pods().items()}
+
+    def touched(self) -> dict[str, tuple[str, ...]]:
+        """The namespaces that the agent of each node was told to touch, and no others. Raises `ApiError`."""
+        return {name: _namespaces(pod) for name, pod in self._pods().items() if name != WITNESS}
+
     def _pods(self) -> dict[str, Object]:
         found = {}
         for component in ("agent", WITNESS):
@@ -120,3 +129,8 @@ class Agents:
         text = self._run(metadata["namespace"], metadata["name"], argv, json.dumps(request) + "\n", timeout_s)
         answer: Json = json.loads(text)
         return answer
+
+
+def _namespaces(agent: Object) -> tuple[str, ...]:
+    told = [item.get("value", "") for item in agent["spec"]["containers"][0].get("env", ()) if item["name"] == TOUCHED]
+    return tuple(sorted(name.strip() for name in ",".join(told).split(",") if name.strip()))

@@ -9,9 +9,10 @@ from typing import Any, Protocol
 from resilience.agent.error import AgentError
 from resilience.backend.machine import neighbour
 from resilience.backend.machine.docker import RUNNING, WORKER, Docker
+from resilience.backend.machine.nodes import Nodes
 from resilience.backend.machine.step import WELL, put_right, told
 from resilience.backend.tool import output
-from resilience.errors import StackError
+from resilience.errors import FaultError, StackError
 
 Json = dict[str, Any]
 Call = Callable[[str, Mapping[str, Any], float], Json]  # a command, its request, seconds: the answer
@@ -32,8 +33,11 @@ class Machine(Protocol):
 class Desk:
     """The `Machine` that this process itself stands on."""
 
-    def __init__(self, cluster: str, state: Path, allowed: Callable[[], Collection[str]]) -> None:
+    def __init__(
+        self, cluster: str, state: Path, allowed: Callable[[], Collection[str]], docker: Docker | None = None
+    ) -> None:
         """``state`` is kept there from run to run; ``allowed`` says which nodes may suffer, by their containers."""
+        self._docker = docker or Docker()
         self._cluster = cluster
         self._state = state
         self._allowed = allowed
@@ -52,6 +56,14 @@ class Desk:
         except FileNotFoundError:
             return ()
         return hosts_in(told["injection"])
+
+    def require_allowed(self, injection: Mapping[str, Any]) -> None:
+        """Raises `FaultError` if it would refuse an injection; does nothing."""
+        nodes = Nodes(cluster=self._cluster, allowed=frozenset(self._allowed()), docker=self._docker)
+        try:
+            nodes.request(injection)
+        except AgentError as error:
+            raise FaultError(str(error)) from error
 
 
 def hosts_in(injection: Mapping[str, Any]) -> tuple[str, ...]:
