@@ -84,6 +84,20 @@ def ensure(images: Images, store: ImageStore, cache: Path, say: Say) -> dict[str
     return {**servers, PROJECT: _project(base, cache, say)}
 
 
+def repository(image: str) -> str:
+    """An image's name without tag and digest: what an official one is replaced by."""
+    name = image.partition("@")[0]
+    return name.rpartition(":")[0] if ":" in name.rpartition("/")[2] else name
+
+
+def override(image: str) -> str:
+    """What to do about an image that cannot be had."""
+    name = repository(image)
+    if name not in {*DEBIAN_ENTRYPOINTS, "base"}:
+        return f"the file in {VARIABLE} names it: name one there that can be had"
+    return f"name another in a file ('{name}: REPOSITORY:TAG') and that file in {VARIABLE}"
+
+
 def _servers(store: ImageStore, say: Say) -> dict[str, str]:
     say("the stack image's servers")
     stack = _imported("harmonyflow/stack", Recipe(), store, say)
@@ -131,10 +145,19 @@ def _project(base: str, cache: Path, say: Say) -> str:
         _copy_project(context / "project")
         shutil.copy(PROJECT_ROOT / "stacks" / "kubernetes" / "Dockerfile", context)
         say(f"building {image} on {base}")
-        _build(str(context), image, f"BASE={base}")
+        _build_on(base, str(context), image)
     finally:
         shutil.rmtree(context, ignore_errors=True)
     return image
+
+
+def _build_on(base: str, context: str, image: str) -> None:
+    try:
+        _build(context, image, f"BASE={base}")
+    except StackError as error:
+        if is_here(base):
+            raise
+        raise StackError(f"image {base} may not be to be had ({error}): {override('base')}") from error
 
 
 def digest(base: str, root: Path) -> str:

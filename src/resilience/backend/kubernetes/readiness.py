@@ -3,9 +3,12 @@
 from collections.abc import Iterator, Sequence
 
 from resilience.backend.kubernetes.api import Api, ApiError, Object
+from resilience.backend.kubernetes.images import override
 
 SHOWN = 3  # reasons on one line
+EVENTS, LINES = 2, 3  # the last ones of a pod
 _WORDS = 200
+_UNPULLED = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 
 
 def unready(pods: Sequence[Object]) -> list[Object]:
@@ -28,7 +31,8 @@ def state_of(pod: Object) -> str:
     for container in status.get("containerStatuses", ()):
         waiting, ended = container["state"].get("waiting"), container["state"].get("terminated")
         if waiting is not None:
-            return _joined(waiting.get("reason", "waiting"), waiting.get("message", ""))
+            told = _joined(waiting.get("reason", "waiting"), waiting.get("message", ""))
+            return f"{told}; {_unpulled(pod, container)}" if waiting.get("reason") in _UNPULLED else told
         if ended is not None:
             return f"ended with {ended.get('exitCode')} ({ended.get('reason', '')})"
         if not container.get("ready"):
@@ -37,6 +41,13 @@ def state_of(pod: Object) -> str:
         if condition["type"] == "PodScheduled" and condition["status"] != "True":
             return _joined("no node takes it", condition.get("message", ""))
     return str(status.get("phase", "unknown")).lower()
+
+
+def _unpulled(pod: Object, container: Object) -> str:
+    """Which image could not be pulled, and what to do; its status calls an image what it likes."""
+    images = {one["name"]: one["image"] for one in pod["spec"].get("containers", ())}
+    image = str(images.get(container["name"], container.get("image", "")))
+    return f"image {image} cannot be pulled: {override(image)}"
 
 
 def reasons(api: Api, pods: Sequence[Object]) -> str:
@@ -56,7 +67,7 @@ def _reason(api: Api, pod: Object) -> str:
 
 
 def _warnings(api: Api, namespace: str, pod: str) -> Iterator[str]:
-    """The last warning about a pod."""
+    """The last warnings about a pod."""
     try:
         found = api.get(
             f"/api/v1/namespaces/{namespace}/events", fieldSelector=f"involvedObject.name={pod},type=Warning"
@@ -66,12 +77,12 @@ def _warnings(api: Api, namespace: str, pod: str) -> Iterator[str]:
     events = sorted(
         found.get("items") or (), key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime"))
     )
-    for event in events[-1:]:
+    for event in events[-EVENTS:]:
         yield _joined(event.get("reason", ""), event.get("message", ""))
 
 
 def _last_words(api: Api, pod: Object) -> Iterator[str]:
-    """The last line of the log of a container that did not start well; of the one before, if it was restarted."""
+    """The last lines of the log of a container that did not start well; of the one before, if it was restarted."""
     containers = pod.get("status", {}).get("containerStatuses", ())
     for container in containers[:1]:
         if container.get("ready") or ("waiting" in container["state"] and not container.get("restartCount")):
@@ -79,11 +90,11 @@ def _last_words(api: Api, pod: Object) -> Iterator[str]:
         path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}/log"
         before = "true" if "running" not in container["state"] and container.get("restartCount") else "false"
         try:
-            said = api.text(path, container=container["name"], tailLines="1", previous=before).strip()
+            said = api.text(path, container=container["name"], tailLines=str(LINES), previous=before).strip()
         except ApiError:
             return
         if said:
-            yield " ".join(said.split())[:_WORDS]
+            yield " | ".join(" ".join(line.split())[:_WORDS] for line in said.splitlines())
 
 
 def _joined(first: str, second: str) -> str:

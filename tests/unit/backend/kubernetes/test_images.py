@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from resilience.backend.kubernetes.images import OFFICIAL_BASE, Images, digest, source_files, wanted
+from resilience.backend.kubernetes.images import OFFICIAL_BASE, Images, digest, repository, source_files, wanted
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.errors import SpecError
 
@@ -52,3 +52,17 @@ def test_the_image_holds_what_runs_in_it_and_no_secrets_or_reports():
     names = {path.relative_to(PROJECT_ROOT).parts[0] for path in source_files(PROJECT_ROOT)}
     assert {"src", "services", "loadgen", "stacks", "scenarios", "experiments"} <= names
     assert not names & {"reports", "tests", ".git", ".venv"}
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ("redis:7.4", "redis"),
+        ("redis", "redis"),
+        ("prom/prometheus@sha256:00ff", "prom/prometheus"),
+        ("host:5000/redis", "host:5000/redis"),
+        ("host:5000/redis:7@sha256:00ff", "host:5000/redis"),
+    ],
+)
+def test_an_image_without_its_version(image: str, name: str):
+    assert repository(image) == name

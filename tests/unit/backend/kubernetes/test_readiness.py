@@ -16,19 +16,30 @@ def warning(reason: str, message: str, at: str) -> Object:
 def test_an_image_that_cannot_be_pulled_is_named():
     events = {"items": [warning("Failed", "no such host\n registry", "2"), warning("Old", "older", "1")]}
     cluster = RecordedApi({EVENTS: events})
-    told = reasons(cluster.api(), [pod("redis-cluster-0", ready=False, state=PULL)])
+    late = pod("redis-cluster-0", ready=False, state=PULL)
+    late["spec"]["containers"] = [{"name": "redis", "image": "redis:7.4.2"}]
+    told = reasons(cluster.api(), [late])
     assert told == (
-        'redis/redis-cluster-0: ImagePullBackOff: Back-off pulling image "redis:7.4.2", '
-        "event: Failed: no such host registry"
+        'redis/redis-cluster-0: ImagePullBackOff: Back-off pulling image "redis:7.4.2"; image redis:7.4.2 cannot be'
+        " pulled: name another in a file ('redis: REPOSITORY:TAG') and that file in RESILIENCE_IMAGES, "
+        "event: Old: older, event: Failed: no such host registry"
     )
     assert LOG not in [path for _, path, _ in cluster.asked]  # nothing ran, so nothing was said
 
 
+def test_an_image_that_somebody_named_is_named_otherwise_where_it_was():
+    late = pod("redis-cluster-0", ready=False, state=PULL)
+    late["spec"]["containers"] = [{"name": "redis", "image": "r.example:5000/own/redis:7"}]
+    named = "image r.example:5000/own/redis:7 cannot be pulled: the file in RESILIENCE_IMAGES names it"
+    assert named in state_of(late)
+    assert "RESILIENCE_IMAGES" not in state_of(pod("redis-cluster-0", ready=False, state=CRASH))
+
+
 def test_a_container_that_crashes_has_last_words():
-    cluster = RecordedApi({EVENTS: {"items": []}, LOG: "*** FATAL CONFIG FILE ERROR ***\n"})
+    cluster = RecordedApi({EVENTS: {"items": []}, LOG: "one\n*** FATAL\tCONFIG FILE ERROR ***\n"})
     told = reasons(cluster.api(), [pod("redis-cluster-0", ready=False, state=CRASH, restarts=2)])
-    assert told.endswith("log: *** FATAL CONFIG FILE ERROR ***")
-    assert ("GET", LOG, {"container": "redis", "tailLines": "1", "previous": "true"}) in cluster.asked
+    assert told.endswith("log: one | *** FATAL CONFIG FILE ERROR ***")
+    assert ("GET", LOG, {"container": "redis", "tailLines": "3", "previous": "true"}) in cluster.asked
 
 
 def test_a_log_that_cannot_be_had_hides_no_reason():
