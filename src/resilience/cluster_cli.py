@@ -124,6 +124,21 @@ def require_whole(cluster: Kind) -> None:
         )
 
 
+def require_healed(platform: KubernetesPlatform) -> None:
+    """Raises `StackError` if something is injected in the cluster still, or if that cannot be known."""
+    try:
+        left = platform.open_injections(running=True)
+    except FaultError as error:
+        raise StackError(f"whether an older run has left something injected cannot be known: {error}") from error
+    if left:
+        known_by: dict[str, list[str]] = {}
+        for agent, injections in left.items():
+            for injection in injections:
+                known_by.setdefault(injection, []).append(agent)
+        told = ", ".join(f"{injection} ({', '.join(agents)})" for injection, agents in sorted(known_by.items()))
+        raise StackError(f"an older run has left what it injected: {told}; 'resilience heal --stack kind' ends it")
+
+
 def heal_left(platform: KubernetesPlatform) -> list[str]:
     """Ends what is injected, as the cluster itself knows it; the injections. Raises `StackError` if one cannot be."""
     try:

@@ -20,7 +20,7 @@ import msgspec
 
 from resilience import cluster_cli, runner
 from resilience.backend.choice import servers
-from resilience.backend.kind import Kind, platform_of
+from resilience.backend.kind import Kind, namespaces_up, platform_of
 from resilience.backend.kubernetes.api import Api
 from resilience.backend.kubernetes.images import PROJECT
 from resilience.backend.kubernetes.lease import ClusterLock, locked
@@ -63,12 +63,14 @@ class ClusterPlace:
         cluster_cli.require_reference_services(stack)
         cluster = cluster_cli.found_or_made()
         api = cluster.open()
+        namespaces_up(api)  # raises for one that is not ours, or is being ended, before anything is made in it
         cluster.make_room_for_lock()
         with locked(ClusterLock(api, _owner(asked.scenario)), break_stale=self.break_lock) as lost:
             cluster_cli.require_whole(cluster)
+            cluster_cli.require_healed(platform_of(cluster, api, stack))
             cluster_cli.clear(cluster, api)
             cluster_cli.bring_up(cluster, api, stack, self.images)
-            cluster_cli.heal_left(platform_of(cluster, api, stack))  # what an older run was doing to pods that are gone
+            cluster_cli.heal_left(platform_of(cluster, api, stack))  # of an agent that did not run before
             return self._recorded(cluster, api, asked, lost)
 
     def _recorded(self, cluster: Kind, api: Api, asked: Asked, lost: list[str]) -> tuple[runner.Outcome, Path]:

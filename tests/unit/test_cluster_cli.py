@@ -7,11 +7,13 @@ from rich.console import Console
 
 from resilience import cluster_cli
 from resilience.backend.kind import Kind
+from resilience.backend.kubernetes.agents import Agents
 from resilience.backend.kubernetes.api import Api
 from resilience.backend.kubernetes.platform import KubernetesPlatform
 from resilience.cluster_cli import (
     members_table,
     missing_members,
+    require_healed,
     require_reference_services,
     require_whole,
     shortened,
@@ -20,6 +22,7 @@ from resilience.cluster_cli import (
 from resilience.errors import SpecError, StackError
 from resilience.spec.read import read_scenario, read_stack
 from resilience.spec.stack import Programs
+from tests.fakes import FakeAgents, FakeMachine
 from tests.unit.backend.kubernetes.cluster import HOSTS, NODES, Object, RecordedApi, pod, pods_path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -161,3 +164,46 @@ def test_that_a_node_was_healed_is_told_although_the_agents_cannot_be_asked(
     with pytest.raises(StackError, match="not ready"):
         cluster_cli.heal(STACK)
     assert capsys.readouterr().out == "node hf-worker: let go on\n"
+
+
+def agents_of(api: RecordedApi, fake: FakeAgents, machine: FakeMachine | None = None) -> KubernetesPlatform:
+    agents = Agents(api.api(), fake.run, machine=machine, sleep=lambda _seconds: None, patience_s=0.0)
+    return KubernetesPlatform(api.api(), STACK, str, agents=agents)
+
+
+@pytest.fixture
+def fake() -> FakeAgents:
+    return FakeAgents({f"agent-{host}": host for host in HOSTS} | {"witness-x": "witness"})
+
+
+def injected(*agents: str) -> dict[str, dict[str, object]]:
+    return {agent: {"injection": {"id": "redis-failover-1f0c", "steps": []}, "parts": len(agents)} for agent in agents}
+
+
+def test_what_an_older_run_has_injected_is_listed_and_nothing_begins(fake: FakeAgents):
+    api, machine = cluster(all_pods()), FakeMachine()
+    require_healed(agents_of(api, fake, machine))
+    fake.told = injected("hf-worker2", "witness")
+    machine.told["node-freeze-77aa"] = {"injection": {"steps": []}}
+    with pytest.raises(StackError, match="an older run has left what it injected: ") as raised:
+        require_healed(agents_of(api, fake, machine))
+    assert "node-freeze-77aa (machine), redis-failover-1f0c (hf-worker2, witness)" in str(raised.value)
+    assert "'resilience heal --stack kind' ends it" in str(raised.value)
+    assert {command for _agent, command in fake.asked} == {"open"}
+
+
+def test_what_was_healed_is_in_nobodys_way(fake: FakeAgents):
+    fake.told = injected("hf-worker2")
+    fake.ended_by["hf-worker2"] = "ttl"
+    require_healed(agents_of(cluster(all_pods()), fake))
+
+
+def test_an_agent_that_was_never_started_has_left_nothing(fake: FakeAgents):
+    require_healed(agents_of(cluster([]), fake))
+    assert fake.asked == []
+
+
+def test_an_agent_that_runs_and_cannot_be_asked_may_know_of_something(fake: FakeAgents):
+    fake.away["hf-worker"] = 9
+    with pytest.raises(StackError, match=r"cannot be known: the agent of hf-worker cannot be asked"):
+        require_healed(agents_of(cluster(all_pods()), fake))

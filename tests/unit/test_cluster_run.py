@@ -1,19 +1,24 @@
 """A run in a cluster as it ends outside: whatever became of its pod, what there is is judged and says why."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from resilience import runner
+from resilience import cluster_cli, runner
 from resilience.backend.kind import Kind
+from resilience.backend.kubernetes.api import Api
 from resilience.backend.local.place import PROJECT_ROOT
-from resilience.cluster_run import breaks_nodes, left_broken, note, play
+from resilience.backend.machine.desk import Desk
+from resilience.cluster_run import Asked, ClusterPlace, breaks_nodes, left_broken, note, play
 from resilience.errors import StackError
 from resilience.report.run import Run
+from resilience.report.store import RunStore
 from resilience.spec.read import read_scenario
 from tests.fakes import FakeStaging
+from tests.unit.backend.kubernetes.cluster import NODES, RecordedApi, pod, pods_path
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "failover"
 
@@ -91,3 +96,84 @@ class Cluster(Kind):
 )
 def test_a_node_that_the_runner_left_broken_is_put_right_and_told(cluster: Cluster, reasons: list[str]) -> None:
     assert left_broken(cluster) == reasons
+
+
+class LeftCluster(Kind):
+    """A cluster of ours as an older run has left it; it can be looked at, and hears what would be made in it."""
+
+    def __init__(self, *, injected: bool = False, broken: bool = False, terminating: bool = False) -> None:
+        super().__init__(Path("nowhere"))
+        pods = [pod("agent-hf-worker", component="agent", namespace="resilience")] if injected else []
+        phase = "Terminating" if terminating else "Active"
+        space = {"metadata": {"name": "redis", "labels": {"harmonyflow.dev/harness": "allowed"}}}
+        self.api = RecordedApi(
+            {
+                "/api/v1/nodes": NODES,
+                "/api/v1/namespaces/redis": {**space, "status": {"phase": phase}},
+                pods_path("resilience"): {"items": pods},
+                pods_path("monitoring"): {"items": []},
+            }
+        )
+        self.broken = ["hf-worker (paused, connected)"] if broken else []
+        self.made: list[str] = []
+
+    def open(self) -> Api:
+        return self.api.api()
+
+    def broken_nodes(self) -> list[str]:
+        return self.broken
+
+    def machine(self, api: Api) -> Desk:
+        del api
+        return NoMachine()
+
+    def run(self, namespace: str, pod: str, argv: tuple[str, ...], text: str, timeout_s: float) -> str:
+        del namespace, pod, text, timeout_s
+        assert argv[-1] == "open"
+        return '{"open": ["redis-failover-1f0c"]}'
+
+    def make_room_for_lock(self) -> None:
+        self.made.append("room for the lock")
+
+    def clear(self) -> None:
+        self.made.append("room for a stack")
+        raise StackError("the older stack would be ended now")
+
+
+class NoMachine(Desk):
+    """A machine that nothing was asked of."""
+
+    def __init__(self) -> None:
+        """Knows of nothing."""
+
+    def ask(self, command: str, request: Mapping[str, object], timeout_s: float) -> dict[str, object]:
+        del request, timeout_s
+        assert command == "open"
+        return {"open": []}
+
+
+ROOM = "room for the lock"
+
+
+@pytest.mark.parametrize(
+    ("cluster", "words", "made"),
+    [
+        (LeftCluster(), "the older stack would be ended now", [ROOM, "room for a stack"]),
+        (LeftCluster(injected=True), r"left what it injected: redis-failover-1f0c \(hf-worker\)", [ROOM]),
+        (LeftCluster(broken=True), "nodes of the cluster harmonyflow broken: hf-worker", [ROOM]),
+        (LeftCluster(terminating=True), "namespace redis is still being ended", []),
+    ],
+    ids=["well", "injected", "broken", "terminating"],
+)
+def test_a_run_begins_in_a_cluster_only_that_is_healed(
+    cluster: LeftCluster, words: str, made: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(cluster_cli, "found_or_made", lambda: cluster)
+    asked = Asked(
+        scenario=read_scenario(PROJECT_ROOT, "baseline"), store=RunStore(tmp_path, None), rerun="", as_control=False
+    )
+    with pytest.raises(StackError, match=words):
+        ClusterPlace(images={}, break_lock=False).run(asked)
+    assert cluster.made == made
+    assert not [path for path in cluster.api.answers if "leases" in path], "the lock is let go"
+    assert list(tmp_path.iterdir()) == []

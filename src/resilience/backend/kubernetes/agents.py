@@ -56,6 +56,10 @@ class Agents:
         """Those, and the machine under the nodes. Raises `ApiError`."""
         return [*self.names(), *([MACHINE] if self._machine else [])]
 
+    def running(self) -> list[str]:
+        """Those of all that can be asked now. Raises `ApiError`."""
+        return [*self._pods(), *([MACHINE] if self._machine else [])]
+
     def hosts_of(self, injection_id: str) -> tuple[str, ...]:
         """The nodes that an injection takes away with their agents. Raises `FaultError` if nobody can tell."""
         try:

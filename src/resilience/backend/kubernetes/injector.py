@@ -140,9 +140,12 @@ class Injector:
         proof = Proof(evidence=(_whole(found, troubles), *back, *_evidence(found)))
         return Undone(healed_ns=doer["healed_ns"], by=doer["by"], proof=proof)
 
-    def open_injections(self) -> dict[str, list[str]]:
-        """The injections that have not ended, by agent. Raises `FaultError`."""
-        answers = self._agents.ask_all({agent: {} for agent in self._agents.all()}, "open", _PROBE_TIMEOUT_S)
+    def open_injections(self, *, running: bool = False) -> dict[str, list[str]]:
+        """The injections that have not ended, by agent. ``running``: agents that do not run are not missed; they end
+        what is open as soon as they are started. Raises `FaultError`.
+        """
+        asked = self._agents.running() if running else self._agents.all()
+        answers = self._agents.ask_all({agent: {} for agent in asked}, "open", _PROBE_TIMEOUT_S)
         if troubles := _troubles(answers):
             raise FaultError("; ".join(troubles))
         opened = {agent: list(answer["open"]) for agent, answer in answers.items() if isinstance(answer, dict)}
