@@ -14,11 +14,13 @@ from resilience.backend.kind import AGENTS, Kind, config_file, namespaces_up, pl
 from resilience.backend.kubernetes import images
 from resilience.backend.kubernetes.api import Api, Object
 from resilience.backend.kubernetes.manifests import COMPONENT, NAMESPACES, PLATFORM_NODES
+from resilience.backend.kubernetes.needs import images_of
 from resilience.backend.kubernetes.platform import KubernetesPlatform
 from resilience.backend.kubernetes.readiness import reasons, unready
 from resilience.backend.kubernetes.split import WITNESS
 from resilience.backend.local.image import ImageStore
 from resilience.backend.local.place import cache_dir, calling_user
+from resilience.backend.preflight import require_images, require_room, stack_objects
 from resilience.errors import FaultError, SpecError, StackError
 from resilience.report.progress import Steps
 from resilience.report.standing import doors_text
@@ -45,9 +47,28 @@ def build() -> dict[str, str]:
         return images.ensure(wanted, ImageStore(cache, owner), cache, step.say)
 
 
+def preflight() -> None:
+    """Raises `HostError` where no stack could come up on this machine: tools, room, images; makes nothing."""
+    require_tools()
+    wanted, cluster = images.wanted(), _cluster()
+    there = cluster.exists()
+    objects = stack_objects()
+    require_room(objects, making=not there)
+    require_images(images_of(objects), wanted, _held(cluster) if there else set())
+
+
+def _held(cluster: Kind) -> set[str]:
+    """The images that some node has: so there is a registry that has them."""
+    try:
+        return set[str]().union(*cluster.images_by_node().values())
+    except StackError:  # a node is away: that is told where it matters
+        return set()
+
+
 def up(scenario: Scenario) -> int:
     """Brings the scenario's stack up in a kind cluster; returns when it is ready. Raises `HostError`, `StackError`."""
     require_reference_services(scenario.stack)
+    preflight()
     replaced = build()
     cluster = found_or_made()
     require_whole(cluster)

@@ -105,6 +105,7 @@ def left_broken(cluster: Kind) -> list[str]:
 
 def prepared(reports: Path, *, break_lock: bool) -> ClusterPlace:
     """Makes ready, with progress, what every run in a cluster needs. Raises `HostError`, `StackError`."""
+    cluster_cli.preflight()
     if refused := refused_to_write(reports):
         raise HostError(f"no report can be written in {reports} ({refused}): name another place by --reports")
     return ClusterPlace(images=cluster_cli.build(), break_lock=break_lock)

@@ -6,10 +6,12 @@ import pytest
 from rich.console import Console
 
 from resilience import cluster_cli
+from resilience.backend import preflight
 from resilience.backend.kind import Kind
 from resilience.backend.kubernetes.agents import Agents
 from resilience.backend.kubernetes.api import Api
 from resilience.backend.kubernetes.platform import KubernetesPlatform
+from resilience.backend.preflight import GIB
 from resilience.cluster_cli import (
     members_table,
     missing_members,
@@ -19,11 +21,13 @@ from resilience.cluster_cli import (
     shortened,
     wait_ready,
 )
-from resilience.errors import SpecError, StackError
+from resilience.cluster_run import prepared
+from resilience.errors import HostError, SpecError, StackError
 from resilience.spec.read import read_scenario, read_stack
 from resilience.spec.stack import Programs
 from tests.fakes import FakeAgents, FakeMachine
 from tests.unit.backend.kubernetes.cluster import HOSTS, NODES, Object, RecordedApi, pod, pods_path
+from tests.unit.backend.test_kind import tool
 
 ROOT = Path(__file__).resolve().parents[2]
 STACK = read_stack(ROOT, "stacks/local/harmonyflow.yaml")
@@ -133,6 +137,7 @@ def test_a_cluster_with_a_broken_node_is_not_begun_in():
 
 
 def test_no_stack_is_brought_up_on_a_broken_node(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cluster_cli, "preflight", lambda: None)
     monkeypatch.setattr(cluster_cli, "build", dict)
     monkeypatch.setattr(cluster_cli, "found_or_made", lambda: BrokenNodes("hf-worker (paused, connected)"))
     with pytest.raises(StackError, match="left nodes of the cluster harmonyflow broken"):
@@ -207,3 +212,59 @@ def test_an_agent_that_runs_and_cannot_be_asked_may_know_of_something(fake: Fake
     fake.away["hf-worker"] = 9
     with pytest.raises(StackError, match=r"cannot be known: the agent of hf-worker cannot be asked"):
         require_healed(agents_of(cluster(all_pods()), fake))
+
+
+class Looked(Kind):
+    """A cluster that is there or not; its observers' node has the images, or cannot be asked."""
+
+    there, answers = True, True
+
+    def exists(self) -> bool:
+        return self.there
+
+    def images_by_node(self) -> dict[str, set[str]]:
+        if not self.answers:
+            raise StackError("hf-worker: it is paused")
+        return {"hf-worker": set(), "hf-worker4": {"redis:7.4.2"}}
+
+
+@pytest.fixture
+def looked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Looked:
+    found = Looked(tmp_path)
+    monkeypatch.setattr(cluster_cli, "_cluster", lambda: found)
+    monkeypatch.setattr(cluster_cli, "require_tools", lambda: None)
+    monkeypatch.setattr(cluster_cli, "stack_objects", lambda: ASKS_FOR_NOTHING)
+    monkeypatch.setattr(preflight, "docker_info", lambda: {"MemTotal": 8 * GIB, "NCPU": 2})
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("RESILIENCE_IMAGES", raising=False)
+    return found
+
+
+ASKS_FOR_NOTHING = [{"kind": "Pod", "spec": {"containers": [{"image": "redis:7.4.2"}]}}]
+
+
+def test_a_cluster_that_has_the_images_is_enough(looked: Looked):
+    cluster_cli.preflight()
+    assert looked.there
+
+
+@pytest.mark.parametrize(("there", "answers"), [(False, True), (True, False)])
+def test_images_that_nodes_would_have_to_pull_are_looked_for(
+    looked: Looked, tmp_path: Path, there: bool, answers: bool
+):
+    looked.there, looked.answers = there, answers
+    tool(tmp_path, "docker", "no such manifest", 1)
+    with pytest.raises(HostError, match=r"image redis:7.4.2 cannot be pulled"):
+        cluster_cli.preflight()
+    tool(tmp_path, "docker", "{}")
+    cluster_cli.preflight()
+
+
+def test_a_machine_that_is_too_small_is_told_before_anything_is_made(looked: Looked, monkeypatch: pytest.MonkeyPatch):
+    assert looked.there
+    monkeypatch.setattr(preflight, "docker_info", lambda: {"MemTotal": GIB, "NCPU": 2})
+    monkeypatch.setattr(cluster_cli, "build", lambda: pytest.fail("something was built"))
+    with pytest.raises(HostError, match=r"1.0 GiB of memory, 1.3 GiB too little"):
+        cluster_cli.up(read_scenario(ROOT, "baseline"))
+    with pytest.raises(HostError, match="GiB too little"):
+        prepared(Path("nowhere"), break_lock=False)

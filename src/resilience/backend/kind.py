@@ -26,7 +26,6 @@ from resilience.spec.stack import Stack
 
 NAME = "harmonyflow"
 NODE_IMAGE = "KIND_NODE_IMAGE"  # the environment's: which node image is used instead of kind's own
-MEMORY_MIN_BYTES = 4 * 1024**3  # the cluster's own 0.8 GiB, and what the manifests ask for, with room to work
 OURS = ("harmonyflow.dev/cluster", "resilience")
 TOOLS: Mapping[str, str] = {
     "docker": "https://docs.docker.com/engine/install/",
@@ -61,7 +60,13 @@ class Kind:
         named = ["--name", self.name, "--config", str(config), "--kubeconfig", str(self.kubeconfig)]
         chosen = ["--image", image] if image else []
         wait = ["--wait", f"{_READY_S}s"]
-        output(["kind", "create", "cluster", *named, *chosen, *wait], timeout_s=_CREATE_S)
+        shutil.rmtree(self._nodes_state, ignore_errors=True)  # of one that somebody else has deleted
+        try:
+            output(["kind", "create", "cluster", *named, *chosen, *wait], timeout_s=_CREATE_S)
+        except StackError as error:
+            if "pull image" not in str(error):
+                raise
+            raise StackError(f"{error}; {NODE_IMAGE} names another node image") from error
 
     def open(self) -> Api:
         """The API of the cluster, once it is known to be ours. Raises `StackError` if it is somebody else's."""
@@ -86,7 +91,8 @@ class Kind:
 
     def load(self, images: Iterable[str]) -> None:
         """Puts images that this machine has into the nodes; the nodes pull the others themselves."""
-        here = [image for image in images if is_here(image) and not self._has(image)]
+        held = self.images_by_node().values()
+        here = [image for image in images if is_here(image) and not all(image in node for node in held)]
         if here:
             output(["kind", "load", "docker-image", "--name", self.name, *here], timeout_s=_LOAD_S)
 
@@ -163,28 +169,29 @@ class Kind:
             return str(node["metadata"]["name"])
         raise StackError(f"the cluster {self.name} has no node labelled {NODE}=observer")
 
-    def _has(self, image: str) -> bool:
-        """Whether every node has an image already."""
+    def images_by_node(self) -> dict[str, set[str]]:
+        """What each worker has already, by the names that people use. Raises `StackError`."""
         nodes = output(["kind", "get", "nodes", "--name", self.name], timeout_s=_QUICK_S).split()
-        workers = [node for node in nodes if not node.endswith("control-plane")]
-        return all(image in _images_of(node) for node in workers)
+        return {node: _images_of(node) for node in nodes if not node.endswith("control-plane")}
 
 
 def require_tools() -> None:
-    """Raises `HostError` if Docker, kind or kubectl is missing, or the machine is too small for the cluster."""
+    """Raises `HostError` if Docker, kind or kubectl is missing, or Docker does not run."""
     for tool, page in TOOLS.items():
         if not shutil.which(tool):
             raise HostError(f"{tool} is not on PATH: install it ({page})")
+    docker_info()
+
+
+def docker_info() -> Object:
+    """What Docker says of itself and its machine. Raises `HostError` if it does not run."""
     try:
-        facts = json.loads(output(["docker", "info", "--format", "{{json .}}"], timeout_s=_QUICK_S))
+        facts: Object = json.loads(output(["docker", "info", "--format", "{{json .}}"], timeout_s=_QUICK_S))
     except StackError as error:
         raise HostError(f"Docker cannot be asked: {error}; start it, or join the group that may") from error
     if facts.get("ServerErrors"):
         raise HostError(f"Docker is not running: {facts['ServerErrors'][0]}; start it, or join the group that may")
-    has = int(facts.get("MemTotal", 0))
-    if has < MEMORY_MIN_BYTES:
-        lack = (MEMORY_MIN_BYTES - has) / 1024**3
-        raise HostError(f"Docker has {has / 1024**3:.1f} GiB of memory, {lack:.1f} GiB too little for this stack")
+    return facts
 
 
 def is_ours(nodes: Sequence[Object]) -> bool:

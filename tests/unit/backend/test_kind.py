@@ -16,15 +16,6 @@ from tests.unit.backend.kubernetes.cluster import NODES, RecordedApi, node
 QUICK = PROJECT_ROOT / "tests" / "kind-config-quick.yaml"
 
 
-@pytest.fixture
-def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is all of PATH."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", f"{folder}")
-    return folder
-
-
 def tool(folder: Path, name: str, says: str = "", code: int = 0) -> None:
     script = folder / name
     script.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" >> {folder}/{name}.asked\ncat <<'X'\n{says}\nX\nexit {code}\n")
@@ -46,7 +37,6 @@ def test_a_missing_tool_is_named(tools: Path, missing: str):
     [
         ('{"ServerErrors": ["Cannot connect to the Docker daemon"]}', 0, "Docker is not running"),
         ("permission denied", 1, "Docker cannot be asked"),
-        ('{"MemTotal": 2147483648}', 0, "2.0 GiB of memory, 2.0 GiB too little"),
     ],
 )
 def test_docker_that_will_not_do(tools: Path, says: str, code: int, words: str):
@@ -64,11 +54,45 @@ def test_tools_that_will_do(tools: Path):
     require_tools()
 
 
+@pytest.mark.parametrize(
+    ("says", "told"),
+    [
+        ('ERROR: failed to create cluster: failed to pull image "kindest/node:v9"', True),
+        ("ERROR: failed to create cluster: port is taken", False),
+    ],
+)
+def test_a_node_image_that_cannot_be_pulled_can_be_replaced(tools: Path, tmp_path: Path, says: str, told: bool):
+    tool(tools, "kind", says, 1)
+    with pytest.raises(StackError, match="failed to create cluster") as raised:
+        Kind(tmp_path).create(config_file())
+    assert ("KIND_NODE_IMAGE" in str(raised.value)) == told
+
+
+def test_what_was_done_to_nodes_of_an_older_cluster_is_none_of_a_new_ones(tools: Path, tmp_path: Path):
+    left = tmp_path / "harmonyflow-nodes" / "injections" / "test-1"
+    left.mkdir(parents=True)
+    tool(tools, "kind")
+    Kind(tmp_path).create(config_file())
+    assert not left.exists()
+
+
 def test_a_cluster_is_found_by_its_whole_name(tools: Path, tmp_path: Path):
     tool(tools, "kind", "harmonyflow-2\nother")
     assert not Kind(tmp_path).exists()
     tool(tools, "kind", "other\nharmonyflow")
     assert Kind(tmp_path).exists()
+
+
+@pytest.mark.parametrize(("held", "loads"), [("docker.io/library/redis:7", False), ("docker.io/library/redis:6", True)])
+def test_only_what_a_node_lacks_is_loaded(tools: Path, tmp_path: Path, held: str, loads: bool):
+    tool(tools, "kind", "harmonyflow-control-plane harmonyflow-worker harmonyflow-worker2")
+    tool(tools, "docker", held)  # also the answer to whether the image is here
+    assert Kind(tmp_path).images_by_node() == {
+        f"harmonyflow-{node}": {held.rpartition("/")[2]} for node in ("worker", "worker2")
+    }
+    Kind(tmp_path).load(["redis:7"])
+    asked = (tools / "kind.asked").read_text().split()
+    assert ("load" in asked) == loads
 
 
 def test_kubectl_is_always_told_which_cluster(tools: Path, tmp_path: Path):

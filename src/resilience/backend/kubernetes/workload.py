@@ -97,6 +97,12 @@ def load_job(member: str, component: str, argv: Sequence[str], log: str, environ
     }
 
 
+def run_objects(image: str) -> list[Object]:
+    """What a run adds that asks for room, with one client of each kind, as shipped stacks have it."""
+    environment = {POD: RUNNER, POD_UID: "", IMAGE: image}
+    return [runner(image), *(load_job(name, name, (), "", environment) for name in ("loadgen", "direct-client"))]
+
+
 def _pod_spec(containers: Sequence[Object]) -> Object:
     searched = [f"{SERVICES.get(name, name)}.{NAMESPACES[name]}.svc.cluster.local" for name in _SEARCHED]
     return {
