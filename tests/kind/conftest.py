@@ -18,6 +18,7 @@ from resilience.backend.kind import NODE_IMAGE, Kind, namespaces_up, platform_of
 from resilience.backend.kubernetes.platform import KubernetesPlatform
 from resilience.backend.kubernetes.workload import NAMESPACE, RUNNER
 from resilience.backend.local.place import PROJECT_ROOT
+from resilience.backend.preflight import require_room, stack_objects
 from resilience.backend.tool import output
 from resilience.errors import HostError
 from resilience.fault.base import Aim
@@ -73,6 +74,7 @@ def unusable() -> str:
     """Why no cluster can be made here; "" if one can."""
     try:
         require_tools()
+        require_room(stack_objects(), making=False)
     except HostError as error:
         return str(error)
     if os.environ.get(NODE_IMAGE) or output(["docker", "images", "-q", "kindest/node"], timeout_s=30).strip():

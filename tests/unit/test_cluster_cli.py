@@ -5,7 +5,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from resilience import cluster_cli
+from resilience import cli, cluster_cli
 from resilience.backend import preflight
 from resilience.backend.kind import Kind
 from resilience.backend.kubernetes.agents import Agents
@@ -268,3 +268,24 @@ def test_a_machine_that_is_too_small_is_told_before_anything_is_made(looked: Loo
         cluster_cli.up(read_scenario(ROOT, "baseline"))
     with pytest.raises(HostError, match="GiB too little"):
         prepared(Path("nowhere"), break_lock=False)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["up", "--stack", "kind"],
+        ["run", "baseline", "--stack", "kind"],
+        ["plan", "redis-failover", "--stack", "kind"],
+        ["image", "--stack", "kind"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_without_docker_there_is_one_line_and_4(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cli.main(command) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "docker is not on PATH: install it (https://" in line
+    assert list(tmp_path.iterdir()) == []

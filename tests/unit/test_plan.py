@@ -163,3 +163,10 @@ def test_a_wrong_name_is_one_line_and_2(arguments, capsys):
 def test_plan_prints_and_starts_nothing(capsys):
     assert cli.main(["plan", "redis-failover"]) == 0
     assert "redis-cluster-5 (replica of shard 3)" in capsys.readouterr().out
+
+
+def test_text_from_a_cluster_is_shown_as_text():
+    named = ("kube-system/x\x1b[31m[red]",)
+    shown_text = shown(FAILOVER, FaultPlan(known="k", nodes=("n",), besides=named, allowed=named))
+    assert shown_text.count("kube-system/x\\x1b[31m[red]") == 2
+    assert "\x1b" not in shown_text

@@ -83,4 +83,4 @@ def _quantity(text: Any) -> Fraction:
     """A quantity as Kubernetes writes it, e.g. ``64Mi``, ``100m``."""
     from kubernetes.utils.quantity import parse_quantity  # a second to import, which no local run has to wait for
 
-    return Fraction(parse_quantity(text))
+    return Fraction(parse_quantity(text))  # type: ignore[no-untyped-call]

@@ -56,11 +56,10 @@ def test_what_the_shipped_stack_and_a_run_ask_for():
     # by hand: 6 Redis at 64 Mi, 6 services at 96, Prometheus 256, two exporters and a witness at 32, 3 agents at 32,
     # the init job 64, the runner's two containers and two loads at 64
     memory = 6 * 64 + 6 * 96 + 256 + 3 * 32 + 3 * 32 + 64 + 4 * 64
-    assert needs_of(objects, nodes) == Needs(
-        memory_bytes=memory * MIB,
-        node_processors=pytest.approx(3 * 0.05 + 0.02 + 0.2 + 0.05 + 2 * 0.5),  # the observers' node
-        storage_bytes=10 * GIB,  # six of Redis, and that of the record
-    )
+    found = needs_of(objects, nodes)
+    assert found.memory_bytes == memory * MIB
+    assert found.node_processors == pytest.approx(3 * 0.05 + 0.02 + 0.2 + 0.05 + 2 * 0.5)  # the observers' node
+    assert found.storage_bytes == 10 * GIB  # six of Redis, and that of the record
     assert {image.partition(":")[0] for image in images_of(objects)} == {
         "redis", "prom/prometheus", "prom/node-exporter", "oliver006/redis_exporter", "harmonyflow/resilience"
     }  # fmt: skip
