@@ -139,7 +139,8 @@ class FakeAgents:
             return {"began_ns": self.now_ns, "applied_ns": self.now_ns + 1_000}
         known = agent in self.told and agent not in self.forgets
         if command == "open":
-            return {"open": [self.told[agent]["injection"]["id"]] if known and agent not in self.ended_by else []}
+            told = [self.told[agent]["injection"]] if known and agent not in self.ended_by else []
+            return {"open": [one["id"] for one in told], "looks": [one["id"] for one in told if not one["steps"]]}
         if not known or self.told[agent]["injection"]["id"] != request["id"]:
             return {"unknown": True}
         seen = {"what": f"seen by {agent}", "expected": "x", "observed": "x", "ok": agent not in self.blind}

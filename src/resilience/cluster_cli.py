@@ -148,7 +148,7 @@ def require_whole(cluster: Kind) -> None:
 def require_healed(platform: KubernetesPlatform) -> None:
     """Raises `StackError` if something is injected in the cluster still, or if that cannot be known."""
     try:
-        left = platform.open_injections(running=True)
+        left = platform.left_injections()
     except FaultError as error:
         raise StackError(f"whether an older run has left something injected cannot be known: {error}") from error
     if left:

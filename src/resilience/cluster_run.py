@@ -70,7 +70,7 @@ class ClusterPlace:
             cluster_cli.require_healed(platform_of(cluster, api, stack))
             cluster_cli.clear(cluster, api)
             cluster_cli.bring_up(cluster, api, stack, self.images)
-            cluster_cli.heal_left(platform_of(cluster, api, stack))  # of an agent that did not run before
+            cluster_cli.heal_left(platform_of(cluster, api, stack))  # who only looks, or did not run before
             return self._recorded(cluster, api, asked, lost)
 
     def _recorded(self, cluster: Kind, api: Api, asked: Asked, lost: list[str]) -> tuple[runner.Outcome, Path]:

@@ -181,24 +181,35 @@ def fake() -> FakeAgents:
     return FakeAgents({f"agent-{host}": host for host in HOSTS} | {"witness-x": "witness"})
 
 
-def injected(*agents: str) -> dict[str, dict[str, object]]:
-    return {agent: {"injection": {"id": "redis-failover-1f0c", "steps": []}, "parts": len(agents)} for agent in agents}
+def injected(**steps: int) -> dict[str, dict[str, object]]:
+    """What agents were told of one injection: how many steps of it each takes."""
+    return {
+        agent: {"injection": {"id": "redis-failover-1f0c", "steps": [{}] * count}, "parts": len(steps)}
+        for agent, count in steps.items()
+    }
 
 
 def test_what_an_older_run_has_injected_is_listed_and_nothing_begins(fake: FakeAgents):
     api, machine = cluster(all_pods()), FakeMachine()
     require_healed(agents_of(api, fake, machine))
-    fake.told = injected("hf-worker2", "witness")
+    fake.told = injected(**{"hf-worker2": 2, "witness": 0})
     machine.told["node-freeze-77aa"] = {"injection": {"steps": []}}
     with pytest.raises(StackError, match="an older run has left what it injected: ") as raised:
         require_healed(agents_of(api, fake, machine))
-    assert "node-freeze-77aa (machine), redis-failover-1f0c (hf-worker2, witness)" in str(raised.value)
+    assert "node-freeze-77aa (machine), redis-failover-1f0c (hf-worker2);" in str(raised.value)
     assert "'resilience heal --stack kind' ends it" in str(raised.value)
     assert {command for _agent, command in fake.asked} == {"open"}
 
 
+def test_who_only_looks_is_in_nobodys_way(fake: FakeAgents):
+    fake.told = injected(witness=0)
+    platform = agents_of(cluster(all_pods()), fake)
+    assert platform.open_injections() == {"witness": ["redis-failover-1f0c"]}
+    require_healed(platform)
+
+
 def test_what_was_healed_is_in_nobodys_way(fake: FakeAgents):
-    fake.told = injected("hf-worker2")
+    fake.told = injected(**{"hf-worker2": 1})
     fake.ended_by["hf-worker2"] = "ttl"
     require_healed(agents_of(cluster(all_pods()), fake))
 

@@ -112,8 +112,10 @@ class Node:
         return {**answer, "parts": told["parts"], "does": bool(told["injection"]["steps"])}
 
     def open(self, _request: Mapping[str, Any]) -> dict[str, Any]:
-        """The injections of this node that have not ended."""
-        return {"open": [folder.name for folder in self._open()]}
+        """The injections of this node that have not ended; ``looks``, if there are any: those that only look."""
+        opened = self._open()
+        looks = [folder.name for folder in opened if _only_looks(_read(folder / "request.json"))]
+        return {"open": [folder.name for folder in opened], **({"looks": looks} if looks else {})}
 
     def keep(self) -> None:
         """Ends what an older agent left, then watches; returns never."""
@@ -173,6 +175,11 @@ class Node:
     def _folder(self, injection_id: str) -> Path:
         table_name(injection_id)  # the same rule: nothing that could leave the folder
         return self.state / "injections" / injection_id
+
+
+def _only_looks(request: Mapping[str, Any]) -> bool:
+    """Whether it is known to do nothing: one that cannot be read may do anything."""
+    return request.get("injection", {}).get("steps") == []
 
 
 def overdue_ns(request: Mapping[str, Any], applied: Mapping[str, Any]) -> int:

@@ -25,13 +25,14 @@ def node(tmp_path: Path) -> Node:
     )
 
 
-def left(node: Node, name: str = "test-1", ttl_s: float = 5.0, *, told_ns: int = 0) -> Path:
+def left(node: Node, name: str = "test-1", ttl_s: float = 5.0, *, told_ns: int = 0, looks: bool = False) -> Path:
     """An injection as an agent leaves it that was killed: applied, with no daemon."""
     folder = node.state / "injections" / name
     folder.mkdir(parents=True)
     hold = {"primitive": "hold", "dirs": [str(node.state / "hold")]}
     request = {
-        "injection": {"id": name, "ttl_s": ttl_s, "steps": [hold], "watch": []}, "parts": 3, "dir": str(folder),
+        "injection": {"id": name, "ttl_s": ttl_s, "steps": [] if looks else [hold], "watch": []},
+        "parts": 3, "dir": str(folder),
         "ledger": str(node.state / "ledger.jsonl"), "base_ns": 0, "at_ns": 0, "told_ns": told_ns,
     }  # fmt: skip
     (folder / "request.json").write_text(json.dumps(request))
@@ -52,6 +53,12 @@ def test_what_an_older_agent_left_is_ended(node: Node) -> None:
     assert held(node) == []
     booked = [json.loads(line) for line in (node.state / "ledger.jsonl").read_text().splitlines()]
     assert [(line["injection"], line["by"]) for line in booked] == [("test-1", "restart"), ("test-2", "restart")]
+
+
+def test_what_only_looks_is_told_from_what_does_something(node: Node) -> None:
+    left(node)
+    left(node, "test-2", looks=True)
+    assert node.open({}) == {"open": ["test-1", "test-2"], "looks": ["test-2"]}
 
 
 def test_it_ends_at_the_instant_that_it_was_asked_for_and_waits_no_longer_than_makes_sense(

@@ -140,16 +140,27 @@ class Injector:
         proof = Proof(evidence=(_whole(found, troubles), *back, *_evidence(found)))
         return Undone(healed_ns=doer["healed_ns"], by=doer["by"], proof=proof)
 
-    def open_injections(self, *, running: bool = False) -> dict[str, list[str]]:
-        """The injections that have not ended, by agent. ``running``: agents that do not run are not missed; they end
-        what is open as soon as they are started. Raises `FaultError`.
+    def open_injections(self) -> dict[str, list[str]]:
+        """The injections that have not ended, by agent. Raises `FaultError`."""
+        opened = self._opened(self._agents.all())
+        return {agent: list(answer["open"]) for agent, answer in opened.items() if answer["open"]}
+
+    def left_injections(self) -> dict[str, list[str]]:
+        """Those of them that do something still: what only looks outlives a node's fault for a while.
+
+        An agent that does not run is not missed: it ends what is open as soon as it is started. Raises `FaultError`.
         """
-        asked = self._agents.running() if running else self._agents.all()
-        answers = self._agents.ask_all({agent: {} for agent in asked}, "open", _PROBE_TIMEOUT_S)
+        opened = self._opened(self._agents.running())
+        left = {
+            name: [one for one in said["open"] if one not in said.get("looks", ())] for name, said in opened.items()
+        }
+        return {agent: injections for agent, injections in left.items() if injections}
+
+    def _opened(self, agents: Iterable[str]) -> dict[str, Json]:
+        answers = self._agents.ask_all({agent: {} for agent in agents}, "open", _PROBE_TIMEOUT_S)
         if troubles := _troubles(answers):
             raise FaultError("; ".join(troubles))
-        opened = {agent: list(answer["open"]) for agent, answer in answers.items() if isinstance(answer, dict)}
-        return {agent: injections for agent, injections in opened.items() if injections}
+        return {agent: answer for agent, answer in answers.items() if isinstance(answer, dict)}
 
     def _ask_all_about(
         self, injection_id: str, command: str, more: Json, timeout_s: float
