@@ -25,6 +25,7 @@ from resilience.backend.kubernetes.api import Api
 from resilience.backend.kubernetes.images import PROJECT
 from resilience.backend.kubernetes.lease import ClusterLock, locked
 from resilience.backend.kubernetes.mailbox import Clerk, answering
+from resilience.backend.kubernetes.platform import KubernetesPlatform
 from resilience.backend.kubernetes.staging import Staging
 from resilience.control import needed_for
 from resilience.errors import HarnessError, HostError
@@ -85,6 +86,8 @@ class ClusterPlace:
                 code, reasons = play(staging, record, self.images[PROJECT])
             if breaks_nodes(scenario):
                 reasons += left_broken(cluster)
+            if code:
+                reasons += left_injected(platform_of(cluster, api, scenario.stack))
             note(record, [*reasons, *lost], time.monotonic() - began)
             judgement = runner.judge_run(record, None if asked.as_control else asked.store, console)
             return runner.Outcome(judgement, code), record.directory
@@ -100,6 +103,14 @@ def left_broken(cluster: Kind) -> list[str]:
     reasons: list[str] = []
     with _told(reasons):
         reasons += [f"{line}: the runner had left it so" for line in cluster.put_nodes_right()]
+    return reasons
+
+
+def left_injected(platform: KubernetesPlatform) -> list[str]:
+    """Ends what a runner that was cut short has left injected, so that the next run may begin; a reason for each."""
+    reasons: list[str] = []
+    with _told(reasons):
+        reasons += [f"injection {name}: the runner had left it so" for name in cluster_cli.heal_left(platform)]
     return reasons
 
 

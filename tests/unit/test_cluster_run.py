@@ -9,16 +9,18 @@ from rich.console import Console
 
 from resilience import cluster_cli, runner
 from resilience.backend.kind import Kind
+from resilience.backend.kubernetes.agents import Agents
 from resilience.backend.kubernetes.api import Api
+from resilience.backend.kubernetes.platform import KubernetesPlatform
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.machine.desk import Desk
-from resilience.cluster_run import Asked, ClusterPlace, breaks_nodes, left_broken, note, play
+from resilience.cluster_run import Asked, ClusterPlace, breaks_nodes, left_broken, left_injected, note, play
 from resilience.errors import StackError
 from resilience.report.run import Run
 from resilience.report.store import RunStore
 from resilience.spec.read import read_scenario
-from tests.fakes import FakeStaging
-from tests.unit.backend.kubernetes.cluster import NODES, RecordedApi, pod, pods_path
+from tests.fakes import FakeAgents, FakeStaging
+from tests.unit.backend.kubernetes.cluster import NODES, PLATFORM, RecordedApi, node, pod, pods_path
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "failover"
 
@@ -177,3 +179,24 @@ def test_a_run_begins_in_a_cluster_only_that_is_healed(
     assert cluster.made == made
     assert not [path for path in cluster.api.answers if "leases" in path], "the lock is let go"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_runner_that_was_cut_short_left_injected_is_ended_and_told() -> None:
+    api = RecordedApi(
+        {
+            "/api/v1/nodes": {"items": [node("hf-worker", "node-1", PLATFORM)]},
+            **{pods_path(space): {"items": []} for space in ("redis", "harmonyflow")},
+            pods_path("resilience"): {"items": [pod("agent-hf-worker", component="agent", namespace="resilience")]},
+            pods_path("monitoring"): {"items": [pod("witness-x", component="witness", namespace="monitoring")]},
+        }
+    )
+    fake = FakeAgents({"agent-hf-worker": "hf-worker", "witness-x": "witness"})
+    agents = Agents(api.api(), fake.run, sleep=lambda _seconds: None, patience_s=0.0)
+    platform = KubernetesPlatform(api.api(), read_scenario(PROJECT_ROOT, "baseline").stack, str, agents=agents)
+    assert left_injected(platform) == []
+    fake.told["hf-worker"] = {"injection": {"id": "redis-pause-1f0c", "steps": [{}]}, "parts": 1}
+    assert left_injected(platform) == ["injection redis-pause-1f0c: the runner had left it so"]
+    assert fake.ended_by == {"hf-worker": "request"}
+    fake.refuses.add("hf-worker")
+    (reason,) = left_injected(platform)
+    assert "could not be ended: agent of hf-worker: refused by the test" in reason
