@@ -81,10 +81,9 @@ def fault_plan_on(scenario: Scenario, ground: Ground) -> FaultPlan | None:
     if experiment is None:
         return None
     planner = Planner(platform=ground.platform, roles=lambda: ground.roles)
+    planned_s = planner.planned_s(scenario.timeline.fault_s)
     try:
-        injection = planner.plan(
-            "plan", experiment.fault, experiment.target, scenario.timeline.fault_s, experiment.prelude
-        )
+        injection = planner.plan("plan", experiment.fault, experiment.target, planned_s, experiment.prelude)
         if isinstance(injection, NoTarget):
             return FaultPlan(known=ground.known, nothing=injection.reason)
         return _told(injection, ground.carried(injection), ground)

@@ -118,7 +118,7 @@ class _Wanted:
 def _inject_at(session: Session, wanted: _Wanted, starts_at: int) -> tuple[Injection, int]:
     injector = session.injector
     name = session.scenario.name
-    planned_s = session.scenario.timeline.fault_s + session.platform.lead_s  # its end is asked for once it was held
+    planned_s = injector.planned_s(session.scenario.timeline.fault_s)
     injection = injector.plan(new_injection_id(name), wanted.fault, wanted.target, planned_s, wanted.prelude)
     if isinstance(injection, NoTarget):
         session.record("no-target", target=msgspec.to_builtins(injection.target), reason=injection.reason)

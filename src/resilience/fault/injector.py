@@ -40,6 +40,10 @@ class Planner:
     platform: FaultPlatform
     roles: Roles
 
+    def planned_s(self, fault_s: float) -> float:
+        """How long an injection lasts that is held for so long: its end is asked for after that, and is under way."""
+        return fault_s + self.platform.lead_s
+
     def plan(
         self, injection_id: str, fault: FaultSpec, target: Target, planned_s: float, prelude: Prelude | None = None
     ) -> Injection | NoTarget:
