@@ -48,10 +48,15 @@ def build() -> dict[str, str]:
 
 
 def preflight() -> None:
-    """Raises `HostError` where no stack could come up on this machine: tools, room, images; makes nothing."""
+    """Raises `HostError` where no stack could come up on this machine: tools, room, images; makes nothing.
+
+    Raises `StackError` for somebody else's cluster.
+    """
     require_tools()
     wanted, cluster = images.wanted(), _cluster()
     there = cluster.exists()
+    if there:
+        cluster.open()
     objects = stack_objects()
     require_room(objects, making=not there)
     require_images(images_of(objects), wanted, _held(cluster) if there else set())

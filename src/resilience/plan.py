@@ -145,7 +145,7 @@ def step_in_words(step: Mapping[str, Any], names: Mapping[str, str]) -> str:
 def _whom(step: Mapping[str, Any]) -> Iterator[str]:
     """The members that a step is done to; on paper all that belongs to a member is called by its name."""
     yield from (member["name"] for member in step.get("members", ()))
-    yield from (folder["data_dir"] for folder in step.get("folders", ()))
+    yield from (folder.get("name", folder["data_dir"]) for folder in step.get("folders", ()))
     yield from step.get("dirs", ())
     yield from step.get("devices", ())
     yield from map(_node, step.get("nodes", ()))

@@ -228,10 +228,15 @@ def test_an_agent_that_runs_and_cannot_be_asked_may_know_of_something(fake: Fake
 class Looked(Kind):
     """A cluster that is there or not; its observers' node has the images, or cannot be asked."""
 
-    there, answers = True, True
+    there, answers, ours = True, True, True
 
     def exists(self) -> bool:
         return self.there
+
+    def open(self) -> Api:
+        if not self.ours:
+            raise StackError("the kind cluster harmonyflow is not the harness's")
+        return RecordedApi({}).api()
 
     def images_by_node(self) -> dict[str, set[str]]:
         if not self.answers:
@@ -268,6 +273,17 @@ def test_images_that_nodes_would_have_to_pull_are_looked_for(
     with pytest.raises(HostError, match=r"image redis:7.4.2 cannot be pulled"):
         cluster_cli.preflight()
     tool(tmp_path, "docker", "{}")
+    cluster_cli.preflight()
+
+
+def test_a_cluster_of_somebody_else_is_left_alone_before_anything_is_built(
+    looked: Looked, monkeypatch: pytest.MonkeyPatch
+):
+    looked.ours = False
+    monkeypatch.setattr(cluster_cli, "build", lambda: pytest.fail("something was built"))
+    with pytest.raises(StackError, match="not the harness's"):
+        cluster_cli.up(read_scenario(ROOT, "baseline"))
+    looked.ours = True
     cluster_cli.preflight()
 
 

@@ -114,8 +114,11 @@ def test_every_shipped_fault_has_words_for_its_steps_and_proofs(name: str):
         ({"primitive": "signal", "signal": "TERM", "members": [{"name": "a"}]}, "send SIGTERM to the server of a"),
         ({"primitive": "later", "members": [{"name": "a"}, {"name": "b"}]}, "later a, b"),
         ({"primitive": "later"}, "later"),
+        ({"primitive": "wipe", "folders": [{"data_dir": "a"}]}, "empty the data folder of a"),
+        ({"primitive": "wipe", "folders": [{"name": "a", "data_dir": "/data"}]}, "empty the data folder of a"),
+        ({"primitive": "freeze", "nodes": [{"name": "node-1", "host": "w"}]}, "pause the container of node-1 (w)"),
     ],
-    ids=["one way", "signal", "unknown, with members", "unknown"],
+    ids=["one way", "signal", "unknown, with members", "unknown", "folder", "folder of a pod", "node"],
 )
 def test_steps_in_words(step, words: str):
     assert step_in_words(step, {"198.18.1.10": "b"}) == words

@@ -18,11 +18,11 @@ from resilience.backend.tool import output
 from resilience.errors import HostError, StackError
 
 GIB = 1024**3
-# Beside the requests: a cluster of five nodes by itself, and what servers use above their requests, the machine's own
-# system and the harness outside. In all the 4 GiB that runs were tried with.
+# Beside the requests: what an idle cluster of five nodes takes, and, as an estimate, what servers use above their
+# requests, the machine's own system and the harness outside.
 CLUSTER_MEMORY_BYTES, SPARE_MEMORY_BYTES = int(0.8 * GIB), int(1.5 * GIB)
 NODE_PROCESSORS = 0.1  # requested on each node by kind's own network
-# The node image once, and about 1 GB of images in each of four workers (Debian's, as they were loaded).
+# An estimate: the node image once, and 1 GB of images in each of four workers, which is what Debian's take.
 CLUSTER_DISK_BYTES = 5 * GIB
 _RENDER_S, _REGISTRY_S = 30.0, 30.0
 

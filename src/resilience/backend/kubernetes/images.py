@@ -157,7 +157,7 @@ def _build_on(base: str, context: str, image: str) -> None:
     except StackError as error:
         if is_here(base):
             raise
-        raise StackError(f"image {base} may not be to be had ({error}): {override('base')}") from error
+        raise StackError(f"{error}; if image {base} cannot be pulled: {override('base')}") from error
 
 
 def digest(base: str, root: Path) -> str:

@@ -2,9 +2,11 @@ from pathlib import Path
 
 import pytest
 
+from resilience.backend.kubernetes import images
 from resilience.backend.kubernetes.images import OFFICIAL_BASE, Images, digest, repository, source_files, wanted
 from resilience.backend.local.place import PROJECT_ROOT
-from resilience.errors import SpecError
+from resilience.errors import SpecError, StackError
+from tests.unit.backend.test_kind import tool
 
 
 def test_official_images_by_default():
@@ -26,6 +28,17 @@ def test_what_names_no_images_is_refused(tmp_path: Path, content: str | None):
         file.write_text(content)
     with pytest.raises(SpecError):
         wanted({"RESILIENCE_IMAGES": str(file)})
+
+
+@pytest.mark.parametrize(("here", "told"), [(False, True), (True, False)])
+def test_a_base_that_cannot_be_pulled_can_be_replaced(
+    tools: Path, monkeypatch: pytest.MonkeyPatch, here: bool, told: bool
+):
+    tool(tools, "docker", "pull access denied", 1)
+    monkeypatch.setattr(images, "is_here", lambda _image: here)
+    with pytest.raises(StackError, match="'docker build --quiet' failed") as raised:
+        images._build_on("python:3.13", "context", "x:1")
+    assert ("image python:3.13 cannot be pulled: name another in a file ('base: " in str(raised.value)) == told
 
 
 def a_project(root: Path) -> Path:
