@@ -179,7 +179,7 @@ class Node:
 
 def _only_looks(request: Mapping[str, Any]) -> bool:
     """Whether it is known to do nothing: one that cannot be read may do anything."""
-    return request.get("injection", {}).get("steps") == []
+    return bool(request.get("injection", {}).get("steps") == [])
 
 
 def overdue_ns(request: Mapping[str, Any], applied: Mapping[str, Any]) -> int:
