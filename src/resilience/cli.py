@@ -23,7 +23,7 @@ from rich.table import Table
 from resilience import cluster_cli, runner, standing_cli, supervise
 from resilience.controlled import controlled
 from resilience.errors import HarnessError, SpecError
-from resilience.outside import STACKS, VERDICT_CODES, RunOutside, TakeControl, Wanted, prepared
+from resilience.outside import STACKS, VERDICT_CODES, RunOutside, TakeControl, Wanted, prepared, require_possible
 from resilience.report.html import html_page
 from resilience.report.store import RunStore, find_run
 from resilience.report.suite import suite_code, suite_json, suite_junit, suite_table
@@ -180,6 +180,8 @@ def _seed(text: str) -> int:
 
 def _run(arguments: Any) -> int:
     scenario = _scenario(arguments)
+    if arguments.control != "only":
+        require_possible(scenario, arguments.stack)
     if runner.in_place():
         return _run_here(scenario, arguments)
     run_outside, console = _prepared(arguments), console_for(sys.stderr)
@@ -234,6 +236,7 @@ def _suite(arguments: Any) -> int:
     suite = read_suite(ROOT, arguments.suite)
     for scenario in suite.scenarios:
         runner.require_known_checks(scenario)
+        require_possible(scenario, arguments.stack)
     run_outside, console = _prepared(arguments), console_for(sys.stderr)
 
     def say(text: str) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 from resilience import cluster_run, runner, supervise
-from resilience.backend.choice import BACKENDS
+from resilience.backend.choice import BACKENDS, able
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.check.finding import Judgement
 from resilience.control import control_scenario
-from resilience.errors import StackError
+from resilience.errors import SpecError, StackError
 from resilience.report.store import RunStore, find_run, load_judgement
 from resilience.report.terminal import console_for, plain
 from resilience.spec.read import read_scenario
@@ -75,6 +75,16 @@ class Ended:
 
 
 RunOutside = Callable[[Wanted], Ended]
+
+
+def require_possible(scenario: Scenario, stack: str) -> None:
+    """Raises `SpecError` for a fault that there is nobody to carry out on this stack."""
+    experiment = scenario.experiment
+    if experiment is not None and stack not in (stacks := able(experiment.fault)):
+        kind = experiment.fault.__struct_config__.tag
+        raise SpecError(
+            f"{experiment.file}: fault {kind} is not possible on {stack}: use --stack {' or '.join(stacks)}"
+        )
 
 
 def prepared(stack: str, reports: Path, *, break_lock: bool = False) -> RunOutside:

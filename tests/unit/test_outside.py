@@ -3,11 +3,15 @@
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from resilience import supervise
-from resilience.errors import StackError
-from resilience.outside import Ended, Wanted, prepared
+from resilience.backend.local.place import PROJECT_ROOT
+from resilience.errors import SpecError, StackError
+from resilience.outside import Ended, Wanted, prepared, require_possible
+from resilience.spec.fault import Reboot
+from resilience.spec.read import read_scenario
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "failover"
 
@@ -70,3 +74,18 @@ def test_a_killed_sandbox_that_ends_with_1_is_no_fail_of_a_run_that_passed(
     (directory / "report.html").write_text("rendered")
     assert ended(monkeypatch, tmp_path, 1, directory).code == 0
     assert ended(monkeypatch, tmp_path, 143, directory).code == 143
+
+
+def test_a_fault_that_nobody_could_carry_out_is_refused_before_anything_begins() -> None:
+    scenario = read_scenario(PROJECT_ROOT, "node-freeze")
+    assert scenario.experiment
+    rebooted = msgspec.structs.replace(scenario.experiment, fault=Reboot())
+    impossible = msgspec.structs.replace(scenario, experiment=rebooted)
+    with pytest.raises(SpecError, match=r"node-freeze\.yaml: fault reboot is not possible on local: use --stack kind"):
+        require_possible(impossible, "local")
+    for possible, stack in (
+        (impossible, "kind"),
+        (scenario, "local"),
+        (read_scenario(PROJECT_ROOT, "baseline"), "local"),
+    ):
+        require_possible(possible, stack)

@@ -17,6 +17,7 @@ from resilience.backend.local.place import cache_dir, calling_user
 from resilience.backend.local.platform import LocalBackend, LocalPlatform
 from resilience.backend.local.sandbox import furnish, image_inside
 from resilience.errors import HostError
+from resilience.spec.fault import FaultSpec, Reboot
 
 DEFAULT = "local"
 _NOWHERE = "a run needs a place of its own: call 'resilience run', not its inner part"
@@ -29,6 +30,7 @@ class Choice(NamedTuple):
     enter: Callable[[Path, int, Say], Backend]  # in such a process, once: ledger, base of the run's clock (ns), hearer
     attach: Callable[[Path], AttachedPlatform]  # to what another process of the run brought up, by `Backend.state`
     servers: Callable[[], str]  # which servers a stack has, down to their versions: the same inside its place and out
+    cannot: tuple[type, ...] = ()  # faults that there is nobody to carry out
 
 
 def _in_sandbox() -> bool:
@@ -58,7 +60,13 @@ def _servers_kind() -> str:
 
 
 BACKENDS: Mapping[str, Choice] = {
-    "local": Choice(is_here=_in_sandbox, enter=_enter_local, attach=LocalPlatform, servers=_servers_local),
+    "local": Choice(
+        is_here=_in_sandbox,
+        enter=_enter_local,
+        attach=LocalPlatform,
+        servers=_servers_local,
+        cannot=(Reboot,),
+    ),
     "kind": Choice(is_here=place.is_here, enter=_enter_place, attach=place.attach, servers=_servers_kind),
 }
 
@@ -90,6 +98,11 @@ def servers_here() -> str:
         if choice.is_here():
             return choice.servers()
     raise HostError(_NOWHERE)
+
+
+def able(fault: FaultSpec) -> tuple[str, ...]:
+    """The backends that can carry a fault out."""
+    return tuple(name for name, choice in BACKENDS.items() if not isinstance(fault, choice.cannot))
 
 
 def attach(name: str, state: Path) -> AttachedPlatform:

@@ -3,9 +3,10 @@ from pathlib import Path
 import pytest
 
 from resilience.backend import choice
-from resilience.backend.choice import BACKENDS, DEFAULT, attach, enter, is_in_place
+from resilience.backend.choice import BACKENDS, DEFAULT, able, attach, enter, is_in_place
 from resilience.errors import HostError, StackError
 from resilience.outside import STACKS
+from resilience.spec.fault import FaultSpec, Freeze, Kill, Reboot
 
 
 @pytest.fixture
@@ -37,3 +38,16 @@ def test_every_backend_can_be_asked_for() -> None:
 def test_attaching_to_nothing(name: str, tmp_path: Path) -> None:
     with pytest.raises(StackError):
         attach(name, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fault", "stacks"),
+    [
+        (Kill(restart=True), ("local", "kind")),
+        (Freeze(), ("local", "kind")),
+        (Reboot(), ("kind",)),
+    ],
+    ids=repr,
+)
+def test_who_can_carry_a_fault_out(fault: FaultSpec, stacks: tuple[str, ...]) -> None:
+    assert able(fault) == stacks
