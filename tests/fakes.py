@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from resilience.backend.base import Evidence, Injected, MemberState, NodeFault, Proof, Undone
-from resilience.backend.kubernetes.api import ApiError
+from resilience.backend.kubernetes.api import Api, ApiError
 from resilience.backend.kubernetes.records import MODULE, listed, packed
 from resilience.backend.kubernetes.staging import Staging
+from resilience.backend.machine.control_plane import ControlPlane
 from resilience.errors import FaultError, HostError, StackError
 from resilience.outside import Ended, Wanted
 from resilience.spec.stack import Stack
@@ -63,6 +65,12 @@ class FakeFaultPlatform(FakePlatform):
 
     def node_steps(self, what: NodeFault, nodes: Sequence[str], members: Sequence[str]) -> tuple[dict[str, Any], ...]:
         return ({"primitive": what, "nodes": list(nodes), "members": list(members)},)
+
+    def drain_steps(self, nodes: Sequence[str], members: Sequence[str]) -> tuple[dict[str, Any], ...]:
+        return ({"primitive": "drain", "nodes": list(nodes), "members": list(members)},)
+
+    def rollout_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
+        return ({"primitive": "rollout", "members": list(members)},)
 
     def kill_steps(self, members: Sequence[str], signal: str) -> tuple[dict[str, Any], ...]:
         return ({"primitive": "signal", "signal": signal, "members": list(members)},)
@@ -244,6 +252,137 @@ class FakeDocker:
             del self.networks[host][network]
 
 
+class FakeCluster:
+    """An API server with two nodes, StatefulSets' pods on them, and budgets of one pod that may be away.
+
+    Its controllers and kubelets work while somebody waits: in `sleep`, each by itself, as the test lets them.
+    """
+
+    HOSTS = ("hf-worker", "hf-worker2")
+
+    def __init__(self, pods: Mapping[str, str]) -> None:
+        """``pods``: the host of each by its name; those of Redis have a volume there."""
+        self.nodes: dict[str, dict[str, Any]] = {host: {"metadata": {"name": host}, "spec": {}} for host in self.HOSTS}
+        self.labels: dict[str, str] = {"harmonyflow.dev/harness": "allowed"}  # of namespaces
+        self.now = datetime(2026, 11, 25, 10, 0, tzinfo=UTC)
+        self.pods = {name: self._made(name, host, number=1) for number, (name, host) in enumerate(pods.items())}
+        self.homes = dict(pods)
+        self.starts = True  # whether pods that were made get ready
+        self.evicts = True  # whether what is accepted is done, too
+        self.at_once = False  # whether a rollout has all of them replaced in one second
+        self.restarts: list[str] = []  # names of pods that a rollout has not come to
+        self.broken: dict[str, int] = {}  # the status by which the server refuses a method
+        self.said = ""  # by Redis members, of their cluster
+
+    def plane(self) -> ControlPlane:
+        """What the machine has of it."""
+        api = Api(self.call, "a cluster", sleep=lambda _seconds: None, patience_s=2.0)
+        return ControlPlane(lambda: api, lambda *_asked: self.said, self.sleep)
+
+    def place(self, name: str) -> dict[str, Any]:
+        """A pod as an injection names it."""
+        workload, component = name.rpartition("-")[0], name.split("-", maxsplit=1)[0]
+        return {
+            "name": name, "pod": name, "namespace": "a", "pod_uid": self.pods[name]["metadata"]["uid"],
+            "host": self.homes[name], "container": component, "workload": workload, "bound": component == "redis",
+        }  # fmt: skip
+
+    def sleep(self, seconds: float) -> None:
+        """Lets time pass, and everybody do one thing."""
+        self.now += timedelta(seconds=seconds)
+        for name, pod in self.pods.items():
+            if not pod["spec"].get("nodeName") and (host := self._free(name)):
+                self.pods[name] = self._made(name, host, number=int(pod["metadata"]["uid"][-1]), ready=self.starts)
+        if self.restarts and self.at_once:
+            self.now += timedelta(seconds=5)
+            self.pods |= {name: self._made(name, self.homes[name], number=2) for name in self.restarts}
+            self.restarts = []
+        elif self.restarts:
+            self.now += timedelta(seconds=5)
+            name = self.restarts.pop()
+            self.pods[name] = self._made(name, self.homes[name], number=2, ready=self.starts)
+
+    def call(self, method: str, path: str, _query: Mapping[str, str], body: Any) -> bytes:
+        """Answers."""
+        if method in self.broken:
+            raise ApiError(f"{method} {path}: refused by the test", self.broken[method])
+        *_parts, kind, name = path.split("/")
+        if path.startswith("/api/v1/nodes"):
+            return json.dumps(self._node(method, name if kind == "nodes" else "", body)).encode()
+        if kind == "namespaces":
+            return json.dumps({"metadata": {"labels": self.labels}}).encode()
+        if method == "POST":
+            return self._evict(kind, body["deleteOptions"])
+        if kind == "statefulsets":
+            return json.dumps(self._workload(method, name)).encode()
+        if name == "pods":
+            return json.dumps({"items": list(self.pods.values())}).encode()
+        if name not in self.pods:
+            raise ApiError(f"{path}: 404 not found", 404)
+        return json.dumps(self.pods[name]).encode()
+
+    def _node(self, method: str, host: str, body: Any) -> dict[str, Any]:
+        if not host:
+            return {"items": list(self.nodes.values())}
+        if host not in self.nodes:
+            raise ApiError(f"{host}: 404 not found", 404)
+        if method == "PATCH":
+            self.nodes[host] = merged(self.nodes[host], body)
+        return self.nodes[host]
+
+    def _evict(self, name: str, options: dict[str, Any]) -> bytes:
+        pod = self.pods.get(name)
+        if pod is None or pod["metadata"]["uid"] != options["preconditions"]["uid"]:
+            raise ApiError(f"{name}: another", 409)
+        mates = [one for other, one in self.pods.items() if other.rpartition("-")[0] == name.rpartition("-")[0]]
+        if not all(one["status"]["conditions"][0]["status"] == "True" for one in mates):
+            raise ApiError(f"{name}: 429 its disruption budget", 429)
+        if "dryRun" not in options and self.evicts:
+            self.pods[name] = self._made(name, "", number=2, ready=False)
+        return b"{}"
+
+    def _workload(self, method: str, name: str) -> dict[str, Any]:
+        mine = sorted(pod for pod in self.pods if pod.rpartition("-")[0] == name)
+        if method == "PATCH":
+            self.restarts = mine
+        left = len(self.restarts)
+        revisions = {"currentRevision": "1" if left else "2", "updateRevision": "2"}
+        status = {"observedGeneration": 2, "updatedReplicas": len(mine) - left, "readyReplicas": len(mine), **revisions}
+        return {"metadata": {"generation": 2}, "spec": {"replicas": len(mine)}, "status": status}
+
+    def _free(self, name: str) -> str:
+        """Where a pod may start; "" for none."""
+        home = self.homes[name]
+        hosts = [home] if name.startswith("redis") else self.HOSTS
+        return next((host for host in hosts if not self.nodes[host]["spec"].get("unschedulable")), "")
+
+    def _made(self, name: str, host: str, *, number: int, ready: bool = True) -> dict[str, Any]:
+        told = f"{self.now:%Y-%m-%dT%H:%M:%SZ}"
+        running = {"running": {"startedAt": told}} if host else {"waiting": {}}
+        metadata = {"name": name, "namespace": "a", "uid": f"uid-{name}-{number}", "creationTimestamp": told}
+        ip = f"10.244.{number}.{name[-1]}"
+        conditions = [{"type": "Ready", "status": "True" if ready else "False"}]
+        return {
+            "metadata": metadata, "spec": {"nodeName": host} if host else {},
+            "status": {
+                "podIP": ip if host else "", "conditions": conditions, "containerStatuses": [{"state": running}],
+            },
+        }  # fmt: skip
+
+
+def merged(item: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """An object changed by a JSON merge patch."""
+    new = {**item}
+    for key, value in change.items():
+        if isinstance(value, dict):
+            new[key] = merged(new.get(key, {}), value)
+        elif value is None:
+            new.pop(key, None)
+        else:
+            new[key] = value
+    return new
+
+
 class FakeLease:
     """The API of a cluster that has one object at most, and counts its versions as a real one does."""
 
@@ -314,9 +453,11 @@ class FakeMachine:
             answer |= {"healed_ns": 9_000, "by": "request", "does": True, "started_at": self.started_at}
         return answer
 
-    def hosts_of(self, injection_id: str) -> tuple[str, ...]:
-        told = self.told.get(injection_id, {}).get("injection", {"steps": []})
-        return tuple(node["host"] for step in told["steps"] for node in step["nodes"])
+    def hosts_of(self, injection_id: str) -> tuple[str, ...] | None:
+        if injection_id not in self.told:
+            return None
+        steps = self.told[injection_id]["injection"]["steps"]
+        return tuple(node["host"] for step in steps for node in step.get("nodes", ()))
 
 
 class FakeRecords:

@@ -82,9 +82,9 @@ class ClusterPlace:
             console.print(plain(f"{scenario.name}: {scenario.title} (seed {scenario.seed}) → {record.directory}"))
             staging = Staging(cluster, api, scenario.stack, lambda line: console.print(plain(line), soft_wrap=True))
             began = time.monotonic()
-            with answering(Clerk(api, cluster.machine(api))) if breaks_nodes(scenario) else nullcontext():
+            with answering(Clerk(api, cluster.machine(api))) if asks_the_machine(scenario) else nullcontext():
                 code, reasons = play(staging, record, self.images[PROJECT])
-            if breaks_nodes(scenario):
+            if asks_the_machine(scenario):
                 reasons += left_broken(cluster)
             if code:
                 reasons += left_injected(platform_of(cluster, api, scenario.stack))
@@ -93,9 +93,9 @@ class ClusterPlace:
             return runner.Outcome(judgement, code), record.directory
 
 
-def breaks_nodes(scenario: Scenario) -> bool:
-    """Whether its runner will have something done to a whole node."""
-    return scenario.experiment is not None and scenario.experiment.target.scope == "node"
+def asks_the_machine(scenario: Scenario) -> bool:
+    """Whether its runner will have something done to a whole node, or by the cluster itself."""
+    return scenario.experiment is not None and scenario.experiment.target.scope != "member"
 
 
 def left_broken(cluster: Kind) -> list[str]:

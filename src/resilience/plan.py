@@ -26,6 +26,8 @@ _STEPS: Mapping[str, str] = {
     "freeze": "pause the container of {to}",
     "isolate": "take the container of {to} off its networks",
     "reboot": "cut all links of {to} from inside, kill its container, and start it again",
+    "drain": "cordon {node[name]}, and evict {to} as far as disruption budgets let them go",
+    "rollout": "have {to} replaced, one after the other",
 }
 _SIGHTS: Mapping[str, str] = {
     "silent": "neither an open nor a new connection from {via} to {to} shows any sign of life",
@@ -37,6 +39,8 @@ _SIGHTS: Mapping[str, str] = {
     "emptied": "no file of the data of {to} from before is left",
     "counter": "the injection's drop counter rises",
     "node": "Docker says of {to} what this has made of it, and that it was well before",
+    "drained": "{to} are gone from their node, which takes none, and run elsewhere if nothing binds them to it",
+    "rolled-out": "{to} have been replaced, one after the other",
 }
 
 
@@ -149,6 +153,7 @@ def _whom(step: Mapping[str, Any]) -> Iterator[str]:
     yield from step.get("dirs", ())
     yield from step.get("devices", ())
     yield from map(_node, step.get("nodes", ()))
+    yield from (pod["name"] for pod in step.get("pods", ()))
 
 
 def proofs_in_words(watched: Iterable[Mapping[str, Any]]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from resilience.backend.kubernetes.api import Api
 from resilience.backend.kubernetes.platform import KubernetesPlatform
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.machine.desk import Desk
-from resilience.cluster_run import Asked, ClusterPlace, breaks_nodes, left_broken, left_injected, note, play
+from resilience.cluster_run import Asked, ClusterPlace, asks_the_machine, left_broken, left_injected, note, play
 from resilience.errors import StackError
 from resilience.report.run import Run
 from resilience.report.store import RunStore
@@ -68,10 +68,16 @@ def test_a_record_that_did_not_come_whole_makes_the_run_inconclusive_and_says_wh
 
 @pytest.mark.parametrize(
     ("name", "expect"),
-    [("redis-failover", True), ("node-freeze", True), ("redis-kill-replica", False), ("baseline", False)],
+    [
+        ("redis-failover", True),
+        ("node-freeze", True),
+        ("rolling-restart-session", True),
+        ("redis-kill-replica", False),
+        ("baseline", False),
+    ],
 )
 def test_who_looks_after_the_mailbox(name: str, expect: bool) -> None:
-    assert breaks_nodes(read_scenario(PROJECT_ROOT, name)) is expect
+    assert asks_the_machine(read_scenario(PROJECT_ROOT, name)) is expect
 
 
 class Cluster(Kind):

@@ -4,12 +4,14 @@ import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from resilience import cli
 from resilience.backend.base import MemberState
+from resilience.backend.choice import able
 from resilience.backend.local.paper import PaperPlatform
 from resilience.errors import FaultError, StackError
 from resilience.fault.base import RedisRole
@@ -98,6 +100,9 @@ def test_every_shipped_fault_has_words_for_its_steps_and_proofs(name: str):
         assert plan is None
         return
     assert plan
+    if "local" not in able(scenario.experiment.fault):
+        assert plan.nothing.endswith("it needs kind")
+        return
     assert not plan.nothing
     assert plan.members
     assert plan.proofs
@@ -112,13 +117,28 @@ def test_every_shipped_fault_has_words_for_its_steps_and_proofs(name: str):
             "drop every packet from b to a",
         ),
         ({"primitive": "signal", "signal": "TERM", "members": [{"name": "a"}]}, "send SIGTERM to the server of a"),
+        (
+            {"primitive": "drain", "node": {"name": "node-1"}, "pods": [{"name": "a"}, {"name": "b"}]},
+            "cordon node-1, and evict a, b as far as disruption budgets let them go",
+        ),
+        ({"primitive": "rollout", "pods": [{"name": "a"}]}, "have a replaced, one after the other"),
         ({"primitive": "later", "members": [{"name": "a"}, {"name": "b"}]}, "later a, b"),
         ({"primitive": "later"}, "later"),
         ({"primitive": "wipe", "folders": [{"data_dir": "a"}]}, "empty the data folder of a"),
         ({"primitive": "wipe", "folders": [{"name": "a", "data_dir": "/data"}]}, "empty the data folder of a"),
         ({"primitive": "freeze", "nodes": [{"name": "node-1", "host": "w"}]}, "pause the container of node-1 (w)"),
     ],
-    ids=["one way", "signal", "unknown, with members", "unknown", "folder", "folder of a pod", "node"],
+    ids=[
+        "one way",
+        "signal",
+        "drain",
+        "rollout",
+        "unknown, with members",
+        "unknown",
+        "folder",
+        "folder of a pod",
+        "node",
+    ],  # fmt: skip
 )
 def test_steps_in_words(step, words: str):
     assert step_in_words(step, {"198.18.1.10": "b"}) == words
@@ -126,15 +146,17 @@ def test_steps_in_words(step, words: str):
 
 def test_proofs_that_are_alike_are_told_once():
     a, b, c = ({"name": name} for name in "abc")
-    watched = [
+    watched: list[dict[str, Any]] = [
         {"probe": "refused", "via": a, "to": c},
         {"probe": "refused", "via": b, "to": c},
         {"probe": "identity", "of": a, "expect": "dead"},
         {"probe": "identity", "of": b, "expect": "dead"},
+        {"probe": "rolled-out", "pods": [a, b]},
     ]
     assert list(proofs_in_words(watched)) == [
         "a new connection from a, b to c is refused",
         "the server of a, b is gone, and nothing runs in its place",
+        "a, b have been replaced, one after the other",
     ]
 
 

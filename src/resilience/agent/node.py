@@ -61,6 +61,7 @@ class Node:
     boot_id: str  # of the kernel that instants are told by
     patience_s: float = APPLIED_WITHIN_S  # with a first call that has not applied it yet
     job_of: JobOf = Job
+    probe_within_s: float = _PROBE_S
 
     def apply(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Applies an injection, or says what came of it if that was done before. Raises `AgentError`."""
@@ -89,7 +90,7 @@ class Node:
         told = _read(folder / "request.json")
         if not told:
             return {"unknown": True}
-        answer = ask(folder, {"do": "probe"}, _PROBE_S)
+        answer = ask(folder, {"do": "probe"}, self.probe_within_s)
         if answer is None:
             ended = _read(folder / "undone.json")
             if not ended:

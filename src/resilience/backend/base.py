@@ -100,6 +100,20 @@ class FaultCapable(Protocol):
         """
         ...
 
+    def drain_steps(self, nodes: Sequence[str], members: Sequence[str]) -> tuple[dict[str, Any], ...]:
+        """The agent's steps that have a node take no member any more and evict these, which stand on it, until healing.
+
+        Raises `FaultError` where nobody can.
+        """
+        ...
+
+    def rollout_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
+        """The agent's steps that have all members of a component replaced one after the other.
+
+        Raises `FaultError` where nobody can.
+        """
+        ...
+
     def kill_steps(self, members: Sequence[str], signal: str) -> tuple[dict[str, Any], ...]:
         """The agent's steps that end the servers of these members; ``signal``: ``KILL`` or ``TERM``."""
         ...
@@ -132,7 +146,7 @@ class FaultCapable(Protocol):
 
     @property
     def node_lead_s(self) -> float:
-        """The same for an injection into a whole node."""
+        """The same for an injection into a whole node, or all of a component."""
         ...
 
     def apply(self, injection: Mapping[str, Any], at_ns: int = 0) -> Injected:

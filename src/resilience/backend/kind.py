@@ -18,6 +18,7 @@ from resilience.backend.kubernetes.images import is_here
 from resilience.backend.kubernetes.manifests import HARNESS, NAMESPACES, NODE, PLATFORM_NODES
 from resilience.backend.kubernetes.platform import SELECTOR, KubernetesPlatform
 from resilience.backend.local.place import PROJECT_ROOT
+from resilience.backend.machine.control_plane import cordons, take_cordons_back
 from resilience.backend.machine.desk import Desk, broken_nodes, put_all_right
 from resilience.backend.machine.docker import Docker
 from resilience.backend.tool import output
@@ -125,15 +126,19 @@ class Kind:
         def allowed() -> list[str]:
             return [node["metadata"]["name"] for node in api.items("/api/v1/nodes", PLATFORM_NODES)]
 
-        return Desk(self.name, self._nodes_state, allowed)
+        return Desk(self.name, self._nodes_state, self.kubeconfig, allowed)
 
     def broken_nodes(self) -> list[str]:
         """The nodes that something is done to, and what they are. Raises `StackError`."""
-        return [f"{host} ({told})" for host, told in broken_nodes(Docker(), self.name).items()]
+        broken = [f"{host} ({told})" for host, told in broken_nodes(Docker(), self.name).items()]
+        return broken + [f"{host} (cordoned by {injection})" for host, injection in cordons(self.open()).items()]
 
     def put_nodes_right(self) -> list[str]:
-        """Has every worker run in its networks, whoever did something to it; a line for each. Raises `StackError`."""
-        return [f"node {host}: {', '.join(done)}" for host, done in put_all_right(Docker(), self.name).items()]
+        """Has every worker run in its networks, whoever did something to it, and takes back what injections have
+        cordoned; a line for each. Raises `StackError`.
+        """
+        told = [f"node {host}: {', '.join(done)}" for host, done in put_all_right(Docker(), self.name).items()]
+        return told + [f"node {host}: takes members again" for host in take_cordons_back(self.open())]
 
     def run(self, namespace: str, pod: str, argv: tuple[str, ...], text: str, timeout_s: float) -> str:
         """What a command in a pod prints, given ``text`` as its input. Raises `HostError`, `StackError`."""

@@ -52,7 +52,7 @@ def inject(
         target=_converted(target, Target),
         prelude=_converted(prelude, Prelude | None),
     )
-    lead_s = session.platform.node_lead_s if wanted.target.scope == "node" else session.platform.lead_s
+    lead_s = session.platform.lead_s if wanted.target.scope == "member" else session.platform.node_lead_s
     starts_at = session.announce("fault", PREPARE_US + int(lead_s * 1_000_000))
     try:
         injection, began_us = _inject_at(session, wanted, starts_at)

@@ -106,7 +106,8 @@ def promoted_at(history: History, shard: HitShard) -> int | None:
 def failover_expected(scenario: Scenario) -> bool:
     """Whether the cluster must replace a primary that suffers the scenario's fault.
 
-    Not for a server that may be back first, nor for what only clients notice.
+    Not for a server that may be back first, nor for what only clients notice; nor for a drain, which leaves a primary
+    where it is if a disruption budget says so.
     """
     fault = scenario.experiment.fault if scenario.experiment else None
     match fault:

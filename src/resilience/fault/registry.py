@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from resilience.fault.base import Fault
+from resilience.fault.drain import DrainFault
 from resilience.fault.fast_restart import FastRestartFault
 from resilience.fault.freeze import FreezeFault
 from resilience.fault.isolate import IsolateFault
@@ -13,6 +14,7 @@ from resilience.fault.partition import PartitionFault
 from resilience.fault.pause import PauseFault
 from resilience.fault.power_off import PowerOffFault
 from resilience.fault.reboot import RebootFault
+from resilience.fault.rolling_restart import RollingRestartFault
 from resilience.spec import fault as spec
 
 FAULTS: Mapping[type, Callable[[Any], Fault]] = {
@@ -24,6 +26,8 @@ FAULTS: Mapping[type, Callable[[Any], Fault]] = {
     spec.Freeze: FreezeFault,
     spec.Isolate: IsolateFault,
     spec.Reboot: RebootFault,
+    spec.Drain: DrainFault,
+    spec.RollingRestart: RollingRestartFault,
     spec.Partition: PartitionFault,
 }
 

@@ -10,7 +10,8 @@ from resilience.spec.stack import OBSERVER, OUTSIDE
 
 
 def resolve(target: Target, states: Sequence[MemberState], roles: Roles) -> Aim | NoTarget:
-    """The first running member that the target means, in the order of the stack file, or the node that holds it.
+    """The first running member that the target means, in the order of the stack file, the node that holds it, or all
+    that it means.
 
     ``roles`` is asked only if the target needs it. Raises `FaultError` for a node that no fault may touch, and what
     ``roles`` raises.
@@ -22,6 +23,8 @@ def resolve(target: Target, states: Sequence[MemberState], roles: Roles) -> Aim 
     running = [state for state in named if state.running]
     if not running:
         return NoTarget(target=target, reason=_reason(target, named))
+    if target.scope == "component":
+        return Aim(members=tuple(state.name for state in named))
     if target.scope == "member":
         return Aim(members=(running[0].name,))
     return _whole_node(running[0].node, states)

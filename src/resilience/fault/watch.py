@@ -1,5 +1,6 @@
 """What the agent can be told to watch, as plain JSON; the words are those of `resilience.agent.probe`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from resilience.backend.base import MemberState
@@ -74,6 +75,16 @@ def stopped(state: MemberState) -> Watch:
 def mute(via: MemberState, to: MemberState) -> Watch:
     """A request on a new connection is not answered."""
     return {"probe": "mute", "via": place(via), "to": place(to), "port": PORTS[to.component], "say": _say(to)}
+
+
+def drained(states: Sequence[MemberState]) -> Watch:
+    """No server of these runs on their node any more, which takes none; those that may start elsewhere have."""
+    return {"probe": "drained", "pods": [place(state) for state in states]}
+
+
+def rolled_out(states: Sequence[MemberState]) -> Watch:
+    """Each of these has a successor, started one after the other."""
+    return {"probe": "rolled-out", "pods": [place(state) for state in states]}
 
 
 def counter(inside: MemberState | None = None) -> Watch:

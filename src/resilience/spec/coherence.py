@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from resilience.spec.convert import refuse, show
-from resilience.spec.fault import NodeFault, Partition, Target
+from resilience.spec.fault import Drain, NodeFault, Partition, RollingRestart, Target
 from resilience.spec.load import Load
 from resilience.spec.scenario import Experiment, Scenario, Timeline
 from resilience.spec.slo import RatioSource, Slo
@@ -202,9 +202,14 @@ def _has_replica(target: Target, stack: Stack) -> bool:
 
 def _check_fault(experiment: Experiment, member_count: int) -> None:
     fault, target, label = experiment.fault, experiment.target, experiment.file
-    if isinstance(fault, NodeFault) and target.scope != "node":
-        kind = fault.__struct_config__.tag
+    kind = fault.__struct_config__.tag
+    if isinstance(fault, NodeFault | Drain) and target.scope != "node":
         raise refuse(label, "target.scope", f"expected node: {kind} is done to a whole node", target.scope)
+    if isinstance(fault, RollingRestart) != (target.scope == "component"):
+        expected = "component: all members are replaced" if isinstance(fault, RollingRestart) else "member or node"
+        raise refuse(label, "target.scope", f"expected {expected} (fault {kind})", target.scope)
+    if isinstance(fault, RollingRestart) and target.component == "redis":
+        raise refuse(label, "target.component", "expected a service: a shard may fail over for each member", "redis")
     if isinstance(fault, Partition) and fault.cut_from == "peers" and member_count < 2:
         raise refuse(label, "fault.cut_from", f"expected clients or all: {target.component} has one member", "peers")
 

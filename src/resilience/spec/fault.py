@@ -11,13 +11,14 @@ class Target(Record, frozen=True, kw_only=True):
     """A logical selector, resolved at the moment of injection; never a pod or an address.
 
     ``shard`` counts from 1 in the order of the stack file and means the shard by its slots, whoever owns them now.
-    ``scope: node`` means the node (and so every member on it) that holds the selected member.
+    ``scope: node`` means the node (and so every member on it) that holds the selected member, ``scope: component`` all
+    members of the component.
     """
 
     component: Literal["redis", "session", "collaboration", "edge"]
     role: Literal["primary", "replica", "any"] = "any"
     shard: Annotated[int, Meta(ge=1)] | None = None
-    scope: Literal["member", "node"] = "member"
+    scope: Literal["member", "node", "component"] = "member"
 
 
 class Noop(Record, frozen=True, kw_only=True, tag_field="kind", tag="noop"):
@@ -64,6 +65,18 @@ class Reboot(Record, frozen=True, kw_only=True, tag_field="kind", tag="reboot"):
     """A node loses its power and is switched on again at once; only its servers' return is waited for."""
 
 
+class Drain(Record, frozen=True, kw_only=True, tag_field="kind", tag="drain"):
+    """A node is cordoned and its members are evicted, as far as their disruption budgets let them go; those that no
+    volume binds to it start elsewhere. Healing lets the node take members again.
+    """
+
+
+class RollingRestart(Record, frozen=True, kw_only=True, tag_field="kind", tag="rolling-restart"):
+    """All members of a component are replaced one after the other, each once its predecessor's successor is ready, as
+    their controller does it. There is nothing to be undone: healing is that it is complete.
+    """
+
+
 class Partition(Record, frozen=True, kw_only=True, tag_field="kind", tag="partition"):
     """Packets between the target and others are dropped.
 
@@ -76,7 +89,7 @@ class Partition(Record, frozen=True, kw_only=True, tag_field="kind", tag="partit
 
 
 NodeFault = PowerOff | Freeze | Isolate | Reboot  # what is done to a whole node
-FaultSpec = Noop | Kill | Pause | FastRestart | NodeFault | Partition
+FaultSpec = Noop | Kill | Pause | FastRestart | NodeFault | Drain | RollingRestart | Partition
 
 
 class Prelude(Record, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from resilience.backend.kind import Kind, config_file, is_ours, namespaces_up, r
 from resilience.backend.kubernetes.api import Api
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.errors import HostError, StackError
+from tests.fakes import FakeCluster
 from tests.unit.backend.kubernetes.cluster import NODES, RecordedApi, node
 
 QUICK = PROJECT_ROOT / "tests" / "kind-config-quick.yaml"
@@ -130,6 +131,23 @@ def test_a_cluster_of_somebody_else_is_left_alone(tools: Path, tmp_path: Path, m
     assert is_ours(NODES["items"])
 
 
+def test_a_cordon_of_ours_is_a_broken_node_and_is_taken_back(
+    tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    tool(tools, "kind", "harmonyflow")
+    tool(tools, "docker")
+    cluster = FakeCluster({})
+    cluster.nodes["hf-control-plane"] = node("hf-control-plane", labels={"harmonyflow.dev/cluster": "resilience"})
+    monkeypatch.setattr(Api, "of_context", lambda _file, _context: Api(cluster.call, "a cluster"))
+    assert Kind(tmp_path).broken_nodes() == []
+    cluster.plane().cordon("hf-worker", "test-1")
+    cluster.nodes["hf-worker2"]["spec"]["unschedulable"] = True  # a person's
+    assert Kind(tmp_path).broken_nodes() == ["hf-worker (cordoned by test-1)"]
+    assert Kind(tmp_path).put_nodes_right() == ["node hf-worker: takes members again"]
+    assert Kind(tmp_path).broken_nodes() == []
+    assert cluster.nodes["hf-worker2"]["spec"] == {"unschedulable": True}
+
+
 def namespace(name: str, *, ours: bool = True, phase: str = "Active") -> dict[str, object]:
     labels = {"harmonyflow.dev/harness": "allowed"} if ours else {}
     return {"metadata": {"name": name, "labels": labels}, "status": {"phase": phase}}
@@ -184,8 +202,9 @@ INSPECTED = [
 ]
 
 
-def test_workers_that_something_is_done_to_are_named(tools: Path, tmp_path: Path):
+def test_workers_that_something_is_done_to_are_named(tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     tool(tools, "docker", json.dumps(INSPECTED))
+    monkeypatch.setattr(Kind, "open", lambda _self: RecordedApi({"/api/v1/nodes": NODES}).api())
     assert Kind(tmp_path).broken_nodes() == ["harmonyflow-worker (paused, connected)"]
     assert "label=io.x-k8s.kind.cluster=harmonyflow" in (tools / "docker.asked").read_text().split()
 

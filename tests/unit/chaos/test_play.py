@@ -60,11 +60,11 @@ def test_agents_that_are_far_away_are_asked_so_much_earlier(stand: Stand) -> Non
     assert stand.session.ledger.injections()[-1].ttl_s == ttl_s(25.0 + 4.0)
 
 
-def test_whoever_breaks_a_node_is_asked_even_earlier(stand: Stand) -> None:
+@pytest.mark.parametrize(("fault", "scope"), [("freeze", "node"), ("rolling-restart", "component")])
+def test_whoever_breaks_a_node_is_asked_even_earlier(stand: Stand, fault: str, scope: str) -> None:
     stand.platform.lead_s, stand.platform.node_lead_s = 4.0, 12.0
-    node = {"component": "collaboration", "scope": "node"}
     play.hold(stand.session, "steady", 20.0)
-    play.inject(stand.session, {"kind": "freeze"}, node)
+    play.inject(stand.session, {"kind": fault}, {"component": "collaboration", "scope": scope})
     play.hold(stand.session, "fault", 25.0)
     play.heal(stand.session, "request")
     began = AHEAD + 20 * SECOND + play.PREPARE_US + 12 * SECOND

@@ -8,6 +8,7 @@ from resilience.errors import FaultError
 from resilience.fault.base import Aim, Watch
 from resilience.fault.registry import FAULTS, fault_from_spec
 from resilience.spec.fault import (
+    Drain,
     FastRestart,
     FaultSpec,
     Freeze,
@@ -19,12 +20,14 @@ from resilience.spec.fault import (
     Pause,
     PowerOff,
     Reboot,
+    RollingRestart,
 )
 from tests.fakes import FakeFaultPlatform
 from tests.unit.fault.stand import STACK
 
 NODE_1 = Aim(members=("redis-cluster-0", "redis-cluster-5", "session-0"), nodes=("node-1",))
 PRIMARY = Aim(members=("redis-cluster-0",))
+SESSIONS = Aim(members=("session-0", "session-1"))
 PEERS = {f"redis-cluster-{number}" for number in range(1, 6)}
 ALL = {member.name for member in STACK.members} - {"redis-cluster-0"}
 
@@ -62,6 +65,8 @@ def test_every_kind_is_carried_out() -> None:
         (Freeze(), NODE_1, ["freeze"]),
         (Isolate(), NODE_1, ["isolate"]),
         (Reboot(), NODE_1, ["reboot"]),
+        (Drain(), NODE_1, ["drain"]),
+        (RollingRestart(), SESSIONS, ["rollout"]),
         (Partition(cut_from="peers"), PRIMARY, ["drop"]),
     ],
 )
@@ -82,11 +87,13 @@ def test_steps(spec: FaultSpec, aim: Aim, expect: list[str]) -> None:
         Freeze(),
         Isolate(),
         Reboot(),
+        Drain(),
+        RollingRestart(),
         Partition(cut_from="all"),
     ],
 )
 def test_every_fault_is_watched(spec: FaultSpec) -> None:
-    assert effect(spec, NODE_1 if isinstance(spec, NodeFault) else PRIMARY)
+    assert effect(spec, NODE_1 if isinstance(spec, NodeFault | Drain) else PRIMARY)
 
 
 def test_a_restarted_kill_watches_the_identity_alone() -> None:
@@ -159,6 +166,14 @@ def test_one_direction_still_arrives(direction: Any, arriving: tuple[str, str]) 
     assert tuple(reversed(arriving)) in pairs(watches, "datagram", arrives=False)
 
 
+@pytest.mark.parametrize(
+    ("spec", "aim", "probe"), [(Drain(), NODE_1, "drained"), (RollingRestart(), SESSIONS, "rolled-out")]
+)
+def test_whoever_has_to_be_gone_is_looked_for(spec: FaultSpec, aim: Aim, probe: str) -> None:
+    (watched,) = effect(spec, aim)
+    assert (watched["probe"], [pod["name"] for pod in watched["pods"]]) == (probe, list(aim.members))
+
+
 def test_a_member_that_is_down_is_not_expected_to_answer() -> None:
     platform = FakeFaultPlatform(STACK)
     platform.stopped.add("redis-cluster-2")
@@ -173,6 +188,7 @@ def test_a_member_that_is_down_is_not_expected_to_answer() -> None:
         (Freeze(), PRIMARY, "expected node"),
         (Isolate(), PRIMARY, "expected node"),
         (Reboot(), PRIMARY, "expected node"),
+        (Drain(), PRIMARY, "expected node"),
         (Partition(cut_from="peers"), NODE_1, "expected member"),
         (Partition(cut_from="peers"), Aim(members=("edge-0",)), "expected a member on a platform node"),
         (Partition(cut_from="peers"), Aim(members=("prometheus-0",)), "expected a member on a platform node"),
@@ -182,6 +198,7 @@ def test_a_member_that_is_down_is_not_expected_to_answer() -> None:
         "freeze of a member",
         "isolation of a member",
         "reboot of a member",
+        "drain of a member",
         "partition of a node",
         "partition of the edge",
         "partition of an observer",

@@ -31,6 +31,19 @@ CASES = (
         Aim(members=NODE_2, nodes=("node-2",)),
     ),
     Case("first that runs", Target(component="session"), Aim(members=("session-1",)), frozenset({"session-0"})),
+    Case("all", Target(component="session", scope="component"), Aim(members=("session-0", "session-1"))),
+    Case(
+        "all, one down",
+        Target(component="session", scope="component"),
+        Aim(members=("session-0", "session-1")),
+        frozenset({"session-0"}),
+    ),
+    Case(
+        "none of all runs",
+        Target(component="session", scope="component"),
+        "no session runs",
+        frozenset({"session-0", "session-1"}),
+    ),
     Case("none runs", Target(component="session"), "no session runs", frozenset({"session-0", "session-1"})),
 )
 

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from resilience.backend.choice import able
+from resilience.spec.read import read_scenario
 from tests.unit.malformed.conftest import ROOT, WOULD_START, Command, Said
 from tests.unit.malformed.mutation import Mutation, kinds, mutation
 
@@ -114,9 +116,15 @@ def only_heal_lacks_arguments(experiment: Any) -> bool:
 
 def arguments(file: str, place: str, users: dict[str, str]) -> list[str]:
     if users[file]:
-        return ["run", users[file]]
-    suite = place.partition(".")[0]
-    return ["suite", suite or "smoke"]
+        return ["run", users[file], "--stack", stack_for(users[file])]
+    suite = place.partition(".")[0] or "smoke"
+    return ["suite", suite, "--stack", "kind" if suite == "cluster" else "local"]
+
+
+def stack_for(name: str) -> str:
+    """A stack that can play the shipped scenario."""
+    experiment = read_scenario(ROOT, name).experiment
+    return able(experiment.fault)[0] if experiment else "local"
 
 
 def assert_one_line(said: Said, *words: str) -> None:

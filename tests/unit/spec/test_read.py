@@ -15,11 +15,11 @@ from resilience.spec.slo import FindingSource, RatioSource
 
 ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = (
-    "baseline", "collaboration-kill", "edge-kill", "no-effect", "node-freeze", "node-power-off", "redis-crash-primary",
-    "redis-failover",
+    "baseline", "collaboration-kill", "edge-kill", "no-effect", "node-drain", "node-freeze", "node-power-off",
+    "redis-crash-primary", "redis-failover",
     "redis-fast-restart", "redis-fast-restart-no-persistence", "redis-kill-primary", "redis-kill-replica",
     "redis-partition-primary", "redis-pause-primary", "redis-pause-replica-kill-primary", "redis-stop-primary",
-    "session-kill", "short-ttl",
+    "rolling-restart-session", "session-kill", "short-ttl",
 )  # fmt: skip
 SCENARIO = "scenarios/redis/failover.yaml"
 STACK = "stacks/small.yaml"
@@ -291,7 +291,7 @@ MALFORMED = (
         "fault-kind", "kind: power-off", "kind: poweroff", "method[2].provider.arguments.fault.kind: expected one of"
     ),
     experiment(
-        "fault-without-kind", "kind: power-off", "", "fault.kind: is missing, expected one of fast-restart, freeze"
+        "fault-without-kind", "kind: power-off", "", "fault.kind: is missing, expected one of drain, fast-restart"
     ),
     experiment("prelude-kind", INJECTED, INJECTED + PRELUDE.replace("pause", "kill"), "prelude.fault.kind"),
     experiment(
@@ -320,6 +320,30 @@ MALFORMED = (
     experiment("target-role", "redis, role: primary, shard: 1", "session, role: primary", "target.role: expected any"),
     experiment("target-shard-of-session", "redis, role: primary", "session", "target.shard: expected none"),
     experiment("target-outside", "redis, role: primary, shard: 1", "edge", "target.scope: expected member"),
+    experiment(
+        "drain-member",
+        "kind: power-off}\n" + INJECTED,
+        "kind: drain}\n        target: {component: session}\n",
+        "target.scope: expected node: drain",
+    ),
+    experiment(
+        "rolling-restart-member",
+        "kind: power-off}\n" + INJECTED,
+        "kind: rolling-restart}\n        target: {component: session}\n",
+        "target.scope: expected component: all members are replaced",
+    ),
+    experiment(
+        "rolling-restart-redis",
+        "kind: power-off}\n" + INJECTED,
+        "kind: rolling-restart}\n        target: {component: redis, scope: component}\n",
+        "target.component: expected a service",
+    ),
+    experiment(
+        "kill-of-all",
+        "kind: power-off}\n" + INJECTED,
+        "kind: kill, restart: true}\n        target: {component: session, scope: component}\n",
+        "target.scope: expected member or node (fault kill)",
+    ),
     experiment("power-off-member", "scope: node", "scope: member", "target.scope: expected node"),
     experiment(
         "partition-of-one",

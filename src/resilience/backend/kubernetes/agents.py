@@ -60,10 +60,13 @@ class Agents:
         """Those of all that can be asked now. Raises `ApiError`."""
         return [*self._pods(), *([MACHINE] if self._machine else [])]
 
-    def hosts_of(self, injection_id: str) -> tuple[str, ...]:
-        """The nodes that an injection takes away with their agents. Raises `FaultError` if nobody can tell."""
+    def hosts_of(self, injection_id: str) -> tuple[str, ...] | None:
+        """The nodes that an injection of the machine's takes away with their agents, None for any other injection.
+
+        Raises `FaultError` if nobody can tell.
+        """
         try:
-            return self._machine.hosts_of(injection_id) if self._machine else ()
+            return self._machine.hosts_of(injection_id) if self._machine else None
         except StackError as error:
             raise FaultError(f"injection {injection_id}: which nodes it is done to cannot be known: {error}") from error
 
@@ -107,13 +110,22 @@ class Agents:
         return answer
 
     def ask_all(
-        self, requests: Mapping[str, Mapping[str, Any]], command: str, timeout_s: float
+        self,
+        requests: Mapping[str, Mapping[str, Any]],
+        command: str,
+        timeout_s: float,
+        *,
+        machine_timeout_s: float | None = None,
     ) -> dict[str, Json | FaultError]:
-        """What each of them answers, asked at the same time; an error is an answer, too."""
+        """What each of them answers, asked at the same time; an error is an answer, too.
+
+        ``machine_timeout_s``: where the machine may take longer than agents.
+        """
+        machine_s = timeout_s if machine_timeout_s is None else machine_timeout_s
 
         def ask(agent: str) -> Json | FaultError:
             try:
-                return self.ask(agent, command, requests[agent], timeout_s)
+                return self.ask(agent, command, requests[agent], machine_s if agent == MACHINE else timeout_s)
             except FaultError as error:
                 return error
 

@@ -1,7 +1,8 @@
 """Turns faults into the agents' steps and carries them out in a cluster; see `backend.base.FaultCapable`.
 
 What Kubernetes does not leave to an agent is refused with its reason: nobody but the kubelet decides whether a
-container is started again. What is done to whole nodes is done by the machine under them.
+container is started again. What is done to whole nodes is done by the machine under them, and so is what the cluster
+itself is told to do.
 """
 
 import time
@@ -21,11 +22,14 @@ from resilience.spec.stack import OBSERVER
 LEAD_S = 4.0  # two calls by `exec`, one after the other, on a machine that is busy
 NODE_LEAD_S = 12.0  # those, then a question to the harness outside, and its process that asks Docker for all nodes
 BACK_WITHIN_S = 30.0  # how long servers may take to be back after healing: the kubelet looks and pulls once more
+ORDER_BACK_WITHIN_S = 60.0  # how long pods may take that an order of the cluster's had moved or replaced
 NODE_BACK_WITHIN_S = 90.0  # how long a node's pods may take: its system, the kubelet, containers, their probes
 _LOOK_EVERY_S = 0.5
 _APPLY_TIMEOUT_S = 45.0
 _PROBE_TIMEOUT_S = 20.0
+_MACHINE_PROBE_TIMEOUT_S = 60.0  # which waits once for what a cluster does in its own time
 _UNDO_TIMEOUT_S = BACK_WITHIN_S + 45.0
+_ORDER_UNDO_TIMEOUT_S = ORDER_BACK_WITHIN_S + 45.0
 
 Json = dict[str, Any]
 
@@ -46,13 +50,21 @@ class Injector:
     def node_steps(self, what: NodeFault, nodes: Sequence[str], members: Sequence[str]) -> tuple[Json, ...]:
         """See `FaultCapable`: the machine under the nodes does it; what stands on them goes with them."""
         del members
-        hosts = {state.node: state.handle["host"] for state in self._states() if state.handle}
-        for node in nodes:
-            if node == OBSERVER or node not in hosts:
-                raise FaultError(
-                    f"{what} of {node}: it is no node that carries the platform, and no fault may touch it"
-                )
-        return ({"primitive": what, "nodes": [{"name": node, "host": hosts[node]} for node in nodes]},)
+        return ({"primitive": what, "nodes": self._platform_nodes(what, nodes)},)
+
+    def drain_steps(self, nodes: Sequence[str], members: Sequence[str]) -> tuple[Json, ...]:
+        """See `FaultCapable`: the cluster itself does it, told by the machine under its nodes."""
+        found = self._platform_nodes("drain", nodes)
+        return tuple({"primitive": "drain", "node": node, "pods": self._places(members)} for node in found)
+
+    def rollout_steps(self, members: Sequence[str]) -> tuple[Json, ...]:
+        """See `FaultCapable`: the StatefulSet that the members' pods belong to does it, told likewise."""
+        places = self._places(members)
+        workloads = {(place["namespace"], place["workload"]) for place in places}
+        if len(workloads) != 1 or not all(name for _space, name in workloads):
+            raise FaultError(f"rolling restart of {', '.join(members)}: expected all pods of one StatefulSet")
+        ((space, name),) = workloads
+        return ({"primitive": "rollout", "namespace": space, "workload": name, "pods": places},)
 
     def hold_steps(self, members: Sequence[str]) -> tuple[Json, ...]:
         """See `FaultCapable`: nobody hears of the container's end until healing (`agent.withhold`).
@@ -116,7 +128,8 @@ class Injector:
 
     def probe(self, injection_id: str) -> Proof:
         """See `FaultCapable`: what all of its parts see; a part that is missing is not in effect."""
-        answers = self._ask_all_about(injection_id, "probe", {}, _PROBE_TIMEOUT_S)
+        hosts = self._agents.hosts_of(injection_id)
+        answers = self._ask_all_about(injection_id, hosts, "probe", {}, _PROBE_TIMEOUT_S)
         found = _known(answers)
         if not found:
             raise FaultError(f"injection {injection_id}: no agent knows it, so its effect cannot be proved")
@@ -124,11 +137,14 @@ class Injector:
 
     def undo(self, injection_id: str, at_ns: int = 0) -> Undone:
         """See `FaultCapable`. Raises `FaultError` unless every part is known to have ended."""
-        how: Json = {"within_s": BACK_WITHIN_S, "at_ns": at_ns}
+        hosts = self._agents.hosts_of(injection_id)
+        ordered = hosts == ()
+        how: Json = {"within_s": ORDER_BACK_WITHIN_S if ordered else BACK_WITHIN_S, "at_ns": at_ns}
         back: list[Evidence] = []
-        if hosts := self._agents.hosts_of(injection_id):
+        if hosts:
             how["addresses"], *back = self._nodes_back(injection_id, hosts, at_ns)
-        answers = self._ask_all_about(injection_id, "undo", how, _UNDO_TIMEOUT_S)
+        timeout_s = _ORDER_UNDO_TIMEOUT_S if ordered else _UNDO_TIMEOUT_S
+        answers = self._ask_all_about(injection_id, hosts, "undo", how, timeout_s)
         found, troubles = _known(answers), _troubles(answers)
         if troubles and (not found or len(found) < found[0]["parts"]):
             raise FaultError(f"injection {injection_id}: not ended everywhere: {'; '.join(troubles)}")
@@ -163,11 +179,14 @@ class Injector:
         return {agent: answer for agent, answer in answers.items() if isinstance(answer, dict)}
 
     def _ask_all_about(
-        self, injection_id: str, command: str, more: Json, timeout_s: float
+        self, injection_id: str, hosts: Sequence[str] | None, command: str, more: Json, timeout_s: float
     ) -> dict[str, Json | FaultError]:
-        hosts = self._agents.hosts_of(injection_id)
-        concerned = [agent for agent in self._agents.names() if agent not in hosts] + ([MACHINE] if hosts else [])
-        return self._agents.ask_all({agent: {"id": injection_id, **more} for agent in concerned}, command, timeout_s)
+        """Asks the agents that are not lost with these nodes, and the machine, if it has a part in it at all."""
+        concerned = [agent for agent in self._agents.names() if agent not in (hosts or ())]
+        concerned += [] if hosts is None else [MACHINE]
+        asked = {agent: {"id": injection_id, **more} for agent in concerned}
+        machine_s = max(timeout_s, _MACHINE_PROBE_TIMEOUT_S)
+        return self._agents.ask_all(asked, command, timeout_s, machine_timeout_s=machine_s)
 
     def _nodes_back(self, injection_id: str, hosts: Sequence[str], at_ns: int) -> tuple[dict[str, str], Evidence]:
         """Has nodes put right at an instant, and waits for what stood on them: where its members are now, and whether
@@ -189,6 +208,15 @@ class Injector:
         ready = "none" if not lost else "ready" if not away else f"not ready: {', '.join(away)}"
         seen = Evidence(what=f"pods on {', '.join(hosts)}", expected="ready", observed=ready, ok=ready == "ready")
         return {state.name: state.address for state in lost if state.address}, seen
+
+    def _platform_nodes(self, what: str, nodes: Sequence[str]) -> list[Json]:
+        hosts = {state.node: state.handle["host"] for state in self._states() if state.handle}
+        for node in nodes:
+            if node == OBSERVER or node not in hosts:
+                raise FaultError(
+                    f"{what} of {node}: it is no node that carries the platform, and no fault may touch it"
+                )
+        return [{"name": node, "host": hosts[node]} for node in nodes]
 
     def _require_no_wait(self, state: MemberState, delay_s: float) -> None:
         if not state.handle.get("started_at"):

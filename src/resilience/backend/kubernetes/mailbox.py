@@ -62,15 +62,16 @@ class Mailbox:
             self._sleep(EVERY_S)
         raise StackError(f"'{command}' of the machine under the nodes: the harness outside has not answered")
 
-    def hosts_of(self, injection_id: str) -> tuple[str, ...]:
+    def hosts_of(self, injection_id: str) -> tuple[str, ...] | None:
         """See `Machine`."""
         try:
             data = self._api.get(_PATH).get("data") or {}
         except ApiError as error:
             if error.status == _MISSING:
-                return ()
+                return None
             raise
-        return tuple(json.loads(data.get(_HOSTS + injection_id, "[]")))
+        hosts = json.loads(data.get(_HOSTS + injection_id, "null"))
+        return None if hosts is None else tuple(hosts)
 
 
 class Clerk:

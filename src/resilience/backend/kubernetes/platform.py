@@ -135,9 +135,17 @@ def member_state(pod: Object, nodes: Mapping[str, str]) -> MemberState:
             "last_exit": _ended(container).get("exitCode"),
             "ended_at": _ended(container).get("finishedAt", ""),
             "started_at": container.get("state", {}).get("running", {}).get("startedAt", ""),
+            "workload": _replaced_by(metadata),
+            "bound": any("persistentVolumeClaim" in volume for volume in pod["spec"].get("volumes", ())),
             **_data(pod["spec"], component),
         },
     )
+
+
+def _replaced_by(metadata: Object) -> str:
+    """The StatefulSet that a pod belongs to; "" if it is in none."""
+    owners = [owner["name"] for owner in metadata.get("ownerReferences", ()) if owner["kind"] == "StatefulSet"]
+    return str(next(iter(owners), ""))
 
 
 def _ended(status: Object) -> Object:

@@ -4,6 +4,7 @@
 
     steps    the agent of the node that the members stand on
     nodes    what is done to whole nodes, and what they are: the machine under them. Their own agents are lost with them
+    orders   what the cluster is asked to do (a drain, a rolling restart), and what became of it: the machine, likewise
     watches  the agent of the node that is looked at (``of``, ``in``), or looked from (``via``); the witness, an
              unprivileged pod on the observer node, looks for all members of that node
 
@@ -22,6 +23,8 @@ from resilience.spec.stack import OBSERVER, PORTS
 MACHINE = "machine"  # who does something to whole nodes, likewise
 WITNESS = "witness"  # who looks, where the harness' agents are named by the node that they stand on
 LOOKERS_STAY_S = 150.0  # those that look must still be there when a node's pods are back, which takes a while
+_ORDERS = frozenset({"drain", "rollout"})  # what the cluster itself is asked to do, by the machine
+_SEEN_BY_MACHINE = frozenset({"node", "drained", "rolled-out"})
 _SUFFERERS = ("members", "folders")
 _DIRECTIONS: Mapping[str, list[str]] = {"in": ["in"], "out": ["out"], "both": ["in", "out"]}
 
@@ -36,7 +39,8 @@ def split(injection: Mapping[str, Any], states: Mapping[str, MemberState]) -> di
     if injection.get("prelude"):
         raise FaultError("a prelude is not possible in a cluster: its end would have to cross nodes")
     lost = {node["host"] for step in injection["steps"] for node in step.get("nodes", ())}
-    doer = MACHINE if lost else _doer(injection["steps"])
+    ordered = any(step["primitive"] in _ORDERS for step in injection["steps"])
+    doer = MACHINE if lost or ordered else _doer(injection["steps"])
     watches = _counted([item for watch in injection["watch"] for item in _possible(watch, states)], injection["steps"])
     by_agent: dict[str, list[Json]] = {}
     watches = [watch for watch in watches if _outlives(watch, lost)]
@@ -76,6 +80,8 @@ def _places(step: Mapping[str, Any]) -> Iterator[Json]:
 
 def _outlives(watch: Json, lost: set[str]) -> bool:
     """Whether a watch can be taken while these nodes are away; a bridge that all links end in there is none here."""
+    if watch["probe"] in _SEEN_BY_MACHINE:
+        return True
     stand: Json = watch.get("via") or watch.get("of") or watch.get("in") or {}
     return bool(stand) and stand.get("host") not in lost
 
@@ -117,7 +123,7 @@ def _counted(watches: list[Json], steps: Any) -> list[Json]:
 
 def _from(watch: Json, states: Mapping[str, MemberState]) -> tuple[str, Json]:
     """Who takes a watch, and the watch as that one is told it."""
-    if watch["probe"] == "node":
+    if watch["probe"] in _SEEN_BY_MACHINE:
         return MACHINE, watch
     if "via" not in watch:
         place = watch.get("of") or watch["in"]

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from resilience.agent.client import ask
 from resilience.agent.error import AgentError
@@ -50,6 +50,15 @@ class Injector:
                 return self._links_step(nodes)
             case "reboot":
                 raise FaultError(f"reboot of {', '.join(nodes)}: a node has no system of its own here; it needs kind")
+
+    def drain_steps(self, nodes: Sequence[str], members: Sequence[str]) -> NoReturn:
+        """See `FaultCapable`; here a member stands where its stack file puts it. Raises `FaultError`."""
+        del members
+        raise FaultError(f"drain of {', '.join(nodes)}: no member here could start on another node; it needs kind")
+
+    def rollout_steps(self, members: Sequence[str]) -> NoReturn:
+        """See `FaultCapable`; here nobody replaces members. Raises `FaultError`."""
+        raise FaultError(f"rolling restart of {', '.join(members)}: nobody here replaces members; it needs kind")
 
     def _links_step(self, nodes: Sequence[str]) -> tuple[dict[str, Any], ...]:
         """All links of the nodes in one transaction."""

@@ -10,19 +10,30 @@ from typing import Any
 from resilience.agent.error import AgentError
 from resilience.agent.job import Job
 from resilience.agent.node import BOOT_ID, Node
+from resilience.backend.machine.control_plane import ControlPlane, plane_of
 from resilience.backend.machine.docker import Docker
 from resilience.backend.machine.nodes import Nodes
 from resilience.backend.machine.probe import probe_of
 from resilience.backend.machine.step import step_of
 
+PROBE_WITHIN_S = 45.0  # what a cluster does takes its time, and its probes wait for it once
 
-def node_of(state: Path, cluster: str, allowed: frozenset[str], docker: Docker) -> Node:
-    """The agent for one cluster's nodes."""
+
+def node_of(
+    state: Path, cluster: str, allowed: frozenset[str], docker: Docker, plane_of: Callable[[], ControlPlane]
+) -> Node:
+    """The agent for one cluster's nodes. ``plane_of``: a daemon must not share its parent's connections."""
+
+    def job_of(request: dict[str, Any]) -> Job:
+        plane = plane_of()
+        return Job(request, partial(step_of, docker, plane), partial(probe_of, docker, plane))
+
     return Node(
         state=state,
-        pods=Nodes(cluster=cluster, allowed=allowed, docker=docker),
+        pods=Nodes(cluster=cluster, allowed=allowed, docker=docker, plane=plane_of()),
         boot_id=BOOT_ID.read_text().strip(),
-        job_of=lambda request: Job(request, partial(step_of, docker), partial(probe_of, docker)),
+        job_of=job_of,
+        probe_within_s=PROBE_WITHIN_S,
     )
 
 
@@ -51,9 +62,10 @@ def _with_starts(answer: dict[str, Any], docker: Docker) -> dict[str, Any]:
 
 def main(argv: list[str]) -> int:
     """Prints one line of JSON; the exit code is 0 for an answer."""
-    word, state, cluster, allowed = argv
+    word, state, cluster, kubeconfig, allowed = argv
     docker = Docker()
-    node = node_of(Path(state), cluster, frozenset(allowed.split(",")), docker)
+    reached = partial(plane_of, cluster, Path(kubeconfig))
+    node = node_of(Path(state), cluster, frozenset(allowed.split(",")), docker, reached)
     print(json.dumps(answered(node, docker, word, json.loads(sys.stdin.readline()))), flush=True)  # noqa: T201
     return 0
 

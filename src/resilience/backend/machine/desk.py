@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from resilience.agent.error import AgentError
 from resilience.backend.machine import neighbour
+from resilience.backend.machine.control_plane import ControlPlane, plane_of
 from resilience.backend.machine.docker import RUNNING, WORKER, Docker
 from resilience.backend.machine.nodes import Nodes
 from resilience.backend.machine.step import WELL, put_right, told
@@ -25,8 +26,8 @@ class Machine(Protocol):
         """Its answer. Raises `StackError` if it cannot be asked; `ValueError`."""
         ...
 
-    def hosts_of(self, injection_id: str) -> tuple[str, ...]:
-        """The nodes that an injection takes away, by their containers; none: it was not for the machine."""
+    def hosts_of(self, injection_id: str) -> tuple[str, ...] | None:
+        """The nodes that an injection takes away, by their containers, and None if it was not for the machine."""
         ...
 
 
@@ -34,32 +35,41 @@ class Desk:
     """The `Machine` that this process itself stands on."""
 
     def __init__(
-        self, cluster: str, state: Path, allowed: Callable[[], Collection[str]], docker: Docker | None = None
+        self,
+        cluster: str,
+        state: Path,
+        kubeconfig: Path,
+        allowed: Callable[[], Collection[str]],
+        docker: Docker | None = None,
+        plane: ControlPlane | None = None,
     ) -> None:
         """``state`` is kept there from run to run; ``allowed`` says which nodes may suffer, by their containers."""
         self._docker = docker or Docker()
+        self._plane = plane or plane_of(cluster, kubeconfig)
         self._cluster = cluster
+        self._kubeconfig = kubeconfig
         self._state = state
         self._allowed = allowed
 
     def ask(self, command: str, request: Mapping[str, Any], timeout_s: float) -> Json:
         """See `Machine`; a process of its own does it, since an injection's daemon is forked off that one."""
-        words = [str(self._state), self._cluster, ",".join(sorted(self._allowed()))]
+        words = [str(self._state), self._cluster, str(self._kubeconfig), ",".join(sorted(self._allowed()))]
         argv = [sys.executable, "-m", "resilience.backend.machine", command, *words]
         answer: Json = json.loads(output(argv, timeout_s=timeout_s, text=json.dumps(request) + "\n"))
         return answer
 
-    def hosts_of(self, injection_id: str) -> tuple[str, ...]:
+    def hosts_of(self, injection_id: str) -> tuple[str, ...] | None:
         """See `Machine`."""
         try:
             told = json.loads((self._state / "injections" / injection_id / "request.json").read_text())
         except FileNotFoundError:
-            return ()
+            return None
         return hosts_in(told["injection"])
 
     def require_allowed(self, injection: Mapping[str, Any]) -> None:
         """Raises `FaultError` if it would refuse an injection; does nothing."""
-        nodes = Nodes(cluster=self._cluster, allowed=frozenset(self._allowed()), docker=self._docker)
+        allowed = frozenset(self._allowed())
+        nodes = Nodes(cluster=self._cluster, allowed=allowed, docker=self._docker, plane=self._plane)
         try:
             nodes.request(injection)
         except AgentError as error:

@@ -1,10 +1,13 @@
-"""Which nodes may suffer: the workers of one cluster that carry the platform, and of those only what is well now."""
+"""Which nodes may suffer: the workers of one cluster that carry the platform, and of those only what is well now; and
+which pods.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from resilience.agent.error import AgentError
+from resilience.backend.machine.control_plane import ControlPlane
 from resilience.backend.machine.docker import WORKER, Container, Docker
 
 TTL_S_MAX = 3_600.0
@@ -17,6 +20,7 @@ class Nodes:
     cluster: str
     allowed: frozenset[str]
     docker: Docker
+    plane: ControlPlane
 
     def request(self, injection: Mapping[str, Any]) -> dict[str, Any]:
         """An injection with all that is needed to undo it. Raises `AgentError` for a node that is not to be touched."""
@@ -26,14 +30,19 @@ class Nodes:
             raise AgentError(f"ttl_s: {injection['ttl_s']}: expected at most {TTL_S_MAX:g} s for a node")
         found = {one.host: one for one in self.docker.nodes(self.cluster)}
         parts = [*injection["steps"], *injection["watch"]]
-        hit = {node["host"] for part in parts for node in part["nodes"]}
-        for host in hit:
+        hit = {node["host"] for part in parts for node in part.get("nodes", ())}
+        drained = {step["node"]["host"] for step in injection["steps"] if "node" in step}
+        for host in hit | drained:
             self._require(host, found.get(host))
+        for host in drained:
+            self._require_uncordoned(host)
+        for space in {pod["namespace"] for part in parts for pod in part.get("pods", ())}:
+            self.plane.require_ours(space)
         links = {host: [list(link) for link in found[host].links] for host in hit}
         peers = [host for host, one in found.items() if one.well and host not in hit]
         return {
             **injection,
-            "steps": [{**_with_links(step, links), "peers": peers} for step in injection["steps"]],
+            "steps": [_with_links(step, links, peers=peers) for step in injection["steps"]],
             "watch": [_with_links(watch, links) for watch in injection["watch"]],
         }
 
@@ -46,6 +55,16 @@ class Nodes:
         if not found.well:
             raise AgentError(f"node {host}: it is {found.told} already: 'resilience heal --stack kind' puts it right")
 
+    def _require_uncordoned(self, host: str) -> None:
+        """Healing a drain of somebody else's would let the node take pods that this one wanted kept away."""
+        if by := self.plane.cordoned_by(host):
+            raise AgentError(
+                f"node {host}: it is cordoned already, by {by}: 'resilience heal --stack kind', or uncordon it"
+            )
 
-def _with_links(part: Mapping[str, Any], links: Mapping[str, Any]) -> dict[str, Any]:
-    return {**part, "nodes": [{**node, "links": links[node["host"]]} for node in part["nodes"]]}
+
+def _with_links(part: Mapping[str, Any], links: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """A part that is about whole nodes with what Docker knows of them; any other as it is."""
+    if "nodes" not in part:
+        return dict(part)
+    return {**part, "nodes": [{**node, "links": links[node["host"]]} for node in part["nodes"]], **more}

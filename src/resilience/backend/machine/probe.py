@@ -1,6 +1,6 @@
 """What Docker says of nodes' containers, beside what their peers see."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Self
@@ -8,7 +8,10 @@ from typing import Any, Self
 from resilience.agent.evidence import Evidence, evidence
 from resilience.agent.probe import Probe
 from resilience.agent.table import made
+from resilience.backend.machine.control_plane import ControlPlane
 from resilience.backend.machine.docker import Container, Docker
+from resilience.backend.machine.drain import Drained
+from resilience.backend.machine.rollout import RolledOut
 from resilience.backend.machine.step import WELL
 
 _EXPECTED = {
@@ -62,6 +65,11 @@ class NodeState:
         return {host: self.docker.container(host) for host in self.hosts}
 
 
-def probe_of(docker: Docker, injection_id: str, data: Mapping[str, Any]) -> Probe:
+def probe_of(docker: Docker, plane: ControlPlane, injection_id: str, data: Mapping[str, Any]) -> Probe:
     """See `agent.table.made`. Raises `AgentError`."""
-    return made("probe", {"node": partial(NodeState.from_json, docker)}, injection_id, data)
+    probes: dict[str, Callable[[str, Mapping[str, Any]], Probe]] = {
+        "node": partial(NodeState.from_json, docker),
+        "drained": partial(Drained.from_json, plane),
+        "rolled-out": partial(RolledOut.from_json, plane),
+    }
+    return made("probe", probes, injection_id, data)

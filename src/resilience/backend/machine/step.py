@@ -17,7 +17,10 @@ from resilience.agent.evidence import Evidence, evidence
 from resilience.agent.step import Step
 from resilience.agent.table import made
 from resilience.backend.machine import neighbour
+from resilience.backend.machine.control_plane import ControlPlane
 from resilience.backend.machine.docker import PAUSED, RUNNING, Container, Docker, Link
+from resilience.backend.machine.drain import Drain
+from resilience.backend.machine.rollout import Rollout
 
 WELL = "running, connected"
 SILENT = "running, its links are down"
@@ -151,6 +154,11 @@ _DO: Mapping[str, Callable[[Docker, str, Sequence[Link]], None]] = {
 }
 
 
-def step_of(docker: Docker, injection_id: str, data: Mapping[str, Any]) -> Step:
+def step_of(docker: Docker, plane: ControlPlane, injection_id: str, data: Mapping[str, Any]) -> Step:
     """See `agent.table.made`. Raises `AgentError`."""
-    return made("primitive", dict.fromkeys(_DO, partial(NodeStep.from_json, docker)), injection_id, data)
+    steps: dict[str, Callable[[str, Mapping[str, Any]], Step]] = {
+        **dict.fromkeys(_DO, partial(NodeStep.from_json, docker)),
+        "drain": partial(Drain.from_json, plane),
+        "rollout": partial(Rollout.from_json, plane),
+    }
+    return made("primitive", steps, injection_id, data)

@@ -18,6 +18,7 @@ from resilience.backend.machine.docker import Docker
 from resilience.fault.base import Aim
 from resilience.fault.registry import fault_from_spec
 from resilience.spec.fault import (
+    Drain,
     FastRestart,
     FaultSpec,
     Freeze,
@@ -29,9 +30,10 @@ from resilience.spec.fault import (
     Pause,
     PowerOff,
     Reboot,
+    RollingRestart,
 )
 from resilience.spec.read import read_stack
-from tests.fakes import FakeDocker
+from tests.fakes import FakeCluster, FakeDocker
 from tests.unit.backend.kubernetes.test_injector import cluster
 
 STACK = read_stack(PROJECT_ROOT, "stacks/local/harmonyflow.yaml")
@@ -89,7 +91,7 @@ def test_every_part_of_a_node_s_fault_is_understood(fault: NodeFault, found: lis
     steps, watch = kind.inject(aim, platform), kind.effect(aim, platform)
     parts = split(json.loads(json.dumps({"id": "test-1", "ttl_s": 9.0, "steps": steps, "watch": watch})), states)
     docker = FakeDocker(NAME, {"hf-worker": "worker", "hf-worker2": "worker"})
-    machine = node_of(tmp_path, NAME, frozenset({"hf-worker"}), Docker(docker.run))
+    machine = node_of(tmp_path, NAME, frozenset({"hf-worker"}), Docker(docker.run), FakeCluster({}).plane)
     request = {"dir": str(tmp_path), "ledger": "", "base_ns": 0, "injection": machine.pods.request(parts.pop(MACHINE))}
     machine.job_of(request).apply(0)
     assert bool(broken_nodes(Docker(docker.run), NAME)) is not isinstance(fault, Reboot)
@@ -100,3 +102,24 @@ def test_every_part_of_a_node_s_fault_is_understood(fault: NodeFault, found: lis
         located = Pods(allowed=frozenset(), logs=tmp_path).request(json.loads(json.dumps(part)))
         Job({"injection": located, "dir": str(tmp_path), "ledger": "", "base_ns": 0})
         assert "hf-worker" not in {item["via"].get("host") for item in located["watch"]}
+
+
+@pytest.mark.parametrize(
+    ("fault", "members", "nodes"),
+    [(Drain(), ("redis-cluster-0", "session-1"), ("node-1",)), (RollingRestart(), ("session-0", "session-1"), ())],
+    ids=["drain", "rolling restart"],
+)
+def test_every_part_of_an_order_is_understood(
+    fault: FaultSpec, members: tuple[str, ...], nodes: tuple[str, ...], tmp_path: Path
+):
+    platform = KubernetesPlatform(cluster().api(), STACK, str)
+    aim, kind = Aim(members=members, nodes=nodes), fault_from_spec(fault)
+    steps, watch = kind.inject(aim, platform), kind.effect(aim, platform)
+    states = {state.name: state for state in platform.states()}
+    parts = split(json.loads(json.dumps({"id": "test-1", "ttl_s": 9.0, "steps": steps, "watch": watch})), states)
+    assert list(parts) == [MACHINE]
+    docker = FakeDocker(NAME, {"hf-worker": "worker"})
+    orders = FakeCluster(dict.fromkeys(members, "hf-worker"))
+    machine = node_of(tmp_path, NAME, frozenset({"hf-worker"}), Docker(docker.run), orders.plane)
+    told = machine.pods.request(parts[MACHINE])
+    machine.job_of({"dir": str(tmp_path), "ledger": "", "base_ns": 0, "injection": told})

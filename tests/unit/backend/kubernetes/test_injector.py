@@ -8,7 +8,7 @@ import pytest
 from resilience.agent.node import BOOT_ID
 from resilience.backend.base import MemberState
 from resilience.backend.kubernetes.agents import Agents
-from resilience.backend.kubernetes.injector import NODE_BACK_WITHIN_S
+from resilience.backend.kubernetes.injector import NODE_BACK_WITHIN_S, ORDER_BACK_WITHIN_S
 from resilience.backend.kubernetes.platform import KubernetesPlatform
 from resilience.backend.kubernetes.split import LOOKERS_STAY_S, WITNESS
 from resilience.backend.local.place import PROJECT_ROOT
@@ -16,6 +16,7 @@ from resilience.errors import FaultError
 from resilience.fault.base import Aim
 from resilience.fault.registry import fault_from_spec
 from resilience.spec.fault import (
+    Drain,
     FastRestart,
     FaultSpec,
     Freeze,
@@ -26,6 +27,7 @@ from resilience.spec.fault import (
     Pause,
     PowerOff,
     Reboot,
+    RollingRestart,
 )
 from resilience.spec.read import read_stack
 from resilience.spec.stack import Member
@@ -38,12 +40,16 @@ NOW = datetime(2026, 11, 25, 9, 0, tzinfo=UTC)
 
 
 def member_pod(number: int, member: Member) -> Object:
+    """All are in StatefulSets, and those of Redis have a volume that binds them to their node."""
     space = SPACES.get(member.component, "monitoring")
     host = HOSTS[number % 3] if space != "monitoring" else "hf-worker4"
     made = pod(member.name, component=member.component, namespace=space, host=host, ip=f"10.244.9.{number}")
     made["status"]["containerStatuses"][0]["state"] = {"running": {"startedAt": "2026-11-25T08:59:00Z"}}
     mounts = [{"name": "data", "mountPath": "/data"}] if member.component == "redis" else []
     made["spec"]["containers"] = [{"volumeMounts": mounts}]
+    made["spec"]["volumes"] = [{"name": "data", "persistentVolumeClaim": {}}] if mounts else [{"name": "config"}]
+    workload = member.name.rpartition("-")[0]
+    made["metadata"]["ownerReferences"] = [{"kind": "StatefulSet", "name": workload}]
     return made
 
 
@@ -402,3 +408,55 @@ def test_questions_that_hang_take_of_the_patience_too(
     with pytest.raises(FaultError, match="nobody is there"):
         platform.undo("test-1")
     assert len(machine.asked) - before == 2
+
+
+def test_a_drain_is_the_machines_and_takes_no_node_away(
+    platform: KubernetesPlatform, agents: FakeAgents, machine: FakeMachine
+):
+    drain = injection(platform, Drain(), nodes=NODE_1)
+    (step,) = drain["steps"]
+    assert step["node"] == {"name": "node-1", "host": "hf-worker"}
+    found = {pod["pod"]: (pod["workload"], pod["bound"]) for pod in step["pods"]}
+    assert found["redis-cluster-0"] == ("redis-cluster", True)
+    assert set(found.values()) >= {("redis-cluster", True), ("session", False)}
+    applied = platform.apply(drain, at_ns=77)
+    assert (applied.began_ns, agents.told) == (7_000, {})
+    assert machine.told["test-1"]["injection"]["watch"] == [{"probe": "drained", "pods": step["pods"]}]
+    assert platform.probe("test-1").holds
+    machine.sees = False
+    assert not platform.probe("test-1").holds
+
+
+def test_a_drain_is_ended_while_its_pods_are_waited_for(
+    platform: KubernetesPlatform, agents: FakeAgents, machine: FakeMachine
+):
+    platform.apply(injection(platform, Drain(), nodes=NODE_1))
+    undone = platform.undo("test-1", at_ns=9)
+    assert (undone.healed_ns, undone.by, undone.proof.holds) == (9_000, "request", True)
+    assert agents.requests["hf-worker"]["within_s"] == ORDER_BACK_WITHIN_S
+    machine.away = 99
+    with pytest.raises(FaultError, match=r"not ended everywhere: .*nobody is there"):
+        platform.undo("test-1")
+
+
+def test_a_rolling_restart_is_of_one_stateful_set(platform: KubernetesPlatform, machine: FakeMachine):
+    aim, kind = Aim(members=("session-0", "session-1")), fault_from_spec(RollingRestart())
+    (step,) = kind.inject(aim, platform)
+    assert (step["primitive"], step["namespace"], step["workload"]) == ("rollout", "harmonyflow", "session")
+    assert [pod["pod"] for pod in step["pods"]] == ["session-0", "session-1"]
+    platform.apply({"id": "test-1", "ttl_s": 9.0, "steps": [step], "watch": list(kind.effect(aim, platform))})
+    assert machine.asked == [("apply", "test-1")]
+
+
+@pytest.mark.parametrize("members", [["session-0", "edge-0"], ["redis-exporter-0"]], ids=["of two", "of none"])
+def test_members_that_nobody_replaces_together(api: RecordedApi, platform: KubernetesPlatform, members: list[str]):
+    for one in api.answers[pods_path("monitoring")]["items"]:
+        one["metadata"]["ownerReferences"] = [{"kind": "ReplicaSet", "name": "x"}]
+    with pytest.raises(FaultError, match="expected all pods of one StatefulSet"):
+        platform.rollout_steps(members)
+
+
+@pytest.mark.parametrize("node", ["observer", "node-9"])
+def test_a_node_that_no_fault_may_touch_is_not_drained(platform: KubernetesPlatform, node: str):
+    with pytest.raises(FaultError, match=f"drain of {node}: it is no node that carries the platform"):
+        platform.drain_steps([node], ["session-0"])

@@ -46,11 +46,11 @@ def test_a_question_is_answered(office: Office) -> None:
 
 def test_what_is_taken_away_is_known_before_it_is_done(office: Office) -> None:
     office.answers = False
-    assert office.mailbox.hosts_of("test-1") == ()
+    assert office.mailbox.hosts_of("test-1") is None
     with pytest.raises(StackError, match="the harness outside has not answered"):
         applied(office)  # its time is over before it could be told that nobody is there
     assert office.mailbox.hosts_of("test-1") == ("hf-worker",)
-    assert office.mailbox.hosts_of("test-2") == ()
+    assert office.mailbox.hosts_of("test-2") is None
 
 
 def test_a_question_is_answered_once(office: Office) -> None:
@@ -129,4 +129,10 @@ def test_an_api_server_that_is_away_is_waited_for(office: Office) -> None:
 
 def test_without_the_object_no_node_is_away(office: Office) -> None:
     office.map.there = False
-    assert office.mailbox.hosts_of("test-1") == ()
+    assert office.mailbox.hosts_of("test-1") is None
+
+
+def test_an_order_of_the_cluster_s_takes_no_node_away_and_is_the_machine_s(office: Office) -> None:
+    order = {"id": "test-2", "steps": [{"primitive": "rollout", "namespace": "a", "workload": "b", "pods": []}]}
+    office.mailbox.ask("apply", {"injection": order, "parts": 1}, 5.0)
+    assert office.mailbox.hosts_of("test-2") == ()

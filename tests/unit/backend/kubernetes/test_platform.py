@@ -105,3 +105,14 @@ def test_which_nodes_are_ready():
 def test_whether_a_member_is_ready_is_known():
     assert member_state(pod("redis-cluster-0"), {}).handle["ready"]
     assert not member_state(pod("redis-cluster-0", ready=False), {}).handle["ready"]
+
+
+def test_what_replaces_a_pod_and_what_binds_it_to_its_node_are_known():
+    one = pod("redis-cluster-0")
+    nodes = node_names(NODES["items"])
+    assert [member_state(one, nodes).handle[key] for key in ("workload", "bound")] == ["", False]
+    one["metadata"]["ownerReferences"] = [{"kind": "StatefulSet", "name": "redis-cluster"}]
+    one["spec"]["volumes"] = [{"name": "config"}, {"name": "data", "persistentVolumeClaim": {"claimName": "x"}}]
+    assert [member_state(one, nodes).handle[key] for key in ("workload", "bound")] == ["redis-cluster", True]
+    one["metadata"]["ownerReferences"] = [{"kind": "ReplicaSet", "name": "witness-1"}]
+    assert member_state(one, nodes).handle["workload"] == ""

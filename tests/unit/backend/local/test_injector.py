@@ -24,6 +24,13 @@ def test_what_is_done_to_a_node(what: NodeFault, expect: list[str]) -> None:
         assert named == NODE_1
 
 
+def test_what_only_a_cluster_can_do_is_refused() -> None:
+    with pytest.raises(FaultError, match=r"drain of node-1: .* it needs kind"):
+        PaperPlatform(STACK).drain_steps(["node-1"], NODE_1)
+    with pytest.raises(FaultError, match=r"rolling restart of session-0, session-1: .* it needs kind"):
+        PaperPlatform(STACK).rollout_steps(["session-0", "session-1"])
+
+
 def test_a_node_without_a_system_of_its_own_is_not_rebooted() -> None:
     with pytest.raises(FaultError, match=r"reboot of node-1: .* it needs kind"):
         PaperPlatform(STACK).node_steps("reboot", ["node-1"], NODE_1)

@@ -2,21 +2,17 @@
 
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from resilience.agent.job import Job
 from resilience.agent.node import Node
 from resilience.backend.machine.__main__ import answered, node_of
 from resilience.backend.machine.desk import Desk, broken_nodes, put_all_right
 from resilience.backend.machine.docker import Docker
-from resilience.backend.machine.probe import probe_of
-from resilience.backend.machine.step import step_of
 from resilience.errors import StackError
-from tests.fakes import FakeDocker
+from tests.fakes import FakeCluster, FakeDocker
 
 ROLES = {"hf-control-plane": "control-plane", "hf-worker": "worker", "hf-worker2": "worker"}
 INJECTION = {
@@ -33,7 +29,7 @@ def docker() -> FakeDocker:
 
 @pytest.fixture
 def node(docker: FakeDocker, tmp_path: Path) -> Node:
-    return node_of(tmp_path, "hf", frozenset({"hf-worker"}), Docker(docker.run))
+    return node_of(tmp_path, "hf", frozenset({"hf-worker"}), Docker(docker.run), FakeCluster({}).plane)
 
 
 def asked(node: Node, docker: FakeDocker, word: str, **request: Any) -> dict[str, Any]:
@@ -49,8 +45,7 @@ def left(node: Node, docker: FakeDocker, tmp_path: Path) -> None:
         "ledger": str(tmp_path / "ledger.jsonl"), "base_ns": 0, "at_ns": 0, "told_ns": 0,
     }  # fmt: skip
     (folder / "request.json").write_text(json.dumps(request))
-    mine = Docker(docker.run)
-    Job(request, partial(step_of, mine), partial(probe_of, mine)).apply(0)
+    node.job_of(request).apply(0)
 
 
 def test_what_is_open_is_known_and_ended_without_a_daemon(node: Node, docker: FakeDocker, tmp_path: Path) -> None:
@@ -66,8 +61,8 @@ def test_what_is_open_is_known_and_ended_without_a_daemon(node: Node, docker: Fa
 
 
 def test_which_nodes_an_injection_takes_away(node: Node, docker: FakeDocker, tmp_path: Path) -> None:
-    desk = Desk("hf", tmp_path, lambda: ())
-    assert desk.hosts_of("test-1") == ()
+    desk = Desk("hf", tmp_path, tmp_path, lambda: ())
+    assert desk.hosts_of("test-1") is None
     left(node, docker, tmp_path)
     assert desk.hosts_of("test-1") == ("hf-worker",)
 

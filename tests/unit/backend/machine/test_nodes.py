@@ -7,7 +7,7 @@ import pytest
 from resilience.agent.error import AgentError
 from resilience.backend.machine.docker import Docker
 from resilience.backend.machine.nodes import Nodes
-from tests.fakes import FakeDocker
+from tests.fakes import FakeCluster, FakeDocker
 
 ROLES = {
     "hf-control-plane": "control-plane", "hf-worker": "worker", "hf-worker2": "worker", "hf-worker4": "worker"
@@ -19,8 +19,13 @@ def docker() -> FakeDocker:
     return FakeDocker("hf", ROLES)
 
 
-def nodes(docker: FakeDocker, *allowed: str) -> Nodes:
-    return Nodes(cluster="hf", allowed=frozenset(allowed or ("hf-worker", "hf-worker2")), docker=Docker(docker.run))
+def nodes(docker: FakeDocker, *allowed: str, cluster: FakeCluster | None = None) -> Nodes:
+    return Nodes(
+        cluster="hf",
+        allowed=frozenset(allowed or ("hf-worker", "hf-worker2")),
+        docker=Docker(docker.run),
+        plane=(cluster or FakeCluster({})).plane(),
+    )
 
 
 def injection(host: str = "hf-worker", **changes: Any) -> dict[str, Any]:
@@ -70,3 +75,37 @@ def test_what_is_refused(docker: FakeDocker, changes: dict[str, Any], words: str
     with pytest.raises(AgentError, match=words):
         nodes(docker).request(injection(**changes))
     assert docker.done == []
+
+
+def drain(cluster: FakeCluster, host: str = "hf-worker") -> dict[str, Any]:
+    pods = [cluster.place("session-0")]
+    step = {"primitive": "drain", "node": {"name": "node-1", "host": host}, "pods": pods}
+    return {"id": "test-1", "ttl_s": 35.0, "steps": [step], "watch": [{"probe": "drained", "pods": pods}]}
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    return FakeCluster({"session-0": "hf-worker", "session-1": "hf-worker2"})
+
+
+def test_what_the_cluster_is_asked_for_is_told_as_it_is(docker: FakeDocker, cluster: FakeCluster) -> None:
+    assert nodes(docker, cluster=cluster).request(drain(cluster)) == drain(cluster)
+
+
+@pytest.mark.parametrize("host", ["hf-worker4", "hf-control-plane"])
+def test_no_other_node_is_drained(docker: FakeDocker, cluster: FakeCluster, host: str) -> None:
+    with pytest.raises(AgentError, match="no fault may touch it"):
+        nodes(docker, cluster=cluster).request(drain(cluster, host))
+
+
+@pytest.mark.parametrize(("by", "whose"), [("", "somebody else"), ("test-0", "test-0")])
+def test_a_node_that_is_cordoned_already(docker: FakeDocker, cluster: FakeCluster, by: str, whose: str) -> None:
+    cluster.plane().cordon("hf-worker", by)
+    with pytest.raises(AgentError, match=f"cordoned already, by {whose}: 'resilience heal --stack kind'"):
+        nodes(docker, cluster=cluster).request(drain(cluster))
+
+
+def test_pods_of_somebody_else_s_namespace(docker: FakeDocker, cluster: FakeCluster) -> None:
+    cluster.labels.clear()
+    with pytest.raises(AgentError, match=r"namespace a: it has no label harmonyflow\.dev/harness"):
+        nodes(docker, cluster=cluster).request(drain(cluster))

@@ -10,9 +10,10 @@ from resilience.agent.step import Step
 from resilience.backend.machine.docker import Docker
 from resilience.backend.machine.probe import probe_of
 from resilience.backend.machine.step import step_of
-from tests.fakes import FakeDocker
+from tests.fakes import FakeCluster, FakeDocker
 
 HOST, PEERS = "hf-worker", ["hf-control-plane", "hf-worker2"]
+PLANE = FakeCluster({}).plane()
 EVERY = ("power-off", "freeze", "isolate", "reboot")
 NODE = {"name": "node-1", "host": HOST, "links": [["kind", "172.30.0.3", "02:42:ac:1e:00:03"]]}
 
@@ -23,11 +24,11 @@ def docker() -> FakeDocker:
 
 
 def step(docker: FakeDocker, what: str) -> Step:
-    return step_of(Docker(docker.run), "test-1", {"primitive": what, "nodes": [NODE], "peers": PEERS})
+    return step_of(Docker(docker.run), PLANE, "test-1", {"primitive": what, "nodes": [NODE], "peers": PEERS})
 
 
 def probe(docker: FakeDocker, what: str) -> Probe:
-    return probe_of(Docker(docker.run), "test-1", {"probe": "node", "nodes": [NODE], "after": what})
+    return probe_of(Docker(docker.run), PLANE, "test-1", {"probe": "node", "nodes": [NODE], "after": what})
 
 
 def seen(found: list[Any]) -> list[tuple[str, bool]]:
@@ -138,11 +139,11 @@ def test_what_is_no_address_reaches_no_shell(docker: FakeDocker) -> None:
     for link in (["kind", "172.30.0.3; reboot", "02:42:ac:1e:00:03"], ["kind", "172.30.0.3", "x; reboot"]):
         data = {"primitive": "power-off", "nodes": [{**NODE, "links": [link]}], "peers": PEERS}
         with pytest.raises(AgentError, match="; reboot"):
-            step_of(Docker(docker.run), "test-1", data)
+            step_of(Docker(docker.run), PLANE, "test-1", data)
 
 
 def test_other_primitives_are_not_for_nodes(docker: FakeDocker) -> None:
-    with pytest.raises(AgentError, match="expected one of power-off, freeze, isolate, reboot"):
-        step_of(Docker(docker.run), "test-1", {"primitive": "signal", "members": []})
-    with pytest.raises(AgentError, match="expected one of node"):
-        probe_of(Docker(docker.run), "test-1", {"probe": "silent"})
+    with pytest.raises(AgentError, match="expected one of power-off, freeze, isolate, reboot, drain, rollout"):
+        step_of(Docker(docker.run), PLANE, "test-1", {"primitive": "signal", "members": []})
+    with pytest.raises(AgentError, match="expected one of node, drained, rolled-out"):
+        probe_of(Docker(docker.run), PLANE, "test-1", {"probe": "silent"})
