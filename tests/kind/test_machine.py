@@ -106,7 +106,7 @@ def machines(tmp_path: Path) -> Iterator[Machines]:
     """Every test begins with nodes that are well and answer, and leaves none broken."""
     if greeting() != "hello":
         serve(WORKER)
-    desk = Desk(NAME, tmp_path, tmp_path, lambda: [WORKER, PEER])
+    desk = Desk(NAME, tmp_path, tmp_path / "none", lambda: [WORKER, PEER])
     yield Machines(desk)
     put_all_right(Docker(), NAME)
     for name in desk.ask("open", {}, 20.0)["open"]:
@@ -155,7 +155,7 @@ def test_the_time_to_live_ends_it_although_whoever_asked_was_killed(machines: Ma
     asked = (
         f"import sys, time; sys.path.insert(0, {str(PROJECT_ROOT)!r})\n"
         "from pathlib import Path; from tests.kind.test_machine import Machines, Desk, NAME, WORKER\n"
-        f"mine = Machines(Desk(NAME, Path({str(tmp_path)!r}), Path({str(tmp_path)!r}), lambda: [WORKER]))\n"
+        f"mine = Machines(Desk(NAME, Path({str(tmp_path)!r}), Path(), lambda: [WORKER]))\n"
         "print(mine.apply('test-1', 'freeze', ttl_s=4.0), flush=True)\n"
         "time.sleep(60)"
     )
@@ -206,7 +206,7 @@ def test_a_watchdog_of_a_node_that_was_deleted_goes(machines: Machines, tmp_path
     labels = ["--label", f"{CLUSTER}={NAME}", "--label", f"{ROLE}=worker"]
     image = docker("inspect", "-f", "{{.Config.Image}}", PEER).strip()
     docker("run", "--detach", "--name", stranger, "--network", NAME, *labels, "--entrypoint", "sleep", image, "99")
-    desk = Desk(NAME, tmp_path, tmp_path, lambda: [stranger])
+    desk = Desk(NAME, tmp_path, tmp_path / "none", lambda: [stranger])
     Machines(desk).apply("test-1", "freeze", stranger, ttl_s=3.0)
     docker("rm", "--force", stranger)
     until(lambda: not watchdogs(tmp_path), 30.0, every_s=0.2)

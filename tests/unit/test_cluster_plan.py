@@ -90,7 +90,7 @@ class StandingCluster(Kind):
 
     def machine(self, api: Api) -> Desk:
         del api
-        return Desk("harmonyflow", Path("nowhere"), Path("nowhere"), lambda: HOSTS, Docker(self.docker.run))
+        return Desk("harmonyflow", Path("nowhere"), Path("nowhere"), lambda: HOSTS, docker=Docker(self.docker.run))
 
 
 @pytest.fixture

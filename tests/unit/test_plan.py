@@ -138,7 +138,7 @@ def test_every_shipped_fault_has_words_for_its_steps_and_proofs(name: str):
         "folder",
         "folder of a pod",
         "node",
-    ],  # fmt: skip
+    ],
 )
 def test_steps_in_words(step, words: str):
     assert step_in_words(step, {"198.18.1.10": "b"}) == words

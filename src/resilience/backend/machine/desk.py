@@ -40,6 +40,7 @@ class Desk:
         state: Path,
         kubeconfig: Path,
         allowed: Callable[[], Collection[str]],
+        *,
         docker: Docker | None = None,
         plane: ControlPlane | None = None,
     ) -> None:
