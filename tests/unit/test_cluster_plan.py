@@ -17,7 +17,7 @@ from resilience.errors import StackError
 from resilience.report.plan import FaultPlan, plan_screen
 from resilience.report.terminal import console_for
 from resilience.spec.read import list_scenarios, read_scenario
-from tests.fakes import FakeDocker
+from tests.fakes import FakeCluster, FakeDocker
 from tests.unit.backend.kubernetes.cluster import HOSTS, NODES, Object, RecordedApi, node, pod, pods_path
 from tests.unit.stack.views import HOSTS as ADDRESSES
 from tests.unit.stack.views import PRIMARIES, told
@@ -43,6 +43,7 @@ def stack_pods() -> list[Object]:
             pods[-1]["status"]["containerStatuses"][0]["state"]["running"] = {"startedAt": "2026-11-25T08:59:00Z"}
             mounts = [{"name": "data", "mountPath": "/data"}]
             pods[-1]["spec"]["containers"] = [{"volumeMounts": mounts if space == "redis" else []}]
+            pods[-1]["metadata"]["ownerReferences"] = [{"kind": "StatefulSet", "name": member.name.rpartition("-")[0]}]
     return pods
 
 
@@ -90,7 +91,8 @@ class StandingCluster(Kind):
 
     def machine(self, api: Api) -> Desk:
         del api
-        return Desk("harmonyflow", Path("nowhere"), Path("nowhere"), lambda: HOSTS, docker=Docker(self.docker.run))
+        where, plane = Path("nowhere"), FakeCluster({}).plane()
+        return Desk("harmonyflow", where, where, lambda: HOSTS, docker=Docker(self.docker.run), plane=plane)
 
 
 @pytest.fixture

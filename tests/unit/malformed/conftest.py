@@ -105,7 +105,7 @@ def _facts(path: Path) -> tuple[int, ...]:
 def command(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Command]:
-    """`resilience` on the copy; what begins with images ends with a line that says so, exit code 4."""
+    """`resilience` on the copy; what begins to look for what it needs ends with a line that says so, exit code 4."""
 
     def image_root(*, rebuild: bool = False) -> Path:
         raise HostError(WOULD_START)
@@ -113,7 +113,7 @@ def command(
     monkeypatch.setattr(cli, "ROOT", project)
     monkeypatch.setattr(standing_cli, "PROJECT_ROOT", project)
     monkeypatch.setattr(supervise, "image_root", image_root)
-    monkeypatch.setattr(cluster_cli, "build", image_root)
+    monkeypatch.setattr(cluster_cli, "preflight", image_root)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
     def run(*arguments: str) -> Said:
