@@ -82,11 +82,15 @@ image: environment ## build the stack image (STACK=kind: the project's container
 # --- tests -----------------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: check test-component test-scenario ## run all that CI runs: what check checks, then the tests of real things
+test: check test-malformed test-component test-scenario ## run all that CI runs: what check checks, then what takes longer
 
 .PHONY: test-unit
 test-unit: environment ## run the unit tests (ARGS=… for pytest)
 	@$(AS_CALLER) $(BIN)/pytest --numprocesses auto tests/unit $(ARGS)
+
+.PHONY: test-malformed
+test-malformed: environment ## run the tests with spoilt input: files, records, command lines
+	@$(AS_CALLER) $(BIN)/pytest --numprocesses auto tests/malformed $(ARGS)
 
 .PHONY: test-component
 test-component: image ## run the tests of one real thing at a time, in a sandbox

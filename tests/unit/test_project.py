@@ -96,6 +96,12 @@ def test_the_readme_names_both_commands_and_the_code_of_pages_is_found():
     assert code_of("see `make x`\n```\nmake y\n```\n") == ["make y\n", "make x"]
 
 
+def test_every_test_is_run_by_a_target():
+    """A folder that no target names is a folder whose tests nobody runs."""
+    named = set(re.findall(r"pytest.* tests/([a-z]+)", (ROOT / "Makefile").read_text()))
+    assert {path.relative_to(ROOT / "tests").parts[0] for path in (ROOT / "tests").rglob("test_*.py")} == named
+
+
 def test_every_scenario_reads_with_its_slos_and_every_slo_file_is_used():
     names = list_scenarios(ROOT)
     assert {"baseline", "redis-failover", "redis-kill-replica", "redis-partition-primary"} <= set(names)

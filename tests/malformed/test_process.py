@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.malformed.conftest import ROOT
-from tests.unit.malformed.mutation import LAUGHS
+from tests.malformed.conftest import ROOT
+from tests.malformed.mutation import LAUGHS
 
 FILE = "scenarios/redis/redis-failover.yaml"
 ADDRESS_SPACE_BYTES = 4 * 1024**3

@@ -12,7 +12,7 @@ import pytest
 from resilience import cli
 from tests.hostile import TEXTS
 
-GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "failover"
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "failover"
 CPU_S_MAX = 20.0
 
 

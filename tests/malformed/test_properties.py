@@ -15,7 +15,7 @@ from resilience.report.text import visible, xml_text
 from resilience.spec.document import documents_from_text
 from resilience.spec.read import read_scenario, read_stack, read_suites
 from resilience.spec.selector import selector_from_text
-from tests.unit.malformed.conftest import ROOT
+from tests.malformed.conftest import ROOT
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates()
 VALUES = st.recursive(

@@ -14,7 +14,7 @@ from resilience import cli, cluster_cli, standing_cli, supervise
 from resilience.errors import HostError
 from resilience.spec.read import list_scenarios, read_scenario
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 DATA = ("scenarios", "experiments", "stacks")
 WOULD_START = "it would start now"
 _BEGINNINGS = frozenset({

@@ -15,8 +15,8 @@ import yaml
 
 from resilience.backend.choice import able
 from resilience.spec.read import read_scenario
-from tests.unit.malformed.conftest import ROOT, WOULD_START, Command, Said
-from tests.unit.malformed.mutation import Mutation, kinds, mutation
+from tests.malformed.conftest import ROOT, WOULD_START, Command, Said
+from tests.malformed.mutation import Mutation, kinds, mutation
 
 FAMILIES = {
     "scenarios": "scenarios/[pr]*/*.yaml",

@@ -13,7 +13,7 @@ from resilience.backend.local import place, sandbox
 from resilience.errors import HostError
 from resilience.outside import Wanted
 from resilience.report.terminal import WIDTH_MAX, WIDTH_MIN, console_for
-from tests.unit.malformed.conftest import WOULD_START, Command
+from tests.malformed.conftest import WOULD_START, Command
 
 ESCAPE = "\x1b]0;owned\x07"
 
