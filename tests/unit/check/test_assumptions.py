@@ -57,6 +57,12 @@ class Case:
     about: Scenario = field(default_factory=scenario)
 
 
+def see_primary_at(run: Recorded, at: int) -> None:
+    """The first that is heard of the primary of shard 2."""
+    run.events = [Event(x.name, at, x.data) if x.data.get("member") == "redis-cluster-1" and x.name == "role" else x
+                  for x in run.events]  # fmt: skip
+
+
 def drop_rate(run: Recorded, keep: int, kind: str = "session.heartbeat", phase: str = "steady") -> None:
     """Takes every ``keep``-th op of a kind in a phase out of the record, as if it had not been sent."""
     gone = {id(op): op for op in run.of(kind, phase=phase)[::keep]}
@@ -345,6 +351,9 @@ CASES = (
     Case(name="slots unknown", breaks="shards-known", reason="of 16384 slots",
          change=lambda run: run.change("shards", shards=[
              shard | {"slots": shard["slots"][:0]} for shard in run.event("shards").data["shards"]])),
+    Case(name="a primary seen as the load ran", change=lambda run: see_primary_at(run, STEADY - S)),
+    Case(name="a primary seen too late", change=lambda run: see_primary_at(run, STEADY + 1), breaks="shards-known",
+         reason="which member is the primary of shard 2 was not seen", about=scenario(slos=(), checks=("recovery",))),
     Case(name="clock stepped", change=lambda run: step_clock(run, FAULT + 5 * S, 51_000), breaks="clock-step",
          reason="51 ms in phase fault"),
     Case(name="clock slewed", change=lambda run: step_clock(run, FAULT + 5 * S, 50_000)),

@@ -310,9 +310,16 @@ def test_without_a_fault_no_loss_is_allowed(tmp_path: Path) -> None:
     assert direct(about, run.history(tmp_path, about))[0].verdict == "fail"
 
 
-def test_where_nobody_says_which_shard_was_hit_a_loss_in_the_window_proves_nothing(tmp_path: Path) -> None:
+def nobody_saw_the_primary(run: Recorded) -> None:
+    run.events = [event for event in run.events if event.name != "role" or event.data["group"] != 1]
+
+
+@pytest.mark.parametrize("forget", [lambda run: run.drop("shards"), nobody_saw_the_primary])
+def test_where_nobody_says_which_shard_was_hit_a_loss_in_the_window_proves_nothing(
+    forget: Callable[[Recorded], None], tmp_path: Path
+) -> None:
     run, about = recorded(), scenario()
-    run.drop("shards")
+    forget(run)
     lose("direct.write", BEFORE, 1)(run)
     found = judge(about, run.history(tmp_path, about)).findings
     told = {(f.where.group, f.verdict) for f in found if f.check == "durability.direct"}

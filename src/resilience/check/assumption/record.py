@@ -1,12 +1,14 @@
 """Assumptions about the record: it is whole, the phases and shards are known, the audit read everything."""
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 
 import numpy as np
 
 from resilience.check.assumption.finding import held_unless
 from resilience.check.fault import SECOND_US, load_end_us, primary_at, shards_at_start
 from resilience.check.finding import Finding
+from resilience.check.window import judged_windows
 from resilience.history.columns import OK, OUTCOMES, UNFINISHED, Flags
 from resilience.history.phase import STOP
 from resilience.history.read import History
@@ -112,9 +114,12 @@ def _least_s(scenario: Scenario, phase: str) -> float:
 
 
 def _without_member(history: History) -> Iterator[int]:
-    """The shards on record whose primary was, when the load began, no member that anybody had seen."""
-    at = min((event.at for event in history.events_of("shards")), default=0)
-    yield from (group for group in shards_at_start(history) if not primary_at(history, group, at))
+    """The shards on record whose primary nobody had seen when the first phase that is judged began.
+
+    Each member is asked for its role by a thread of its own: an answer may come after the load has begun.
+    """
+    for window in islice(judged_windows(history), 1):
+        yield from (group for group in shards_at_start(history) if not primary_at(history, group, window.start))
 
 
 def shards_known(scenario: Scenario, history: History) -> tuple[Finding, ...]:

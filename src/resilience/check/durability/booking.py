@@ -31,9 +31,9 @@ from resilience.check.fault import (
     Applied,
     HitShard,
     hit_shards,
-    hits,
     injections,
     load_end_us,
+    primary_at,
     promoted_at,
     shards_at_start,
 )
@@ -157,13 +157,18 @@ def ages(history: History, rows: Ints) -> Any:
 def excuses(scenario: Scenario, history: History, group: int) -> tuple[Applied, ...]:
     """The injections around which a shard may lose what it acknowledged: those that hit its primary, under ``async``.
 
-    A record that does not say which shards there are might hold any: its findings rest on that (`needs.SHARDS`).
+    A record that does not say which shards there are, or who was this one's primary, might hold any: its findings rest
+    on that (`needs.SHARDS`).
     """
     if not isinstance(scenario.stack.durability, Async):
         return ()
     if not shards_at_start(history):
         return injections(history)
-    return tuple(hit.injection for hit in hits(history) if hit.group == group)
+    return tuple(
+        injection
+        for injection in injections(history)
+        if primary_at(history, group, injection.began) in {"", *injection.members}
+    )
 
 
 def _allowed(history: History, rows: Ints, excused_by: tuple[Applied, ...]) -> Flags:
