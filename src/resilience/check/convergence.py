@@ -42,19 +42,22 @@ def _replicas(scenario: Scenario, history: History) -> Finding:
     data = _compared(history)
     compared = dict(data.get("compared", {}))
     shards = tuple(_shards(scenario, history))
-    all_compared = all(shard.is_covered_by(compared) for shard in shards)
     keys, needed = sum(compared.values()), sum(shard.keys * shard.replicas for shard in shards)
-    few = f"{keys:,} keys were compared on {len(compared)} replicas, {needed:,} were written"
+    lacking = ", ".join(f"{shard.group}" for shard in shards if not shard.is_covered_by(compared))
+    few = (
+        f"{keys:,} keys were compared on {len(compared)} replicas, {needed:,} were written; "
+        f"not all of those of shard {lacking}"
+    )
     differing = int(data.get("differing", 0))
     return Finding(
         check="convergence.replicas",
-        verdict="fail" if differing else "pass" if all_compared else "inconclusive",
+        verdict="fail" if differing else "inconclusive" if lacking else "pass",
         title="Every replica holds what its primary holds",
         measured=f"{differing:,} of {keys:,} keys differ on {len(compared)} replicas",
         allowed=f"none, on {sum(shard.replicas for shard in shards)} replicas",
         value=float(differing),
         unit="keys",
-        reason=f"the first: {_first(data)}" if differing else "" if all_compared else _missing(data, few),
+        reason=f"the first: {_first(data)}" if differing else _missing(data, few) if lacking else "",
         rests_on=needs.WHOLE + needs.FAULT,
         evidence=tuple(dict(example) for example in data.get("examples", ())),
         evidence_total=differing,
@@ -100,6 +103,7 @@ def _missing(data: Mapping[str, Any], few: str) -> str:
 class _Shard:
     """Of a shard: who its members are, how many of them are replicas, and how many keys were written to it."""
 
+    group: int
     members: frozenset[str]
     replicas: int
     keys: int
@@ -115,6 +119,7 @@ def _shards(scenario: Scenario, history: History) -> Iterator[_Shard]:
     acked = ops.of_kind(*_WRITES) & (ops.outcome == OK)
     for group, shard in enumerate(scenario.stack.shards, 1):
         yield _Shard(
+            group=group,
             members=members_of_shard(history, group),
             replicas=len(shard.replicas),
             keys=max(1, len(np.unique(ops.key[acked & (ops.group == group)]))),

@@ -167,7 +167,10 @@ def _retries(phase: _Phase) -> float:
 def _of_redis(_component: str, phase: _Phase) -> Iterator[Tally]:
     ops = phase.history.ops
     for group in shards_at_start(phase.history):
-        cuts = [phase.cut(member, _SETS) for member in sorted(_primaries(phase, group))]
+        primaries = sorted(_primaries(phase, group))
+        if "" in primaries:
+            raise CannotCutError(f"which member was the primary of shard {group} was not seen")
+        cuts = [phase.cut(member, _SETS) for member in primaries]
         rows = ops.of_kind("direct.write") & (ops.group == group)
         yield Tally(
             what=f"direct writes to shard {group}",
@@ -178,7 +181,10 @@ def _of_redis(_component: str, phase: _Phase) -> Iterator[Tally]:
 
 
 def _primaries(phase: _Phase, group: int) -> set[str]:
-    """The members that may have been a shard's primary at any time of the phase, or a scrape before or after it."""
+    """The members that may have been a shard's primary at any time of the phase, or a scrape before or after it.
+
+    "" among them: at its beginning somebody was whom nobody saw.
+    """
     begun = phase.window.start - phase.scrape_us
     ended = phase.window.end + phase.scrape_us + ROLE_SEEN_US
     later = {

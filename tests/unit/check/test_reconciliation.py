@@ -225,3 +225,10 @@ def test_primaries_that_took_turns_counted_the_same_writes_twice(tmp_path: Path)
     shard = judged(tmp_path)["redis fault"].evidence[0]
     assert shard["what"] == "direct writes to shard 1"
     assert shard["at least"] < shard["counted"] <= shard["at most"]
+
+
+def test_a_primary_that_nobody_saw_counts_for_nobody(tmp_path: Path) -> None:
+    run = recorded()
+    run.events = [event for event in run.events if event.data.get("member") != "redis-cluster-1"]
+    finding = judged(tmp_path, run=run)["redis steady"]
+    assert (finding.verdict, finding.reason) == ("inconclusive", "which member was the primary of shard 2 was not seen")
