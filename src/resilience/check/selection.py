@@ -7,7 +7,7 @@ import numpy as np
 from resilience.history.columns import OK, OUTCOMES, Flags, Ops
 from resilience.history.read import History
 from resilience.history.record import DELIVERED_IN_TIME_US
-from resilience.spec.selector import Matcher, selector_from_text
+from resilience.spec.selector import Matcher, Selector, selector_from_text
 
 _OPS = "load_ops_total"
 _DURATIONS = ("load_op_duration_seconds_bucket", "load_op_duration_seconds_count")
@@ -23,10 +23,13 @@ def recorded_total(history: History, text: str, phase: str, room_members: int) -
     rows = rows_of_selector(history.ops, text)
     if rows is not None:
         return int((rows & history.ops.in_phase(phase)).sum())
+    selector = _parsed(text)
+    if selector is None or selector.metric != _DELIVERIES or selector.without("outcome"):
+        return None
     acked = history.ops.of_kind("collaboration.edit") & history.ops.in_phase(phase) & (history.ops.outcome == OK)
-    if text == f'{_DELIVERIES}{{outcome="expected"}}':
-        return int(acked.sum()) * room_members
-    return _delivered_in_time(history, acked) if text == f'{_DELIVERIES}{{outcome="delivered"}}' else None
+    totals = {"expected": int(acked.sum()) * room_members, "delivered": _delivered_in_time(history, acked)}
+    meant = (outcome for outcome in totals if all(_matches(matcher, outcome) for matcher in selector.matchers))
+    return sum(totals[outcome] for outcome in meant)
 
 
 def _delivered_in_time(history: History, acked: Flags) -> int:
@@ -44,11 +47,8 @@ def rows_of_selector(ops: Ops, text: str) -> Flags | None:
 
     None if it counts something else, or cannot be understood.
     """
-    try:
-        selector = selector_from_text(text)
-    except ValueError:
-        return None
-    if selector.metric not in {_OPS, *_DURATIONS}:
+    selector = _parsed(text)
+    if selector is None or selector.metric not in {_OPS, *_DURATIONS}:
         return None
     labels = {"client": (ops.client, ops.clients), "op": (ops.kind, ops.kinds)}
     if selector.metric == _OPS:
@@ -61,6 +61,13 @@ def rows_of_selector(ops: Ops, text: str) -> Flags | None:
         elif matcher.label != "le":
             return None
     return rows
+
+
+def _parsed(text: str) -> Selector | None:
+    try:
+        return selector_from_text(text)
+    except ValueError:
+        return None
 
 
 def _matches(matcher: Matcher, text: str) -> bool:

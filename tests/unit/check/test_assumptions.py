@@ -12,6 +12,7 @@ import pytest
 from resilience.check.assumption.record import not_interrupted
 from resilience.check.compose import ASSUMPTIONS, judge
 from resilience.check.finding import Judgement
+from resilience.check.selection import recorded_total
 from resilience.history.ledger import Booked
 from resilience.history.read import read_history
 from resilience.history.record import DELIVERED_IN_TIME_US, ClockPair, Dropped, Event, PhaseWindow, QueryFailed
@@ -499,6 +500,23 @@ def test_deliveries_that_were_counted_and_came_too_late(tmp_path: Path, late_us:
     finding = next(f for f in judgement.findings if f.check == "assumption.totals-reconciled")
     assert (finding.verdict == "pass") == bool(on_record), finding.reason
     assert bool(on_record) or f"counted 200 of {DELIVERED}, 0 on record" in finding.reason
+
+
+@pytest.mark.parametrize(
+    ("selector", "total"),
+    [
+        (DELIVERED, 200),
+        ('load_deliveries_total{ outcome = "delivered" }', 200),
+        ('load_deliveries_total{outcome=~"deliv.*|expected"}', 400),
+        ('load_deliveries_total{outcome!="expected"}', 200),
+        ('load_deliveries_total{outcome="late"}', 0),
+        ('load_deliveries_total{outcome="delivered",client="locust"}', None),
+        ("service_requests_total", None),
+        ("rate(load_deliveries_total[1m])", None),
+    ],
+)
+def test_deliveries_however_an_objective_asks_for_them(selector: str, total: int | None, tmp_path: Path) -> None:
+    assert recorded_total(recorded().history(tmp_path, scenario()), selector, "fault", room_members=2) == total
 
 
 def test_a_delivery_that_came_twice_is_counted_once(tmp_path: Path) -> None:
