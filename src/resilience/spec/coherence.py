@@ -172,6 +172,8 @@ def _check_experiment(experiment: Experiment, stack: Stack) -> None:
     if experiment.prelude is None:
         return
     _check_target(experiment.prelude.target, stack, experiment.file, "prelude.target")
+    if experiment.prelude.target.scope == "component":  # nor all of a component: the fault's own target among them
+        raise refuse(experiment.file, "prelude.target.scope", "expected member or node", "component")
     if experiment.prelude.target == experiment.target:
         raise refuse(experiment.file, "prelude.target", "expected another target than the fault's own")
 

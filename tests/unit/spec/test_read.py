@@ -297,6 +297,12 @@ MALFORMED = (
     experiment(
         "prelude-long", INJECTED, INJECTED + PRELUDE.replace("1.0", "60"), "prelude.for_s: expected a number <= 5"
     ),
+    experiment(
+        "prelude-all",
+        INJECTED,
+        INJECTED + PRELUDE.replace("shard: 1", "scope: component"),
+        "prelude.target.scope: expected member or node",
+    ),
     experiment("prelude-same", INJECTED, INJECTED + PRELUDE_SAME, "prelude.target: expected another target"),
     experiment(
         "prelude-shard",
