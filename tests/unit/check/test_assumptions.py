@@ -102,6 +102,13 @@ def lag(run: Recorded, by_us: int, every: int) -> None:
         op.returned = max(op.returned, op.called + 1_000)
 
 
+def lag_and_steal(run: Recorded, ratio: float) -> None:
+    """The generator is late, and the machine's host gave so much of it to others, all the time."""
+    lag(run, 26_000, 10)
+    run.events = [Event(x.name, x.at, x.data | {"steal_ratio": ratio}) if x.name == "pressure" else x
+                  for x in run.events]  # fmt: skip
+
+
 def early(run: Recorded) -> None:
     op = run.of("collaboration.edit", phase="fault")[3]
     op.called = op.due - 1
@@ -311,6 +318,11 @@ CASES = (
     Case(name="late", change=lambda run: lag(run, 26_000, 10), breaks="schedule-lag", reason="26.0 ms behind"),
     Case(name="late in one phase of three", change=lambda run: lag(run, 26_000, 20), breaks="schedule-lag",
          reason="locust in steady: 26.0 ms behind its schedule (and used 25 % of the one core that it can use)"),
+    Case(name="late as the machine was away", change=lambda run: lag_and_steal(run, 0.31),
+         breaks="schedule-lag",
+         reason="(and used 25 % of the one core that it can use; this machine's host gave 31 % of it to others)"),
+    Case(name="late as hardly any of it was", change=lambda run: lag_and_steal(run, 0.049),
+         breaks="schedule-lag", reason="(and used 25 % of the one core that it can use)"),
     Case(name="early", change=early, breaks="schedule-lag", reason="locust sent 1 ops before they were due"),
     Case(name="just not late", change=lambda run: lag(run, 25_000, 10)),
     Case(name="late once in a thousand", change=lambda run: lag(run, 900_000, 290)),
