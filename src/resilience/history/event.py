@@ -4,8 +4,8 @@ What checks and reports rely on is a record below: an event that does not fit is
 that nobody who reads a history has to doubt it.
 
 - ``stack-up``: ``took_s``; [runner] the stack answered its first good request
-- ``shards``: ``shards``: list of {``group``, ``primary``, ``replicas``, ``slots``: [[first, last], …]} at start
-  [runner]
+- ``shards``: ``shards``: list of {``group``, ``primary``, ``replicas``: addresses as ``host:port``, ``slots``: [[first,
+  last], …]} at start [runner]
 - ``load-started``: ``clients``: names of the client processes [runner]
 - ``load-stopped``: ``clients``: {name: {``exit``, ``torn``}} [runner]
 - ``phase-announced``: ``phase``, ``starts_at``: the instant (us) that the generators were told [whoever announces]
@@ -87,10 +87,13 @@ class _Probed(msgspec.Struct):
     evidence: tuple[dict[str, Any], ...] | None = None
 
 
+_Address = Annotated[str, Meta(pattern=r"^.+:[0-9]+$")]  # who is there is told by ``role``, and by that alone
+
+
 class _Shard(msgspec.Struct):
     group: Group
-    primary: str = ""
-    replicas: tuple[str, ...] = ()
+    primary: _Address
+    replicas: tuple[_Address, ...] = ()
 
 
 class _Shards(msgspec.Struct):

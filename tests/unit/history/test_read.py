@@ -193,6 +193,9 @@ def test_damage_is_named_and_the_rest_is_kept(case: Damaged, tmp_path: Path) -> 
         ("member", "member", {"what": "exited"}),
         ("experiment", "deviated", {"status": "completed"}),
         ("converged", "ok", {"took_s": 1.0}),
+        ("shards", "primary", {"shards": [{"group": 1, "slots": [[0, 16383]]}]}),
+        ("shards", "primary", {"shards": [{"group": 1, "primary": "redis-cluster-0"}]}),
+        ("shards", "replicas", {"shards": [{"group": 1, "primary": "10.0.0.1:6379", "replicas": ["redis-cluster-3"]}]}),
     ],
 )
 def test_an_event_that_lacks_what_verdicts_rest_on(name: str, field: str, data: dict[str, Any], tmp_path: Path) -> None:

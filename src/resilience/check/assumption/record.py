@@ -128,7 +128,6 @@ def shards_known(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     reasons = []
     if sorted(shards) != list(range(1, len(scenario.stack.shards) + 1)):
         reasons.append(f"shards {sorted(shards)} are on record, {len(scenario.stack.shards)} in the stack")
-    reasons += [f"shard {group} has no primary" for group, shard in shards.items() if not shard.get("primary")]
     reasons += [f"which member is the primary of shard {group} was not seen" for group in _without_member(history)]
     slots = sum(last - first + 1 for shard in shards.values() for first, last in shard.get("slots", ()))
     if slots != SLOTS:
