@@ -40,7 +40,7 @@ smoke nightly calibrate: environment
 	@$(BIN)/resilience suite $(SUITE) --stack $(STACK) $(ARGS)
 
 smoke: ## run a few scenarios, about 8 minutes: one table, one JUnit file
-nightly: ## run every scenario that any stack can play, about 25 minutes
+nightly: ## run every scenario that any stack can play, about half an hour
 calibrate: ## run configurations that are known to lose data, and to keep it: is that found? about 35 minutes
 
 .PHONY: list

@@ -36,7 +36,7 @@ def services(field: Field) -> list[Any]:
 @pytest.fixture
 def node(field: Field) -> str:
     """The one with the most members of services: a node that was drained before has none until somebody moves there."""
-    nodes = Counter(state.node for state in services(field) if state.component != "redis" and state.node)
+    nodes = Counter(str(state.node) for state in services(field) if state.component != "redis" and state.node)
     return nodes.most_common(1)[0][0]
 
 
