@@ -112,12 +112,13 @@ def test_a_disk_that_fills_during_the_run(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_generator_behind_its_schedule(resilience: Resilience) -> None:
-    process = resilience.start("baseline", *SHORT)
-    wait_for("the load is judged", lambda: has_begun(resilience, "steady"), 90)
-    time.sleep(5)
-    with paused(the("Locust", process.pid)):
-        time.sleep(1.5)
-    ended = resilience.wait(process)
+    def pause_it(process: "subprocess.Popen[str]") -> None:
+        wait_for("the load is judged", lambda: has_begun(resilience, "steady"), 90)
+        time.sleep(5)
+        with paused(the("Locust", process.pid)):
+            time.sleep(1.5)
+
+    ended = resilience.run("baseline", *SHORT, meanwhile=pause_it)
     assert ended.code == 3, ended.output[-3000:]
     reason = assumption(ended, "schedule-lag")["reason"]
     assert reason.startswith("locust in steady: ")
@@ -165,11 +166,13 @@ def test_a_wall_clock_that_is_stepped(resilience: Resilience, tmp_path: Path, mo
     (tmp_path / "site").mkdir()
     (tmp_path / "site/sitecustomize.py").write_text(STEPPED.format(offset_ms=str(offset)))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
-    process = resilience.start("baseline", *SHORT)
-    wait_for("the load is judged", lambda: has_begun(resilience, "steady"), 90)
-    time.sleep(5)
-    offset.write_text(str(STEP_MS))
-    ended = resilience.wait(process)
+
+    def step_it(_: "subprocess.Popen[str]") -> None:
+        wait_for("the load is judged", lambda: has_begun(resilience, "steady"), 90)
+        time.sleep(5)
+        offset.write_text(str(int(offset.read_text()) + STEP_MS))
+
+    ended = resilience.run("baseline", *SHORT, meanwhile=step_it)
     assert ended.code == 3, ended.output[-3000:]
     told = re.fullmatch(
         r"the wall clock stepped by (\d+) ms in phase steady", assumption(ended, "clock-step")["reason"]

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,13 @@ def judged_with(ended: Ended, beside: Path, change: Callable[[dict[str, Any]], o
 
 def without_prometheus(resilience: Resilience, scenario: str, *arguments: str) -> Ended:
     """A run whose Prometheus stands still from the beginning of the fault phase to its end."""
-    process = resilience.start(scenario, *arguments)
-    wait_for("the fault is near", lambda: has_begun(resilience, "fault"), 150)
-    with paused(the("Prometheus", process.pid)):
-        wait_for("the fault is over", lambda: has_begun(resilience, "recovery"), 60)
-    return resilience.wait(process)
+
+    def stop_it(process: "subprocess.Popen[str]") -> None:
+        wait_for("the fault is near", lambda: has_begun(resilience, "fault"), 150)
+        with paused(the("Prometheus", process.pid)):
+            wait_for("the fault is over", lambda: has_begun(resilience, "recovery"), 60)
+
+    return resilience.run(scenario, *arguments, meanwhile=stop_it)
 
 
 @pytest.mark.slow
@@ -99,12 +102,14 @@ def test_a_metric_that_says_nothing(unmeasurable: Ended, tmp_path: Path, objecti
 
 @pytest.mark.slow
 def test_a_generator_that_is_killed(resilience: Resilience) -> None:
-    process = resilience.start("baseline", *SHORT)
-    wait_for("the load is judged", lambda: has_begun(resilience, "steady"), 90)
-    locust = the("Locust", process.pid)
-    wait_for("some of it is on record", lambda: len(so_far(resilience, "pressure")) > 25, 60)
-    os.kill(locust, signal.SIGKILL)
-    ended = resilience.wait(process)
+
+    def kill_it(process: "subprocess.Popen[str]") -> None:
+        wait_for("the load is judged", lambda: has_begun(resilience, "steady"), 90)
+        locust = the("Locust", process.pid)
+        wait_for("some of it is on record", lambda: len(so_far(resilience, "pressure")) > 25, 60)
+        os.kill(locust, signal.SIGKILL)
+
+    ended = resilience.run("baseline", *SHORT, meanwhile=kill_it)
     assert ended.code == 3, ended.output[-3000:]
     assert "locust was killed by SIGKILL" in assumption(ended, "generator-alive")["reason"]
     assert "session ops in steady" in assumption(ended, "load-rate")["reason"]
@@ -134,12 +139,14 @@ def test_an_inject_that_does_nothing(beside_control: Resilience) -> None:
 def test_a_heal_that_does_nothing(beside_control: Resilience) -> None:
     """Somebody else's rule goes on dropping what the healed partition had dropped."""
     resilience = beside_control
-    process = resilience.start(f"{FILES}/cut-off-replica.yaml")
-    wait_for("the fault is injected", lambda: has_begun(resilience, "fault"), 90)
-    wait_for("its effect is proved", lambda: bool(so_far(resilience, "effect-probed")), 30)
-    (step,) = so_far(resilience, "injecting")[0]["injection"]["steps"]
-    drop_what_comes_from(from_inside(process.pid, step["member"]["init_pid"]), step["others"])
-    ended = resilience.wait(process)
+
+    def go_on_dropping(process: "subprocess.Popen[str]") -> None:
+        wait_for("the fault is injected", lambda: has_begun(resilience, "fault"), 90)
+        wait_for("its effect is proved", lambda: bool(so_far(resilience, "effect-probed")), 30)
+        (step,) = so_far(resilience, "injecting")[0]["injection"]["steps"]
+        drop_what_comes_from(from_inside(process.pid, step["member"]["init_pid"]), step["others"])
+
+    ended = resilience.run(f"{FILES}/cut-off-replica.yaml", meanwhile=go_on_dropping)
     assert ended.code == 3, ended.output[-3000:]
     assert verdicts(ended, "assumption.fault-proved") == {"pass"}
     reason = assumption(ended, "fault-healed")["reason"]
