@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from resilience.history.columns import OK, OUTCOMES, Flags, Ops
+from resilience.history.columns import OK, OUTCOMES, Flags, Ops, of_codes
 from resilience.history.read import History
 from resilience.history.record import DELIVERED_IN_TIME_US
 from resilience.spec.selector import Matcher, Selector, selector_from_text
@@ -57,7 +57,7 @@ def rows_of_selector(ops: Ops, text: str) -> Flags | None:
     for matcher in selector.matchers:
         if matcher.label in labels:
             codes, texts = labels[matcher.label]
-            rows &= np.isin(codes, [code for code, text in enumerate(texts) if _matches(matcher, text)])
+            rows &= of_codes(codes, [_matches(matcher, text) for text in texts])
         elif matcher.label != "le":
             return None
     return rows

@@ -53,7 +53,7 @@ class Ops:
 
     def of_kind(self, *kinds: str) -> Flags:
         """Which ops are of one of these kinds; a kind that ends in a dot means all that begin so."""
-        return _of_codes(self.kind, (_named(kind, kinds) for kind in self.kinds))
+        return of_codes(self.kind, (_named(kind, kinds) for kind in self.kinds))
 
     def of_client(self, client: str) -> Flags:
         """Which ops a client sent."""
@@ -61,7 +61,7 @@ class Ops:
 
     def in_phase(self, *phases: str) -> Flags:
         """Which ops were due in one of these phases, as their generator booked them."""
-        return _of_codes(self.phase, (phase in phases for phase in self.phases))
+        return of_codes(self.phase, (phase in phases for phase in self.phases))
 
     def with_error(self, error: str) -> Flags:
         """Which ops ended with an error of this class."""
@@ -106,7 +106,7 @@ def text_array(texts: list[str]) -> Texts:
     return np.array(texts, dtype=np.dtypes.StringDType())
 
 
-def _of_codes(column: Codes, wanted: Iterable[bool]) -> Flags:
+def of_codes(column: Codes, wanted: Iterable[bool]) -> Flags:
     """Which rows have a code that is wanted; ``wanted`` says it of each code."""
     return np.array(list(wanted), dtype=np.bool_)[column]
 
