@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from resilience.fault import watch
 from resilience.fault.base import Aim, FaultPlatform, Step, Watch
-from resilience.fault.whole_node import Look, require_nodes
+from resilience.fault.whole_node import Look, node_steps
 from resilience.spec import fault as spec
 
 
@@ -16,8 +16,7 @@ class FreezeFault:
 
     def inject(self, aim: Aim, platform: FaultPlatform) -> tuple[Step, ...]:
         """Everything on the node in one step."""
-        require_nodes("freeze", aim)
-        return platform.node_steps("freeze", aim.nodes, aim.members)
+        return node_steps("freeze", aim, platform)
 
     def effect(self, aim: Aim, platform: FaultPlatform) -> tuple[Watch, ...]:
         """Every member is stopped, and leaves requests of an observer and of another node unanswered.

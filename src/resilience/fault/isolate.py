@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from resilience.fault import watch
 from resilience.fault.base import Aim, FaultPlatform, Step, Watch
-from resilience.fault.whole_node import Look, require_nodes
+from resilience.fault.whole_node import Look, node_steps
 from resilience.spec import fault as spec
 
 
@@ -16,8 +16,7 @@ class IsolateFault:
 
     def inject(self, aim: Aim, platform: FaultPlatform) -> tuple[Step, ...]:
         """All of the node's links at once."""
-        require_nodes("isolate", aim)
-        return platform.node_steps("isolate", aim.nodes, aim.members)
+        return node_steps("isolate", aim, platform)
 
     def effect(self, aim: Aim, platform: FaultPlatform) -> tuple[Watch, ...]:
         """The node's members are silent to an observer and to a member of another node."""

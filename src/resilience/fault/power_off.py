@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from resilience.fault import watch
 from resilience.fault.base import Aim, FaultPlatform, Step, Watch
-from resilience.fault.whole_node import Look, require_nodes
+from resilience.fault.whole_node import Look, node_steps
 from resilience.spec import fault as spec
 
 
@@ -16,8 +16,7 @@ class PowerOffFault:
 
     def inject(self, aim: Aim, platform: FaultPlatform) -> tuple[Step, ...]:
         """What a node's power switch is, is the backend's."""
-        require_nodes("power-off", aim)
-        return platform.node_steps("power-off", aim.nodes, aim.members)
+        return node_steps("power-off", aim, platform)
 
     def effect(self, aim: Aim, platform: FaultPlatform) -> tuple[Watch, ...]:
         """Every member of the node is dead, and silent to an observer and to a member of another node."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from resilience.fault import watch
 from resilience.fault.base import Aim, FaultPlatform, Step, Watch
-from resilience.fault.whole_node import Look, require_nodes
+from resilience.fault.whole_node import Look, node_steps
 from resilience.spec import fault as spec
 
 
@@ -16,8 +16,7 @@ class RebootFault:
 
     def inject(self, aim: Aim, platform: FaultPlatform) -> tuple[Step, ...]:
         """Off and on."""
-        require_nodes("reboot", aim)
-        return platform.node_steps("reboot", aim.nodes, aim.members)
+        return node_steps("reboot", aim, platform)
 
     def effect(self, aim: Aim, platform: FaultPlatform) -> tuple[Watch, ...]:
         """No server that ran on the node runs any more, whether another does or not yet."""

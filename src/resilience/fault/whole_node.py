@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Self
 
-from resilience.backend.base import MemberState
+from resilience.backend.base import MemberState, NodeFault
 from resilience.errors import FaultError
 from resilience.fault import watch
-from resilience.fault.base import Aim, FaultPlatform, Watch
+from resilience.fault.base import Aim, FaultPlatform, Step, Watch
 from resilience.fault.witness import observers
 
 
@@ -14,6 +14,12 @@ def require_nodes(kind: str, aim: Aim) -> None:
     """Raises `FaultError` unless the target is a node."""
     if not aim.nodes:
         raise FaultError(f"{kind}: target.scope: expected node, it cannot be done to a member alone")
+
+
+def node_steps(kind: NodeFault, aim: Aim, platform: FaultPlatform) -> tuple[Step, ...]:
+    """What the backend does to whole nodes. Raises `FaultError` unless the target is a node."""
+    require_nodes(kind, aim)
+    return platform.node_steps(kind, aim.nodes, aim.members)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
