@@ -21,7 +21,7 @@ from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.machine.control_plane import cordons, take_cordons_back
 from resilience.backend.machine.desk import Desk, broken_nodes, put_all_right
 from resilience.backend.machine.docker import Docker
-from resilience.backend.tool import output
+from resilience.backend.tool import kubectl_output, output
 from resilience.errors import HostError, StackError
 from resilience.spec.stack import Stack
 
@@ -146,10 +146,7 @@ class Kind:
 
     def kubectl(self, *words: str, timeout_s: float = _QUICK_S, text: str = "") -> str:
         """What ``kubectl`` prints about this cluster and no other. Raises `HostError`, `StackError`."""
-        there = ["--kubeconfig", str(self.kubeconfig), "--context", self.context]
-        return output(
-            ["kubectl", *there, f"--request-timeout={timeout_s:g}s", *words], timeout_s=timeout_s + 5, text=text
-        )
+        return kubectl_output(self.kubeconfig, self.context, words, timeout_s=timeout_s, text=text)
 
     def doors(self, api: Api) -> tuple[tuple[str, str], ...]:
         """The addresses on this machine by which people get in. Raises `StackError`."""

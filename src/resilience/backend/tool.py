@@ -3,10 +3,12 @@
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from resilience.errors import HostError, StackError
 
 _SHOWN = 300
+_GRACE_S = 5.0  # for kubectl to say that its own time is over
 
 
 def output(argv: Sequence[str], *, timeout_s: float, text: str = "", env: Mapping[str, str] | None = None) -> str:
@@ -32,6 +34,12 @@ def output(argv: Sequence[str], *, timeout_s: float, text: str = "", env: Mappin
     if done.returncode != 0:
         raise StackError(f"'{what}' failed: {last_error(done.stderr or done.stdout)}")
     return done.stdout
+
+
+def kubectl_output(kubeconfig: Path, context: str, words: Sequence[str], *, timeout_s: float, text: str = "") -> str:
+    """What ``kubectl`` prints about this cluster and no other. Raises as `output` does."""
+    there = ["--kubeconfig", str(kubeconfig), "--context", context, f"--request-timeout={timeout_s:g}s"]
+    return output(["kubectl", *there, *words], timeout_s=timeout_s + _GRACE_S, text=text)
 
 
 def last_error(said: str) -> str:

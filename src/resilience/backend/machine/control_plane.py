@@ -11,7 +11,7 @@ from resilience.agent.error import AgentError
 from resilience.backend.kubernetes.api import Api, ApiError, Object
 from resilience.backend.kubernetes.manifests import COMPONENT, HARNESS
 from resilience.backend.kubernetes.readiness import is_ready
-from resilience.backend.tool import output
+from resilience.backend.tool import kubectl_output
 from resilience.errors import HarnessError
 
 CORDONED_BY = "harmonyflow.dev/cordoned-by"  # on a node: the injection that cordoned it, to be taken back
@@ -185,9 +185,9 @@ def _workload(namespace: str, name: str) -> str:
 def plane_of(cluster: str, kubeconfig: Path) -> ControlPlane:
     """The control plane of a kind cluster, and no other."""
     context = f"kind-{cluster}"
-    there = ["kubectl", "--kubeconfig", str(kubeconfig), "--context", context, f"--request-timeout={_EXEC_S:g}s"]
 
     def run(namespace: str, pod: str, container: str, argv: Sequence[str]) -> str:
-        return output([*there, "exec", "-n", namespace, pod, "-c", container, "--", *argv], timeout_s=_EXEC_S + 5)
+        words = ["exec", "-n", namespace, pod, "-c", container, "--", *argv]
+        return kubectl_output(kubeconfig, context, words, timeout_s=_EXEC_S)
 
     return ControlPlane(lambda: Api.of_context(kubeconfig, context), run)
