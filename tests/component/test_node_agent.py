@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from resilience.agent import start
 from resilience.agent.node import BOOT_ID
 from resilience.agent.process import look_up
+from resilience.backend.local.place import PROJECT_ROOT
 from tests.waiting import until
 
 pytestmark = pytest.mark.component
+WORKLOADS = {"DaemonSet", "Deployment"}
 
 
 @dataclass
@@ -90,7 +93,7 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
     for process in made.processes:
         process.terminate()
         process.wait(20)
-    assert made.held() == []
+    assert not (made.folder / "hold").exists() or made.held() == []
 
 
 def test_it_is_told_and_asked(agent: Agent) -> None:
@@ -138,10 +141,28 @@ def test_a_new_agent_ends_what_a_killed_one_left(agent: Agent) -> None:
 
 def test_an_agent_that_is_told_to_go_leaves_nothing(agent: Agent) -> None:
     keeper = agent.start()
-    argv = [sys.executable, "-m", "resilience.agent.node", "alive"]
-    assert subprocess.run(argv, env=agent.environment, check=False, timeout=20).returncode == 0
     agent.apply("test-1", 600.0)
     keeper.terminate()
     assert keeper.wait(20) == 0
     assert agent.held() == []
     assert agent.ask("undo", id="test-1")["by"] == "leave"
+
+
+@pytest.mark.parametrize("manifest", ["resilience/agent.yaml", "monitoring/witness.yaml"])
+def test_the_probes_of_its_pod_tell_whether_it_keeps_watch(agent: Agent, manifest: str) -> None:
+    objects = yaml.safe_load_all((PROJECT_ROOT / "stacks/kubernetes/base" / manifest).read_text())
+    ((container,),) = [each["spec"]["template"]["spec"]["containers"] for each in objects if each["kind"] in WORKLOADS]
+    probes = [container[name]["exec"]["command"] for name in ("startupProbe", "readinessProbe", "livenessProbe")]
+
+    def answers() -> set[int]:
+        done = [subprocess.run(argv, env=agent.environment, check=False, capture_output=True) for argv in probes]
+        return {each.returncode for each in done}
+
+    assert answers() == {1}, "it was never started"
+    keeper = agent.start()
+    assert answers() == {0}
+    keeper.terminate()
+    keeper.wait(20)
+    a_while_ago = time.time() - 90
+    os.utime(agent.folder / "state" / "alive", (a_while_ago, a_while_ago))
+    assert answers() == {1}

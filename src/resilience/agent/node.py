@@ -4,7 +4,6 @@
 
     python -m resilience.agent.node keep         the pod's main process
     python -m resilience.agent.node apply|probe|undo|open   one line of JSON on standard input, one line of answer
-    python -m resilience.agent.node alive        whether the main process keeps watch
 
 Each injection has a folder on the node, so on disk it outlives every agent: ``request.json`` with all places found, and
 the files of `resilience.agent.job`. ``keep`` ends what an older agent left as soon as it starts, what outlived its time
@@ -39,7 +38,6 @@ _PROBE_S, _UNDO_S = 10.0, HEALED_WITHIN_S + 15.0
 _WATCH_EVERY_S = 1.0
 _LOOK_EVERY_S = 0.05
 _AT_MOST_S = 10.0  # an order that is given earlier than that before its instant is a mistake
-_ALIVE_WITHIN_S = 60.0
 _REMEMBERED_S = 86_400.0
 _SPARE_S = 2.0  # what an injection's own daemon may take to end it
 
@@ -119,7 +117,10 @@ class Node:
         return {"open": [folder.name for folder in opened], **({"looks": looks} if looks else {})}
 
     def keep(self) -> None:
-        """Ends what an older agent left, then watches; returns never."""
+        """Ends what an older agent left, then watches; returns never.
+
+        The file ``alive`` says when it looked last, to whoever asks whether it still does (the pod's probes).
+        """
         self.state.mkdir(parents=True, exist_ok=True)
         self.end_all("restart")
         self.forget(time.time())
@@ -127,14 +128,6 @@ class Node:
             self.end_overdue(time.monotonic_ns())
             (self.state / "alive").touch()
             time.sleep(_WATCH_EVERY_S)
-
-    def alive(self) -> bool:
-        """Whether the main process has looked after its injections lately."""
-        try:
-            seen = (self.state / "alive").stat().st_mtime
-        except FileNotFoundError:
-            return False
-        return time.time() - seen < _ALIVE_WITHIN_S
 
     def end_all(self, by: str) -> None:
         """Ends every open injection; what cannot be ended now is tried again once its time is over."""
@@ -212,8 +205,6 @@ def main(argv: list[str]) -> int:
         node = from_environment(os.environ)
         if word == "keep":
             return _keep(node)
-        if word == "alive":
-            return 0 if node.alive() else 1
         commands = {"apply": node.apply, "probe": node.probe, "undo": node.undo, "open": node.open}
         answer = commands[word](json.loads(sys.stdin.readline()))
     except (AgentError, OSError, ValueError) as error:

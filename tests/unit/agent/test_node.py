@@ -210,13 +210,6 @@ def test_what_is_about_the_node_itself_is_refused(node: Node, steps: list[Any], 
     assert not node.state.exists()
 
 
-def test_the_watch_is_kept_or_it_is_not(node: Node) -> None:
-    assert not node.alive()
-    node.state.mkdir()
-    (node.state / "alive").touch()
-    assert node.alive()
-
-
 def test_it_leaves_nothing_when_it_is_asked_to_end(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     def asked_to_end(_node: Node, _now_ns: int) -> None:
         left(node, "test-2", ttl_s=100.0)
