@@ -58,6 +58,13 @@ class Timed:
         """The run's ``spec.json``."""
         return json.loads((self.directory / "spec.json").read_text())
 
+    def verdict(self) -> Any:
+        """The run's ``verdict.json``. Raises `BenchError` if it has none."""
+        path = self.directory / "verdict.json"
+        if not path.exists():
+            raise BenchError(f"{self.directory}: no verdict (exit {self.exit_code})")
+        return json.loads(path.read_text())
+
     def events(self, name: str, file: str = "history.jsonl") -> Iterator[dict[str, Any]]:
         """The data of all events of a name in one of the run's files, in order."""
         for line in (self.directory / file).read_text().splitlines():
@@ -66,11 +73,13 @@ class Timed:
                 yield record[3]
 
 
-def timed_run(scenario: str, place: Place, environment: Mapping[str, str] = NOTHING_SET) -> Timed:
+def timed_run(
+    scenario: str, place: Place, environment: Mapping[str, str] = NOTHING_SET, options: Iterable[str] = ()
+) -> Timed:
     """Runs a scenario as a person would. Raises `BenchError` if it has no recorded run to show."""
     folder = place.reports / scenario
     before = set(folder.glob("*"))
-    took_s, code = timed_command(["run", scenario, "--reports", str(place.reports)], environment)
+    took_s, code = timed_command(["run", scenario, "--reports", str(place.reports), *options], environment)
     made = sorted(set(folder.glob("*")) - before)
     if not made:
         raise BenchError(f"resilience run {scenario}: exit {code}, and no run directory in {folder}")

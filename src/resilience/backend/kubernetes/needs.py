@@ -65,7 +65,7 @@ def _requested(item: Object, what: str) -> Fraction:
     """By one pod."""
     containers = _pod_spec(item).get("containers", ())
     requests = [one.get("resources", {}).get("requests", {}) for one in containers]
-    return sum((_quantity(asked[what]) for asked in requests if what in asked), Fraction(0))
+    return sum((quantity(asked[what]) for asked in requests if what in asked), Fraction(0))
 
 
 def _claims(item: Object) -> Iterator[Object]:
@@ -76,10 +76,10 @@ def _claims(item: Object) -> Iterator[Object]:
 
 
 def _storage(claim: Object) -> Fraction:
-    return _quantity(claim["spec"]["resources"]["requests"]["storage"])
+    return quantity(claim["spec"]["resources"]["requests"]["storage"])
 
 
-def _quantity(text: Any) -> Fraction:
+def quantity(text: Any) -> Fraction:
     """A quantity as Kubernetes writes it, e.g. ``64Mi``, ``100m``."""
     from kubernetes.utils.quantity import parse_quantity  # a second to import, which no local run has to wait for
 
