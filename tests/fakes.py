@@ -61,6 +61,7 @@ class FakeFaultPlatform(FakePlatform):
         self.refuses: set[str] = set()  # what raises: apply, probe, undo
         self.ended_by: dict[str, str] = {}
         self.now_ns = 0  # of the answers' instants
+        self.undoing_ns = 0  # how long undoing takes
         self.lead_s = self.node_lead_s = 0.0
 
     def node_steps(self, what: NodeFault, nodes: Sequence[str], members: Sequence[str]) -> tuple[dict[str, Any], ...]:
@@ -101,7 +102,9 @@ class FakeFaultPlatform(FakePlatform):
     def undo(self, injection_id: str, at_ns: int = 0) -> Undone:
         self._tell("undo", injection_id)
         by = self.ended_by.setdefault(injection_id, "request")
-        return Undone(healed_ns=max(self.now_ns, at_ns), by=by, proof=self._proof(ok=self.heals))
+        began_ns = max(self.now_ns, at_ns)
+        self.now_ns = began_ns + self.undoing_ns
+        return Undone(began_ns=began_ns, healed_ns=self.now_ns, by=by, proof=self._proof(ok=self.heals))
 
     def _tell(self, what: str, injection_id: str) -> None:
         self.told.append((what, injection_id))
@@ -128,6 +131,7 @@ class FakeAgents:
         self.blind: set[str] = set()  # agents whose probes see nothing of it
         self.refuses: set[str] = set()  # agents that answer with an error
         self.away: dict[str, int] = {}  # calls that break before an agent answers again
+        self.silent_on: set[str] = set()  # what their answers do not say
         self.now_ns = 5_000
 
     def run(self, _namespace: str, pod: str, argv: tuple[str, ...], text: str, _timeout_s: float) -> str:
@@ -139,7 +143,8 @@ class FakeAgents:
             raise StackError(f"{pod}: the connection broke")
         if agent in self.refuses:
             return json.dumps({"error": "refused by the test"})
-        return json.dumps(self._answer(agent, command, request))
+        answer = self._answer(agent, command, request)
+        return json.dumps({key: value for key, value in answer.items() if key not in self.silent_on})
 
     def _answer(self, agent: str, command: str, request: dict[str, Any]) -> dict[str, Any]:
         if command == "apply":
@@ -154,10 +159,10 @@ class FakeAgents:
         seen = {"what": f"seen by {agent}", "expected": "x", "observed": "x", "ok": agent not in self.blind}
         answer = {"parts": self.told[agent]["parts"], "evidence": [seen]}
         if command == "undo":
-            self.now_ns = max(self.now_ns + 1, request["at_ns"])
+            self.now_ns = began_ns = max(self.now_ns + 1, request["at_ns"])
             does = bool(self.told[agent]["injection"]["steps"])
             by = self.ended_by.setdefault(agent, "request")
-            answer |= {"healed_ns": self.now_ns, "by": by, "does": does}
+            answer |= {"began_ns": began_ns, "healed_ns": self.now_ns, "by": by, "does": does}
         return answer
 
 
@@ -450,7 +455,8 @@ class FakeMachine:
         seen = {"what": "container hf-worker", "expected": "x", "observed": "x", "ok": self.sees}
         answer = {"parts": self.told[name]["parts"], "evidence": [seen]}
         if command == "undo":
-            answer |= {"healed_ns": 9_000, "by": "request", "does": True, "started_at": self.started_at}
+            answer |= {"began_ns": 8_500, "healed_ns": 9_000, "by": "request", "does": True}
+            answer |= {"started_at": self.started_at}
         return answer
 
     def hosts_of(self, injection_id: str) -> tuple[str, ...] | None:

@@ -20,7 +20,7 @@ from resilience.check.reconciliation import ROUTES
 from resilience.check.selection import rows_of_selector
 from resilience.history.columns import OUTCOMES, UNFINISHED, Flags
 from resilience.history.control import Control, Identity
-from resilience.history.ledger import Booked
+from resilience.history.ledger import NEVER, Booked
 from resilience.history.read import History, read_history
 from resilience.history.record import (
     AuditDone,
@@ -350,7 +350,9 @@ class Recorded:
                     lines.append(Booked(at_us=applied, injection=data["injection"], state="applied", began_us=began))
                 case "healed":
                     at = data["healed_us"]
-                    lines.append(Booked(at_us=at, injection=data["injection"], state="healed", by=data["by"]))
+                    began = data.get("began_us", NEVER)
+                    end = Booked(at_us=at, injection=data["injection"], state="healed", by=data["by"], began_us=began)
+                    lines.append(end)
         return lines
 
     def _counts(self, client: str) -> dict[str, int]:

@@ -159,6 +159,7 @@ class Stage:
                 "injection": injection,
                 "healed": undone.proof.holds,
                 "by": undone.by,
+                "began_us": us_from_ns(self._notebook.clock, undone.began_ns),
                 "healed_us": us_from_ns(self._notebook.clock, undone.healed_ns),
                 "evidence": msgspec.to_builtins(undone.proof.evidence),
             },

@@ -1,7 +1,7 @@
 """One injection in the agent's hands: applied once, probed, undone once, with its state on disk.
 
-In the injection's private folder: ``applied.json`` and ``undone.json`` (each written once, whole), ``lock`` (held while
-something is being done or undone) and ``socket`` (of the daemon).
+In the injection's private folder: ``applied.json``, ``undoing.json`` and ``undone.json`` (each written once, whole),
+``lock`` (held while something is being done or undone) and ``socket`` (of the daemon).
 """
 
 import contextlib
@@ -95,8 +95,9 @@ class Job:
         with self._locked():
             record = self._read("undone")
             if not record:
+                began_ns = self._undoing_since()
                 self.undo_steps()
-                record = {"healed_ns": time.monotonic_ns(), "by": by}
+                record = {"began_ns": began_ns, "healed_ns": time.monotonic_ns(), "by": by}
                 self._write("undone", record)
                 if by != "request":
                     self._book(record)
@@ -139,14 +140,22 @@ class Job:
         """Undoes the steps in reverse, and keeps no record. Raises `AgentError` if one cannot be; the others are."""
         _undo(self._all_steps, f"{self.id}: undo")
 
+    def _undoing_since(self) -> int:
+        """When undoing began, by whichever try: what an earlier one has undone is not in effect any more."""
+        begun = self._read("undoing") or {"began_ns": time.monotonic_ns()}
+        with contextlib.suppress(OSError):  # a disk that is full must not keep it from being ended
+            self._write("undoing", begun)
+        return int(begun["began_ns"])
+
     def _healed(self, within_s: float) -> list[Evidence]:
         left = [item for step in self._all_steps for item in step.undone()]
         return left + probe.healed(self._all_probes, within_s)
 
     def _book(self, record: Mapping[str, Any]) -> None:
         """Nobody asked for it, so nobody else writes it down."""
-        at_us = (record["healed_ns"] - self._base_ns) // 1_000
-        line = json.dumps({"at_us": at_us, "injection": self.id, "state": "healed", "by": record["by"]}) + "\n"
+        at_us, began_us = ((record[key] - self._base_ns) // 1_000 for key in ("healed_ns", "began_ns"))
+        booked = {"at_us": at_us, "injection": self.id, "state": "healed", "by": record["by"], "began_us": began_us}
+        line = json.dumps(booked) + "\n"
         handle = os.open(self._ledger, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
             os.write(handle, line.encode())

@@ -61,10 +61,11 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
 
 class Undone(msgspec.Struct, frozen=True, kw_only=True):
     """The agent's answer to an undo; ``by`` says what ended it: ``request``, or before one came ``ttl``,
-    ``restart`` (a new agent found it) or ``leave`` (its agent was told to go).
+    ``restart`` (a new agent found it) or ``leave`` (its agent was told to go). Instants are as in `Injected`.
     """
 
-    healed_ns: int
+    began_ns: int  # from then on the injection was not wholly in effect; a node takes a while to be put right
+    healed_ns: int  # by then all of it had been undone
     by: str
     proof: Proof
 

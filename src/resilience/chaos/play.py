@@ -1,7 +1,8 @@
 """How an experiment's activities act on a run: phases are held, a fault is injected, proved and healed.
 
 Phases change twice in an experiment, and each change is announced a moment ahead: ``fault`` as the fault is injected,
-``recovery`` as it is healed. Windows are cut at the instants that the agent recorded, not at those announced.
+``recovery`` as its healing begins, which may take a while. Windows are cut at the instants that the agent recorded, not
+at those announced.
 """
 
 from collections.abc import Sequence
@@ -37,7 +38,7 @@ def hold(session: Session, phase: str, duration_s: float) -> None:
             session.record_window(phase, start, NEVER)
         raise
     if phase == "recovery":
-        session.record_window(phase, _healed_at(session, start), max(until, session.clock.now_us()))
+        session.record_window(phase, _undoing_at(session, start), max(until, session.clock.now_us()))
 
 
 def inject(
@@ -152,7 +153,8 @@ def _heal_one(session: Session, injection: str, by: str, at_us: int) -> str:
         undone = session.injector.heal(injection, by, at_us)
     except FaultError as error:
         evidence = msgspec.to_builtins(_unseen(error).evidence)
-        session.record("healed", injection=injection, healed=False, by=by, healed_us=NEVER, evidence=evidence)
+        never = {"began_us": NEVER, "healed_us": NEVER}
+        session.record("healed", injection=injection, healed=False, by=by, **never, evidence=evidence)
         return str(error)
     booked = session.ledger.last(injection, "healed")
     session.record(
@@ -160,6 +162,7 @@ def _heal_one(session: Session, injection: str, by: str, at_us: int) -> str:
         injection=injection,
         healed=undone.proof.holds,
         by=booked.by if booked else by,
+        began_us=us_from_ns(session.clock, undone.began_ns),
         healed_us=us_from_ns(session.clock, undone.healed_ns),
         evidence=msgspec.to_builtins(undone.proof.evidence),
     )
@@ -196,11 +199,11 @@ def _refuse_outliving(session: Session, until_us: int) -> None:
             )
 
 
-def _healed_at(session: Session, otherwise: int) -> int:
-    """When the last injection was undone (us)."""
+def _undoing_at(session: Session, otherwise: int) -> int:
+    """When the undoing of the last injection began (us)."""
     last = session.ledger.injections()[-1:]
     entry = session.ledger.last(last[0].id, "healed") if last else None
-    return entry.at_us if entry else otherwise
+    return entry.undoing_us if entry else otherwise
 
 
 def _close_steady(session: Session, end_us: int) -> None:
@@ -213,7 +216,7 @@ def _close_fault(session: Session, injection: str) -> None:
     began, ended = _began_at(session, injection), session.ledger.last(injection, "healed")
     start = session.board.starts_at("fault") if began == NEVER else began
     if start is not None:
-        session.record_window("fault", start, ended.at_us if ended else NEVER)
+        session.record_window("fault", start, ended.undoing_us if ended else NEVER)
 
 
 def _converted(data: dict[str, Any] | None, kind: Any) -> Any:

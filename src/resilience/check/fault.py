@@ -12,12 +12,13 @@ SECOND_US = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """One injection as it was carried out; ``healed`` is None for one whose end is not on record."""
+    """One injection as it was carried out; ``undoing`` and ``healed`` are None for one whose end is not on record."""
 
     id: str
     began: int
     applied: int  # the instant at which it took effect
-    healed: int | None
+    undoing: int | None  # the instant from which on it was not wholly in effect any more: the fault phase's end
+    healed: int | None  # the instant at which all of it had been undone
     members: tuple[str, ...]
 
 
@@ -32,19 +33,23 @@ class HitShard:
 
 def injections(history: History) -> tuple[Applied, ...]:
     """All injections that were applied, in the order of time."""
-    healed: dict[str, int] = {}
+    ends: dict[str, tuple[int, int]] = {}
     for event in history.events_of("healed"):
         if event.data.get("healed"):
-            healed.setdefault(str(event.data.get("injection")), int(event.data.get("healed_us", event.at)))
+            healed_us = int(event.data.get("healed_us", event.at))
+            began_us = int(event.data.get("began_us", healed_us))
+            ends.setdefault(str(event.data.get("injection")), (began_us, healed_us))
     return tuple(
         Applied(
             id=str(event.data["injection"]),
             began=int(event.data["began_us"]),
             applied=int(event.data["applied_us"]),
-            healed=healed.get(str(event.data["injection"])),
+            undoing=undoing,
+            healed=healed,
             members=tuple(event.data.get("members", ())),
         )
         for event in history.events_of("injected")
+        for undoing, healed in [ends.get(str(event.data["injection"]), (None, None))]
     )
 
 

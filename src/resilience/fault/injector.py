@@ -122,9 +122,9 @@ class Injector(Planner):
         """
         undone = self.platform.undo(injection_id, self.clock.base_ns + at_us * 1_000 if at_us else 0)
         if self.ledger.last(injection_id, "healed") is None:
-            at_us = us_from_ns(self.clock, undone.healed_ns)
+            at_us, began_us = (us_from_ns(self.clock, at_ns) for at_ns in (undone.healed_ns, undone.began_ns))
             why = by if undone.by == "request" else undone.by  # what ended it earlier than anybody asked
-            self.ledger.append(Entry(at_us=at_us, injection=injection_id, state="healed", by=why))
+            self.ledger.append(Entry(at_us=at_us, injection=injection_id, state="healed", by=why, began_us=began_us))
         return undone
 
 

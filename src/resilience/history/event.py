@@ -14,8 +14,9 @@ that nobody who reads a history has to doubt it.
 - ``effect-probed``: ``injection`` (id), ``when``: ``injected`` or ``before-heal``, ``in_effect``: bool,
   ``evidence``: list of {``what``, ``expected``, ``observed``, ``ok``} [chaos]
 - ``healing``: ``injection`` (id) [chaos]
-- ``healed``: ``injection`` (id), ``healed``: bool, ``by``: ``request``, ``ttl`` or ``rollback``, ``healed_us``,
-  ``evidence`` as above [chaos, agent's answer]
+- ``healed``: ``injection`` (id), ``healed``: bool, ``by``: ``request``, ``ttl`` or ``rollback``, ``began_us``: when its
+  undoing began (older records do not say), ``healed_us``: when that had ended, ``evidence`` as above [chaos, agent's
+  answer]
 - ``no-target``: ``target``: nothing matched at injection time, nothing was touched [chaos]
 - ``experiment``: ``status``, ``deviated``, ``exit``, ``failed``: names of activities that failed [runner, from the
   journal]
@@ -77,6 +78,7 @@ class _Injected(msgspec.Struct):
 class _Healed(msgspec.Struct):
     injection: str
     healed: bool = False
+    began_us: Instant | UnsetType = UNSET
     healed_us: Instant | UnsetType = UNSET
     evidence: tuple[dict[str, Any], ...] | None = None
 

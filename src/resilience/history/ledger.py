@@ -18,4 +18,9 @@ class Booked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     injection: str
     state: str  # planned, applied or healed
     by: str = ""  # healed: request, rollback or heal-all; or, unasked: ttl, restart or leave (of an agent)
-    began_us: Instant = NEVER  # applied: when the first step began
+    began_us: Instant = NEVER  # applied: when the first step began; healed: when undoing did
+
+    @property
+    def undoing_us(self) -> int:
+        """When the undoing of what was healed began; in a line of an older harness, when it had ended."""
+        return self.at_us if self.began_us == NEVER else self.began_us

@@ -54,7 +54,10 @@ def test_an_end_by_the_time_to_live_is_booked(tmp_path: Path) -> None:
     job.apply(0)
     undone = job.undo("ttl", 0)
     line = json.loads((tmp_path / "ledger.jsonl").read_text())
-    assert line == {"at_us": undone["healed_ns"] // 1_000, "injection": "test-1", "state": "healed", "by": "ttl"}
+    assert line == {
+        "at_us": undone["healed_ns"] // 1_000, "injection": "test-1", "state": "healed", "by": "ttl",
+        "began_us": undone["began_ns"] // 1_000,
+    }  # fmt: skip
 
 
 def test_undone_without_its_maker(tmp_path: Path) -> None:
@@ -240,6 +243,54 @@ class Stubborn:
 
     def undone(self) -> list[Evidence]:
         return [evidence("undone", "1", str(self.undone_times))]
+
+
+class Slow:
+    """A step that takes a while to be undone, by the test's clock, and fails as often first."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, fails: int) -> None:
+        self.fails, self.now_ns = fails, 1_000_000_000
+        monkeypatch.setattr("time.monotonic_ns", lambda: self.now_ns)
+
+    def do(self) -> None:
+        """Nothing is to be done."""
+
+    def undo(self) -> None:
+        self.now_ns += 18_000_000_000
+        if self.fails:
+            self.fails -= 1
+            raise RuntimeError("the machine is busy")
+
+    def undone(self) -> list[Evidence]:
+        return []
+
+
+@pytest.mark.parametrize("fails", [0, 2])
+def test_an_end_that_takes_a_while_says_when_it_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: int
+) -> None:
+    """What an earlier try has undone is not in effect any more, whoever tries again, and in whichever process."""
+    step = Slow(monkeypatch, fails)
+    for _ in range(fails):
+        with pytest.raises(AgentError, match="busy"):
+            Job(request(tmp_path), step_of=lambda _id, _data: step).end("ttl")
+    undone = Job(request(tmp_path), step_of=lambda _id, _data: step).end("ttl")
+    assert (undone["began_ns"], undone["healed_ns"]) == (1_000_000_000, 19_000_000_000 + fails * 18_000_000_000)
+    booked = json.loads((tmp_path / "ledger.jsonl").read_text())
+    assert (booked["began_us"], booked["at_us"]) == (1_000_000, undone["healed_ns"] // 1_000)
+
+
+def test_a_full_disk_keeps_nothing_from_being_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Job(request(tmp_path)).apply(0)
+    job = Job(request(tmp_path))
+
+    def full(*_what: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(job, "_write", full)
+    with pytest.raises(OSError, match="No space left"):
+        job.end("request")
+    assert not (tmp_path / "hold" / "test-1").exists()
 
 
 @pytest.mark.parametrize(("fails", "left"), [(0, False), (1, True)])

@@ -44,6 +44,21 @@ def test_phases_are_cut_at_the_instants_of_the_injection(stand: Stand) -> None:
     ]
 
 
+def test_a_healing_that_takes_a_while_is_part_of_the_recovery(stand: Stand) -> None:
+    """Generators were told that the phase changes as it begins: a kind node takes 18 s until it runs."""
+    stand.platform.undoing_ns = 18 * SECOND * 1_000
+    method(stand)
+    began = AHEAD + 20 * SECOND + play.PREPARE_US
+    undoing = began + 25 * SECOND + AHEAD
+    assert stand.windows()[1:] == [
+        PhaseWindow("fault", began, undoing),
+        PhaseWindow("recovery", undoing, undoing + 30 * SECOND),
+    ]
+    healed = stand.events("healed")[0].data
+    assert (healed["began_us"], healed["healed_us"]) == (undoing, undoing + 18 * SECOND)
+    assert stand.events("phase-announced")[-1].data["starts_at"] == undoing
+
+
 def test_agents_that_are_far_away_are_asked_so_much_earlier(stand: Stand) -> None:
     """An injection and its end are where their phases begin, however long the orders are under way."""
     stand.platform.lead_s = 4.0

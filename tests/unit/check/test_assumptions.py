@@ -189,6 +189,16 @@ def reprobe(run: Recorded, index: int, at: int) -> None:
     run.events.append(Event(probe.name, at, probe.data))
 
 
+def heal_for_a_while(run: Recorded) -> None:
+    """As a kind node is: undoing begins as the fault phase ends, and takes 18 s."""
+    run.change("healed", began_us=RECOVERY, healed_us=RECOVERY + 18 * S)
+
+
+def probe_while_it_is_healed(run: Recorded) -> None:
+    heal_for_a_while(run)
+    reprobe(run, 1, RECOVERY + 1)
+
+
 def rotate(reads: dict[str, Any]) -> None:
     """Each key was read on the next shard."""
     for key, read in reads.items():
@@ -262,6 +272,21 @@ CASES = (
          change=lambda run: run.change("healed", healed_us=RECOVERY - 600_000)),
     Case(name="healed at the end, as far as one can tell",
          change=lambda run: run.change("healed", healed_us=RECOVERY - 500_000)),
+    Case(name="healed for a while, from the end of the fault phase on", change=heal_for_a_while),
+    Case(name="began to be healed before the fault phase was over", breaks="fault-healed",
+         reason="power-off-1 began to be healed 0.6 s before the end of phase fault",
+         change=lambda run: run.change("healed", began_us=RECOVERY - 600_000)),
+    Case(name="healed long after the fault phase was over, who knows since when", breaks="fault-healed",
+         reason="power-off-1 was healed 18.0 s after the end of phase fault",
+         change=lambda run: run.change("healed", healed_us=RECOVERY + 18 * S)),
+    Case(name="probed while it was being healed", breaks="fault-proved",
+         reason="power-off-1 was not probed before it was healed", change=probe_while_it_is_healed),
+    Case(name="began to be healed at another instant, says the ledger", breaks="fault-healed",
+         reason="the ledger does not say that undoing power-off-1 began at 42.0 s",
+         change=lambda run: rebook(run, "healed", began_us=RECOVERY - S)),
+    Case(name="began to be healed once it was", breaks="fault-healed",
+         reason="undoing power-off-1 is said to have begun after it was healed",
+         change=lambda run: run.change("healed", began_us=RECOVERY + 1)),
     Case(name="begun in another phase", breaks="fault-healed",
          reason="power-off-1 began 2.0 s before the beginning of phase fault",
          change=lambda run: run.change("injected", began_us=FAULT - 2 * S)),

@@ -8,6 +8,7 @@ from resilience.backend.base import Injected, Undone
 from resilience.errors import FaultError
 from resilience.fault.base import NoTarget
 from resilience.fault.injector import Injector, heal_all, new_injection_id, ttl_s
+from resilience.fault.ledger import Entry
 from resilience.spec.fault import Injection, Kill, Partition, Pause, Prelude, Target
 from tests.fakes import FakeFaultPlatform
 from tests.unit.fault.stand import STACK, injector_on
@@ -111,6 +112,19 @@ def test_healing_twice_is_booked_once(platform: FakeFaultPlatform, injector: Inj
     injector.heal("test-1", "request")
     injector.heal("test-1", "rollback")
     assert [entry.by for entry in injector.ledger.entries() if entry.state == "healed"] == ["request"]
+
+
+def test_the_ledger_says_when_undoing_began(platform: FakeFaultPlatform, injector: Injector) -> None:
+    injector.inject(planned(injector))
+    platform.now_ns, platform.undoing_ns = 7_000_000, 18_000_000
+    injector.heal("test-1", "request")
+    entry = injector.ledger.last("test-1", "healed")
+    assert entry is not None
+    assert (entry.began_us, entry.undoing_us, entry.at_us) == (7_000, 7_000, 25_000)
+
+
+def test_a_line_of_an_older_harness_knows_the_end_only() -> None:
+    assert Entry(at_us=25_000, injection="test-1", state="healed").undoing_us == 25_000
 
 
 @pytest.mark.parametrize("by", ["ttl", "restart", "leave"])

@@ -12,7 +12,7 @@ from typing import Any
 
 from resilience.agent.node import BOOT_ID
 from resilience.backend.base import Evidence, Injected, MemberState, NodeFault, Proof, Undone
-from resilience.backend.injecting import converted, named
+from resilience.backend.injecting import converted, named, never_begun, undone
 from resilience.backend.kubernetes.agents import Agents
 from resilience.backend.kubernetes.backoff import forgotten_at, next_wait_s
 from resilience.backend.kubernetes.split import MACHINE, split
@@ -149,12 +149,9 @@ class Injector:
         if troubles and (not found or len(found) < found[0]["parts"]):
             raise FaultError(f"injection {injection_id}: not ended everywhere: {'; '.join(troubles)}")
         if not found:
-            what = f"injection {injection_id}, which was never handed to an agent"
-            ended = Evidence(what=what, expected="ended", observed="ended", ok=True)
-            return Undone(healed_ns=time.monotonic_ns(), by="request", proof=Proof(evidence=(ended,)))
+            return never_begun(injection_id)
         doer = next((answer for answer in found if answer["does"]), found[0])  # the others only looked
-        proof = Proof(evidence=(_whole(found, troubles), *back, *_evidence(found)))
-        return Undone(healed_ns=doer["healed_ns"], by=doer["by"], proof=proof)
+        return undone(doer, Proof(evidence=(_whole(found, troubles), *back, *_evidence(found))))
 
     def open_injections(self) -> dict[str, list[str]]:
         """The injections that have not ended, by agent. Raises `FaultError`."""

@@ -7,7 +7,6 @@ agent's own files, see `resilience.agent.job`.
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,7 +14,7 @@ from typing import Any, NoReturn
 from resilience.agent.client import ask
 from resilience.agent.error import AgentError
 from resilience.backend.base import Evidence, Injected, MemberState, NodeFault, Proof, Undone
-from resilience.backend.injecting import converted, named
+from resilience.backend.injecting import converted, named, never_begun, undone
 from resilience.errors import FaultError
 
 BACK_WITHIN_S = 15.0  # how long servers may take to be back after healing
@@ -129,13 +128,11 @@ class Injector:
         del at_ns  # whoever waits until then has to be asked `lead_s` before, which is then
         folder = self._folder(injection_id)
         if not (folder / "request.json").exists():
-            proof = _seen("ended", "ended", what=f"injection {injection_id}, which was never handed to an agent")
-            return Undone(healed_ns=time.monotonic_ns(), by="request", proof=proof)
+            return never_begun(injection_id)
         answer = _ask_daemon(folder, {"do": "undo", "within_s": BACK_WITHIN_S}, _UNDO_TIMEOUT_S)
         if answer is None:
             answer = _run_agent("undo", folder, _UNDO_TIMEOUT_S)
-        proof = converted({"evidence": answer["evidence"]}, Proof)
-        return Undone(healed_ns=answer["healed_ns"], by=answer["by"], proof=proof)
+        return undone(answer, converted({"evidence": answer["evidence"]}, Proof))
 
     def _places(self, members: Sequence[str]) -> list[dict[str, Any]]:
         return [{"name": state.name, **_first_process(state)} for state in self._named(members)]

@@ -44,7 +44,7 @@ def _unproved(injection: Applied, history: History) -> Iterator[str]:
         event.data
         for event in history.events_of("effect-probed")
         if event.data.get("injection") == injection.id
-        and injection.applied <= event.at <= (event.at if injection.healed is None else injection.healed)
+        and injection.applied <= event.at <= (event.at if injection.undoing is None else injection.undoing)
     ]
     for when, moment in _MOMENTS.items():
         probes = [probe for probe in lasting if probe.get("when") == when]
@@ -100,18 +100,30 @@ def _unhealed(injection: Applied, history: History) -> Iterator[str]:
         yield f"the healing of {name} is not on record"
     elif not any(answer.get("healed") and _all_seen(answer) for answer in answers):
         yield f"{name} was not proved healed: {_first_failed(answers[-1])}"
-    if injection.healed is not None and booked and injection.healed not in {line.at_us for line in booked}:
-        yield f"the ledger does not say that {name} was healed at {injection.healed / SECOND_US:.1f} s"
+    if injection.healed is not None and booked:
+        yield from _ended_otherwise(injection, injection.healed, booked)
     for word in sorted(({answer.get("by", "") for answer in answers} | {line.by for line in booked}) & set(_UNASKED)):
         yield f"{name} was ended by {_UNASKED[word]}, not on request"
+
+
+def _ended_otherwise(injection: Applied, healed: int, booked: tuple[Booked, ...]) -> Iterator[str]:
+    """Ledger and events tell the same instants of the end, too."""
+    lines = [line for line in booked if line.at_us == healed]
+    if not lines:
+        yield f"the ledger does not say that {injection.id} was healed at {healed / SECOND_US:.1f} s"
+    elif injection.undoing is not None and injection.undoing not in {line.undoing_us for line in lines}:
+        yield f"the ledger does not say that undoing {injection.id} began at {injection.undoing / SECOND_US:.1f} s"
+    if injection.undoing is not None and injection.undoing > healed:
+        yield f"undoing {injection.id} is said to have begun after it was healed"
 
 
 def _elsewhere(injection: Applied, history: History) -> Iterator[str]:
     """An injection that is not the fault phase's: the phase is cut at its instants."""
     window = history.window("fault")
-    if window is None or injection.healed is None:
+    if window is None or injection.undoing is None:
         return
-    for what, at, border in (("began", injection.began, window.start), ("was healed", injection.healed, window.end)):
+    ended = "was healed" if injection.undoing == injection.healed else "began to be healed"
+    for what, at, border in (("began", injection.began, window.start), (ended, injection.undoing, window.end)):
         if abs(at - border) > BORDER_US:
             early = "before" if at < border else "after"
             border_of = "beginning" if border == window.start else "end"

@@ -272,7 +272,7 @@ def _of_hit(shard: _Shard, history: History, hit: HitShard) -> dict[str, float]:
     ops, kept = history.ops, shard.acked.copy()
     kept[shard.lost] = False
     window = _in_window(history, hit)
-    meanwhile = (ops.called > hit.injection.applied) & (ops.returned < (hit.injection.healed or load_end_us(history)))
+    meanwhile = (ops.called > hit.injection.applied) & (ops.returned < (hit.injection.undoing or load_end_us(history)))
     return {
         "acked_in_window_ops": float((shard.acked & window).sum()),
         "kept_in_window_ops": float((kept & window).sum()),

@@ -232,6 +232,13 @@ def test_all_parts_are_ended(platform: KubernetesPlatform, agents: FakeAgents):
     assert platform.open_injections() == {}
 
 
+def test_an_end_of_an_older_harness_says_only_when_it_was(platform: KubernetesPlatform, agents: FakeAgents):
+    platform.apply(injection(platform, Pause()))
+    agents.silent_on.add("began_ns")
+    undone = platform.undo("test-1")
+    assert undone.began_ns == undone.healed_ns
+
+
 @pytest.mark.parametrize("by", ["ttl", "restart"])
 def test_who_ended_it_is_told(platform: KubernetesPlatform, agents: FakeAgents, by: str):
     platform.apply(injection(platform, Pause()))
@@ -360,7 +367,8 @@ def test_a_node_is_healed_once_its_pods_are_and_they_are_looked_for_where_they_a
     platform._sleep = node_starts_its_pods
     undone = platform.undo("test-1")
     assert len(looks) == 2
-    assert (undone.healed_ns, undone.by, undone.proof.holds) == (9_000, "request", True)
+    assert (undone.began_ns, undone.healed_ns, undone.by) == (8_500, 9_000, "request")
+    assert undone.proof.holds
     assert agents.requests[WITNESS]["addresses"]["redis-cluster-0"] == "10.244.77.0"
 
 
@@ -432,7 +440,8 @@ def test_a_drain_is_ended_while_its_pods_are_waited_for(
 ):
     platform.apply(injection(platform, Drain(), nodes=NODE_1))
     undone = platform.undo("test-1", at_ns=9)
-    assert (undone.healed_ns, undone.by, undone.proof.holds) == (9_000, "request", True)
+    assert (undone.began_ns, undone.healed_ns, undone.by) == (8_500, 9_000, "request")
+    assert undone.proof.holds
     assert agents.requests["hf-worker"]["within_s"] == ORDER_BACK_WITHIN_S
     machine.away = 99
     with pytest.raises(FaultError, match=r"not ended everywhere: .*nobody is there"):
