@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from resilience.backend.base import Evidence, Injected, MemberState, NodeFault, Proof, Undone
 from resilience.backend.kubernetes.api import Api, ApiError
@@ -564,3 +564,31 @@ class FakeRuns:
         if isinstance(ended, HostError):
             raise ended
         return ended
+
+
+class FakePeer:
+    """Somebody that a witness talks to; it is also each connection to it.
+
+    ``answers_after_s``: how long it takes with each question; the last counts for all others, without any it is silent.
+    """
+
+    def __init__(self, answers_after_s: Sequence[float]) -> None:
+        self.answers_after_s = list(answers_after_s)
+        self.accepts = True
+        self.closed = 0
+
+    def is_heard(self, timeout_s: float) -> bool:
+        """Whether the next question is answered in that time."""
+        if not self.answers_after_s:
+            return False
+        took_s = self.answers_after_s.pop(0) if len(self.answers_after_s) > 1 else self.answers_after_s[0]
+        return took_s <= timeout_s
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()

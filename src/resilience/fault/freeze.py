@@ -24,4 +24,4 @@ class FreezeFault:
         That a connection is opened says nothing: the kernel does that, and here it is not the node's own.
         """
         seen = Look.at(aim, platform)
-        return (*(watch.stopped(state) for state in seen.lost), *(watch.mute(via, to) for via, to in seen.pairs))
+        return (*(watch.stopped(state) for state in seen.lost), *seen.muteness())

@@ -47,4 +47,8 @@ class Look:
 
     def silence(self) -> list[Watch]:
         """No sign of life of the node's members, neither on an open nor on a new connection."""
-        return [watch.silent(via, to) for via, to in self.pairs]
+        return [{**watch.silent(via, to), "node": to.node} for via, to in self.pairs]
+
+    def muteness(self) -> list[Watch]:
+        """No request to the node's members is answered."""
+        return [{**watch.mute(via, to), "node": to.node} for via, to in self.pairs]

@@ -131,6 +131,14 @@ def test_a_frozen_node_is_watched_by_the_kernel_and_from_two_other_places() -> N
     assert pairs(watches, "mute") == {(via, to) for via in ("prometheus-0", "redis-cluster-1") for to in NODE_1.members}
 
 
+@pytest.mark.parametrize("spec", [PowerOff(), Freeze(), Isolate()], ids=lambda spec: type(spec).__name__)
+def test_who_falls_silent_with_a_node_is_known_to_the_witnesses(spec: FaultSpec) -> None:
+    """One of them that nobody has heard before is left to the others of that node."""
+    watches = [item for item in effect(spec, NODE_1) if item["probe"] in {"silent", "mute"}]
+    assert {item["node"] for item in watches} == {"node-1"}
+    assert all("node" not in item for item in effect(Pause(), PRIMARY)), "members of a component stand on several"
+
+
 def test_a_node_without_its_network_is_watched_from_outside_alone() -> None:
     watches = effect(Isolate(), NODE_1)
     assert {item["probe"] for item in watches} == {"silent", "counter"}
