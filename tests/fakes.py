@@ -6,13 +6,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
-from resilience.backend.base import Evidence, Injected, MemberState, NodeFault, Proof, Undone
+from resilience.backend.base import Evidence, Injected, MemberState, NodeFault, Pace, Proof, Undone
 from resilience.backend.kubernetes.api import Api, ApiError
 from resilience.backend.kubernetes.records import MODULE, listed, packed
 from resilience.backend.kubernetes.staging import Staging
 from resilience.backend.machine.control_plane import ControlPlane
 from resilience.errors import FaultError, HostError, StackError
 from resilience.outside import Ended, Wanted
+from resilience.spec.fault import FaultSpec, Target
 from resilience.spec.stack import Stack
 
 
@@ -62,7 +63,12 @@ class FakeFaultPlatform(FakePlatform):
         self.ended_by: dict[str, str] = {}
         self.now_ns = 0  # of the answers' instants
         self.undoing_ns = 0  # how long undoing takes
-        self.lead_s = self.node_lead_s = 0.0
+        self.probing_s: list[float] = []  # how long each probe takes
+        self.paces: dict[str, Pace] = {}  # by the kind of a fault
+
+    def pace(self, fault: FaultSpec, target: Target) -> Pace:
+        del target
+        return self.paces.get(str(fault.__struct_config__.tag), Pace())
 
     def node_steps(self, what: NodeFault, nodes: Sequence[str], members: Sequence[str]) -> tuple[dict[str, Any], ...]:
         return ({"primitive": what, "nodes": list(nodes), "members": list(members)},)
@@ -97,6 +103,7 @@ class FakeFaultPlatform(FakePlatform):
 
     def probe(self, injection_id: str) -> Proof:
         self._tell("probe", injection_id)
+        self.now_ns += int(self.probing_s.pop(0) * 1e9) if self.probing_s else 0
         return self._proof(ok=self.works and injection_id not in self.ended_by)
 
     def undo(self, injection_id: str, at_ns: int = 0) -> Undone:
@@ -435,13 +442,17 @@ class FakeMachine:
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []  # (command, injection)
         self.told: dict[str, dict[str, Any]] = {}  # what it was told to apply, by injection
+        self.requests: dict[str, dict[str, Any]] = {}  # what it was last asked, by command
         self.started_at: dict[str, str] = {}
         self.away = 0
         self.sees = True  # whether what it sees is as it has to be
+        self.longest_s = 0.0  # that anybody wanted to wait for an answer
 
-    def ask(self, command: str, request: Mapping[str, Any], _timeout_s: float) -> dict[str, Any]:
+    def ask(self, command: str, request: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
+        self.longest_s = max(self.longest_s, timeout_s)
         name = request["injection"]["id"] if command == "apply" else request.get("id", "")
         self.asked.append((command, name))
+        self.requests[command] = dict(request)
         if self.away:
             self.away -= 1
             raise StackError("nobody is there")

@@ -85,7 +85,7 @@ def fault_plan_on(scenario: Scenario, ground: Ground) -> FaultPlan | None:
     if experiment is None:
         return None
     planner = Planner(platform=ground.platform, roles=lambda: ground.roles)
-    planned_s = planner.planned_s(scenario.timeline.fault_s)
+    planned_s = planner.planned_s(scenario.timeline.fault_s, experiment.fault, experiment.target)
     try:
         injection = planner.plan("plan", experiment.fault, experiment.target, planned_s, experiment.prelude)
         if isinstance(injection, NoTarget):

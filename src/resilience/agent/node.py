@@ -37,7 +37,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PROBE_S, _UNDO_S = 10.0, HEALED_WITHIN_S + 15.0
 _WATCH_EVERY_S = 1.0
 _LOOK_EVERY_S = 0.05
-_AT_MOST_S = 10.0  # an order that is given earlier than that before its instant is a mistake
+AHEAD_S_MAX = 30.0  # an order that is given earlier than that before its instant is a mistake
 _REMEMBERED_S = 86_400.0
 _SPARE_S = 2.0  # what an injection's own daemon may take to end it
 
@@ -147,7 +147,7 @@ class Node:
                 self._end(folder, "ttl")
 
     def _applied_before(self, folder: Path) -> dict[str, Any]:
-        deadline = time.monotonic() + self.patience_s
+        deadline = max(time.monotonic(), _read(folder / "request.json")["at_ns"] / 1e9) + self.patience_s
         while not (applied := _read(folder / "applied.json")) and time.monotonic() < deadline:
             time.sleep(_LOOK_EVERY_S)
         if (folder / "undone.json").exists():
@@ -185,7 +185,7 @@ def overdue_ns(request: Mapping[str, Any], applied: Mapping[str, Any]) -> int:
 
 def _wait_until(instant_ns: int) -> None:
     left_s = (instant_ns - time.monotonic_ns()) / 1e9
-    time.sleep(min(max(0.0, left_s), _AT_MOST_S))
+    time.sleep(min(max(0.0, left_s), AHEAD_S_MAX))
 
 
 def from_environment(environment: Mapping[str, str]) -> Node:

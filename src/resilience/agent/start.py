@@ -14,7 +14,7 @@ from resilience.agent.daemon import listen, serve
 from resilience.agent.error import AgentError
 from resilience.agent.job import Job
 
-APPLIED_WITHIN_S = 30.0
+APPLIED_WITHIN_S = 30.0  # of its instant
 HEALED_WITHIN_S = 15.0
 
 JobOf = Callable[[dict[str, Any]], Job]
@@ -38,12 +38,12 @@ def apply(request: dict[str, Any], job_of: JobOf = Job) -> dict[str, Any]:
         os._exit(0)
     os.close(writer)
     os.waitpid(child, 0)
-    return _first_word(reader)
+    return _first_word(reader, int(request.get("at_ns", 0)))
 
 
-def _first_word(reader: int) -> dict[str, Any]:
+def _first_word(reader: int, at_ns: int) -> dict[str, Any]:
     said = b""
-    deadline = time.monotonic() + APPLIED_WITHIN_S
+    deadline = max(time.monotonic(), at_ns / 1e9) + APPLIED_WITHIN_S
     while not said.endswith(b"\n"):
         ready, _, _ = select.select([reader], [], [], max(0.0, deadline - time.monotonic()))
         part = os.read(reader, 65_536) if ready else b""

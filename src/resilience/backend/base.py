@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from resilience.spec.fault import FaultSpec, Target
 from resilience.spec.stack import Stack
 
 NodeFault = Literal["power-off", "freeze", "isolate", "reboot"]
@@ -68,6 +69,14 @@ class Undone(msgspec.Struct, frozen=True, kw_only=True):
     healed_ns: int  # by then all of it had been undone
     by: str
     proof: Proof
+
+
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """How long things take at most with one kind of fault, in seconds; what a harness may plan with."""
+
+    lead_s: float = 0.0  # an order is under way to whoever does it, so it is given that long before its instant
+    proof_s: float = 0.0  # from the first step until it is proved: what a cluster is told to do takes its own time
+    look_s: float = 0.0  # one question more, whether it is in effect
 
 
 class Platform(Protocol):
@@ -140,14 +149,8 @@ class FaultCapable(Protocol):
         """The agent's steps that drop packets between a member and others."""
         ...
 
-    @property
-    def lead_s(self) -> float:
-        """How long an order is under way to agents at most, so how long before its instant it has to be given."""
-        ...
-
-    @property
-    def node_lead_s(self) -> float:
-        """The same for an injection into a whole node, or all of a component."""
+    def pace(self, fault: FaultSpec, target: Target) -> Pace:
+        """How long it takes with such a fault here."""
         ...
 
     def apply(self, injection: Mapping[str, Any], at_ns: int = 0) -> Injected:
@@ -161,7 +164,7 @@ class FaultCapable(Protocol):
         ...
 
     def undo(self, injection_id: str, at_ns: int = 0) -> Undone:
-        """Ends the injection at ``at_ns`` if it is asked `lead_s` before that; harmless if it has ended.
+        """Ends the injection at ``at_ns`` if it is asked so long before that as `pace` says; harmless if it has ended.
 
         Raises `FaultError` if it cannot be ended.
         """

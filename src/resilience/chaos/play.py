@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from resilience.backend.base import Evidence, Proof
+from resilience.backend.base import Evidence, Pace, Proof
 from resilience.chaos.session import Session
 from resilience.errors import FaultError, HarnessError
 from resilience.fault.base import NoTarget
@@ -53,8 +53,8 @@ def inject(
         target=_converted(target, Target),
         prelude=_converted(prelude, Prelude | None),
     )
-    lead_s = session.platform.lead_s if wanted.target.scope == "member" else session.platform.node_lead_s
-    starts_at = session.announce("fault", PREPARE_US + int(lead_s * 1_000_000))
+    lead_us = _us(session.platform.pace(wanted.fault, wanted.target).lead_s)
+    starts_at = session.announce("fault", PREPARE_US + lead_us)
     try:
         injection, began_us = _inject_at(session, wanted, starts_at)
     except HarnessError:
@@ -90,7 +90,7 @@ def heal(session: Session, by: str) -> tuple[str, ...]:
     ending = session.ledger.open_injections() or (last if first_time else ())
     if not ending:
         return ()
-    at_us = _announce_recovery(session) if first_time else 0
+    at_us = _announce_recovery(session, ending) if first_time else 0
     troubles = [trouble for injection in reversed(ending) if (trouble := _heal_one(session, injection.id, by, at_us))]
     if first_time:
         _close_fault(session, ending[0].id)
@@ -119,7 +119,7 @@ class _Wanted:
 def _inject_at(session: Session, wanted: _Wanted, starts_at: int) -> tuple[Injection, int]:
     injector = session.injector
     name = session.scenario.name
-    planned_s = injector.planned_s(session.scenario.timeline.fault_s)
+    planned_s = injector.planned_s(session.scenario.timeline.fault_s, wanted.fault, wanted.target)
     injection = injector.plan(new_injection_id(name), wanted.fault, wanted.target, planned_s, wanted.prelude)
     if isinstance(injection, NoTarget):
         session.record("no-target", target=msgspec.to_builtins(injection.target), reason=injection.reason)
@@ -138,9 +138,9 @@ def _inject_at(session: Session, wanted: _Wanted, starts_at: int) -> tuple[Injec
     return injection, began_us
 
 
-def _announce_recovery(session: Session) -> int:
+def _announce_recovery(session: Session, ending: Sequence[Injection]) -> int:
     """The instant (us) at which it begins; returns when whatever ends the fault at that instant has to be asked."""
-    lead_us = int(session.platform.lead_s * 1_000_000)  # of a node, too: more of it would take of its time to live
+    lead_us = max(_us(_pace(session, injection).lead_s) for injection in ending)
     starts_at = session.announce("recovery", max(AHEAD_US, lead_us))
     session.wait_until(starts_at - lead_us)
     return starts_at
@@ -191,12 +191,21 @@ def _began_at(session: Session, injection: str) -> int:
 
 
 def _refuse_outliving(session: Session, until_us: int) -> None:
+    """It has to live until it has been looked at once more."""
     for injection in _applied(session):
         applied = session.ledger.last(injection.id, "applied")
-        if applied and applied.at_us + injection.ttl_s * 1_000_000 < until_us:
+        if applied and applied.at_us + _us(injection.ttl_s) < until_us + _us(_pace(session, injection).look_s):
             raise FaultError(
                 f"phase fault: the experiment plans longer than {injection.id} may live ({injection.ttl_s:g} s)"
             )
+
+
+def _pace(session: Session, injection: Injection) -> Pace:
+    return session.platform.pace(injection.fault, injection.target)
+
+
+def _us(seconds: float) -> int:
+    return int(seconds * 1_000_000)
 
 
 def _undoing_at(session: Session, otherwise: int) -> int:

@@ -40,9 +40,13 @@ class Planner:
     platform: FaultPlatform
     roles: Roles
 
-    def planned_s(self, fault_s: float) -> float:
-        """How long an injection lasts that is held for so long: its end is asked for after that, and is under way."""
-        return fault_s + self.platform.lead_s
+    def planned_s(self, fault_s: float, fault: FaultSpec, target: Target) -> float:
+        """How long an injection lasts at most that is held for so long, or until it is proved, if that takes longer.
+
+        After that it is looked at once more, and its end is asked for, and is under way.
+        """
+        pace = self.platform.pace(fault, target)
+        return max(fault_s, pace.proof_s) + pace.look_s + pace.lead_s
 
     def plan(
         self, injection_id: str, fault: FaultSpec, target: Target, planned_s: float, prelude: Prelude | None = None

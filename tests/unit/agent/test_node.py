@@ -12,7 +12,7 @@ import pytest
 from resilience.agent import node as agent
 from resilience.agent.error import AgentError
 from resilience.agent.job import Job
-from resilience.agent.node import Node, from_environment, main, overdue_ns
+from resilience.agent.node import AHEAD_S_MAX, Node, from_environment, main, overdue_ns
 from resilience.agent.pod import Pods
 
 BOOT = "0ed17625-b37f-44a7-a5e7-4c2d214c14ba"
@@ -70,7 +70,7 @@ def test_it_ends_at_the_instant_that_it_was_asked_for_and_waits_no_longer_than_m
     now_ns = time.monotonic_ns()
     node.undo({"id": "test-1", "within_s": 0, "at_ns": now_ns + 3 * 10**9})
     assert 2.0 < slept[0] <= 3.0
-    for at_ns, wait_s in ((now_ns + 3_600 * 10**9, 10.0), (now_ns - 1, 0.0)):
+    for at_ns, wait_s in ((now_ns + 3_600 * 10**9, AHEAD_S_MAX), (now_ns - 1, 0.0)):
         slept.clear()
         node.undo({"id": "test-1", "within_s": 0, "at_ns": at_ns})
         assert slept[0] == wait_s
@@ -272,3 +272,19 @@ def test_a_wrong_call_is_answered(
 def test_a_right_call_is_answered(called: Callable[[str, str], dict[str, Any]]) -> None:
     assert called("undo", '{"id": "test-1"}') == {"unknown": True}
     assert called("open", "{}") == {"open": []}
+
+
+def test_a_second_call_waits_for_the_instant_of_the_first(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = node.state / "injections" / "test-1"
+    folder.mkdir(parents=True)
+    (folder / "request.json").write_text(json.dumps({"at_ns": 120_000_000_000}))
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+
+    def sleep(_seconds: float) -> None:
+        now[0] += 5.0
+        if now[0] == 115.0:
+            (folder / "applied.json").write_text('{"began_ns": 1, "applied_ns": 2}')
+
+    monkeypatch.setattr("time.sleep", sleep)
+    assert node.apply({"injection": {"id": "test-1"}}) == {"began_ns": 1, "applied_ns": 2}

@@ -48,3 +48,19 @@ def test_nobody_looks_after_what_is_undone(told: Told) -> None:
 
 def test_what_is_left_is_looked_after_as_if_its_time_were_over(told: Told) -> None:
     assert told(True) == ({"error": "half done"}, [9_000_000_000])
+
+
+def test_the_first_word_is_waited_for_from_its_instant_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An order may be given long before, and a drain takes a while from then on."""
+    waited_s: list[float] = []
+
+    def nobody_speaks(_read: Any, _write: Any, _error: Any, timeout_s: float) -> tuple[list[int], list[int], list[int]]:
+        waited_s.append(timeout_s)
+        return [], [], []
+
+    monkeypatch.setattr("select.select", nobody_speaks)
+    monkeypatch.setattr("time.monotonic", lambda: 100.0)
+    for at_ns in (0, 120_000_000_000):
+        with pytest.raises(AgentError, match="silent without a word"):
+            start._first_word(0, at_ns)
+    assert waited_s == [start.APPLIED_WITHIN_S, 20.0 + start.APPLIED_WITHIN_S]

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from resilience.backend.base import Pace
+from resilience.backend.kubernetes.injector import DRAIN, NODES, ROLLOUT
 from resilience.chaos import play
 from resilience.errors import FaultError
-from resilience.fault.injector import ttl_s
+from resilience.fault.injector import TTL_SPARE_S, ttl_s
 from resilience.history.event import NAMES
 from resilience.history.record import Event, PhaseWindow
 from tests.unit.chaos.stand import SECOND, Stand, stand_in
@@ -61,7 +63,7 @@ def test_a_healing_that_takes_a_while_is_part_of_the_recovery(stand: Stand) -> N
 
 def test_agents_that_are_far_away_are_asked_so_much_earlier(stand: Stand) -> None:
     """An injection and its end are where their phases begin, however long the orders are under way."""
-    stand.platform.lead_s = 4.0
+    stand.platform.paces["kill"] = Pace(lead_s=4.0, look_s=3.0)
     method(stand)
     began = AHEAD + 20 * SECOND + play.PREPARE_US + 4 * SECOND
     healed = began + 25 * SECOND + 4 * SECOND
@@ -72,12 +74,12 @@ def test_agents_that_are_far_away_are_asked_so_much_earlier(stand: Stand) -> Non
     ]
     assert [event.data["starts_at"] for event in stand.events("phase-announced")] == [AHEAD, began, healed]
     assert stand.events("healing")[0].at == healed - 4 * SECOND
-    assert stand.session.ledger.injections()[-1].ttl_s == ttl_s(25.0 + 4.0)
+    assert stand.session.ledger.injections()[-1].ttl_s == ttl_s(25.0 + 3.0 + 4.0)
 
 
 @pytest.mark.parametrize(("fault", "scope"), [("freeze", "node"), ("rolling-restart", "component")])
 def test_whoever_breaks_a_node_is_asked_even_earlier(stand: Stand, fault: str, scope: str) -> None:
-    stand.platform.lead_s, stand.platform.node_lead_s = 4.0, 12.0
+    stand.platform.paces = {"kill": Pace(lead_s=4.0), fault: Pace(lead_s=12.0)}
     play.hold(stand.session, "steady", 20.0)
     play.inject(stand.session, {"kind": fault}, {"component": "collaboration", "scope": scope})
     play.hold(stand.session, "fault", 25.0)
@@ -85,8 +87,27 @@ def test_whoever_breaks_a_node_is_asked_even_earlier(stand: Stand, fault: str, s
     began = AHEAD + 20 * SECOND + play.PREPARE_US + 12 * SECOND
     assert stand.windows() == [
         PhaseWindow("steady", AHEAD, began),
-        PhaseWindow("fault", began, began + 25 * SECOND + 4 * SECOND),
+        PhaseWindow("fault", began, began + 25 * SECOND + 12 * SECOND),
     ]
+
+
+@pytest.mark.parametrize(("fault", "scope"), [("drain", "node"), ("rolling-restart", "component"), ("freeze", "node")])
+def test_what_takes_its_time_lives_until_it_was_looked_at_twice(stand: Stand, fault: str, scope: str) -> None:
+    """A drain was proved 21 s after it had begun, and had ended by its time to live before it was probed again."""
+    pace = {"drain": DRAIN, "rolling-restart": ROLLOUT, "freeze": NODES}[fault]
+    stand.platform.paces[fault], stand.platform.probing_s = pace, [pace.proof_s, pace.look_s]
+    play.hold(stand.session, "steady", 20.0)
+    play.inject(stand.session, {"kind": fault}, {"component": "collaboration", "scope": scope})
+    play.in_effect(stand.session, "injected")
+    play.hold(stand.session, "fault", 25.0)
+    play.in_effect(stand.session, "before-heal")
+    play.heal(stand.session, "request")
+    (injection,) = stand.session.ledger.injections()
+    applied = stand.session.ledger.last(injection.id, "applied")
+    healed = stand.session.ledger.last(injection.id, "healed")
+    assert applied is not None
+    assert healed is not None
+    assert healed.undoing_us + TTL_SPARE_S * SECOND <= applied.at_us + injection.ttl_s * SECOND
 
 
 def test_events_are_in_order_and_whole(stand: Stand) -> None:
@@ -182,6 +203,13 @@ def test_arguments_that_make_no_sense_announce_nothing(
 def test_a_phase_that_outlives_the_time_to_live_is_refused(stand: Stand) -> None:
     with pytest.raises(FaultError, match="plans longer"):
         method(stand, fault_s=36.0)
+
+
+def test_nor_may_it_live_for_too_short_a_time_to_be_looked_at_again(stand: Stand) -> None:
+    stand.platform.paces["kill"] = Pace(look_s=4.0)
+    method(stand, fault_s=34.0)
+    with pytest.raises(FaultError, match="plans longer"):
+        play.hold(stand.session, "fault", 36.0)
 
 
 def test_rollbacks_after_healing_do_nothing(stand: Stand) -> None:

@@ -13,9 +13,10 @@ from typing import Any, NoReturn
 
 from resilience.agent.client import ask
 from resilience.agent.error import AgentError
-from resilience.backend.base import Evidence, Injected, MemberState, NodeFault, Proof, Undone
+from resilience.backend.base import Evidence, Injected, MemberState, NodeFault, Pace, Proof, Undone
 from resilience.backend.injecting import converted, named, never_begun, undone
 from resilience.errors import FaultError
+from resilience.spec.fault import FaultSpec, Target
 
 BACK_WITHIN_S = 15.0  # how long servers may take to be back after healing
 _APPLY_TIMEOUT_S = 40.0
@@ -26,14 +27,17 @@ _UNDO_TIMEOUT_S = BACK_WITHIN_S + 15.0  # the agent may have to wait for its loc
 class Injector:
     """What makes a platform of members in namespaces `FaultCapable`; see there for what each method does."""
 
-    lead_s = node_lead_s = 0.0  # its agents stand beside whoever asks
-
     def __init__(self, state: Path, ledger: Path, base_ns: int, states: Callable[[], tuple[MemberState, ...]]) -> None:
         """``states`` says what the members are at the moment; nothing is touched before `apply`."""
         self._state = state
         self._ledger = ledger
         self._base_ns = base_ns
         self._states = states
+
+    def pace(self, fault: FaultSpec, target: Target) -> Pace:
+        """See `FaultCapable`: its agents stand beside whoever asks."""
+        del fault, target
+        return Pace()
 
     def node_steps(self, what: NodeFault, nodes: Sequence[str], members: Sequence[str]) -> tuple[dict[str, Any], ...]:
         """See `FaultCapable`: what fails with a node are its members, which is all that there is of it here.
@@ -125,7 +129,7 @@ class Injector:
 
     def undo(self, injection_id: str, at_ns: int = 0) -> Undone:
         """See `FaultCapable`; where the daemon is gone, a new agent does it from the injection alone."""
-        del at_ns  # whoever waits until then has to be asked `lead_s` before, which is then
+        del at_ns  # whoever waits until then asks then: nothing is under way to an agent here
         folder = self._folder(injection_id)
         if not (folder / "request.json").exists():
             return never_begun(injection_id)

@@ -3,17 +3,21 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
-from resilience.agent.node import BOOT_ID
+from resilience.agent.node import AHEAD_S_MAX, BOOT_ID
 from resilience.backend.base import MemberState
 from resilience.backend.kubernetes.agents import Agents
 from resilience.backend.kubernetes.injector import NODE_BACK_WITHIN_S, ORDER_BACK_WITHIN_S
+from resilience.backend.kubernetes.mailbox import ANSWERED_WITHIN_S_MAX
 from resilience.backend.kubernetes.platform import KubernetesPlatform
 from resilience.backend.kubernetes.split import LOOKERS_STAY_S, WITNESS
 from resilience.backend.local.place import PROJECT_ROOT
+from resilience.backend.machine.drain import EVICTING_S, MOVED_WITHIN_S
 from resilience.errors import FaultError
 from resilience.fault.base import Aim
+from resilience.fault.injector import Planner
 from resilience.fault.registry import fault_from_spec
 from resilience.spec.fault import (
     Drain,
@@ -28,8 +32,9 @@ from resilience.spec.fault import (
     PowerOff,
     Reboot,
     RollingRestart,
+    Target,
 )
-from resilience.spec.read import read_stack
+from resilience.spec.read import read_scenario, read_stack
 from resilience.spec.stack import Member
 from tests.fakes import FakeAgents, FakeMachine
 from tests.unit.backend.kubernetes.cluster import HOSTS, NODES, Object, RecordedApi, pod, pods_path
@@ -435,6 +440,48 @@ def test_a_drain_is_the_machines_and_takes_no_node_away(
     assert not platform.probe("test-1").holds
 
 
+def test_what_the_cluster_was_told_to_do_waits_for_no_agent(
+    platform: KubernetesPlatform, agents: FakeAgents, machine: FakeMachine
+):
+    """None of them has a part in it; one that is slow had a drain end by its time to live before it was proved."""
+    agents.refuses = {*HOSTS, WITNESS}
+    platform.apply(injection(platform, Drain(), nodes=NODE_1))
+    assert platform.probe("test-1").holds
+    assert platform.undo("test-1").proof.holds
+    assert agents.asked == []
+    machine.away = 99
+    with pytest.raises(FaultError, match="no agent knows it"):
+        platform.probe("test-1")
+
+
+@pytest.mark.parametrize(
+    ("scenario", "at_least_s"), [("node-drain", 21.0), ("rolling-restart-session", 0.0), ("node-power-off", 8.0)]
+)
+def test_a_fault_in_a_cluster_lives_for_as_long_as_it_was_seen_to_take(
+    platform: KubernetesPlatform, scenario: str, at_least_s: float
+):
+    """It may be held, proved as late as it ever was, or as a probe waits for it, looked at again, and ended by then."""
+    found = read_scenario(PROJECT_ROOT, scenario)
+    assert found.experiment
+    fault, target, fault_s = found.experiment.fault, found.experiment.target, found.timeline.fault_s
+    paced = platform.pace(fault, target)
+    assert paced.proof_s > at_least_s
+    planned_s = Planner(platform=platform, roles=tuple).planned_s(fault_s, fault, target)
+    assert planned_s >= max(fault_s, paced.proof_s) + paced.look_s + paced.lead_s
+    assert paced.lead_s < AHEAD_S_MAX, "who is asked would not wait until then"
+    if isinstance(fault, Drain):
+        assert paced.proof_s > EVICTING_S + MOVED_WITHIN_S
+
+
+def test_a_member_is_an_agents(platform: KubernetesPlatform):
+    target = Target(component="redis", role="primary", shard=1)
+    assert platform.pace(Pause(), target).lead_s < platform.pace(PowerOff(), target_node(target)).lead_s
+
+
+def target_node(target: Target) -> Target:
+    return msgspec.structs.replace(target, scope="node")
+
+
 def test_a_drain_is_ended_while_its_pods_are_waited_for(
     platform: KubernetesPlatform, agents: FakeAgents, machine: FakeMachine
 ):
@@ -442,7 +489,8 @@ def test_a_drain_is_ended_while_its_pods_are_waited_for(
     undone = platform.undo("test-1", at_ns=9)
     assert (undone.began_ns, undone.healed_ns, undone.by) == (8_500, 9_000, "request")
     assert undone.proof.holds
-    assert agents.requests["hf-worker"]["within_s"] == ORDER_BACK_WITHIN_S
+    assert machine.requests["undo"]["within_s"] == ORDER_BACK_WITHIN_S
+    assert machine.longest_s <= ANSWERED_WITHIN_S_MAX, "the harness outside refuses to answer that"
     machine.away = 99
     with pytest.raises(FaultError, match=r"not ended everywhere: .*nobody is there"):
         platform.undo("test-1")
