@@ -21,6 +21,7 @@ from resilience.errors import FaultError
 from resilience.spec.scenario import Experiment, Timeline
 
 START_WITHIN_S = 20.0  # the toolkit's own start and end, on a busy machine
+ORDERS_WITHIN_S = 90.0  # in a cluster they are under way for a while: to inject, to look again, to end it
 HEAL_WITHIN_S = 150.0  # for all healing and its proof: a cluster's node and its pods take over a minute when it is busy
 _KILL_WAIT_S = 10.0
 _OF_THE_LOAD = frozenset({"load_at_rate"})  # probes of the steady state that ask about ourselves
@@ -56,7 +57,7 @@ class ChaosProcess:
     def deadline_s(self) -> float:
         """The longest that the experiment may take from its start."""
         held_s = self._timeline.steady_s + self._timeline.fault_s + self._timeline.recovery_s
-        return held_s + START_WITHIN_S + HEAL_WITHIN_S
+        return held_s + START_WITHIN_S + ORDERS_WITHIN_S + HEAL_WITHIN_S
 
     def start(self) -> None:
         """Starts the experiment in a session of its own, so that a terminal's Ctrl-C does not reach it directly."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from resilience.backend.base import Injected, Proof, Undone
+from resilience.backend.base import Injected, Pace, Proof, Undone
 from resilience.errors import FaultError
 from resilience.fault.base import FaultPlatform, NoTarget, Roles
 from resilience.fault.ledger import Entry, Ledger
@@ -33,6 +33,14 @@ def ttl_s(planned_s: float) -> float:
     return planned_s + max(TTL_SPARE_S, TTL_SPARE_RATIO * planned_s)
 
 
+def lasts_s(fault_s: float, pace: Pace) -> float:
+    """How long an injection lasts at most that is held for so long, or until it is proved, if that takes longer.
+
+    After that it is looked at once more, and its end is asked for, and is under way.
+    """
+    return max(fault_s, pace.proof_s) + pace.look_s + pace.lead_s
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planner:
     """Works faults out for one platform; only looks, so that a plan and a run cannot mean different members."""
@@ -41,12 +49,8 @@ class Planner:
     roles: Roles
 
     def planned_s(self, fault_s: float, fault: FaultSpec, target: Target) -> float:
-        """How long an injection lasts at most that is held for so long, or until it is proved, if that takes longer.
-
-        After that it is looked at once more, and its end is asked for, and is under way.
-        """
-        pace = self.platform.pace(fault, target)
-        return max(fault_s, pace.proof_s) + pace.look_s + pace.lead_s
+        """How long an injection of that kind lasts here at most; see `lasts_s`."""
+        return lasts_s(fault_s, self.platform.pace(fault, target))
 
     def plan(
         self, injection_id: str, fault: FaultSpec, target: Target, planned_s: float, prelude: Prelude | None = None

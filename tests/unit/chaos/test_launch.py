@@ -3,8 +3,11 @@ from typing import Any
 
 import pytest
 
-from resilience.chaos.launch import ChaosProcess, ChaosResult, result_from_journal
+from resilience.backend.base import Pace
+from resilience.backend.kubernetes.injector import AGENTS, DRAIN, NODES, ROLLOUT
+from resilience.chaos.launch import HEAL_WITHIN_S, ChaosProcess, ChaosResult, result_from_journal
 from resilience.errors import FaultError
+from resilience.fault.injector import lasts_s
 from tests.unit.chaos.stand import SCENARIO
 
 
@@ -72,6 +75,16 @@ def test_without_a_journal() -> None:
 
 def test_an_interrupted_run() -> None:
     assert result_from_journal(journal(status="interrupted"), 1).interrupted
+
+
+@pytest.mark.parametrize("pace", [AGENTS, NODES, DRAIN, ROLLOUT])
+def test_an_experiment_may_take_what_its_orders_are_under_way(tmp_path: Path, pace: Pace) -> None:
+    """Asked for ahead, proved late, looked at again, its end asked for ahead: then all healing may take its time."""
+    assert SCENARIO.experiment is not None
+    timeline = SCENARIO.timeline
+    chaos = ChaosProcess(SCENARIO.experiment, timeline, tmp_path, tmp_path / "session.json")
+    held_s = timeline.steady_s + timeline.recovery_s
+    assert chaos.deadline_s > held_s + pace.lead_s + lasts_s(timeline.fault_s, pace) + HEAL_WITHIN_S
 
 
 def test_nothing_can_be_asked_before_the_start(tmp_path: Path) -> None:
