@@ -172,6 +172,6 @@ def tables_of(field: Field, member: str) -> str:
     """A script that lists the tables in a member's own network."""
     uid = field.platform.state(member).handle["pod_uid"].replace("-", "[-_]")
     return (
-        f'for p in /proc/[0-9]*; do grep -q "{uid}" $p/cgroup && grep -q pause $p/comm && break; done;'
-        ' nsenter --target "$(basename $p)" --net nft list tables'
+        f'for p in /proc/[0-9]*; do grep -q "{uid}" $p/cgroup'
+        ' && exec nsenter --target "$(basename $p)" --net nft list tables; done; exit 1'
     )

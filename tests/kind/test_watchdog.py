@@ -2,6 +2,9 @@
 
 Both are killed with ``kill -9``: the harness outside, and the runner in its pod. Nobody is left then but the watchdog
 of the machine under the nodes, and the agents. Each case is a run up to its fault, several minutes.
+
+That something is broken, and is so no more, is seen from outside; how long it lasted is told by whoever ended it, on
+the clock that all under one kernel share, since a look takes up to a minute on a machine that is busy.
 """
 
 import contextlib
@@ -11,33 +14,29 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from resilience import cluster_cli
 from resilience.backend.kind import Kind
-from resilience.backend.kubernetes.injector import LEAD_S
+from resilience.backend.kubernetes.injector import pace
 from resilience.backend.kubernetes.workload import NAMESPACE
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.errors import StackError
-from resilience.fault.injector import ttl_s
+from resilience.fault.injector import lasts_s, ttl_s
 from resilience.spec.read import read_scenario
 from tests.kind.conftest import kill_runner
+from tests.kind.looks import LOOK_S, Record, broken_nodes, cut_pods, ended
+from tests.waiting import wait_seen
 
 pytestmark = pytest.mark.kind
 
-BEGUN_WITHIN_S = 600.0  # a cluster, if there is none, its stack, and the phases before the fault
-EVERY_S = 1.0
+BEGUN_WITHIN_S = 900.0  # a cluster, if there is none, its stack, and the phases before the fault
+WARMUP_S = 60.0  # so long its load may take to arrive: right after a cluster was made everything is slow
+FAULT_S = 90.0  # long enough for a look that takes a minute
 SPARE_S = 10.0  # after its time to live
 Look = Callable[[Kind], list[str]]  # what is broken
-
-# from a node's process namespace: the tables in the network of each pod on it
-TABLES = (
-    "for p in /proc/[0-9]*; do grep -q pause $p/comm 2>/dev/null"
-    ' && nsenter --target "${p##*/}" --net nft list tables; done; true'
-)
 
 
 @pytest.fixture
@@ -51,28 +50,6 @@ def cluster(made_by_runs: Kind) -> Iterator[Kind]:
     cluster.kubectl("delete", "lease/run", "-n", "resilience", "--ignore-not-found")
 
 
-def broken_nodes(cluster: Kind) -> list[str]:
-    return cluster.broken_nodes()
-
-
-def cut_pods(cluster: Kind) -> list[str]:
-    """The tables of partitions in the networks of pods."""
-    where = ("-n", "resilience", "-l", "app.kubernetes.io/component=agent", "-o", "name")
-    agents = cluster.kubectl("get", "pods", *where).split()
-    said = [cluster.run("resilience", agent, ("sh", "-c", TABLES), "", 30.0) for agent in agents]
-    return [line for text in said for line in text.splitlines() if " hf_" in line]
-
-
-@dataclass
-class Life:
-    """What was seen of a fault, on the clock of this process."""
-
-    not_before: float  # began the last look that saw nothing of it
-    seen_at: float  # ended the first look that saw it
-    last_seen_at: float = 0.0
-    over_at: float = 0.0  # ended the first look that saw nothing of it any more
-
-
 @pytest.mark.parametrize(
     ("scenario", "look", "words"),
     [
@@ -84,59 +61,70 @@ class Life:
 def test_it_ends_in_time_although_harness_and_runner_were_killed(
     cluster: Kind, tmp_path: Path, scenario: str, look: Look, words: str
 ) -> None:
-    command = [sys.executable, "-m", "resilience", "run", scenario, "--stack", "kind", "--control", "none"]
-    with (
-        (tmp_path / "said").open("w") as said,
-        subprocess.Popen(
-            [*command, "--set", "timeline.warmup_s=5", "--reports", str(tmp_path)], cwd=PROJECT_ROOT, stdout=said,
-            stderr=said, start_new_session=True,
-        ) as harness,
-    ):  # fmt: skip
-        try:
-            life = begun(lambda: [one for one in look(cluster) if words in one], harness, tmp_path / "said")
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(harness.pid, signal.SIGKILL)  # its calls of the machine, too; a watchdog has its own session
-    kill_runner(cluster)
-    (seen,) = look(cluster)
-    assert words in seen
+    began_s = time.monotonic()
+    with running(scenario, tmp_path) as (harness, said):
+        wait_seen(f"{scenario} comes to its fault", lambda: told_of_its_fault(harness, said), BEGUN_WITHIN_S)
+        wait_seen(f"{scenario}: '{words}' while its fault lasts", lambda: seen(cluster, look, words), FAULT_S)
+    wait_seen("the runner is killed", lambda: killed(cluster), 3 * LOOK_S)
+    last_seen_s = time.monotonic()  # before the look
+    assert len(wait_seen("it is broken still, with nobody left", lambda: seen(cluster, look, words), LOOK_S)) == 1
     if look is broken_nodes:
         with pytest.raises(StackError, match="'resilience heal --stack kind' puts them right"):
             cluster_cli.require_whole(cluster)
-    planned_s = read_scenario(PROJECT_ROOT, scenario).timeline.fault_s
-    limit_s = ttl_s(planned_s + LEAD_S) + SPARE_S
-    wait_over(cluster, look, life, limit_s)
-    took_s = life.over_at - life.not_before
-    print(f"{scenario}: it was over at most {took_s:.1f} s after it had begun, of {limit_s:g} s")  # noqa: T201  # -rP
-    assert took_s < limit_s
-    assert life.last_seen_at - life.seen_at > planned_s, "something else than its time to live has ended it"
+    limit_s = time_to_live_s(scenario) + SPARE_S
+    wait_seen("nothing is broken any more", lambda: look(cluster) == [], limit_s + LOOK_S)
+    (record,) = wait_seen("somebody has ended it", lambda: ended_since(cluster, scenario, began_s), 2 * LOOK_S)
+    took_s = record.ended_s - record.applied_s
+    undone_s = record.ended_s - record.undoing_s
+    print(f"{scenario}: ended after {took_s:.1f} s, {undone_s:.1f} s of that to undo it, of {limit_s:g} s")  # noqa: T201  # -rP
+    assert record.by == "ttl", "something else than its time to live has ended it"
+    assert FAULT_S < took_s < limit_s
+    assert record.ended_s > last_seen_s, "it was seen after it is said to have ended"
 
 
-def begun(look: Callable[[], list[str]], harness: "subprocess.Popen[bytes]", said: Path) -> Life:
-    """Waits for the fault. Until then there need not be a cluster that can be looked at."""
-    not_before = time.monotonic()
-    deadline = not_before + BEGUN_WITHIN_S
-    while time.monotonic() < deadline:
-        assert harness.poll() is None, said.read_text()
-        looked_at = time.monotonic()
+@contextlib.contextmanager
+def running(scenario: str, folder: Path) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
+    """A run in the cluster, and where what it says is written; killed in the end, with its calls of the machine: a
+    watchdog has a session of its own.
+    """
+    command = [sys.executable, "-m", "resilience", "run", scenario, "--stack", "kind", "--control", "none"]
+    lengths = ["--set", f"timeline.warmup_s={WARMUP_S:g}", "--set", f"timeline.fault_s={FAULT_S:g}"]
+    with (
+        (folder / "said").open("w") as said,
+        subprocess.Popen(
+            [*command, *lengths, "--reports", str(folder)], cwd=PROJECT_ROOT, stdout=said, stderr=said,
+            start_new_session=True,
+        ) as harness,
+    ):  # fmt: skip
         try:
-            seen = look()
-        except StackError:
-            seen = []
-        if seen:
-            return Life(not_before=not_before, seen_at=time.monotonic(), last_seen_at=looked_at)
-        not_before = looked_at
-        time.sleep(EVERY_S)
-    raise AssertionError(f"nothing was broken within {BEGUN_WITHIN_S:g} s: {said.read_text()}")
+            yield harness, folder / "said"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(harness.pid, signal.SIGKILL)
 
 
-def wait_over(cluster: Kind, look: Look, life: Life, within_s: float) -> None:
-    """Looks until it is over, or should have been for long; a look that fails fails the test."""
-    while not life.over_at and time.monotonic() < life.not_before + within_s + SPARE_S:
-        looked_at = time.monotonic()
-        if look(cluster):
-            life.last_seen_at = looked_at
-            time.sleep(EVERY_S)
-        else:
-            life.over_at = time.monotonic()
-    assert life.over_at, f"still broken after {time.monotonic() - life.not_before:.1f} s: {look(cluster)}"
+def told_of_its_fault(harness: "subprocess.Popen[bytes]", said: Path) -> bool:
+    """Whether the run says that it is in that phase; fails with all that it said if it has ended before."""
+    text = said.read_text()
+    assert harness.poll() is None, text
+    return "→ fault" in text
+
+
+def seen(cluster: Kind, look: Look, words: str) -> list[str]:
+    return [one for one in look(cluster) if words in one]
+
+
+def killed(cluster: Kind) -> bool:
+    kill_runner(cluster)
+    return True
+
+
+def time_to_live_s(scenario: str) -> float:
+    experiment = read_scenario(PROJECT_ROOT, scenario).experiment
+    assert experiment
+    return ttl_s(lasts_s(FAULT_S, pace(experiment.fault, experiment.target)))
+
+
+def ended_since(cluster: Kind, scenario: str, since_s: float) -> list[Record]:
+    """The scenario's injection of this test, if it has ended."""
+    return [one for one in ended(cluster) if one.injection.startswith(scenario) and one.applied_s > since_s]

@@ -21,7 +21,7 @@ from resilience.spec.plan import ShardPlan
 from resilience.spec.scenario import Scenario
 
 POLL_S = 0.1
-RATE_TIMEOUT_S = 30.0
+RATE_TIMEOUT_S = 30.0  # or the warm-up, if that is longer: right after a cluster was made everything is slow
 SUMMARY_GRACE_S = 3.0  # beyond the time that the plan gives the clients to drain
 END_TIMEOUT_S = 5.0  # for a client that was interrupted; then it is killed
 LAST_SCRAPES = 3
@@ -62,11 +62,12 @@ class LoadRunning:
         self._now = now
         self._ended = False
 
-    def wait_for_rate(self, timeout_s: float = RATE_TIMEOUT_S) -> None:
+    def wait_for_rate(self) -> None:
         """Returns once every stream had its minimum of answered ops in one second.
 
         Raises `LoadError` when a client died, or the time is over.
         """
+        timeout_s = max(RATE_TIMEOUT_S, self._scenario.timeline.warmup_s)
         deadline = self._now() + timeout_s
         while short := [reason for client in self._looked_at() for reason in client.short_of]:
             for client in self._clients:

@@ -117,12 +117,14 @@ def summary(directory: Path, client):
 class Rig:
     """One client's load on a folder."""
 
-    def __init__(self, directory, naps=None, code=None) -> None:
+    def __init__(self, directory, naps=None, code=None, warmup_s=8.0) -> None:
         self.process = FakeProcess(code)
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.naps = naps or Naps()
         client = Client("locust", self.process, directory, {"session": 135.0, "edit": 45.0})
-        self.load = LoadRunning([client], SCENARIO, lambda *event: self.events.append(event), self.naps, self.naps.now)
+        timeline = msgspec.structs.replace(SCENARIO.timeline, warmup_s=warmup_s)
+        scenario = msgspec.structs.replace(SCENARIO, timeline=timeline)
+        self.load = LoadRunning([client], scenario, lambda *event: self.events.append(event), self.naps, self.naps.now)
 
 
 def test_the_rate_is_waited_for(tmp_path):
@@ -137,6 +139,13 @@ def test_a_rate_that_is_never_reached_is_an_error_with_its_numbers(tmp_path):
     with pytest.raises(LoadError, match=r"within 30 s: locust session: 12 of 135 ops/s; .* used 0\.\d of \d+ cores$"):
         rig.load.wait_for_rate()
     assert rig.naps.total_s == pytest.approx(30, abs=POLL_S)
+
+
+def test_a_long_warm_up_is_as_long_as_it_may_take(tmp_path):
+    stats(tmp_path, "locust", {"session": 12, "edit": 50})
+    rig = Rig(tmp_path, warmup_s=60.0)
+    with pytest.raises(LoadError, match="within 60 s"):
+        rig.load.wait_for_rate()
 
 
 def test_looks_that_take_long_are_part_of_the_time(tmp_path):
