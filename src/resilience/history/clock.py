@@ -1,7 +1,22 @@
-"""The run's clock: one monotonic base that every process under this kernel shares."""
+"""The run's clock: one monotonic base that every process under this kernel shares.
+
+A process under another kernel (another boot id) has a clock of its own: what it records is shifted onto this one
+(`history.offset`).
+"""
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def kernel_boot_id(path: Path = BOOT_ID) -> str:
+    """Of the kernel that this process tells its instants by; "" where that cannot be known."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

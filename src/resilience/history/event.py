@@ -6,7 +6,12 @@ that nobody who reads a history has to doubt it.
 - ``stack-up``: ``took_s``; [runner] the stack answered its first good request
 - ``shards``: ``shards``: list of {``group``, ``primary``, ``replicas``: addresses as ``host:port``, ``slots``: [[first,
   last], …]} at start [runner]
-- ``load-started``: ``clients``: names of the client processes [runner]
+- ``load-started``: ``clients``: names of the client processes; ``boot_id`` of the runner's kernel, by whose clock all
+  instants are [runner]
+- ``clock-compared``: ``process``; ``boot_id`` of its kernel; ``offset_us``: how far the instants that it records are
+  ahead of the runner's, give or take ``error_us``; both are missing where that could not be measured [each client, at
+  its start; under another kernel than the runner's each minute and at its end, too; chaos, of the agent that an
+  injection's instants are from]
 - ``load-stopped``: ``clients``: {name: {``exit``, ``torn``}} [runner]
 - ``phase-announced``: ``phase``, ``starts_at``: the instant (us) that the generators were told [whoever announces]
 - ``injecting``: ``injection``: the `Injection` as JSON; written before anything is touched [chaos]
@@ -50,9 +55,9 @@ from msgspec import UNSET, Meta, UnsetType
 from resilience.history.record import Event, Instant
 
 NAMES = frozenset({
-    "stack-up", "shards", "load-started", "load-stopped", "phase-announced", "injecting", "injected", "effect-probed",
-    "healing", "healed", "no-target", "experiment", "role", "failing", "member", "node", "converged", "replicas",
-    "audit-incomplete", "pressure", "generator", "interrupted", "error", "ended",
+    "stack-up", "shards", "load-started", "load-stopped", "clock-compared", "phase-announced", "injecting", "injected",
+    "effect-probed", "healing", "healed", "no-target", "experiment", "role", "failing", "member", "node", "converged",
+    "replicas", "audit-incomplete", "pressure", "generator", "interrupted", "error", "ended",
 })  # fmt: skip
 
 Group = Annotated[int, Meta(ge=-1, le=1_000_000)]
@@ -115,6 +120,14 @@ class _Failing(msgspec.Struct):
 
 class _LoadStarted(msgspec.Struct):
     clients: tuple[str, ...] = ()
+    boot_id: str = ""
+
+
+class _ClockCompared(msgspec.Struct):
+    process: str
+    boot_id: str
+    offset_us: Instant | UnsetType = UNSET
+    error_us: Count | UnsetType = UNSET
 
 
 class _LoadStopped(msgspec.Struct):
@@ -166,6 +179,7 @@ _DATA: dict[str, type[msgspec.Struct]] = {
     "failing": _Failing,
     "member": _Member,
     "load-started": _LoadStarted,
+    "clock-compared": _ClockCompared,
     "load-stopped": _LoadStopped,
     "experiment": _Experiment,
     "converged": _Converged,

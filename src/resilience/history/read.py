@@ -5,6 +5,7 @@
     history.jsonl            windows, events, clock pairs
     load/<client>.ops.jsonl  ops, dropped arrivals, joins, deliveries, leaves
     load/<client>.stats.jsonl  events of the generators
+    load/<client>.clock.jsonl  how their clocks stand to the runner's; what they recorded is shifted onto that
     load/<client>.summary.json  what a client said of itself at its end
     audit.jsonl              what was stored after healing
     samples.jsonl            raw samples from Prometheus
@@ -27,6 +28,7 @@ from resilience.history.control import Control, Identity, read_control, read_ide
 from resilience.history.event import flaw
 from resilience.history.ledger import Booked
 from resilience.history.lines import BROKEN, Damage, read_batches
+from resilience.history.offset import Shift, shift_of
 from resilience.history.record import (
     AuditDone,
     AuditLine,
@@ -146,11 +148,24 @@ def read_run_lines(run_dir: Path, damage: Damage) -> list[Any]:
     Raises `OSError`.
     """
     lines = _all_lines(run_dir / "history.jsonl", RunLine, damage)
-    for path in sorted((run_dir / "load").glob("*.stats.jsonl")):
-        lines += _all_lines(path, Event, damage)
+    for kind in ("stats", "clock"):
+        for path in sorted((run_dir / "load").glob(f"*.{kind}.jsonl")):
+            shift = _shift_of(run_dir / "load", path.name.removesuffix(f".{kind}.jsonl"))
+            lines += [_shifted(line, shift) for line in _all_lines(path, Event, damage)]
     flaws = {id(line): flaw(line) for line in lines if isinstance(line, Event)}
     damage.problems += [text for text in flaws.values() if text]
     return [line for line in lines if not flaws.get(id(line))]
+
+
+def _shift_of(load_dir: Path, client: str) -> Shift | None:
+    """How to shift what a client recorded; what is broken of what it says is told by whoever reads its events."""
+    said = _all_lines(load_dir / f"{client}.clock.jsonl", Event, Damage())
+    return shift_of(client, [event for event in said if not flaw(event)])
+
+
+def _shifted(line: Any, shift: Shift | None) -> Any:
+    """A line with its instant on the runner's clock."""
+    return msgspec.structs.replace(line, at=shift.instant(line.at)) if shift else line
 
 
 def _flawed_series(samples: Iterable[Any]) -> Iterator[str]:
@@ -209,7 +224,7 @@ def _read_load(paths: Iterable[Path], damage: Damage) -> "_Load":
     load = _Load(damage)
     for path in paths:
         client, torn = path.name.removesuffix(".ops.jsonl"), damage.torn
-        load.begin(client)
+        load.begin(client, _shift_of(path.parent, client))
         for batch in read_batches(path, OpLine, damage):
             load.add(batch)
         load.end()
@@ -224,6 +239,7 @@ class _Load:
 
     damage: Damage
     client: str = ""
+    shift: Shift | None = None
     joins: list[Joined] = field(default_factory=list)
     leaves: list[Left] = field(default_factory=list)
     dropped: list[tuple[str, Dropped]] = field(default_factory=list)
@@ -237,8 +253,9 @@ class _Load:
     files: list[dict[str, Any]] = field(default_factory=list)  # joined columns, one of each file
     arrivals: list[dict[str, Any]] = field(default_factory=list)
 
-    def begin(self, client: str) -> None:
+    def begin(self, client: str, shift: Shift | None) -> None:
         self.client = client
+        self.shift = shift
         self.invoked = []
         self.answers = []
 
@@ -249,9 +266,16 @@ class _Load:
         self.invoked.append(self._invoked_columns(kinds[Invoked]))
         self.answers.append(self._answer_columns(kinds[Returned]))
         self.arrivals.append(self._arrival_columns(kinds[Delivered]))
-        self.joins += kinds[Joined]
-        self.leaves += kinds[Left]
-        self.dropped += [(self.client, line) for line in kinds[Dropped]]
+        self.joins += [_shifted(line, self.shift) for line in kinds[Joined]]
+        self.leaves += [_shifted(line, self.shift) for line in kinds[Left]]
+        self.dropped += [(self.client, self._due(line)) for line in kinds[Dropped]]
+
+    def _due(self, line: Dropped) -> Dropped:
+        return msgspec.structs.replace(line, due=self.shift.instant(line.due)) if self.shift else line
+
+    def _on_runners(self, instants: list[int]) -> Ints:
+        recorded = _ints(instants)
+        return self.shift.instants(recorded) if self.shift else recorded
 
     def _invoked_columns(self, lines: list[Invoked]) -> dict[str, Any]:
         return {
@@ -261,15 +285,15 @@ class _Load:
             "value": text_array([line.value for line in lines]),
             "group": _codes([line.group for line in lines]),
             "phase": code_array([line.phase for line in lines], self.codes["phase"]),
-            "due": _ints([line.due for line in lines]),
-            "called": _ints([line.called for line in lines]),
+            "due": self._on_runners([line.due for line in lines]),
+            "called": self._on_runners([line.called for line in lines]),
         }
 
     def _answer_columns(self, lines: list[Returned]) -> dict[str, Any]:
         return {
             "id": _ints([line.id for line in lines]),
             "outcome": _codes([_CODE_OF[line.outcome] for line in lines]),
-            "returned": _ints([line.returned for line in lines]),
+            "returned": self._on_runners([line.returned for line in lines]),
             "version": _ints([line.version for line in lines]),
             "epoch": _ints([line.epoch for line in lines]),
             "error": code_array([line.error for line in lines], self.codes["error"]),
@@ -282,7 +306,7 @@ class _Load:
             "epoch": _ints([line.epoch for line in lines]),
             "seq": _ints([line.seq for line in lines]),
             "edit": code_array([line.edit for line in lines], self.codes["edit"]),
-            "at": _ints([line.at for line in lines]),
+            "at": self._on_runners([line.at for line in lines]),
             "live": np.array([line.how == "live" for line in lines], dtype=np.bool_),
         }
 
