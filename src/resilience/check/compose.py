@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from msgspec.structs import replace
 
 from resilience.check.assumption import control, fault, load, metrics, processors, record
+from resilience.check.assumption.clocks import clocks, with_clocks
 from resilience.check.availability import availability
 from resilience.check.blast import blast_radius
 from resilience.check.collaboration.delivery import delivery
@@ -52,6 +53,7 @@ ASSUMPTIONS: dict[str, Check] = {
     "assumption.schedule-lag": load.schedule_lag,
     "assumption.phases-complete": record.phases_complete,
     "assumption.shards-known": record.shards_known,
+    "assumption.clocks": clocks,
     "assumption.clock-step": metrics.clock_step,
     "assumption.coverage": metrics.coverage,
     "assumption.totals-reconciled": metrics.totals_reconciled,
@@ -91,6 +93,7 @@ def judge(
     supposed = {name: _carried_out(name, check, scenario, history) for name, check in assumptions.items()}
     found = tuple(finding for name in _named(scenario, checks) for finding in _checked(name, checks, scenario, history))
     found += measured_slos(scenario, found)
+    found = tuple(with_clocks(history, finding) for finding in found)
     needed = {name for finding in found for name in finding.rests_on}
     broken = _broken(supposed, needed)
     shown = tuple(finding for name, findings in supposed.items() if name in needed for finding in findings)

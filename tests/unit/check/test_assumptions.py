@@ -454,6 +454,8 @@ CASES = (
          breaks="coverage", reason="loadgen was scraped 94 % of the time in phase fault"),
     Case(name="the other half seen twice", breaks="coverage", reason="loadgen was scraped 50 % of the time in phase",
          change=lambda run: twice(run, "loadgen", FAULT + 10 * S, RECOVERY)),
+    Case(name="a kernel that nobody names", change=lambda run: run.change("load-started", boot_id="7f3a"),
+         breaks="clocks", reason="which kernel direct was under is not on record"),
     Case(name="one scrape missed", change=lambda run: no_more_up(run, "loadgen", FAULT, FAULT + S)),
     Case(name="prometheus blind at the end", breaks="coverage", reason="prometheus-0 was scraped",
          change=lambda run: no_more_up(run, "prometheus", END - 2 * S, END + 10 * S)),
