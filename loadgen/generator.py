@@ -1,4 +1,4 @@
-"""What both generators share: plan, clock, phases, recorder, the stats line of each second, and the summary."""
+"""What both generators share: plan, clocks, phases, recorder, the stats line of each second, and the summary."""
 
 import os
 import time
@@ -10,8 +10,8 @@ import msgspec
 
 from loadgen.metrics import LoadMetrics
 from loadgen.recorder import EveryOtherSecond, Recorder
+from loadgen.runner_clock import RunnerClock
 from loadgen.tally import Tally
-from resilience.history.clock import RunClock
 from resilience.history.phase import STOP, PhaseBoard
 from resilience.history.record import Event
 from resilience.history.writer import Writer
@@ -54,10 +54,11 @@ class Generator:
     """One client's process, without its way of waiting: its owner calls `tick`, `second` and, once, `finish`."""
 
     def __init__(self, client: str, plan: LoadPlan, ops: Sequence[str]) -> None:
-        """Opens the files. Raises `OSError`."""
+        """Opens the files. Raises `OSError`, also under another kernel if the runner does not tell its clock."""
         self.client = client
         self.plan = plan
-        self.clock = RunClock(plan.base_ns)
+        self._runner_clock = RunnerClock(client, plan)
+        self.clock = self._runner_clock.start()
         self.metrics = LoadMetrics(client, ops, plan.latency_bounds_s)
         self._directory = Path(plan.directory)
         self._board = PhaseBoard(self._directory / "phases.jsonl")
@@ -116,6 +117,7 @@ class Generator:
         beside = self._directory / f".{self.client}.summary.json"
         beside.write_bytes(msgspec.json.encode(summary))
         beside.rename(self._directory / f"{self.client}.summary.json")
+        self._runner_clock.end()
 
     def _summary(self, exit_code: int) -> Summary:
         tally = self._tally

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from resilience.backend.kubernetes.beside import BOOT_ID
 from resilience.backend.kubernetes.neighbour import LOST, Neighbour
 from resilience.backend.local.place import PROJECT_ROOT
 
@@ -26,7 +25,7 @@ def kept(folder: Path, script: str) -> Iterator[tuple[Neighbour, "subprocess.Pop
     with subprocess.Popen([*argv, sys.executable, "-c", script], cwd=PROJECT_ROOT) as keeper:
         neighbour = Neighbour("loadgen", folder / "x")
         try:
-            neighbour.wait_started(BOOT_ID.read_text().strip(), lambda: "", 20.0)
+            neighbour.wait_started(lambda: "", 20.0)
             yield neighbour, keeper
         finally:
             keeper.kill()

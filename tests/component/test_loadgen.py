@@ -18,9 +18,10 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from resilience.history.clock import RunClock
+from resilience.history.clock import RunClock, kernel_boot_id
 from resilience.history.phase import AHEAD_US, STOP, PhaseBoard
 from resilience.history.record import Delivered, Event, Invoked, Left, OpLine, Returned
+from resilience.load.clock import told_at
 from resilience.spec.load import Load
 from resilience.spec.plan import LoadPlan, ShardPlan
 from resilience.spec.stack import Async, Durability, Wait
@@ -107,10 +108,15 @@ def generator(
     *,
     durability: Durability | None = None,
     password: str = "",
+    boot_id: str | None = None,
+    clock_address: str = "",
 ) -> Iterator[Run]:
+    """``boot_id`` of the kernel that the runner is under; None: the generator's own."""
     clock = RunClock.starting_now()
     plan = LoadPlan(
         base_ns=clock.base_ns,
+        boot_id=kernel_boot_id() if boot_id is None else boot_id,
+        clock_address=clock_address,
         seed=7,
         load=Load(timeout_s=TIMEOUT_S),
         directory=str(folder),
@@ -194,6 +200,27 @@ def test_a_stalled_platform_is_late_and_unknown_and_nothing_is_missing(tmp_path,
     assert len(answered) > 50
     assert min(answered) >= S // 4  # from when it was due, not from when the server woke up
     assert deliveries[0] == deliveries[1] > 200
+
+
+def test_under_another_kernel_it_asks_for_the_runners_clock_and_goes_by_it(tmp_path, platform_process):
+    """At its start and at its end; here both are the same clock, and what is told is no further off than is said."""
+    asked = tmp_path / "locust.clock.jsonl"
+    with (
+        told_at("127.0.0.1") as address,
+        generator("locust", tmp_path, SHARDS, boot_id="another", clock_address=address) as run,
+    ):
+        run.wait_rate(session=140, edit=45)
+        stop_at = run.announce(STOP)
+        run.summary()
+        wait_until(lambda: asked.read_bytes().count(b"\n") == 2, "the comparison at the end")
+        assert run.interrupt()[0] == 0
+    first, last = (msgspec.json.decode(line, type=Event) for line in asked.read_bytes().splitlines())
+    assert first.data["boot_id"] == last.data["boot_id"] == kernel_boot_id()
+    assert first.data["offset_us"] == 0
+    assert 0 < first.data["error_us"] < 100_000
+    assert abs(last.data["offset_us"]) <= first.data["error_us"] + last.data["error_us"] + 2
+    assert first.at < stop_at < last.at
+    assert max(op.due for op, _ in run.ops()) < stop_at
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="real-time priority needs root")

@@ -193,6 +193,11 @@ class Backend(Protocol):
 class OwnedPlatform(AttachedPlatform, Protocol):
     """The platform in the hands of the process that brought it up."""
 
+    @property
+    def runner_address(self) -> str:
+        """Where such a command reaches this process if it may stand under another kernel; "" where it never does."""
+        ...
+
     def run_beside(self, name: str, argv: Sequence[str], log: Path) -> "Process":
         """Starts a command with the project's interpreter in a new member on the observer node."""
         ...

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from resilience.history.clock import RunClock
+from resilience.history.clock import RunClock, kernel_boot_id
 from resilience.spec.plan import LoadPlan, ShardPlan
 from resilience.spec.scenario import Scenario
 from resilience.spec.slo import RatioSource
@@ -26,11 +26,13 @@ def plan_for(
     directory: Path,
     password_file: Path,
     clock: RunClock,
+    clock_address: str,
 ) -> LoadPlan:
     """The plan of the client that runs in the member of a component."""
     stack = scenario.stack
     return LoadPlan(
         base_ns=clock.base_ns,
+        boot_id=kernel_boot_id(),
         seed=scenario.seed,
         load=scenario.load,
         directory=str(directory),
@@ -41,4 +43,5 @@ def plan_for(
         session_ttl_s=stack.session_ttl_s,
         latency_bounds_s=latency_bounds_s(scenario),
         metrics_port=PORTS[component],
+        clock_address=clock_address,
     )

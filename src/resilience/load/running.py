@@ -14,8 +14,9 @@ from typing import Any, Protocol
 import msgspec
 
 from resilience.errors import LoadError
-from resilience.history.clock import RunClock
+from resilience.history.clock import RunClock, kernel_boot_id
 from resilience.load.client import CLIENTS, Client, ClientSpec, Process
+from resilience.load.clock import told_at
 from resilience.load.plan import plan_for
 from resilience.spec.plan import ShardPlan
 from resilience.spec.scenario import Scenario
@@ -33,6 +34,11 @@ Say = Callable[[str, dict[str, Any]], None]  # writes an event
 
 class Launcher(Protocol):
     """Where clients are started; `backend.base.OwnedPlatform` is one."""
+
+    @property
+    def runner_address(self) -> str:
+        """Where clients that may stand under another kernel reach the runner; "" where none does."""
+        ...
 
     def run_beside(self, name: str, argv: Sequence[str], log: Path) -> Process:
         """Starts a command in the member of that name."""
@@ -139,23 +145,25 @@ def load_running(
     """
     clients: list[Client] = []
     load = LoadRunning(clients, scenario, say)
-    try:
-        for spec in CLIENTS:
-            path = directory / f"{spec.name}.plan.json"
-            plan = plan_for(
-                spec.component,
-                scenario=scenario,
-                shards=shards,
-                directory=directory,
-                password_file=launcher.secret_file(PASSWORD),
-                clock=clock,
-            )
-            path.write_bytes(msgspec.json.format(msgspec.json.encode(plan)))
-            clients.append(_started(spec, scenario, launcher, path))
-        say("load-started", {"clients": [client.name for client in clients]})
-        yield load
-    finally:
-        load.end()
+    with told_at(launcher.runner_address) as clock_address:
+        try:
+            for spec in CLIENTS:
+                path = directory / f"{spec.name}.plan.json"
+                plan = plan_for(
+                    spec.component,
+                    scenario=scenario,
+                    shards=shards,
+                    directory=directory,
+                    password_file=launcher.secret_file(PASSWORD),
+                    clock=clock,
+                    clock_address=clock_address,
+                )
+                path.write_bytes(msgspec.json.format(msgspec.json.encode(plan)))
+                clients.append(_started(spec, scenario, launcher, path))
+            say("load-started", {"clients": [client.name for client in clients], "boot_id": kernel_boot_id()})
+            yield load
+        finally:
+            load.end()
 
 
 def _started(spec: ClientSpec, scenario: Scenario, launcher: Launcher, plan: Path) -> Client:

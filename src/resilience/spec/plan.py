@@ -22,11 +22,12 @@ class LoadPlan(Record, frozen=True, kw_only=True):
     """Everything that Locust and the direct client need to know.
 
     Each process writes ``<directory>/<client>.ops.jsonl`` (ops), ``<directory>/<client>.stats.jsonl`` (a ``generator``
-    event a second) and, at its end, ``<directory>/<client>.summary.json``. Phases come from
-    ``<directory>/phases.jsonl`` (`history.phase.PhaseBoard`).
+    event a second), ``<directory>/<client>.clock.jsonl`` (how its clock stands to the runner's) and, at its end,
+    ``<directory>/<client>.summary.json``. Phases come from ``<directory>/phases.jsonl`` (`history.phase.PhaseBoard`).
     """
 
     base_ns: int  # of the run's clock
+    boot_id: str  # of the runner's kernel, by whose clock that is
     seed: int
     load: Load
     directory: str
@@ -37,3 +38,4 @@ class LoadPlan(Record, frozen=True, kw_only=True):
     session_ttl_s: int
     latency_bounds_s: tuple[float, ...]  # bounds of the histograms' buckets; every SLO's threshold is one of them
     metrics_port: Annotated[int, Meta(ge=1, le=65_535)]
+    clock_address: str = ""  # host:port where that clock is told (`load.clock`); "": nobody stands under another kernel

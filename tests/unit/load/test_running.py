@@ -77,6 +77,8 @@ class FakeLauncher:
         self.started: dict[str, FakeProcess] = {}
         self.refused = refused
 
+    runner_address = ""
+
     def run_beside(self, name, argv, log):
         if name in self.refused:
             raise StackError(f"{name}: no room")

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from loadgen.generator import Generator, load_plan
+from resilience.history.clock import kernel_boot_id
 from resilience.history.phase import STOP, PhaseBoard
 from resilience.history.record import Event, OpLine
 from resilience.spec.load import Load
@@ -21,6 +22,7 @@ def plan(tmp_path):
     shard = ShardPlan(group=1, primary="10.0.0.1:6379", replicas=(), slots=((0, 16383),))
     return LoadPlan(
         base_ns=0,
+        boot_id=kernel_boot_id(),
         seed=7,
         load=Load(),
         directory=str(tmp_path),

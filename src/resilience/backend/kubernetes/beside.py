@@ -6,7 +6,7 @@ Both have one volume, and all that they tell each other goes through ``FOLDER`` 
 server once the pod has started, nor loses anything while it is away::
 
     lock      held by the kernel for as long as this process lives: that it is gone is known at once
-    started   is there once the command was started, and holds the boot id of the kernel that it runs under
+    started   is there once the command was started
     signal    written by the runner: TERM or KILL, handed on to the command
     exit      the command's exit code, at its end (negative: the signal's number)
 
@@ -22,7 +22,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 LOCK, STARTED, SIGNAL, EXIT = "lock", "started", "signal", "exit"
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _LOOK_EVERY_S = 0.05
 
 
@@ -40,7 +39,7 @@ def keep(folder: Path, log: Path, command: Sequence[str]) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         child = subprocess.Popen(command, stdout=said, stderr=said)
         signal.signal(signal.SIGTERM, lambda _number, _frame: child.terminate())  # the pod is being ended
-        whole_file(folder / STARTED, BOOT_ID.read_text().strip())
+        whole_file(folder / STARTED, "")
         while (code := child.poll()) is None:
             _hand_on(folder / SIGNAL, child)
             time.sleep(_LOOK_EVERY_S)

@@ -24,20 +24,13 @@ class Neighbour:
         self._folder = folder
         self._sleep = sleep
 
-    def wait_started(self, boot_id: str, why_not: Callable[[], str], within_s: float = STARTED_WITHIN_S) -> None:
-        """Returns once the command was started under the kernel of that boot id, which is the runner's: they have one
-        clock. Raises `StackError` with what ``why_not`` says, or for another kernel.
-        """
+    def wait_started(self, why_not: Callable[[], str], within_s: float = STARTED_WITHIN_S) -> None:
+        """Returns once the command was started. Raises `StackError` with what ``why_not`` says."""
         for _ in range(round(within_s / _LOOK_EVERY_S)):
             if (self._folder / STARTED).exists():
-                return self._require_kernel(boot_id)
+                return
             self._sleep(_LOOK_EVERY_S)
         raise StackError(f"{self.name} was not started within {within_s:g} s: {why_not() or 'nobody says why'}")
-
-    def _require_kernel(self, boot_id: str) -> None:
-        found = (self._folder / STARTED).read_text()
-        if found != boot_id:
-            raise StackError(f"{self.name} runs under another kernel ({found}) than the runner, so on another clock")
 
     def poll(self) -> int | None:
         """Its exit code, or None while it runs; `LOST` if its pod was ended before it could say."""

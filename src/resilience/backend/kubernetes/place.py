@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +11,6 @@ import msgspec
 from resilience.backend.base import MemberState, Say
 from resilience.backend.kubernetes.agents import Agents
 from resilience.backend.kubernetes.api import Api, ApiError
-from resilience.backend.kubernetes.beside import BOOT_ID
 from resilience.backend.kubernetes.calling import caller_of_pod
 from resilience.backend.kubernetes.ends import EndsWatch
 from resilience.backend.kubernetes.mailbox import Mailbox
@@ -53,6 +53,11 @@ class PlacePlatform(KubernetesPlatform):
         """Tells of members' ends and starts from now on. Raises `StackError`."""
         self._watch.start()
 
+    @property
+    def runner_address(self) -> str:
+        """The pod's own: its load may stand on another node, and so under another kernel."""
+        return socket.gethostbyname(socket.gethostname())
+
     def run_beside(self, name: str, argv: Sequence[str], log: Path) -> Neighbour:
         """Starts a command as the job of a load's member; returns once it runs. Raises `StackError`."""
         component = self.stack.member(name).component
@@ -63,7 +68,7 @@ class PlacePlatform(KubernetesPlatform):
         self._started.append(name)
         self._api.create(_JOBS, load_job(name, component, argv, str(log), os.environ))
         neighbour = Neighbour(name, folder)
-        neighbour.wait_started(BOOT_ID.read_text().strip(), lambda: self._why_not(name))
+        neighbour.wait_started(lambda: self._why_not(name))
         return neighbour
 
     def secret_file(self, name: str) -> Path:
