@@ -13,6 +13,7 @@ from resilience.backend.kubernetes.staging import Staging
 from resilience.backend.machine.control_plane import ControlPlane
 from resilience.errors import FaultError, HostError, StackError
 from resilience.outside import Ended, Wanted
+from resilience.spec.clock import Trip
 from resilience.spec.fault import FaultSpec, Target
 from resilience.spec.stack import Stack
 
@@ -140,6 +141,20 @@ class FakeAgents:
         self.away: dict[str, int] = {}  # calls that break before an agent answers again
         self.silent_on: set[str] = set()  # what their answers do not say
         self.now_ns = 5_000
+        self.ahead_ns: dict[str, int] = {}  # how far an agent's clock is ahead of the caller's
+        self.kernels: dict[str, str] = {}  # the boot id of an agent that tells its clock
+
+    def trips(
+        self, _namespace: str, pod: str, argv: tuple[str, ...], _timeout_s: float
+    ) -> tuple[str, tuple[Trip, ...]]:
+        """Stands for a conversation by `exec`: the best of its trips takes 6 ms, and was told in its middle."""
+        agent = self.pods[pod]
+        self.asked.append((agent, argv[-1]))
+        if agent not in self.kernels:
+            raise StackError(f"{pod}: the connection broke")
+        ahead_ns = self.ahead_ns[agent]
+        slow = Trip(0, 1_000_000 + ahead_ns, 20_000_000)
+        return self.kernels[agent], (slow, Trip(30_000_000, 33_000_000 + ahead_ns, 36_000_000))
 
     def run(self, _namespace: str, pod: str, argv: tuple[str, ...], text: str, _timeout_s: float) -> str:
         agent, command, request = self.pods[pod], argv[-1], json.loads(text)

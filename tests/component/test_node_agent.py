@@ -17,7 +17,9 @@ import yaml
 from resilience.agent import start
 from resilience.agent.node import BOOT_ID
 from resilience.agent.process import look_up
+from resilience.backend.kubernetes.calling import _trips
 from resilience.backend.local.place import PROJECT_ROOT
+from resilience.spec.clock import TRIPS, offset_from_trips
 from tests.waiting import until
 
 pytestmark = pytest.mark.component
@@ -86,6 +88,28 @@ def complaints(process: Path) -> str:
         return ""
 
 
+class Conversation:
+    """What `calling` has of the API's websocket, on a real process's pipes."""
+
+    def __init__(self, agent: Agent) -> None:
+        argv = [sys.executable, "-m", "resilience.agent.node", "clock"]
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": agent.environment}
+        self.process: subprocess.Popen[str] = subprocess.Popen(argv, **pipes)
+
+    def write_stdin(self, text: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(text)
+        self.process.stdin.flush()
+
+    def readline_stdout(self, timeout: float) -> str:
+        del timeout
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def close(self) -> None:
+        self.process.communicate(timeout=5)
+
+
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[Agent]:
     made = Agent(tmp_path)
@@ -107,6 +131,23 @@ def test_it_is_told_and_asked(agent: Agent) -> None:
     undone = agent.ask("undo", id="test-1", within_s=0)
     assert (undone["by"], [item["ok"] for item in undone["evidence"]]) == ("request", [True])
     assert agent.held() == []
+
+
+def test_its_clock_is_asked_for_twenty_times_by_one_call(tmp_path: Path) -> None:
+    conversation = Conversation(Agent(tmp_path))
+    boot_id, trips = _trips(conversation)
+    assert conversation.process.returncode == 0
+    assert (boot_id, len(trips)) == (BOOT_ID.read_text().strip(), TRIPS)
+    offset = offset_from_trips(trips)
+    assert offset is not None
+    assert abs(offset.offset_ns) <= offset.error_ns < 50_000_000  # it is this kernel's own clock
+
+
+def test_an_agent_that_ends_before_it_has_told_its_clock_is_an_error(tmp_path: Path) -> None:
+    conversation = Conversation(Agent(tmp_path))
+    conversation.write_stdin("\n")
+    with pytest.raises((ValueError, OSError)):
+        _trips(conversation)
 
 
 def test_its_daemon_ends_it_in_time(agent: Agent) -> None:

@@ -4,6 +4,7 @@
 
     python -m resilience.agent.node keep         the pod's main process
     python -m resilience.agent.node apply|probe|undo|open   one line of JSON on standard input, one line of answer
+    python -m resilience.agent.node clock        for each line a line: the kernel's clock and boot id
 
 Each injection has a folder on the node, so on disk it outlives every agent: ``request.json`` with all places found, and
 the files of `resilience.agent.job`. ``keep`` ends what an older agent left as soon as it starts, what outlived its time
@@ -18,7 +19,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -39,6 +40,7 @@ _WATCH_EVERY_S = 1.0
 _LOOK_EVERY_S = 0.05
 AHEAD_S_MAX = 30.0  # an order that is given earlier than that before its instant is a mistake
 _REMEMBERED_S = 86_400.0
+_TOLD_MAX = 100  # lines of the clock: an input that nobody closes must not keep it for ever
 _SPARE_S = 2.0  # what an injection's own daemon may take to end it
 
 
@@ -66,8 +68,8 @@ class Node:
         folder = self._folder(request["injection"]["id"])
         if (folder / "request.json").exists():
             return self._applied_before(folder)
-        if request["boot_id"] != self.boot_id:
-            raise AgentError("the caller runs under another kernel than this node, so that instants cannot be compared")
+        if request.get("boot_id", self.boot_id) != self.boot_id:
+            raise AgentError("its instants are told by another kernel's clock than this node's")
         located = {
             "injection": self.pods.request(request["injection"]),
             "parts": int(request["parts"]),
@@ -205,6 +207,8 @@ def main(argv: list[str]) -> int:
         node = from_environment(os.environ)
         if word == "keep":
             return _keep(node)
+        if word == "clock":
+            return _tell_clock(sys.stdin, node.boot_id)
         commands = {"apply": node.apply, "probe": node.probe, "undo": node.undo, "open": node.open}
         answer = commands[word](json.loads(sys.stdin.readline()))
     except (AgentError, OSError, ValueError) as error:
@@ -221,6 +225,15 @@ def _keep(node: Node) -> int:
         node.keep()
     finally:
         node.end_all("leave")
+    return 0
+
+
+def _tell_clock(asked: Iterable[str], boot_id: str) -> int:
+    """Answers each line at once, until the first that is empty."""
+    for line, _ in zip(asked, range(_TOLD_MAX), strict=False):
+        if not line.strip():
+            break
+        print(json.dumps({"now_ns": time.monotonic_ns(), "boot_id": boot_id}), flush=True)  # noqa: T201  # its answer
     return 0
 
 

@@ -33,11 +33,20 @@ class MemberState(msgspec.Struct, frozen=True, kw_only=True):
     handle: dict[str, Any] = {}  # what the backend's agent needs to find its processes and namespaces
 
 
+class ToldBy(msgspec.Struct, frozen=True, kw_only=True):
+    """The agent whose clock an answer's instants are from, and how well that is known."""
+
+    process: str
+    boot_id: str  # of its kernel
+    error_ns: int | None  # of its instants on this process's clock; None: where they lie on that is not known
+
+
 class Injected(msgspec.Struct, frozen=True, kw_only=True):
-    """The agent's answer to an injection; instants are values of `time.monotonic` in nanoseconds."""
+    """The agent's answer to an injection; instants are values of this process's `time.monotonic` in nanoseconds."""
 
     began_ns: int
     applied_ns: int
+    told_by: ToldBy | None = None  # None: a process under this kernel
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +78,7 @@ class Undone(msgspec.Struct, frozen=True, kw_only=True):
     healed_ns: int  # by then all of it had been undone
     by: str
     proof: Proof
+    told_by: ToldBy | None = None
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):

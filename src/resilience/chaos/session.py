@@ -72,8 +72,7 @@ class Session:
         self._write(PhaseWindow(phase, start_us, end_us))
 
     def _write(self, line: Event | PhaseWindow) -> None:
-        with Writer(self.run_dir / "history.jsonl") as writer:
-            writer.write(line)
+        _append(self.run_dir, line)
 
 
 def open_session(environment: Mapping[str, str] = os.environ) -> Session:
@@ -94,15 +93,25 @@ def open_session(environment: Mapping[str, str] = os.environ) -> Session:
 
 def session_on(platform: FaultPlatform, run_dir: Path, scenario: Scenario, clock: RunClock) -> Session:
     """A session on a platform that is at hand."""
+
+    def say(name: str, data: dict[str, Any]) -> None:
+        _append(run_dir, Event(name, clock.now_us(), data))
+
     injector = Injector(
         platform=platform,
         roles=lambda: live_roles(platform),
         ledger=Ledger(run_dir / "ledger.jsonl"),
         clock=clock,
+        say=say,
     )
     board = PhaseBoard(run_dir / "load" / "phases.jsonl")
     board.look()
     return Session(run_dir=run_dir, scenario=scenario, clock=clock, board=board, platform=platform, injector=injector)
+
+
+def _append(run_dir: Path, line: Event | PhaseWindow) -> None:
+    with Writer(run_dir / "history.jsonl") as writer:
+        writer.write(line)
 
 
 def _scenario(run_dir: Path) -> Scenario:

@@ -7,10 +7,11 @@ So whatever breaks off in between, the ledger names what may still be in effect.
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
-from resilience.backend.base import Injected, Pace, Proof, Undone
+from resilience.backend.base import Injected, Pace, Proof, Say, ToldBy, Undone
 from resilience.errors import FaultError
 from resilience.fault.base import FaultPlatform, NoTarget, Roles
 from resilience.fault.ledger import Entry, Ledger
@@ -21,6 +22,10 @@ from resilience.spec.fault import FaultSpec, Injection, Prelude, PreludeInjectio
 
 TTL_SPARE_S = 10.0
 TTL_SPARE_RATIO = 0.25
+
+
+def unheard(_name: str, _data: dict[str, Any]) -> None:
+    """Where nobody keeps a history."""
 
 
 def new_injection_id(scenario: str) -> str:
@@ -97,6 +102,7 @@ class Injector(Planner):
 
     ledger: Ledger
     clock: RunClock
+    say: Say = unheard  # hears of the clocks that instants are from (event `clock-compared`)
 
     def inject(self, injection: Injection, at_us: int = 0) -> Injected:
         """Puts the injection into the ledger, applies it at ``at_us`` (or later, if that has passed) and says when.
@@ -109,6 +115,7 @@ class Injector(Planner):
         except FaultError:
             self.heal(injection.id, "request")  # books it as ended; where that raises too, it stays open
             raise
+        self._compared(injected.told_by)
         self.ledger.append(
             Entry(
                 at_us=us_from_ns(self.clock, injected.applied_ns),
@@ -130,10 +137,20 @@ class Injector(Planner):
         """
         undone = self.platform.undo(injection_id, self.clock.base_ns + at_us * 1_000 if at_us else 0)
         if self.ledger.last(injection_id, "healed") is None:
+            self._compared(undone.told_by)
             at_us, began_us = (us_from_ns(self.clock, at_ns) for at_ns in (undone.healed_ns, undone.began_ns))
             why = by if undone.by == "request" else undone.by  # what ended it earlier than anybody asked
             self.ledger.append(Entry(at_us=at_us, injection=injection_id, state="healed", by=why, began_us=began_us))
         return undone
+
+    def _compared(self, told_by: ToldBy | None) -> None:
+        """Says by whose clock instants were told; they are on this process's already, as far as that is known."""
+        if told_by is None:
+            return
+        data: dict[str, Any] = {"process": told_by.process, "boot_id": told_by.boot_id}
+        if told_by.error_ns is not None:
+            data |= {"offset_us": 0, "error_us": -(-told_by.error_ns // 1_000)}
+        self.say("clock-compared", data)
 
 
 def us_from_ns(clock: RunClock, instant_ns: int) -> int:

@@ -1,6 +1,7 @@
 """The agent of a node on disk, with holds as the only steps: nothing of the machine is touched, no daemon started."""
 
 import io
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 from resilience.agent import node as agent
 from resilience.agent.error import AgentError
 from resilience.agent.job import Job
-from resilience.agent.node import AHEAD_S_MAX, Node, from_environment, main, overdue_ns
+from resilience.agent.node import AHEAD_S_MAX, Node, _tell_clock, from_environment, main, overdue_ns
 from resilience.agent.pod import Pods
 
 BOOT = "0ed17625-b37f-44a7-a5e7-4c2d214c14ba"
@@ -165,6 +166,19 @@ def test_instants_of_another_kernel_are_refused(node: Node) -> None:
     with pytest.raises(AgentError, match="another kernel"):
         node.apply(apply_request(boot_id="another"))
     assert not node.state.exists()
+
+
+def test_its_clock_is_told_line_by_line_until_one_is_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    before_ns = time.monotonic_ns()
+    assert _tell_clock(["?\n", "?\n", "\n", "?\n"], BOOT) == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["boot_id"] for one in told] == [BOOT, BOOT]
+    assert before_ns <= told[0]["now_ns"] <= told[1]["now_ns"] <= time.monotonic_ns()
+
+
+def test_it_is_not_told_for_ever(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _tell_clock(itertools.repeat("?\n"), BOOT) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 100
 
 
 @pytest.mark.parametrize("name", ["../x", "", "a/b", "A"])

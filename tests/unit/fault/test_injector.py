@@ -1,10 +1,12 @@
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from resilience.backend.base import Injected, Undone
+from resilience.backend.base import Injected, ToldBy, Undone
 from resilience.errors import FaultError
 from resilience.fault.base import NoTarget
 from resilience.fault.injector import Injector, heal_all, new_injection_id, ttl_s
@@ -200,3 +202,25 @@ def test_a_partition_without_others_is_refused(tmp_path: Path) -> None:
     platform.states = lambda: alone  # type: ignore[method-assign]
     with pytest.raises(FaultError, match="has no peers"):
         injector_on(platform, tmp_path).plan("test-1", Partition(cut_from="peers"), Target(component="redis"), 20.0)
+
+
+class Elsewhere(FakeFaultPlatform):
+    """Its agent is under another kernel; the second answer's instants are not known."""
+
+    def apply(self, injection: Mapping[str, Any], at_ns: int = 0) -> Injected:
+        told_by = ToldBy(process="agent of worker-2", boot_id="90", error_ns=3_000_001)
+        return msgspec.structs.replace(super().apply(injection, at_ns), told_by=told_by)
+
+    def undo(self, injection_id: str, at_ns: int = 0) -> Undone:
+        told_by = ToldBy(process="agent of worker-2", boot_id="90", error_ns=None)
+        return msgspec.structs.replace(super().undo(injection_id, at_ns), told_by=told_by)
+
+
+def test_by_whose_clock_an_injection_and_its_end_were_told_is_said_once(tmp_path: Path) -> None:
+    said: list[tuple[str, dict[str, Any]]] = []
+    injector = replace(injector_on(Elsewhere(STACK), tmp_path), say=lambda name, data: said.append((name, data)))
+    injector.inject(planned(injector))
+    injector.heal("test-1", "request")
+    injector.heal("test-1", "request")
+    agent = {"process": "agent of worker-2", "boot_id": "90"}
+    assert said == [("clock-compared", {**agent, "offset_us": 0, "error_us": 3_001}), ("clock-compared", agent)]

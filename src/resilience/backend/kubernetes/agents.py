@@ -6,22 +6,51 @@ pod that may have taken the other's place, until the patience is over.
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from resilience.agent.node import NAMESPACES as TOUCHED
+from resilience.backend.base import ToldBy
 from resilience.backend.kubernetes.api import Api, Object
 from resilience.backend.kubernetes.manifests import COMPONENT, NAMESPACES, PLATFORM_NODES
 from resilience.backend.kubernetes.split import MACHINE, WITNESS
 from resilience.backend.machine.desk import Machine
 from resilience.errors import FaultError, StackError
+from resilience.spec.clock import SAME, Offset, Trip, offset_from_trips
 
 PATIENCE_S = 30.0  # how long an agent may be away
 _AGAIN_AFTER_S = 1.0
+_CLOCK_TIMEOUT_S = 10.0
 
 Json = dict[str, Any]
+# namespace, pod, command, seconds: the boot id of its kernel, and round trips to its clock
+Trips = Callable[[str, str, tuple[str, ...], float], tuple[str, tuple[Trip, ...]]]
 Run = Callable[[str, str, tuple[str, ...], str, float], str]  # namespace, pod, command, its input, seconds: its output
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentClock:
+    """An agent's clock: under which kernel, and how far it is ahead of this process's; None: that is not known."""
+
+    agent: str
+    boot_id: str
+    offset: Offset | None
+
+    def theirs(self, at_ns: int) -> int:
+        """An instant of ours on its clock; 0, which is at once, where nobody knows."""
+        return at_ns + self.offset.offset_ns if at_ns and self.offset else 0
+
+    def ours(self, at_ns: int) -> int:
+        """An instant of its on our clock; now, by when it has passed, where nobody knows."""
+        return at_ns - self.offset.offset_ns if self.offset else time.monotonic_ns()
+
+    @property
+    def told_by(self) -> ToldBy:
+        """What is on record of it."""
+        error_ns = self.offset.error_ns if self.offset else None
+        return ToldBy(process=f"agent of {self.agent}", boot_id=self.boot_id, error_ns=error_ns)
 
 
 class Agents:
@@ -32,13 +61,15 @@ class Agents:
         api: Api,
         run: Run,
         *,
+        trips: Trips | None = None,
         machine: Machine | None = None,
         sleep: Callable[[float], None] = time.sleep,
         patience_s: float = PATIENCE_S,
     ) -> None:
         """``run`` executes a command in a pod; raises `StackError`, `HostError`. Without ``machine`` nothing can be
-        done to nodes.
+        done to nodes, without ``trips`` no clock of another kernel is known.
         """
+        self._trips = trips
         self._machine = machine
         self._api = api
         self._run = run
@@ -69,6 +100,33 @@ class Agents:
             return self._machine.hosts_of(injection_id) if self._machine else None
         except StackError as error:
             raise FaultError(f"injection {injection_id}: which nodes it is done to cannot be known: {error}") from error
+
+    def clocks(self, agents: Iterable[str], boot_id: str) -> dict[str, AgentClock]:
+        """How the clocks of these agents stand to that of this process's kernel, which has this boot id.
+
+        Which kernel an agent is under is its node's own word (the API server's); only those under another one are
+        asked for their clock, all at the same time. Raises `ApiError`.
+        """
+        nodes = {node["metadata"]["name"]: node for node in self._api.items("/api/v1/nodes", PLATFORM_NODES)}
+        kernels = {agent: _boot_id(nodes.get(agent, {})) or boot_id for agent in agents}
+        with ThreadPoolExecutor(max(1, len(kernels))) as threads:
+            clocks = threads.map(lambda agent: self._clock(agent, kernels[agent], boot_id), kernels)
+            return dict(zip(kernels, clocks, strict=True))
+
+    def _clock(self, agent: str, kernel: str, ours: str) -> AgentClock:
+        if kernel == ours:
+            return AgentClock(agent=agent, boot_id=ours, offset=SAME)
+        unknown = AgentClock(agent=agent, boot_id=kernel, offset=None)
+        argv = ("python3", "-m", "resilience.agent.node", "clock")
+        try:
+            pods = self._pods()
+            if self._trips is None or agent not in pods:
+                return unknown
+            metadata = pods[agent]["metadata"]
+            told, trips = self._trips(metadata["namespace"], metadata["name"], argv, _CLOCK_TIMEOUT_S)
+        except StackError:
+            return unknown
+        return AgentClock(agent=agent, boot_id=told, offset=offset_from_trips(trips))
 
     def witness_address(self) -> str:
         """Where the witness looks from. Raises `FaultError` if there is none."""
@@ -145,6 +203,10 @@ class Agents:
         text = self._run(metadata["namespace"], metadata["name"], argv, json.dumps(request) + "\n", timeout_s)
         answer: Json = json.loads(text)
         return answer
+
+
+def _boot_id(node: Mapping[str, Any]) -> str:
+    return str(node.get("status", {}).get("nodeInfo", {}).get("bootID", ""))
 
 
 def _namespaces(agent: Object) -> tuple[str, ...]:

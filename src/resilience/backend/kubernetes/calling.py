@@ -1,42 +1,89 @@
 """Commands in pods, called from within the cluster by the API's websocket; outside ``kubectl`` does that."""
 
+import json
 import time
+from collections.abc import Callable
 from typing import Any
 
-from resilience.backend.kubernetes.agents import Run
+from resilience.backend.kubernetes.agents import Run, Trips
 from resilience.backend.tool import last_error
 from resilience.errors import StackError
+from resilience.spec.clock import TRIPS, Trip
+
+_TRIP_WITHIN_S = 5.0  # the first waits for the interpreter
 
 
 def caller_of_pod() -> Run:
     """What runs commands in pods by the service account of this process's pod; it raises `StackError`."""
-    from kubernetes import client, config  # a second to import, which no local run has to wait for
-
-    configuration = client.Configuration()
-    config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
+    api_of_pod = _api_of_pod()
 
     def run(namespace: str, pod: str, argv: tuple[str, ...], text: str, timeout_s: float) -> str:
-        from kubernetes.client import ApiException
-        from websocket import WebSocketException
-
-        try:
-            return _called(client.ApiClient(configuration), (namespace, pod), argv, text, timeout_s)
-        except (ApiException, WebSocketException, OSError, ValueError, TypeError, KeyError) as error:
-            raise StackError(f"{namespace}/{pod}: cannot be called: {' '.join(str(error).split())[:200]}") from error
+        return _told((namespace, pod), lambda: _called(api_of_pod(), (namespace, pod), argv, text, timeout_s))
 
     return run
 
 
-def _called(api: Any, where: tuple[str, str], argv: tuple[str, ...], text: str, timeout_s: float) -> str:
+def trips_from_pod() -> Trips:
+    """What asks the clock of a command in a pod, likewise: as many times as it takes, by one connection."""
+    api_of_pod = _api_of_pod()
+
+    def trips(namespace: str, pod: str, argv: tuple[str, ...], timeout_s: float) -> tuple[str, tuple[Trip, ...]]:
+        return _told((namespace, pod), lambda: _trips(_opened(api_of_pod(), (namespace, pod), argv, timeout_s)))
+
+    return trips
+
+
+def _api_of_pod() -> Callable[[], Any]:
+    from kubernetes import client, config  # a second to import, which no local run has to wait for
+
+    configuration = client.Configuration()
+    config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
+    return lambda: client.ApiClient(configuration)
+
+
+def _told[T](where: tuple[str, str], call: Callable[[], T]) -> T:
+    from kubernetes.client import ApiException
+    from websocket import WebSocketException
+
+    try:
+        return call()
+    except (ApiException, WebSocketException, OSError, ValueError, TypeError, KeyError) as error:
+        told = " ".join(str(error).split())[:200]
+        raise StackError(f"{'/'.join(where)}: cannot be called: {told}") from error
+
+
+def _opened(api: Any, where: tuple[str, str], argv: tuple[str, ...], timeout_s: float) -> Any:
     from kubernetes import client
     from kubernetes.stream import stream
 
     namespace, pod = where
-    deadline = time.monotonic() + timeout_s
-    socket = stream(
+    return stream(
         client.CoreV1Api(api).connect_get_namespaced_pod_exec, pod, namespace, command=list(argv), stdin=True,
         stdout=True, stderr=True, tty=False, _preload_content=False, _request_timeout=timeout_s,
     )  # fmt: skip
+
+
+def _trips(socket: Any) -> tuple[str, tuple[Trip, ...]]:
+    """The other kernel's boot id, and the round trips to its clock. Raises `ValueError` if they break off."""
+    found, boot_ids = [], set()
+    try:
+        for _ in range(TRIPS):
+            sent_ns = time.monotonic_ns()
+            socket.write_stdin("?\n")
+            told = json.loads(socket.readline_stdout(timeout=_TRIP_WITHIN_S))
+            found.append(Trip(sent_ns, int(told["now_ns"]), time.monotonic_ns()))
+            boot_ids.add(str(told["boot_id"]))
+        socket.write_stdin("\n")
+    finally:
+        socket.close()
+    (boot_id,) = boot_ids
+    return boot_id, tuple(found)
+
+
+def _called(api: Any, where: tuple[str, str], argv: tuple[str, ...], text: str, timeout_s: float) -> str:
+    namespace, pod = where
+    deadline = time.monotonic() + timeout_s
+    socket = _opened(api, where, argv, timeout_s)
     try:
         socket.write_stdin(text)
         while socket.is_open() and (left_s := deadline - time.monotonic()) > 0:

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from resilience.agent.before import LOOKS_S_MAX
 from resilience.agent.node import BOOT_ID
 from resilience.agent.start import APPLIED_WITHIN_S
 from resilience.backend.base import Evidence, Injected, MemberState, NodeFault, Pace, Proof, Undone
 from resilience.backend.injecting import converted, named, never_begun, undone
-from resilience.backend.kubernetes.agents import Agents
+from resilience.backend.kubernetes.agents import AgentClock, Agents
 from resilience.backend.kubernetes.backoff import forgotten_at, next_wait_s
 from resilience.backend.kubernetes.split import MACHINE, split
 from resilience.backend.machine.drain import EVICTING_S, MOVED_WITHIN_S
@@ -136,18 +138,30 @@ class Injector:
         parts = split(injection, {state.name: state for state in self._states()})
         if not parts:
             raise FaultError(f"injection {injection['id']}: there is nothing to be done and nothing to be seen")
-        common = {"parts": len(parts), "at_ns": 0, "boot_id": _boot_id()}
+        common = {"parts": len(parts), "at_ns": 0}
         *lookers, doer = [(agent, {"injection": part, **common}) for agent, part in parts.items()]
+        clock = self._clock_of(doer[0])
         for answer in self._agents.ask_all(dict(lookers), "apply", _APPLY_TIMEOUT_S).values():
             if isinstance(answer, FaultError):
                 raise answer
         agent, request = doer
-        return converted(self._agents.ask(agent, "apply", {**request, "at_ns": at_ns}, _APPLY_TIMEOUT_S), Injected)
+        told = {**request, "at_ns": clock.theirs(at_ns), "boot_id": clock.boot_id}
+        applied = converted(self._agents.ask(agent, "apply", told, _APPLY_TIMEOUT_S), Injected)
+        began_ns, applied_ns = clock.ours(applied.began_ns), clock.ours(applied.applied_ns)
+        return Injected(began_ns=began_ns, applied_ns=applied_ns, told_by=clock.told_by)
+
+    def _clock_of(self, agent: str) -> AgentClock:
+        """Raises `FaultError` where instants here and there cannot be compared."""
+        clock = self._agents.clocks([agent], _boot_id())[agent]
+        if clock.offset is None:
+            raise FaultError(f"agent of {agent}: it is under another kernel, and does not tell its clock")
+        return clock
 
     def probe(self, injection_id: str) -> Proof:
         """See `FaultCapable`: what all of its parts see; a part that is missing is not in effect."""
         hosts = self._agents.hosts_of(injection_id)
-        answers = self._ask_all_about(injection_id, hosts, "probe", {}, _PROBE_TIMEOUT_S)
+        requests = {agent: {"id": injection_id} for agent in self._concerned(hosts)}
+        answers = self._ask_all(requests, "probe", _PROBE_TIMEOUT_S)
         found = _known(answers)
         if not found:
             raise FaultError(f"injection {injection_id}: no agent knows it, so its effect cannot be proved")
@@ -157,19 +171,29 @@ class Injector:
         """See `FaultCapable`. Raises `FaultError` unless every part is known to have ended."""
         hosts = self._agents.hosts_of(injection_id)
         ordered = hosts == ()
-        how: Json = {"within_s": ORDER_BACK_WITHIN_S if ordered else BACK_WITHIN_S, "at_ns": at_ns}
+        how: Json = {"within_s": ORDER_BACK_WITHIN_S if ordered else BACK_WITHIN_S}
         back: list[Evidence] = []
         if hosts:
             how["addresses"], *back = self._nodes_back(injection_id, hosts, at_ns)
         timeout_s = _ORDER_UNDO_TIMEOUT_S if ordered else _UNDO_TIMEOUT_S
-        answers = self._ask_all_about(injection_id, hosts, "undo", how, timeout_s)
+        concerned = self._concerned(hosts)
+        clocks = self._agents.clocks(concerned, _boot_id())
+        requests = {agent: {"id": injection_id, **how, "at_ns": clocks[agent].theirs(at_ns)} for agent in concerned}
+        answers = self._ask_all(requests, "undo", timeout_s)
         found, troubles = _known(answers), _troubles(answers)
         if troubles and (not found or len(found) < found[0]["parts"]):
             raise FaultError(f"injection {injection_id}: not ended everywhere: {'; '.join(troubles)}")
         if not found:
             return never_begun(injection_id)
         doer = next((answer for answer in found if answer["does"]), found[0])  # the others only looked
-        return undone(doer, Proof(evidence=(_whole(found, troubles), *back, *_evidence(found))))
+        clock = next(clocks[agent] for agent, answer in answers.items() if answer is doer)
+        ended = undone(doer, Proof(evidence=(_whole(found, troubles), *back, *_evidence(found))))
+        return msgspec.structs.replace(
+            ended,
+            began_ns=clock.ours(ended.began_ns),
+            healed_ns=clock.ours(ended.healed_ns),
+            told_by=clock.told_by,
+        )
 
     def open_injections(self) -> dict[str, list[str]]:
         """The injections that have not ended, by agent. Raises `FaultError`."""
@@ -193,19 +217,19 @@ class Injector:
             raise FaultError("; ".join(troubles))
         return {agent: answer for agent, answer in answers.items() if isinstance(answer, dict)}
 
-    def _ask_all_about(
-        self, injection_id: str, hosts: Sequence[str] | None, command: str, more: Json, timeout_s: float
-    ) -> dict[str, Json | FaultError]:
-        """Asks the agents that are not lost with these nodes, and the machine, if it has a part in it at all.
+    def _concerned(self, hosts: Sequence[str] | None) -> list[str]:
+        """The agents that are not lost with these nodes, and the machine, if it has a part in it at all.
 
         What the cluster was told to do is the machine's alone (`split`): no agent that is slow, or away, and has no
         part in it keeps anybody from proving it in time.
         """
-        concerned = [agent for agent in self._agents.names() if agent not in hosts] if hosts else []
-        concerned += self._agents.names() if hosts is None else [MACHINE]
-        asked = {agent: {"id": injection_id, **more} for agent in concerned}
+        if hosts is None:
+            return list(self._agents.names())
+        return [agent for agent in self._agents.names() if hosts and agent not in hosts] + [MACHINE]
+
+    def _ask_all(self, requests: Mapping[str, Json], command: str, timeout_s: float) -> dict[str, Json | FaultError]:
         machine_s = max(timeout_s, _MACHINE_PROBE_TIMEOUT_S)
-        return self._agents.ask_all(asked, command, timeout_s, machine_timeout_s=machine_s)
+        return self._agents.ask_all(requests, command, timeout_s, machine_timeout_s=machine_s)
 
     def _nodes_back(self, injection_id: str, hosts: Sequence[str], at_ns: int) -> tuple[dict[str, str], Evidence]:
         """Has nodes put right at an instant, and waits for what stood on them: where its members are now, and whether
@@ -269,11 +293,11 @@ def is_back(state: MemberState, node_started: datetime | None) -> bool:
 
 
 def _boot_id() -> str:
-    """Of the kernel that this process tells its instants by."""
+    """Of the kernel that this process tells its instants by; where there is none to be read, no node is under it."""
     try:
         return BOOT_ID.read_text().strip()
-    except OSError as error:
-        raise FaultError(f"{BOOT_ID}: {error.strerror}: instants here and on nodes cannot be compared") from error
+    except OSError:
+        return "unknown"
 
 
 def pace(fault: FaultSpec, target: Target) -> Pace:

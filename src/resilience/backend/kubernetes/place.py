@@ -11,7 +11,7 @@ import msgspec
 from resilience.backend.base import MemberState, Say
 from resilience.backend.kubernetes.agents import Agents
 from resilience.backend.kubernetes.api import Api, ApiError
-from resilience.backend.kubernetes.calling import caller_of_pod
+from resilience.backend.kubernetes.calling import caller_of_pod, trips_from_pod
 from resilience.backend.kubernetes.ends import EndsWatch
 from resilience.backend.kubernetes.mailbox import Mailbox
 from resilience.backend.kubernetes.manifests import MEMBER, PASSWORD_KEY, PLATFORM_NODES
@@ -140,7 +140,7 @@ def attach(state: Path) -> KubernetesPlatform:
 
 
 def _agents(api: Api) -> Agents:
-    return Agents(api, caller_of_pod(), machine=Mailbox(api))
+    return Agents(api, caller_of_pod(), trips=trips_from_pod(), machine=Mailbox(api))
 
 
 def _secret(_name: str) -> str:

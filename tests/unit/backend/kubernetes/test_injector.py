@@ -1,5 +1,6 @@
 """Faults in a cluster: what is asked of which agent, and what becomes of it when one of them is not to be had."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -110,7 +111,8 @@ def test_those_that_look_are_ready_before_anything_is_done(platform: KubernetesP
     assert {agent: told["at_ns"] for agent, told in agents.told.items()} == {
         "hf-worker": 77, "hf-worker2": 0, "hf-worker3": 0, WITNESS: 0
     }  # fmt: skip
-    assert all((told["parts"], told["boot_id"]) == (4, BOOT_ID.read_text().strip()) for told in agents.told.values())
+    assert {told["parts"] for told in agents.told.values()} == {4}
+    assert agents.told["hf-worker"]["boot_id"] == BOOT_ID.read_text().strip()  # those that look tell no instants
 
 
 @pytest.mark.parametrize(
@@ -517,3 +519,68 @@ def test_members_that_nobody_replaces_together(api: RecordedApi, platform: Kuber
 def test_a_node_that_no_fault_may_touch_is_not_drained(platform: KubernetesPlatform, node: str):
     with pytest.raises(FaultError, match=f"drain of {node}: it is no node that carries the platform"):
         platform.drain_steps([node], ["session-0"])
+
+
+HERE, THERE = BOOT_ID.read_text().strip(), "90bc"
+AHEAD_NS = 250_000_000
+TOLD = {"process": "agent of hf-worker", "boot_id": THERE}
+
+
+@pytest.fixture
+def elsewhere(api: RecordedApi, agents: FakeAgents, machine: FakeMachine) -> KubernetesPlatform:
+    """A cluster whose worker `hf-worker` is under another kernel than the runner; its clock is 250 ms ahead."""
+    kernels = dict.fromkeys(HOSTS, HERE) | {"hf-worker": THERE}
+    items = [
+        {**one, "status": {"nodeInfo": {"bootID": kernels.get(one["metadata"]["name"], HERE)}}}
+        for one in NODES["items"]
+    ]
+    api.answers["/api/v1/nodes"] = {"items": items}
+    agents.kernels, agents.ahead_ns = {"hf-worker": THERE}, {"hf-worker": AHEAD_NS}
+    pods = Agents(api.api(), agents.run, trips=agents.trips, machine=machine, sleep=lambda _seconds: None)
+    return KubernetesPlatform(api.api(), STACK, str, agents=pods)
+
+
+def test_an_order_to_another_kernel_is_told_by_its_clock_and_its_answer_by_ours(
+    elsewhere: KubernetesPlatform, agents: FakeAgents
+):
+    agents.now_ns = 9_000_000_000
+    applied = elsewhere.apply(injection(elsewhere, Kill(restart=True)), at_ns=8_000_000_000)
+    told = agents.told["hf-worker"]
+    assert (told["boot_id"], told["at_ns"]) == (THERE, 8_000_000_000 + AHEAD_NS)
+    assert (applied.began_ns, applied.applied_ns) == (9_000_000_000 - AHEAD_NS, 9_000_001_000 - AHEAD_NS)
+    assert msgspec.to_builtins(applied.told_by) == {**TOLD, "error_ns": 3_000_000}
+    undone = elsewhere.undo("test-1", at_ns=10_000_000_000)
+    assert agents.requests["hf-worker"]["at_ns"] == 10_000_000_000 + AHEAD_NS
+    assert agents.requests["hf-worker2"]["at_ns"] == 10_000_000_000
+    assert undone.healed_ns == 10_000_000_000
+    assert msgspec.to_builtins(undone.told_by) == {**TOLD, "error_ns": 3_000_000}
+
+
+def test_under_one_kernel_no_clock_is_asked_for(elsewhere: KubernetesPlatform, agents: FakeAgents, api: RecordedApi):
+    for one in api.answers["/api/v1/nodes"]["items"]:
+        one["status"]["nodeInfo"]["bootID"] = HERE
+    applied = elsewhere.apply(injection(elsewhere, Kill(restart=True)), at_ns=77)
+    undone = elsewhere.undo("test-1", at_ns=99)
+    assert agents.told["hf-worker"]["boot_id"] == HERE
+    assert agents.told["hf-worker"]["at_ns"] == 77
+    same = {"process": "agent of hf-worker", "boot_id": HERE, "error_ns": 0}
+    assert msgspec.to_builtins(applied.told_by) == msgspec.to_builtins(undone.told_by) == same
+    assert "clock" not in {command for _agent, command in agents.asked}
+
+
+def test_a_clock_that_is_not_told_lets_nothing_begin(elsewhere: KubernetesPlatform, agents: FakeAgents):
+    agents.kernels = {}
+    with pytest.raises(FaultError, match="agent of hf-worker: it is under another kernel, and does not tell its clock"):
+        elsewhere.apply(injection(elsewhere, Kill(restart=True)), at_ns=77)
+    assert agents.told == {}
+
+
+def test_healing_waits_for_no_clock(elsewhere: KubernetesPlatform, agents: FakeAgents):
+    """It is asked for at once then, and by when it was is known no better than that the answer has come."""
+    elsewhere.apply(injection(elsewhere, Kill(restart=True)), at_ns=77)
+    agents.kernels = {}
+    before_ns = time.monotonic_ns()
+    undone = elsewhere.undo("test-1", at_ns=10_000_000_000)
+    assert agents.requests["hf-worker"]["at_ns"] == 0
+    assert before_ns <= undone.healed_ns <= time.monotonic_ns()
+    assert msgspec.to_builtins(undone.told_by) == {**TOLD, "error_ns": None}
