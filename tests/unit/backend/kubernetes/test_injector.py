@@ -552,7 +552,7 @@ def test_an_order_to_another_kernel_is_told_by_its_clock_and_its_answer_by_ours(
     undone = elsewhere.undo("test-1", at_ns=10_000_000_000)
     assert agents.requests["hf-worker"]["at_ns"] == 10_000_000_000 + AHEAD_NS
     assert agents.requests["hf-worker2"]["at_ns"] == 10_000_000_000
-    assert undone.healed_ns == 10_000_000_000
+    assert undone.began_ns == undone.healed_ns == 10_000_000_000
     assert msgspec.to_builtins(undone.told_by) == {**TOLD, "error_ns": 3_000_000}
 
 
