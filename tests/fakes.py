@@ -137,6 +137,7 @@ class FakeAgents:
         self.ended_by: dict[str, str] = {}
         self.forgets: set[str] = set()  # agents that have lost what they knew
         self.blind: set[str] = set()  # agents whose probes see nothing of it
+        self.idle: set[str] = set()  # agents that have no probe, and look at nothing
         self.refuses: set[str] = set()  # agents that answer with an error
         self.away: dict[str, int] = {}  # calls that break before an agent answers again
         self.silent_on: set[str] = set()  # what their answers do not say
@@ -179,7 +180,7 @@ class FakeAgents:
         if not known or self.told[agent]["injection"]["id"] != request["id"]:
             return {"unknown": True}
         seen = {"what": f"seen by {agent}", "expected": "x", "observed": "x", "ok": agent not in self.blind}
-        answer = {"parts": self.told[agent]["parts"], "evidence": [seen]}
+        answer = {"parts": self.told[agent]["parts"], "evidence": [] if agent in self.idle else [seen]}
         if command == "undo":
             self.now_ns = began_ns = max(self.now_ns + 1, request["at_ns"])
             does = bool(self.told[agent]["injection"]["steps"])

@@ -320,10 +320,15 @@ def _troubles(answers: Mapping[str, Json | FaultError]) -> list[str]:
 
 
 def _whole(found: Sequence[Json], troubles: Sequence[str]) -> Evidence:
-    """That no agent's part of an injection is missing: what nobody looks at any more could not be seen failing."""
+    """That no agent's part of an injection is missing: what nobody looks at any more could not be seen failing.
+
+    Nor is it proved by agents that all know it, and of which none has looked at anything.
+    """
     expected = str(found[0]["parts"])
-    observed = "; ".join([str(len(found)), *troubles])
-    return Evidence(what="agents that know it", expected=expected, observed=observed, ok=str(len(found)) == expected)
+    unseen = [] if any(answer["evidence"] for answer in found) else ["none of them has looked at anything"]
+    observed = "; ".join([str(len(found)), *troubles, *unseen])
+    ok = str(len(found)) == expected and not unseen
+    return Evidence(what="agents that know it", expected=expected, observed=observed, ok=ok)
 
 
 def _evidence(found: Iterable[Json]) -> tuple[Evidence, ...]:

@@ -223,6 +223,16 @@ def test_a_part_that_is_missing_is_no_proof(platform: KubernetesPlatform, agents
     assert ("refused by the test" in missing.observed) == (trouble == "refuses")
 
 
+def test_that_all_know_it_proves_nothing_where_none_looks(platform: KubernetesPlatform, agents: FakeAgents):
+    platform.apply(injection(platform, Partition(cut_from="peers")))
+    agents.idle = {*HOSTS, WITNESS}
+    for proof in (platform.probe("test-1"), platform.undo("test-1").proof):
+        (failed,) = [item for item in proof.evidence if not item.ok]
+        assert failed.observed == "4; none of them has looked at anything"
+    agents.idle.remove(WITNESS)
+    assert platform.probe("test-1").holds
+
+
 def test_what_nobody_knows_is_not_proved(platform: KubernetesPlatform):
     with pytest.raises(FaultError, match="no agent knows it"):
         platform.probe("test-1")
