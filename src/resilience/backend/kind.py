@@ -85,10 +85,15 @@ class Kind:
 
     def delete(self) -> None:
         """Deletes the cluster with all that is in it, and what is kept of it. Raises `StackError`."""
-        output(["kind", "delete", "cluster", "--name", self.name], timeout_s=_CREATE_S)
+        self._delete()
         self.kubeconfig.unlink(missing_ok=True)
         shutil.rmtree(self.applied, ignore_errors=True)
         shutil.rmtree(self._nodes_state, ignore_errors=True)
+
+    def _delete(self) -> None:
+        """Without a kubeconfig named kind would change the user's own."""
+        named = ["--name", self.name, "--kubeconfig", str(self.kubeconfig)]
+        output(["kind", "delete", "cluster", *named], timeout_s=_CREATE_S)
 
     def load(self, images: Iterable[str]) -> None:
         """Puts images that this machine has into the nodes; the nodes pull the others themselves."""

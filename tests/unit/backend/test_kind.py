@@ -77,6 +77,16 @@ def test_what_was_done_to_nodes_of_an_older_cluster_is_none_of_a_new_ones(tools:
     assert not left.exists()
 
 
+def test_a_cluster_is_deleted_without_a_look_at_the_users_own_kubeconfig(tools: Path, tmp_path: Path):
+    cluster = Kind(tmp_path)
+    cluster.kubeconfig.write_text("{}")
+    tool(tools, "kind")
+    cluster.delete()
+    asked = (tools / "kind.asked").read_text().split()
+    assert asked == ["delete", "cluster", "--name", "harmonyflow", "--kubeconfig", str(cluster.kubeconfig)]
+    assert not cluster.kubeconfig.exists()
+
+
 def test_a_cluster_is_found_by_its_whole_name(tools: Path, tmp_path: Path):
     tool(tools, "kind", "harmonyflow-2\nother")
     assert not Kind(tmp_path).exists()
