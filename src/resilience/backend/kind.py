@@ -22,7 +22,7 @@ from resilience.backend.machine.control_plane import cordons, take_cordons_back
 from resilience.backend.machine.desk import Desk, broken_nodes, put_all_right
 from resilience.backend.machine.docker import Docker
 from resilience.backend.tool import kubectl_output, output
-from resilience.errors import HostError, StackError
+from resilience.errors import HarnessError, HostError, StackError
 from resilience.spec.stack import Stack
 
 NAME = "harmonyflow"
@@ -36,6 +36,7 @@ TOOLS: Mapping[str, str] = {
 AGENTS = NAMESPACES["agent"]  # the namespace that outlives a stack: what undoes faults, and the lock
 _CLEAR_S = 180.0
 _OBSERVER_SHARES = 16_384  # of processor time where it is short; another node's container has 1,024
+_THERE = "already exist"  # what kind says of a name that somebody else has taken meanwhile
 _QUICK_S, _CREATE_S, _LOAD_S, _APPLY_S, _READY_S = 30.0, 420.0, 600.0, 120.0, 180
 
 
@@ -55,7 +56,10 @@ class Kind:
         return self.name in output(["kind", "get", "clusters"], timeout_s=_QUICK_S).split()
 
     def create(self, config: Path) -> None:
-        """Makes the cluster and waits until its nodes are ready. Raises `HostError`, `StackError`."""
+        """Makes the cluster and waits until its nodes are ready. Raises `HostError`, `StackError`.
+
+        One that is broken off half-way is deleted again: nobody would know it for the harness's any more.
+        """
         image = os.environ.get(NODE_IMAGE, "")
         self.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
         named = ["--name", self.name, "--config", str(config), "--kubeconfig", str(self.kubeconfig)]
@@ -65,9 +69,22 @@ class Kind:
         try:
             output(["kind", "create", "cluster", *named, *chosen, *wait], timeout_s=_CREATE_S)
         except StackError as error:
-            if "pull image" not in str(error):
-                raise
-            raise StackError(f"{error}; {NODE_IMAGE} names another node image") from error
+            if "pull image" in str(error):  # and nothing was made
+                raise StackError(f"{error}; {NODE_IMAGE} names another node image") from error
+            if _THERE not in str(error):
+                self._delete_half_made(error)
+            raise
+        except BaseException as error:
+            if not isinstance(error, Exception):  # a signal: kind hears of it, too, and leaves everything as it is
+                self._delete_half_made(error)
+            raise
+
+    def _delete_half_made(self, error: BaseException) -> None:
+        """Kind does so itself where it is not killed; what goes wrong here is told beside what went wrong first."""
+        try:
+            self._delete()
+        except HarnessError as trouble:
+            raise StackError(f"{str(error) or 'interrupted'}; what was made by then is left: {trouble}") from error
 
     def open(self) -> Api:
         """The API of the cluster, once it is known to be ours. Raises `StackError` if it is somebody else's."""

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from resilience.agent.node import BOOT_ID
+from resilience.backend import kind
 from resilience.backend.kind import Kind, config_file, is_ours, namespaces_up, require_tools
 from resilience.backend.kubernetes.api import Api
 from resilience.backend.local.place import PROJECT_ROOT
@@ -67,6 +68,43 @@ def test_a_node_image_that_cannot_be_pulled_can_be_replaced(tools: Path, tmp_pat
     with pytest.raises(StackError, match="failed to create cluster") as raised:
         Kind(tmp_path).create(config_file())
     assert ("KIND_NODE_IMAGE" in str(raised.value)) == told
+
+
+CREATED = ["create", "cluster", "--name", "harmonyflow"]
+DELETED = ["delete", "cluster", "--name", "harmonyflow"]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "deleted"),
+    [
+        (StackError("'kind create cluster' did not end within 420 s"), True),
+        (KeyboardInterrupt(), True),
+        (StackError("ERROR: failed to create cluster: node(s) already exist for a cluster with that name"), False),
+    ],
+    ids=["too slow", "interrupted", "somebody else's"],
+)
+def test_a_cluster_that_is_half_made_is_deleted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: BaseException, deleted: bool
+):
+    asked: list[list[str]] = []
+
+    def called(argv: list[str], **_how: object) -> str:
+        asked.append(argv[1:5])
+        if argv[1] == "create":
+            raise trouble
+        return ""
+
+    monkeypatch.setattr(kind, "output", called)
+    with pytest.raises(type(trouble)) as raised:
+        Kind(tmp_path).create(config_file())
+    assert raised.value is trouble
+    assert asked == [CREATED, *([DELETED] if deleted else [])]
+
+
+def test_a_half_made_cluster_that_cannot_be_deleted_is_told(tools: Path, tmp_path: Path):
+    tool(tools, "kind", "ERROR: Docker is gone", 1)
+    with pytest.raises(StackError, match="'kind create cluster' failed: .*; what was made by then is left: 'kind delete"):
+        Kind(tmp_path).create(config_file())
 
 
 def test_what_was_done_to_nodes_of_an_older_cluster_is_none_of_a_new_ones(tools: Path, tmp_path: Path):
