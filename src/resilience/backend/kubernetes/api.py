@@ -16,6 +16,7 @@ TIMEOUT_S = 10.0  # of one call
 PATIENCE_S = 30.0  # how long an API server may be away before a question fails
 _AGAIN_AFTER_S = 1.0
 _ERRORS = 400
+_SHOWN = 300  # characters of what somebody else says
 _AWAY = frozenset({429, 500, 502, 503, 504})  # what a server says that is there, and cannot answer yet
 
 Object = dict[str, Any]
@@ -46,39 +47,41 @@ class Api:
     @classmethod
     def of_context(cls, kubeconfig: Path, context: str) -> Self:
         """The cluster of a context. Raises `StackError` where the file does not have it."""
-        from kubernetes import config  # a second to import, which no local run has to wait for
+        from kubernetes import client, config  # a second to import, which no local run has to wait for
 
+        settings = client.Configuration()
         try:
-            client = config.new_client_from_config(str(kubeconfig), context=context)  # type: ignore[no-untyped-call]
-        except (config.ConfigException, OSError) as error:
-            raise StackError(f"{kubeconfig}: context {context}: {error}") from error
-        return cls(_calls(client), context)
+            config.load_kube_config(str(kubeconfig), context, settings, persist_config=False)  # type: ignore[no-untyped-call]
+        except Exception as error:  # whatever it is that stands in the file: the client tells it in many ways
+            told = " ".join(str(error).split())[:_SHOWN]
+            raise StackError(f"{kubeconfig}: context {context}: {told}") from error
+        return cls(_calls(settings), context)
 
     @classmethod
     def of_pod(cls) -> Self:
         """The cluster that this process's pod runs in. Raises `StackError` outside of one."""
         from kubernetes import client, config
 
-        configuration = client.Configuration()
+        settings = client.Configuration()
         try:
-            config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
+            config.load_incluster_config(settings)  # type: ignore[no-untyped-call]
         except config.ConfigException as error:
             raise StackError(f"this process runs in no pod with a service account: {error}") from error
-        return cls(_calls(client.ApiClient(configuration)), "this cluster")
+        return cls(_calls(settings), "this cluster")
 
     def get(self, path: str, **query: str) -> Object:
         """What stands at a path; waits for a server that is away. Raises `ApiError`."""
-        return self._patient("GET", path, query, None)
+        return _decoded(self._patient("GET", path, query, None))
 
     def items(self, path: str, selector: str = "") -> list[Object]:
         """The objects of a list. Raises `ApiError`."""
         query = {"labelSelector": selector} if selector else {}
-        found: list[Object] = self._patient("GET", path, query, None).get("items") or []
+        found: list[Object] = self.get(path, **query).get("items") or []
         return found
 
     def text(self, path: str, **query: str) -> str:
-        """What stands at a path that is no JSON, such as a log. Raises `ApiError`."""
-        return self._call("GET", path, query, None).decode(errors="replace")
+        """What stands at a path that is no JSON, such as a log; waits likewise. Raises `ApiError`."""
+        return self._patient("GET", path, query, None).decode(errors="replace")
 
     def create(self, path: str, item: Object) -> Object:
         """Adds an object to a list. Raises `ApiError`; 409: it is there."""
@@ -90,23 +93,25 @@ class Api:
 
     def patch(self, path: str, change: Object) -> Object:
         """Changes an object by what is given of it (RFC 7396); may be done twice. Raises `ApiError`."""
-        return self._patient("PATCH", path, {}, change)
+        return _decoded(self._patient("PATCH", path, {}, change))
 
     def delete(self, path: str) -> None:
         """Has an object deleted, with all that it owns; harmless if it is gone. Raises `ApiError`."""
         try:
-            self._call("DELETE", path, {"propagationPolicy": "Background"}, None)
+            self._patient("DELETE", path, {"propagationPolicy": "Background"}, None)
         except ApiError as error:
             if error.status != 404:
                 raise
 
-    def _patient(self, method: str, path: str, query: Mapping[str, str], body: Any) -> Object:
+    def _patient(self, method: str, path: str, query: Mapping[str, str], body: Any) -> bytes:
         """Asks again while the server is away; only for what changes nothing, or nothing more the second time."""
-        waited_s = 0.0
+        waited_s = 0.0  # a question that hangs takes of the patience, too
         while True:
+            began = time.monotonic()
             try:
-                return _decoded(self._call(method, path, query, body))
+                return self._call(method, path, query, body)
             except ApiError as error:
+                waited_s += time.monotonic() - began
                 if (error.status and error.status not in _AWAY) or waited_s >= self._patience_s:
                     raise
             self._sleep(_AGAIN_AFTER_S)
@@ -114,14 +119,20 @@ class Api:
 
 
 def _decoded(answer: bytes) -> Object:
-    found: Object = json.loads(answer)
+    try:
+        found: Object = json.loads(answer)
+    except ValueError as error:
+        raise ApiError(f"the API server's answer is no JSON: {answer[:40]!r}", 0) from error
     return found
 
 
-def _calls(client: Any) -> Call:
+def _calls(settings: Any, timeout_s: float = TIMEOUT_S) -> Call:
     """Calls by the official client's transport, without its models."""
-    from kubernetes.client import ApiException
+    from kubernetes.client import ApiClient, ApiException
     from urllib3.exceptions import HTTPError
+
+    settings.retries = False  # or a question that hangs would be asked four times, each with the whole time-out
+    client: Any = ApiClient(settings)
 
     def call(method: str, path: str, query: Mapping[str, str], body: Any) -> bytes:
         sent = "application/merge-patch+json" if method == "PATCH" else "application/json"
@@ -131,10 +142,11 @@ def _calls(client: Any) -> Call:
                 method, path, query_params=list(query.items()), header_params=headers, body=body,
                 auth_settings=["BearerToken"],
             )  # fmt: skip
-            answer = client.call_api(*request, _request_timeout=TIMEOUT_S)
+            answer = client.call_api(*request, _request_timeout=timeout_s)
             data: bytes = answer.read()
         except (ApiException, HTTPError, OSError) as error:
-            raise ApiError(f"{method} {path}: the API server does not answer ({error})", 0) from error
+            told = " ".join(str(error).split())[:_SHOWN]
+            raise ApiError(f"{method} {path}: the API server does not answer ({told})", 0) from error
         if answer.status >= _ERRORS:
             raise ApiError(f"{method} {path}: {answer.status} {said(data, answer.reason)}", answer.status)
         return data
@@ -148,4 +160,4 @@ def said(body: Any, reason: Any) -> str:
         text = str(json.loads(body)["message"])
     except (ValueError, TypeError, KeyError):
         text = str(reason or "no message")
-    return " ".join(text.split())[:300]
+    return " ".join(text.split())[:_SHOWN]
