@@ -3,6 +3,8 @@
 import json
 import time
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Any
 
 from resilience.backend.kubernetes.agents import Run, Trips
@@ -11,6 +13,7 @@ from resilience.errors import StackError
 from resilience.spec.clock import TRIPS, Trip
 
 _TRIP_WITHIN_S = 5.0  # the first waits for the interpreter
+_GRACE_S = 5.0  # for a command to say that its own time is over
 
 
 def caller_of_pod() -> Run:
@@ -18,7 +21,8 @@ def caller_of_pod() -> Run:
     api_of_pod = _api_of_pod()
 
     def run(namespace: str, pod: str, argv: tuple[str, ...], text: str, timeout_s: float) -> str:
-        return _told((namespace, pod), lambda: _called(api_of_pod(), (namespace, pod), argv, text, timeout_s))
+        where = (namespace, pod)
+        return _told(where, lambda: _called(api_of_pod(), where, argv, text, timeout_s), timeout_s)
 
     return run
 
@@ -28,7 +32,8 @@ def trips_from_pod() -> Trips:
     api_of_pod = _api_of_pod()
 
     def trips(namespace: str, pod: str, argv: tuple[str, ...], timeout_s: float) -> tuple[str, tuple[Trip, ...]]:
-        return _told((namespace, pod), lambda: _trips(_opened(api_of_pod(), (namespace, pod), argv, timeout_s)))
+        where = (namespace, pod)
+        return _told(where, lambda: _trips(_opened(api_of_pod(), where, argv, timeout_s)), timeout_s)
 
     return trips
 
@@ -41,15 +46,37 @@ def _api_of_pod() -> Callable[[], Any]:
     return lambda: client.ApiClient(configuration)
 
 
-def _told[T](where: tuple[str, str], call: Callable[[], T]) -> T:
+def _told[T](where: tuple[str, str], call: Callable[[], T], timeout_s: float) -> T:
     from kubernetes.client import ApiException
     from websocket import WebSocketException
 
     try:
-        return call()
+        return bounded(call, timeout_s + _GRACE_S)
     except (ApiException, WebSocketException, OSError, ValueError, TypeError, KeyError) as error:
         told = " ".join(str(error).split())[:200]
         raise StackError(f"{'/'.join(where)}: cannot be called: {told}") from error
+
+
+def bounded[T](call: Callable[[], T], timeout_s: float) -> T:
+    """What a call returns or raises. Raises `TimeoutError` if it takes longer, and leaves it to itself then: the client
+    opens its connections without a time-out.
+    """
+    ended = SimpleQueue[tuple[list[T], Exception | None]]()
+
+    def done() -> None:
+        try:
+            ended.put(([call()], None))
+        except Exception as error:  # noqa: BLE001  it is raised again, by whoever waits
+            ended.put(([], error))
+
+    Thread(target=done, name="call", daemon=True).start()
+    try:
+        answers, error = ended.get(timeout=timeout_s)
+    except Empty:
+        raise TimeoutError(f"no answer within {timeout_s:g} s") from None
+    if error is not None:
+        raise error
+    return answers[0]
 
 
 def _opened(api: Any, where: tuple[str, str], argv: tuple[str, ...], timeout_s: float) -> Any:
