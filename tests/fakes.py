@@ -139,6 +139,7 @@ class FakeAgents:
         self.blind: set[str] = set()  # agents whose probes see nothing of it
         self.idle: set[str] = set()  # agents that have no probe, and look at nothing
         self.refuses: set[str] = set()  # agents that answer with an error
+        self.refuses_undo: set[str] = set()  # those that do so when they are to end something
         self.away: dict[str, int] = {}  # calls that break before an agent answers again
         self.silent_on: set[str] = set()  # what their answers do not say
         self.now_ns = 5_000
@@ -164,7 +165,7 @@ class FakeAgents:
         if self.away.get(agent, 0) > 0:
             self.away[agent] -= 1
             raise StackError(f"{pod}: the connection broke")
-        if agent in self.refuses:
+        if agent in self.refuses or (command == "undo" and agent in self.refuses_undo):
             return json.dumps({"error": "refused by the test"})
         answer = self._answer(agent, command, request)
         return json.dumps({key: value for key, value in answer.items() if key not in self.silent_on})

@@ -3,9 +3,11 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.table import Table
 
@@ -21,10 +23,11 @@ from resilience.backend.kubernetes.split import WITNESS
 from resilience.backend.local.image import ImageStore
 from resilience.backend.local.place import cache_dir, calling_user
 from resilience.backend.preflight import require_images, require_room, stack_objects
-from resilience.errors import FaultError, SpecError, StackError
+from resilience.errors import FaultError, HarnessError, SpecError, StackError
 from resilience.report.progress import Steps
 from resilience.report.standing import doors_text
 from resilience.report.terminal import can_move, console_for, plain
+from resilience.report.text import visible
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Programs, Stack
 from resilience.stack.cluster_nodes import ClusterView, view_from_text
@@ -122,23 +125,41 @@ def clear(cluster: Kind, api: Api) -> None:
 
 
 def heal(stack: Stack) -> int:
-    """Ends whatever is injected in the cluster, whoever did it; a line for each. Raises `StackError`."""
+    """Ends whatever is injected in the cluster, whoever did it, a line for each; 4 if one is not seen to have ended.
+
+    Raises `StackError`, when all was tried.
+    """
     require_tools()
     cluster = _cluster()
     if not cluster.exists():
         print("nothing to heal: no stack of the harness is up on kind")  # noqa: T201
         return 0
     api = cluster.open()
-    put_right = cluster.put_nodes_right()  # first: an agent on a node that is away cannot be asked
-    print("".join(f"{line}\n" for line in put_right), end="", flush=True)  # noqa: T201  # whatever comes of the rest
-    healed = []
-    if namespaces_up(api):
-        cluster.wait_agents()
-        healed = heal_left(platform_of(cluster, api, stack))
-    print("".join(f"{injection}: healed\n" for injection in healed), end="")  # noqa: T201
-    if not put_right + healed:
+    told: list[str] = []
+    proved: list[bool] = []
+    troubles: list[str] = []
+
+    def say(line: str) -> None:
+        told.append(line)
+        print(visible(line), flush=True)  # noqa: T201  # at once, whatever comes of the rest
+
+    def heard(ended: Ended) -> None:
+        proved.append(ended.proved)
+        say(f"{ended.injection}: healed{'' if ended.proved else ', but it is not proved'}")
+
+    with trouble_told(troubles):  # first: an agent on a node that is away cannot be asked
+        for line in cluster.put_nodes_right():
+            say(line)
+    with trouble_told(troubles):
+        if namespaces_up(api):
+            with trouble_told(troubles) as agents:
+                cluster.wait_agents()
+            heal_left(platform_of(cluster, api, stack), heard, known_by_running=bool(agents))
+    if troubles:
+        raise StackError("; ".join(troubles))
+    if not told:
         print("nothing to heal: every node is well, and no agent knows of anything")  # noqa: T201
-    return 0
+    return 0 if all(proved) else HarnessError.exit_code
 
 
 def require_whole(cluster: Kind) -> None:
@@ -165,15 +186,49 @@ def require_healed(platform: KubernetesPlatform) -> None:
         raise StackError(f"an older run has left what it injected: {told}; 'resilience heal --stack kind' ends it")
 
 
-def heal_left(platform: KubernetesPlatform) -> list[str]:
-    """Ends what is injected, as the cluster itself knows it; the injections. Raises `StackError` if one cannot be."""
-    try:
-        left = sorted({name for names in platform.open_injections().values() for name in names})
-        for injection in left:
-            platform.undo(injection)
-    except FaultError as error:
-        raise StackError(f"what is injected in the cluster could not be ended: {error}") from error
+class Ended(NamedTuple):
+    """An injection that has ended; that is always taken for proved of one that only looked."""
+
+    injection: str
+    proved: bool
+
+
+def heal_left(
+    platform: KubernetesPlatform,
+    heard: Callable[[Ended], None] = lambda _ended: None,
+    *,
+    known_by_running: bool = False,
+) -> list[str]:
+    """Ends what is injected, as the cluster itself knows it, or those of its agents that run; the injections.
+
+    ``heard`` is told of each as it has ended. Raises `StackError` if one cannot be ended, when all were tried.
+    """
+    troubles: list[str] = []
+    left: list[str] = []
+    with trouble_told(troubles):
+        opened = platform.open_injections(known_by_running=known_by_running)
+        left = sorted({name for names in opened.values() for name in names})
+    does = set(left)  # until it is known that some only look
+    with trouble_told(troubles):
+        does = {name for names in platform.left_injections().values() for name in names} if left else does
+    for injection in left:
+        with trouble_told(troubles):
+            proof = platform.undo(injection).proof
+            heard(Ended(injection, proof.holds or injection not in does))
+    if troubles:
+        raise StackError(f"what is injected in the cluster could not be ended: {'; '.join(troubles)}")
     return left
+
+
+@contextmanager
+def trouble_told(troubles: list[str]) -> Iterator[list[str]]:
+    """What goes wrong in one step is kept, and the next one is done all the same; the list says what it was."""
+    found: list[str] = []
+    try:
+        yield found
+    except (FaultError, StackError) as error:
+        found.append(str(error))
+        troubles.append(str(error))
 
 
 def require_reference_services(stack: Stack) -> None:

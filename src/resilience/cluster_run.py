@@ -11,7 +11,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +87,7 @@ class ClusterPlace:
             if asks_the_machine(scenario):
                 reasons += left_broken(cluster)
             if code:
-                reasons += left_injected(platform_of(cluster, api, scenario.stack))
+                reasons += left_injected(lambda: platform_of(cluster, api, scenario.stack))
             note(record, [*reasons, *lost], time.monotonic() - began)
             judgement = runner.judge_run(record, None if asked.as_control else asked.store, console)
             return runner.Outcome(judgement, code), record.directory
@@ -106,11 +106,19 @@ def left_broken(cluster: Kind) -> list[str]:
     return reasons
 
 
-def left_injected(platform: KubernetesPlatform) -> list[str]:
-    """Ends what a runner that was cut short has left injected, so that the next run may begin; a reason for each."""
+def left_injected(platform: Callable[[], KubernetesPlatform]) -> list[str]:
+    """Ends what a runner that was cut short has left injected, so that the next run may begin; a reason for each.
+
+    ``platform`` asks the cluster; raises `HarnessError`.
+    """
     reasons: list[str] = []
+
+    def heard(ended: cluster_cli.Ended) -> None:
+        unproved = "" if ended.proved else "; that it has ended is not proved"
+        reasons.append(f"injection {ended.injection}: the runner had left it so{unproved}")
+
     with _told(reasons):
-        reasons += [f"injection {name}: the runner had left it so" for name in cluster_cli.heal_left(platform)]
+        cluster_cli.heal_left(platform(), heard)
     return reasons
 
 

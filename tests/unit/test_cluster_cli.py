@@ -13,6 +13,8 @@ from resilience.backend.kubernetes.api import Api
 from resilience.backend.kubernetes.platform import KubernetesPlatform
 from resilience.backend.preflight import GIB
 from resilience.cluster_cli import (
+    Ended,
+    heal_left,
     members_table,
     missing_members,
     require_healed,
@@ -22,7 +24,7 @@ from resilience.cluster_cli import (
     wait_ready,
 )
 from resilience.cluster_run import prepared
-from resilience.errors import HostError, SpecError, StackError
+from resilience.errors import FaultError, HostError, SpecError, StackError
 from resilience.spec.read import read_scenario, read_stack
 from resilience.spec.stack import Programs
 from tests.fakes import FakeAgents, FakeMachine
@@ -153,22 +155,89 @@ class HealedNodes(Kind):
     def open(self) -> Api:
         return Api(lambda *_question: b"{}", "a cluster")
 
+    trouble, agents_trouble = "", "daemonset/agent is not ready"
+
     def put_nodes_right(self) -> list[str]:
+        if self.trouble:
+            raise StackError(self.trouble)
         return ["node hf-worker: let go on"]
 
     def wait_agents(self) -> None:
-        raise StackError("daemonset/agent is not ready")
+        if self.agents_trouble:
+            raise StackError(self.agents_trouble)
 
 
-def test_that_a_node_was_healed_is_told_although_the_agents_cannot_be_asked(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-):
+@pytest.fixture
+def healed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fake: FakeAgents) -> HealedNodes:
+    """What is healed: an agent's injection, beside a node."""
+    found = HealedNodes(tmp_path)
     monkeypatch.setattr(cluster_cli, "require_tools", lambda: None)
     monkeypatch.setattr(cluster_cli, "namespaces_up", lambda _api: ["redis"])
-    monkeypatch.setattr(cluster_cli, "_cluster", lambda: HealedNodes(tmp_path))
-    with pytest.raises(StackError, match="not ready"):
+    monkeypatch.setattr(cluster_cli, "_cluster", lambda: found)
+    monkeypatch.setattr(cluster_cli, "platform_of", lambda *_there: agents_of(cluster(all_pods()), fake))
+    fake.told = injected(**{"hf-worker2": 1})
+    return found
+
+
+NODE_HEALED, INJECTION = "node hf-worker: let go on\n", "redis-failover-1f0c"
+
+
+@pytest.mark.parametrize(
+    ("trouble", "agents_trouble", "said"),
+    [
+        ("Docker is away", "", f"{INJECTION}: healed\n"),
+        ("", "daemonset/agent is not ready", f"{NODE_HEALED}{INJECTION}: healed\n"),
+    ],
+)
+def test_what_cannot_be_healed_keeps_nothing_else_from_it(
+    healed: HealedNodes, capsys: pytest.CaptureFixture[str], trouble: str, agents_trouble: str, said: str
+):
+    healed.trouble, healed.agents_trouble = trouble, agents_trouble
+    with pytest.raises(StackError, match=trouble or agents_trouble):
         cluster_cli.heal(STACK)
-    assert capsys.readouterr().out == "node hf-worker: let go on\n"
+    assert capsys.readouterr().out == said
+
+
+def test_an_injection_that_cannot_be_ended_keeps_no_other_from_its_end(
+    healed: HealedNodes, fake: FakeAgents, capsys: pytest.CaptureFixture[str]
+):
+    healed.agents_trouble = ""
+    fake.told |= {"hf-worker": {"injection": {"id": "another-1", "steps": [{}]}, "parts": 1}}
+    fake.refuses_undo.add("hf-worker")
+    with pytest.raises(StackError, match="could not be ended: injection another-1: not ended everywhere"):
+        cluster_cli.heal(STACK)
+    assert capsys.readouterr().out == f"{NODE_HEALED}{INJECTION}: healed\n"
+
+
+@pytest.mark.parametrize("blind", [False, True])
+def test_what_is_not_seen_to_have_ended_is_told_and_4(
+    healed: HealedNodes, fake: FakeAgents, capsys: pytest.CaptureFixture[str], blind: bool
+):
+    healed.agents_trouble = ""
+    fake.blind = {"hf-worker2"} if blind else set()
+    assert cluster_cli.heal(STACK) == (4 if blind else 0)
+    assert capsys.readouterr().out.splitlines()[-1] == f"{INJECTION}: healed{', but it is not proved' if blind else ''}"
+
+
+def test_what_only_looks_cannot_be_known_and_all_is_ended_all_the_same(
+    fake: FakeAgents, monkeypatch: pytest.MonkeyPatch
+):
+    def unknown(_self: KubernetesPlatform) -> dict[str, list[str]]:
+        raise FaultError("the agent of hf-worker cannot be asked")
+
+    monkeypatch.setattr(KubernetesPlatform, "left_injections", unknown)
+    fake.told, fake.blind = injected(**{"hf-worker2": 1}), {"hf-worker2"}
+    ended: list[Ended] = []
+    with pytest.raises(StackError, match="could not be ended: the agent of hf-worker cannot be asked"):
+        heal_left(agents_of(cluster(all_pods()), fake), ended.append)
+    assert ended == [Ended(INJECTION, proved=False)]
+
+
+def test_that_one_which_only_looked_sees_nothing_any_more_is_no_trouble(healed: HealedNodes, fake: FakeAgents):
+    healed.agents_trouble = ""
+    fake.told = injected(witness=0)
+    fake.blind = {"witness"}
+    assert cluster_cli.heal(STACK) == 0
 
 
 def agents_of(api: RecordedApi, fake: FakeAgents, machine: FakeMachine | None = None) -> KubernetesPlatform:

@@ -199,10 +199,21 @@ def test_what_a_runner_that_was_cut_short_left_injected_is_ended_and_told() -> N
     fake = FakeAgents({"agent-hf-worker": "hf-worker", "witness-x": "witness"})
     agents = Agents(api.api(), fake.run, sleep=lambda _seconds: None, patience_s=0.0)
     platform = KubernetesPlatform(api.api(), read_scenario(PROJECT_ROOT, "baseline").stack, str, agents=agents)
-    assert left_injected(platform) == []
+    assert left_injected(lambda: platform) == []
     fake.told["hf-worker"] = {"injection": {"id": "redis-pause-1f0c", "steps": [{}]}, "parts": 1}
-    assert left_injected(platform) == ["injection redis-pause-1f0c: the runner had left it so"]
+    assert left_injected(lambda: platform) == ["injection redis-pause-1f0c: the runner had left it so"]
     assert fake.ended_by == {"hf-worker": "request"}
+    fake.ended_by.clear()
+    fake.blind.add("hf-worker")
+    (reason,) = left_injected(lambda: platform)
+    assert reason.endswith("the runner had left it so; that it has ended is not proved")
     fake.refuses.add("hf-worker")
-    (reason,) = left_injected(platform)
+    (reason,) = left_injected(lambda: platform)
     assert "could not be ended: agent of hf-worker: refused by the test" in reason
+
+
+def test_a_cluster_that_cannot_be_asked_at_the_end_is_a_reason_and_what_there_is_is_judged() -> None:
+    def away() -> KubernetesPlatform:
+        raise StackError("the API server does not answer")
+
+    assert left_injected(away) == ["the API server does not answer"]

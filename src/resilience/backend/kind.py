@@ -157,10 +157,24 @@ class Kind:
 
     def put_nodes_right(self) -> list[str]:
         """Has every worker run in its networks, whoever did something to it, and takes back what injections have
-        cordoned; a line for each. Raises `StackError`.
+        cordoned; a line for each. Raises `StackError`, when both were tried.
         """
-        told = [f"node {host}: {', '.join(done)}" for host, done in put_all_right(Docker(), self.name).items()]
-        return told + [f"node {host}: takes members again" for host in take_cordons_back(self.open())]
+        told: list[str] = []
+        troubles: list[str] = []
+        for step in (self._put_containers_right, self._take_cordons_back):
+            try:
+                told += step()
+            except StackError as error:
+                troubles.append(str(error))
+        if troubles:
+            raise StackError("; ".join([*troubles, *told]))
+        return told
+
+    def _put_containers_right(self) -> list[str]:
+        return [f"node {host}: {', '.join(done)}" for host, done in put_all_right(Docker(), self.name).items()]
+
+    def _take_cordons_back(self) -> list[str]:
+        return [f"node {host}: takes members again" for host in take_cordons_back(self.open())]
 
     def run(self, namespace: str, pod: str, argv: tuple[str, ...], text: str, timeout_s: float) -> str:
         """What a command in a pod prints, given ``text`` as its input. Raises `HostError`, `StackError`."""

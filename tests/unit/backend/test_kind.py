@@ -103,7 +103,7 @@ def test_a_cluster_that_is_half_made_is_deleted_again(
 
 def test_a_half_made_cluster_that_cannot_be_deleted_is_told(tools: Path, tmp_path: Path):
     tool(tools, "kind", "ERROR: Docker is gone", 1)
-    with pytest.raises(StackError, match="'kind create cluster' failed: .*; what was made by then is left: 'kind delete"):
+    with pytest.raises(StackError, match=r"failed: .*; what was made by then is left: 'kind delete"):
         Kind(tmp_path).create(config_file())
 
 
@@ -194,6 +194,16 @@ def test_a_cordon_of_ours_is_a_broken_node_and_is_taken_back(
     assert Kind(tmp_path).put_nodes_right() == ["node hf-worker: takes members again"]
     assert Kind(tmp_path).broken_nodes() == []
     assert cluster.nodes["hf-worker2"]["spec"] == {"unschedulable": True}
+
+
+def test_a_cordon_is_taken_back_although_docker_is_away(tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tool(tools, "docker", "cannot connect", 1)
+    cluster = FakeCluster({})
+    cluster.plane().cordon("hf-worker", "test-1")
+    monkeypatch.setattr(Kind, "open", lambda _self: Api(cluster.call, "a cluster"))
+    with pytest.raises(StackError, match=r"could not be put right: .*; node hf-worker: takes members again"):
+        Kind(tmp_path).put_nodes_right()
+    assert "unschedulable" not in cluster.nodes["hf-worker"]["spec"]
 
 
 def namespace(name: str, *, ours: bool = True, phase: str = "Active") -> dict[str, object]:

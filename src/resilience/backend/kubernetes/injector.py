@@ -195,9 +195,9 @@ class Injector:
             told_by=clock.told_by,
         )
 
-    def open_injections(self) -> dict[str, list[str]]:
-        """The injections that have not ended, by agent. Raises `FaultError`."""
-        opened = self._opened(self._agents.all())
+    def open_injections(self, *, known_by_running: bool = False) -> dict[str, list[str]]:
+        """The injections that have not ended, by agent; all have to answer, or those that run. Raises `FaultError`."""
+        opened = self._opened(self._agents.running() if known_by_running else self._agents.all())
         return {agent: list(answer["open"]) for agent, answer in opened.items() if answer["open"]}
 
     def left_injections(self) -> dict[str, list[str]]:
