@@ -90,7 +90,7 @@ class Fetching:
         for name, (size, digest) in files.items():
             try:
                 self._file(folder, name, size, digest, target)
-            except StackError as error:
+            except (StackError, OSError) as error:  # a full disk here, too: what there is room for is kept
                 reasons.append(f"{name}: {error}")
         return reasons
 
@@ -121,11 +121,13 @@ class Fetching:
 
     def _patiently[Answer](self, asked: Callable[[], Answer]) -> Answer:
         """Asks again after a line that broke or an answer that is cut off."""
-        waited_s = 0.0
+        waited_s = 0.0  # a question that hangs takes of the patience, too
         while True:
+            began = time.monotonic()
             try:
                 return asked()
             except (StackError, ValueError, TypeError, zlib.error) as error:
+                waited_s += time.monotonic() - began
                 if waited_s >= self._patience_s:
                     raise StackError(f"it did not come within {self._patience_s:g} s: {error}") from error
             self._sleep(_AGAIN_AFTER_S)

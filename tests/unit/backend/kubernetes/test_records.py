@@ -1,5 +1,7 @@
 """A record comes out whole, or it is told what did not."""
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,6 +92,34 @@ def test_no_answer_at_all_is_one_reason(tmp_path: Path) -> None:
 
     (reason,) = fetched(FakeRecords(tmp_path / "pod", CONTENT, spoil), tmp_path / "here")
     assert reason == "what the run recorded could not be listed: it did not come within 3 s: no route to host"
+
+
+def test_a_question_that_hangs_takes_of_the_patience(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 0.0
+
+    def hang(_number: int, _answer: str) -> str:
+        nonlocal now_s
+        now_s += 2.0
+        raise StackError("did not end within 2 s")
+
+    monkeypatch.setattr("time.monotonic", lambda: now_s)
+    pod = FakeRecords(tmp_path / "pod", CONTENT, hang)
+    (reason,) = fetched(pod, tmp_path / "here")
+    assert "did not end within 2 s" in reason
+    assert len(pod.asked) == 2
+
+
+def test_a_disk_that_is_full_here_costs_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Fetching, _folder: str, name: str, first: int, last: int) -> bytes:
+        if name.startswith("load/"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return CONTENT[name][first:last]
+
+    monkeypatch.setattr(Fetching, "_piece", full)
+    assert fetched(FakeRecords(tmp_path / "pod", CONTENT), tmp_path / "here") == [
+        "load/direct.ops.jsonl: [Errno 28] No space left on device"
+    ]
+    assert (tmp_path / "here" / "spec.json").read_bytes() == b"{}"
 
 
 @pytest.mark.parametrize("name", ["../owned", "/etc/passwd", "load/../../owned", ""])
