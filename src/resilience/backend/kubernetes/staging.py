@@ -8,7 +8,17 @@ from resilience.backend.kind import Kind
 from resilience.backend.kubernetes.api import Api, ApiError, Object
 from resilience.backend.kubernetes.readiness import reasons
 from resilience.backend.kubernetes.records import Fetching
-from resilience.backend.kubernetes.workload import MACHINE, NAMESPACE, ORDER, RUN_DIR, RUNNER, mailbox, order, runner
+from resilience.backend.kubernetes.workload import (
+    LOAD,
+    MACHINE,
+    NAMESPACE,
+    ORDER,
+    RUN_DIR,
+    RUNNER,
+    mailbox,
+    order,
+    runner,
+)
 from resilience.errors import StackError
 from resilience.spec.stack import Stack
 
@@ -80,12 +90,15 @@ class Staging:
         self._cluster.kubectl("exec", "-n", NAMESPACE, RUNNER, "-c", RUNNER, "--", "python3", "-c", send)
 
     def end_loads(self) -> None:
-        """Ends the load of a runner that could not do so any more. Raises `StackError`."""
+        """Ends the load of a runner that could not do so any more. Raises `StackError` if some of it still writes."""
         loads = [member.name for member in self._stack.members if member.component in {"loadgen", "direct-client"}]
         for name in loads:
             self._api.delete(f"{_JOBS}/{name}")
         deadline = time.monotonic() + LOADS_GONE_WITHIN_S
-        while time.monotonic() < deadline and self._api.items(_PODS, "harmonyflow.dev/load=true"):
+        while running := [pod["metadata"]["name"] for pod in self._api.items(_PODS, f"{LOAD}=true") if _may_write(pod)]:
+            if time.monotonic() > deadline:
+                told = f"the load still runs {LOADS_GONE_WITHIN_S:g} s after its end ({', '.join(running)})"
+                raise StackError(f"{told}: what it writes from here on is missing in the record")
             time.sleep(_LOOK_EVERY_S)
 
     def fetch(self, directory: Path) -> list[str]:
@@ -104,6 +117,10 @@ def ended_code(pod: Object) -> int | None:
     if "terminated" in (state := _container(pod)):
         return int(state["terminated"].get("exitCode", GONE))
     return GONE if pod.get("status", {}).get("phase") in {"Failed", "Succeeded"} else None
+
+
+def _may_write(pod: Object) -> bool:
+    return pod.get("status", {}).get("phase") not in {"Succeeded", "Failed"}
 
 
 def _container(pod: Object) -> Object:

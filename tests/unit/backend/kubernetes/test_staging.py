@@ -9,10 +9,12 @@ import pytest
 from resilience.backend.kind import Kind
 from resilience.backend.kubernetes.api import Api, ApiError, Call
 from resilience.backend.kubernetes.staging import GONE, Staging, ended_code
+from resilience.backend.kubernetes.workload import LOAD
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.errors import StackError
 from resilience.spec.read import read_stack
 from tests.fakes import FakeRunnerPod
+from tests.unit.backend.kubernetes.cluster import RecordedApi, pods_path
 
 STACK = read_stack(PROJECT_ROOT, "stacks/local/harmonyflow.yaml")
 
@@ -72,3 +74,19 @@ def test_a_cluster_that_is_gone_is_not_waited_for_for_ever(monkeypatch: pytest.M
     monkeypatch.setattr("time.monotonic", lambda: float(next(ticks)))
     with pytest.raises(StackError, match="the API server has been away for 300 s"):
         followed(unanswered(0))
+
+
+@pytest.mark.parametrize(("phase", "writes"), [("Running", True), ("Succeeded", False), ("Failed", False)])
+def test_a_load_that_does_not_end_may_have_written_more_than_is_taken_out(
+    monkeypatch: pytest.MonkeyPatch, phase: str, writes: bool
+) -> None:
+    ticks = iter(range(0, 10_000, 15))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(ticks)))
+    client = {"metadata": {"name": "loadgen-x", "labels": {LOAD: "true"}}, "status": {"phase": phase}}
+    api = RecordedApi({pods_path("monitoring"): {"items": [client]}})
+    staging = Staging(Kind(Path("nowhere")), api.api(), STACK, print)
+    if not writes:
+        return staging.end_loads()
+    with pytest.raises(StackError, match=r"the load still runs 20 s after its end \(loadgen-x\)"):
+        staging.end_loads()
+    return None
