@@ -539,10 +539,10 @@ class FakeRunnerPod:
 
 
 class FakeStaging(Staging):
-    """A run in a cluster that ends as the test says; ``fails``: what a step raises, by its name."""
+    """A run in a cluster that ends as the test says; ``fails``: what a step raises the first time, by its name."""
 
     def __init__(
-        self, *, code: int = 0, missing: Sequence[str] = (), fails: Mapping[str, StackError] | None = None
+        self, *, code: int = 0, missing: Sequence[str] = (), fails: Mapping[str, BaseException] | None = None
     ) -> None:
         self.code = code
         self.missing = list(missing)
@@ -575,7 +575,7 @@ class FakeStaging(Staging):
     def _step(self, name: str, *words: str) -> None:
         self.done.append(" ".join((name, *words)))
         if name in self.fails:
-            raise self.fails[name]
+            raise self.fails.pop(name)
 
 
 class FakeRuns:

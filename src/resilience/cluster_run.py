@@ -82,13 +82,17 @@ class ClusterPlace:
             console.print(plain(f"{scenario.name}: {scenario.title} (seed {scenario.seed}) → {record.directory}"))
             staging = Staging(cluster, api, scenario.stack, lambda line: console.print(plain(line), soft_wrap=True))
             began = time.monotonic()
-            with answering(Clerk(api, cluster.machine(api))) if asks_the_machine(scenario) else nullcontext():
-                code, reasons = play(staging, record, self.images[PROJECT])
-            if asks_the_machine(scenario):
-                reasons += left_broken(cluster)
-            if code:
-                reasons += left_injected(lambda: platform_of(cluster, api, scenario.stack))
-            note(record, [*reasons, *lost], time.monotonic() - began)
+            with interruptible(lambda text: print(f"resilience: {text}", file=sys.stderr)):  # noqa: T201
+                with answering(Clerk(api, cluster.machine(api))) if asks_the_machine(scenario) else nullcontext():
+                    code, reasons = play(staging, record, self.images[PROJECT])
+                if asks_the_machine(scenario):
+                    _insist(lambda: reasons.extend(left_broken(cluster)), reasons)
+                if code:
+                    _insist(
+                        lambda: reasons.extend(left_injected(lambda: platform_of(cluster, api, scenario.stack))),
+                        reasons,
+                    )
+                note(record, [*reasons, *lost], time.monotonic() - began)
             judgement = runner.judge_run(record, None if asked.as_control else asked.store, console)
             return runner.Outcome(judgement, code), record.directory
 
@@ -131,21 +135,35 @@ def prepared(reports: Path, *, break_lock: bool) -> ClusterPlace:
 
 
 def play(staging: Staging, record: Run, image: str) -> tuple[int, list[str]]:
-    """The exit code of what cut the run short, 0 if nothing did, and what of its record did not come whole."""
+    """The exit code of what cut the run short, 0 if nothing did, and what of its record did not come whole.
+
+    The first signal ends the run; none keeps its record from being taken out, nor its pod from being ended.
+    """
     known = {path.name: path.read_text() for path in (record.spec, record.control) if path.exists()}
     record.give_reserve()
     reasons: list[str] = []
     code = HarnessError.exit_code
-    with _told(reasons):
-        staging.start(image, known)
-        code = _follow(staging)
-    with _told(reasons):
-        staging.end_loads()
-    with _told(reasons):
-        reasons += staging.fetch(record.directory)
-    with _told(reasons):
-        staging.end()
+    try:
+        with _told(reasons):
+            staging.start(image, known)
+            code = _follow(staging)
+    except Interrupted as interrupted:
+        reasons.append(f"ended by {interrupted.signal.name} before the runner could hear of it")
+        code = interrupted.exit_code
+    _insist(staging.end_loads, reasons)
+    _insist(lambda: reasons.extend(staging.fetch(record.directory)), reasons)
+    _insist(staging.end, reasons)
     return code, reasons
+
+
+def _insist(step: Callable[[], None], reasons: list[str]) -> None:
+    """Does one step of the end, once more where a signal broke it off: `interruptible` answers all but the first."""
+    with _told(reasons):
+        try:
+            step()
+        except Interrupted as interrupted:
+            reasons.append(f"{interrupted.signal.name} came at its end")
+            step()
 
 
 @contextmanager
@@ -153,18 +171,17 @@ def _told(reasons: list[str]) -> Iterator[None]:
     """What goes wrong in one step is a reason, and the next one is done all the same: what there is is judged."""
     try:
         yield
-    except HarnessError as error:
+    except (HarnessError, OSError) as error:
         reasons.append(str(error))
 
 
 def _follow(staging: Staging) -> int:
     """The runner's exit code; the first Ctrl-C is handed on to it, and its end is waited for all the same."""
-    with interruptible(lambda text: print(f"resilience: {text}", file=sys.stderr)):  # noqa: T201
-        try:
-            return staging.follow()
-        except Interrupted as interrupted:
-            staging.interrupt(interrupted.signal)
-            return staging.follow()
+    try:
+        return staging.follow()
+    except Interrupted as interrupted:
+        staging.interrupt(interrupted.signal)
+        return staging.follow()
 
 
 def note(record: Run, reasons: list[str], at_s: float) -> None:

@@ -14,6 +14,7 @@ from resilience.backend.local.place import PROJECT_ROOT
 from resilience.check.finding import Judgement
 from resilience.control import control_scenario
 from resilience.errors import SpecError, StackError
+from resilience.interrupt import Interrupted, interruptible
 from resilience.report.store import RunStore, find_run, load_judgement
 from resilience.report.terminal import console_for, plain
 from resilience.spec.read import read_scenario
@@ -112,7 +113,11 @@ def _run_in_cluster(wanted: Wanted, place: cluster_run.ClusterPlace) -> Ended:
         rerun=wanted.rerun(scenario.seed, cluster_run.BACKEND),
         as_control=only,
     )
-    outcome, directory = place.run(asked)
+    try:
+        with interruptible(lambda text: print(f"resilience: {text}", file=sys.stderr)):  # noqa: T201
+            outcome, directory = place.run(asked)
+    except Interrupted as interrupted:  # before the run began, or after its record was taken; the lock is let go
+        return Ended(code=interrupted.exit_code, directory=None, judgement=None)
     ended_by_itself = outcome.cut_short_code in UNJUDGED_CODES
     code = outcome.cut_short_code if ended_by_itself else VERDICT_CODES[outcome.judgement.verdict]
     return Ended(code=code, directory=directory, judgement=outcome.judgement)

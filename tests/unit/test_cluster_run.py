@@ -1,6 +1,8 @@
 """A run in a cluster as it ends outside: whatever became of its pod, what there is is judged and says why."""
 
+import errno
 import shutil
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.machine.desk import Desk
 from resilience.cluster_run import Asked, ClusterPlace, asks_the_machine, left_broken, left_injected, note, play
 from resilience.errors import StackError
+from resilience.interrupt import Interrupted
 from resilience.report.run import Run
 from resilience.report.store import RunStore
 from resilience.spec.read import read_scenario
@@ -49,6 +52,35 @@ def test_what_went_wrong_is_a_reason_and_the_pod_is_ended(record: Run, fails: st
     staging = FakeStaging(fails={fails: StackError(f"{fails}: no route to host")})
     assert play(staging, record, "image:1") == (code, [f"{fails}: no route to host"])
     assert staging.done == done
+
+
+def test_a_disk_that_is_full_outside_is_a_reason_and_the_pod_is_ended(record: Run) -> None:
+    staging = FakeStaging(fails={"fetch": OSError(errno.ENOSPC, "No space left on device")})
+    assert play(staging, record, "image:1") == (0, ["[Errno 28] No space left on device"])
+    assert staging.done[-1] == "end"
+
+
+@pytest.mark.parametrize(
+    ("step", "code", "reason", "done"),
+    [
+        ("start", 143, "before the runner could hear of it", ["start image:1", "end_loads", "fetch", "end"]),
+        ("follow", 0, "", ["start image:1", "follow", "interrupt 15", "follow", "end_loads", "fetch", "end"]),
+        (
+            "fetch",
+            0,
+            "SIGTERM came at its end",
+            ["start image:1", "follow", "end_loads", "fetch", "fetch", "end"],
+        ),
+    ],
+)
+def test_a_signal_at_any_moment_costs_nothing_of_the_record(
+    record: Run, step: str, code: int, reason: str, done: list[str]
+) -> None:
+    staging = FakeStaging(fails={step: Interrupted(signal.SIGTERM)}, missing=["a file"])
+    ended, reasons = play(staging, record, "image:1")
+    assert (ended, staging.done) == (code, done)
+    assert reasons[-1] == "a file"
+    assert reason in "; ".join(reasons)
 
 
 def test_how_the_runner_ended_and_what_did_not_come_whole_are_handed_on(record: Run) -> None:

@@ -1,13 +1,15 @@
 """What a run is to those outside of the sandbox, however the one inside ended."""
 
 import shutil
+import signal
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from resilience import supervise
+from resilience import cluster_run, supervise
 from resilience.backend.local.place import PROJECT_ROOT
+from resilience.cluster_run import Asked
 from resilience.errors import SpecError, StackError
 from resilience.outside import Ended, Wanted, prepared, require_possible
 from resilience.spec.fault import Reboot
@@ -27,6 +29,27 @@ def ended(monkeypatch: pytest.MonkeyPatch, reports: Path, code: int, directory: 
     monkeypatch.setattr(supervise, "require_machine", lambda _: None)
     monkeypatch.setattr(supervise, "run_inside", lambda *_: (code, directory))
     return prepared("local", reports)(Wanted(scenario="failover", overrides=(), seed=None, reports=reports))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_run_in_a_cluster_that_is_ended_before_it_began_lets_go_of_everything(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    held: list[str] = []
+
+    class Place:
+        def run(self, _asked: Asked) -> None:
+            held.append("lock")
+            try:
+                signal.raise_signal(number)
+            finally:
+                held.clear()
+
+    monkeypatch.setattr(cluster_run, "prepared", lambda *_where, **_how: Place())
+    run = prepared("kind", tmp_path)
+    found = run(Wanted(scenario="baseline", overrides=(), seed=None, reports=tmp_path))
+    assert found == Ended(code=code, directory=None, judgement=None)
+    assert held == []
 
 
 @pytest.mark.parametrize("code", [1, 137])
