@@ -10,7 +10,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,7 +18,7 @@ import msgspec
 from resilience.backend.kubernetes.manifests import image_override
 from resilience.backend.local.image import ImageStore, Recipe
 from resilience.backend.local.place import PROJECT_ROOT
-from resilience.backend.tool import output
+from resilience.backend.tool import last_error, output
 from resilience.errors import HostError, SpecError, StackError
 
 VARIABLE = "RESILIENCE_IMAGES"
@@ -118,19 +118,25 @@ def _imported(name: str, recipe: Recipe, store: ImageStore, say: Say) -> str:
         return image
     root = store.ensure(recipe, say)
     say(f"importing {image}")
-    pack = subprocess.Popen(
-        ["tar", "-C", str(root), "--numeric-owner", "-cf", "-", "."], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    done = subprocess.run(
-        ["docker", "import", "--change", f"ENV PATH={_PATH}", "-", image],
-        stdin=pack.stdout,
-        capture_output=True,
-        timeout=_BUILD_TIMEOUT_S,
-        check=False,
-    )
-    if pack.wait() != 0 or done.returncode != 0:
-        raise StackError(f"{image}: could not be imported: {done.stderr.decode(errors='replace').strip()[-300:]}")
+    pack = ["tar", "-C", str(root), "--numeric-owner", "-cf", "-", "."]
+    if trouble := piped(pack, ["docker", "import", "--change", f"ENV PATH={_PATH}", "-", image], _BUILD_TIMEOUT_S):
+        raise StackError(f"{image}: could not be imported: {trouble}")
     return image
+
+
+def piped(source: Sequence[str], sink: Sequence[str], timeout_s: float) -> str:
+    """Runs two commands, the second on the output of the first; what went wrong, "" if nothing did."""
+    with subprocess.Popen(source, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as first:
+        try:
+            second = subprocess.run(sink, stdin=first.stdout, capture_output=True, timeout=timeout_s, check=False)
+        except subprocess.TimeoutExpired:
+            first.kill()
+            return f"'{' '.join(sink[:2])}' did not end within {timeout_s:g} s"
+        assert first.stdout is not None
+        first.stdout.close()  # or it would wait for ever for a reader that has given up
+    if second.returncode != 0:
+        return last_error(second.stderr.decode(errors="replace"))
+    return "" if first.returncode == 0 else f"'{source[0]}' ended with {first.returncode}"
 
 
 def _project(base: str, cache: Path, say: Say) -> str:

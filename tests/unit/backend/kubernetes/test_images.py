@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from resilience.backend.kubernetes import images
-from resilience.backend.kubernetes.images import OFFICIAL_BASE, Images, digest, repository, source_files, wanted
+from resilience.backend.kubernetes.images import OFFICIAL_BASE, Images, digest, piped, repository, source_files, wanted
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.errors import SpecError, StackError
 from tests.unit.backend.test_kind import tool
@@ -79,3 +79,17 @@ def test_the_image_holds_what_runs_in_it_and_no_secrets_or_reports():
 )
 def test_an_image_without_its_version(image: str, name: str):
     assert repository(image) == name
+
+
+@pytest.mark.parametrize(
+    ("source", "sink", "timeout_s", "trouble"),
+    [
+        ("echo a", "grep -q a", 5.0, ""),
+        ("yes", "echo ERROR: no space left >&2; exit 1", 5.0, "ERROR: no space left"),
+        ("yes", "sleep 5", 0.1, "'sh -c' did not end within 0.1 s"),
+        ("echo a; exit 3", "cat", 5.0, "'sh' ended with 3"),
+    ],
+    ids=["well", "the reader gives up", "the reader hangs", "the writer breaks off"],
+)
+def test_what_is_piped_comes_to_an_end(source: str, sink: str, timeout_s: float, trouble: str):
+    assert piped(["sh", "-c", source], ["sh", "-c", sink], timeout_s) == trouble
