@@ -232,9 +232,11 @@ def trouble_told(troubles: list[str]) -> Iterator[list[str]]:
 
 
 def require_reference_services(stack: Stack) -> None:
-    """Raises `SpecError` for a stack with programs of its own: in containers an image takes the place of a service."""
+    """Raises `SpecError` for a stack with programs of its own: what is no part of the image runs on ``local`` only."""
     if stack.programs != Programs():
-        raise SpecError(f"stack {stack.name}: programs: on kind a service is an image; name it in {images.VARIABLE}")
+        raise SpecError(
+            f"stack {stack.name}: programs: on kind services are the project's own image: use --stack local"
+        )
 
 
 def down() -> int:

@@ -50,7 +50,9 @@ class Images(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def wanted(environment: Mapping[str, str] = os.environ) -> Images:
-    """What the environment asks for. Raises `SpecError` for a file that is none."""
+    """What the environment asks for. Raises `SpecError` for a file that is none, and for an image that nothing uses: a
+    run would say that all is well of another one than its reader thinks of.
+    """
     named = environment.get(VARIABLE, "")
     if named in {"", "debian"}:
         return Images(debian=named == "debian")
@@ -60,6 +62,9 @@ def wanted(environment: Mapping[str, str] = os.environ) -> Images:
         raise SpecError(f"{VARIABLE}={named}: no file of images: {error}") from error
     base = entries.pop("base", OFFICIAL_BASE)
     for name, image in entries.items():
+        if name not in DEBIAN_ENTRYPOINTS:
+            known = ", ".join((*DEBIAN_ENTRYPOINTS, "base"))
+            raise SpecError(f"{VARIABLE}={named}: {name[:80]!r}: nothing here uses that image: expected {known}")
         image_override(name, image)
     return Images(base=base, replaced=entries)
 

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,20 @@ def test_what_names_no_images_is_refused(tmp_path: Path, content: str | None):
         file.write_text(content)
     with pytest.raises(SpecError):
         wanted({"RESILIENCE_IMAGES": str(file)})
+
+
+@pytest.mark.parametrize("name", ["session", "harmonyflow/resilience", "rediss"])
+def test_an_image_that_nothing_uses_is_refused(tmp_path: Path, name: str):
+    file = tmp_path / "images.yaml"
+    file.write_text(f"redis: redis:7.2\n{name}: registry.example/own:1\n")
+    with pytest.raises(SpecError, match=f"'{name}': nothing here uses that image: expected redis, prom/prometheus,"):
+        wanted({"RESILIENCE_IMAGES": str(file)})
+
+
+def test_every_image_of_the_manifests_can_be_replaced():
+    files = (PROJECT_ROOT / "stacks" / "kubernetes" / "base").rglob("*.yaml")
+    used = {name for file in files for name in re.findall(r"image: (\S+)", file.read_text())}
+    assert used == {*images.DEBIAN_ENTRYPOINTS, images.PROJECT}
 
 
 @pytest.mark.parametrize(("here", "told"), [(False, True), (True, False)])
