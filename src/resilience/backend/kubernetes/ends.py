@@ -33,10 +33,17 @@ def news(
         if known is None or known.identity == state.identity:
             continue
         if known.identity:
-            when = _when(state.handle.get("ended_at") or "", looked, now)
-            yield {"member": state.name, "what": "exited", "code": state.handle.get("last_exit"), **when}
+            told = state.handle if _ends_told(state) == known.handle.get("container_id") else {}  # not another's end
+            when = _when(told.get("ended_at") or "", looked, now)
+            yield {"member": state.name, "what": "exited", "code": told.get("last_exit"), **when}
         if state.identity:
             yield {"member": state.name, "what": "restarted" if known.identity else "started"}
+
+
+def _ends_told(state: MemberState) -> str | None:
+    """The container whose end is told of a pod: of several that ended between two looks, the last one."""
+    told: str | None = state.handle.get("ended_id")
+    return told
 
 
 def _when(ended_at: str, looked: datetime, now: datetime) -> News:
@@ -71,6 +78,7 @@ class EndsWatch:
         self._looks = 0
         self._say = say
         self._stopping = threading.Event()
+        self._trouble: Exception | None = None  # what keeps it from having seen all
         self._known: dict[str, MemberState] = {}
         self._looked = datetime.now(UTC)
         self._thread = threading.Thread(target=self._run, name="ends", daemon=True)
@@ -84,22 +92,33 @@ class EndsWatch:
         self._thread.start()
 
     def stop(self) -> None:
-        """Looks once more and stops watching."""
+        """Looks once more and stops watching. Raises `StackError` if that look, or what is to be told, was missed."""
         self._stopping.set()
+        if not self._thread.ident:  # never started
+            return
         self._thread.join(_JOIN_S)
+        if self._thread.is_alive():
+            raise StackError(f"members' ends: whoever watches them has not ended within {_JOIN_S:g} s")
+        if self._trouble:
+            raise StackError(f"members' ends: not all were seen: {self._trouble}") from self._trouble
 
     def _run(self) -> None:
         stopping = False
-        while not stopping:
-            stopping = self._stopping.wait(EVERY_S)
-            self._look()
+        try:
+            while not stopping:
+                stopping = self._stopping.wait(EVERY_S)
+                self._look()
+        except Exception as error:  # noqa: BLE001  of a thread's own: it is told when the watch is stopped
+            self._trouble = error
 
     def _look(self) -> None:
         try:
             states = self._states()
             nodes = self._nodes() if self._looks % NODES_EVERY == 0 else self._known_nodes
-        except StackError:  # the API server is away; what happened meanwhile is seen by the next look
+        except StackError as error:  # the API server is away; what happened meanwhile is seen by the next look
+            self._trouble = error
             return
+        self._trouble = None
         for data in news(self._known, states, self._looked, datetime.now(UTC)):
             self._say("member", data)
         for data in nodes_news(self._known_nodes, nodes):

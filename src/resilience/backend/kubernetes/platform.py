@@ -134,6 +134,7 @@ def member_state(pod: Object, nodes: Mapping[str, str]) -> MemberState:
             "ready": is_ready(pod),
             "last_exit": _ended(container).get("exitCode"),
             "ended_at": _ended(container).get("finishedAt", ""),
+            "ended_id": _container_id(_ended(container)),
             "started_at": container.get("state", {}).get("running", {}).get("startedAt", ""),
             "workload": _replaced_by(metadata),
             "bound": any("persistentVolumeClaim" in volume for volume in pod["spec"].get("volumes", ())),

@@ -1,5 +1,6 @@
 """Ends and starts of members, as two looks at the API tell them apart."""
 
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -8,15 +9,17 @@ import pytest
 from resilience.backend.base import MemberState
 from resilience.backend.kubernetes.ends import NODES_EVERY, EndsWatch, News, first_news, news, nodes_news
 from resilience.backend.kubernetes.place import servers
+from resilience.errors import StackError
 
 NOW = datetime(2026, 11, 25, 12, 0, 7, 250_000, tzinfo=UTC)
 LOOKED = NOW - timedelta(seconds=1.5)
 
 
-def member(identity: str, last_exit: int | None = None, ended_at: str = "") -> MemberState:
+def member(identity: str, last_exit: int | None = None, ended_at: str = "", ended: str = "c1") -> MemberState:
+    """``ended``: the container whose end is told."""
     return MemberState(
         name="edge-0", component="edge", node="node-1", address="10.0.0.1", running=bool(identity), identity=identity,
-        restarts=0, handle={"last_exit": last_exit, "ended_at": ended_at},
+        restarts=0, handle={"last_exit": last_exit, "ended_at": ended_at, "ended_id": ended, "container_id": "c1"},
     )  # fmt: skip
 
 
@@ -48,6 +51,41 @@ def test_news(before: str, after: MemberState, told: list[News]) -> None:
 
 def test_a_member_that_nobody_has_seen_before_is_no_news() -> None:
     assert list(news({}, [member("a/1")], LOOKED, NOW)) == []
+
+
+@pytest.mark.parametrize("ended", ["c0", "c2", ""], ids=["the one before", "the one after", "nobody says which"])
+def test_the_end_of_another_container_of_the_pod_is_not_taken_for_it(ended: str) -> None:
+    (exited,) = news({"edge-0": member("a/1")}, [member("", 137, "2026-11-25T11:00:00Z", ended)], LOOKED, NOW)
+    assert exited == {"member": "edge-0", "what": "exited", "code": None, "late_us": 0, "unsure_us": 1_500_000}
+
+
+def watched(states: Callable[[], Sequence[MemberState]]) -> EndsWatch:
+    watch = EndsWatch(states, lambda _name, _data: None)
+    watch.start()
+    return watch
+
+
+def test_a_watch_that_broke_off_says_so_when_it_is_stopped() -> None:
+    looks = iter([[member("a/1")]])
+    with pytest.raises(StackError, match="members' ends: not all were seen: "):
+        watched(lambda: next(looks)).stop()
+
+
+def test_a_last_look_that_nobody_answered_says_so() -> None:
+    looks = iter([True, False])
+
+    def states() -> list[MemberState]:
+        if not next(looks):
+            raise StackError("the API server is away")
+        return [member("a/1")]
+
+    with pytest.raises(StackError, match="not all were seen: the API server is away"):
+        watched(states).stop()
+
+
+def test_a_watch_that_saw_all_is_stopped_in_silence() -> None:
+    watched(lambda: [member("a/1")]).stop()
+    EndsWatch(list, lambda _name, _data: None).stop()  # and one that was never started
 
 
 def test_an_end_within_the_second_that_it_is_told_by_is_not_late() -> None:

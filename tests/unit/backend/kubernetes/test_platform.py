@@ -83,7 +83,7 @@ def test_secrets_are_files(tmp_path: Path):
         secret_in(tmp_path)("other")
 
 
-ENDED = {"terminated": {"exitCode": 137, "finishedAt": "2026-11-25T12:00:03Z"}}
+ENDED = {"terminated": {"exitCode": 137, "finishedAt": "2026-11-25T12:00:03Z", "containerID": "containerd://0ab"}}
 
 
 def test_how_a_container_ended_is_known_before_and_after_it_runs_again():
@@ -92,7 +92,7 @@ def test_how_a_container_ended_is_known_before_and_after_it_runs_again():
     again["status"]["containerStatuses"][0]["lastState"] = ENDED
     for shown in (down, again):
         handle = member_state(shown, nodes).handle
-        assert (handle["last_exit"], handle["ended_at"]) == (137, "2026-11-25T12:00:03Z")
+        assert [handle[key] for key in ("last_exit", "ended_at", "ended_id")] == [137, "2026-11-25T12:00:03Z", "0ab"]
 
 
 def test_which_nodes_are_ready():
