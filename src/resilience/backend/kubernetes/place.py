@@ -77,10 +77,14 @@ class PlacePlatform(KubernetesPlatform):
         return Path(SECRET_DIR, PASSWORD_KEY)
 
     def down(self) -> None:
-        """Ends what this run has added; the stack itself stays up. Raises `ExceptionGroup`."""
-        self._watch.stop()
+        """Ends what this run has added; the stack itself stays up. Raises `ExceptionGroup`, when all was tried."""
         problems: list[Exception] = []
-        for step in (*(self._log_of(state.name) for state in self.states()), *map(self._ending, self._started)):
+        steps = [self._watch.stop, *map(self._ending, self._started)]
+        try:
+            steps = [*map(self._log_of, servers(self.states())), *steps]
+        except StackError as error:
+            problems.append(error)
+        for step in steps:
             try:
                 step()
             except (StackError, OSError) as error:
@@ -91,17 +95,25 @@ class PlacePlatform(KubernetesPlatform):
     def _ending(self, job: str) -> Callable[[], None]:
         return lambda: self._api.delete(f"{_JOBS}/{job}")
 
-    def _log_of(self, member: str) -> Callable[[], None]:
+    def _log_of(self, state: MemberState) -> Callable[[], None]:
         def save() -> None:
-            handle = self.state(member).handle
-            if not handle or member in self._started:
+            handle = state.handle
+            if not handle:
                 return
-            folder = self._log_dir / member
+            folder = self._log_dir / state.name
             folder.mkdir(exist_ok=True)
             path = f"/api/v1/namespaces/{handle['namespace']}/pods/{handle['pod']}/log"
-            (folder / "server.log").write_text(self._api.text(path, container=handle["container"]))
+            before = self._last_words(path, handle["container"]) if state.restarts else ""
+            (folder / "server.log").write_text(before + self._api.text(path, container=handle["container"]))
 
         return save
+
+    def _last_words(self, path: str, container: str) -> str:
+        """What the server said that ran before the one that runs now; of those before nothing is kept."""
+        try:
+            return self._api.text(path, container=container, previous="true")
+        except ApiError as error:
+            return f"what the server before said cannot be had: {error}\n"
 
     def _why_not(self, name: str) -> str:
         try:
