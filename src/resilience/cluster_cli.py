@@ -18,7 +18,7 @@ from resilience.backend.kubernetes.api import Api, Object
 from resilience.backend.kubernetes.manifests import COMPONENT, NAMESPACES, PLATFORM_NODES
 from resilience.backend.kubernetes.needs import images_of
 from resilience.backend.kubernetes.platform import KubernetesPlatform
-from resilience.backend.kubernetes.readiness import reasons, unready
+from resilience.backend.kubernetes.readiness import reasons, refusals, unready
 from resilience.backend.kubernetes.split import WITNESS
 from resilience.backend.local.image import ImageStore
 from resilience.backend.local.place import cache_dir, calling_user
@@ -293,7 +293,10 @@ def wait_ready(api: Api, stack: Stack, deadline: float, say: Callable[[str], Non
     try:
         wait_until(_MEMBERS_OF, unmet, deadline=deadline, every_s=_LOOK_EVERY_S)
     except StackError as error:
-        raise StackError(reasons(api, pods(api)) or str(error)) from error
+        found = pods(api)
+        missing = missing_members(stack, found) + missing_agents(hosts, found)
+        unmade = [f"no pod for {shortened(missing)}", refusals(api, sorted({*NAMESPACES.values()}))] if missing else []
+        raise StackError("; ".join(filter(None, [reasons(api, found), *unmade])) or str(error)) from error
 
 
 def missing_members(stack: Stack, found: Sequence[Object]) -> list[str]:

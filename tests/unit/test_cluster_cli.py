@@ -81,6 +81,19 @@ def test_a_member_without_a_pod_is_named():
         )
 
 
+def test_a_pod_that_a_quota_forbids_is_told_beside_one_that_is_late():
+    pods = [one for one in all_pods() if one["metadata"]["name"] != "redis-cluster-5"]
+    pods[0] = pod("redis-cluster-0", ready=False, state={"waiting": {"reason": "ContainerCreating"}})
+    api = cluster(pods)
+    refused = 'pods "redis-cluster-5" is forbidden: exceeded quota: memory'
+    api.answers["/api/v1/namespaces/redis/events"] = {"items": [{"reason": "FailedCreate", "message": refused}]}
+    with pytest.raises(StackError) as raised:
+        wait_ready(api.api(), STACK, time.monotonic() - 1, lambda _text: None)
+    told = str(raised.value)
+    assert told.startswith("redis/redis-cluster-0: ContainerCreating")
+    assert told.endswith(f"; no pod for redis-cluster-5; redis: FailedCreate: {refused}")
+
+
 @pytest.mark.parametrize(
     ("without", "named"), [("agent-hf-worker2", "the agent of hf-worker2"), ("witness-x", "witness")]
 )

@@ -1,6 +1,6 @@
 """Why a pod is not ready, as a person would find it out: its state, its events, its last words."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from resilience.backend.kubernetes.api import Api, ApiError, Object
 from resilience.backend.kubernetes.images import override
@@ -68,17 +68,23 @@ def _reason(api: Api, pod: Object) -> str:
 
 def _warnings(api: Api, namespace: str, pod: str) -> Iterator[str]:
     """The last warnings about a pod."""
+    yield from _told(api, namespace, f"involvedObject.name={pod},type=Warning")[-EVENTS:]
+
+
+def refusals(api: Api, namespaces: Iterable[str]) -> str:
+    """Why pods were not even made: what those that would make them were told last, e.g. of a quota; "" if nothing."""
+    told = {name: _told(api, name, "reason=FailedCreate,type=Warning") for name in namespaces}
+    return "; ".join(f"{name}: {events[-1]}" for name, events in told.items() if events)
+
+
+def _told(api: Api, namespace: str, selector: str) -> list[str]:
+    """A namespace's events, the newest last; none where nobody answers: the reason for asking is told anyway."""
     try:
-        found = api.get(
-            f"/api/v1/namespaces/{namespace}/events", fieldSelector=f"involvedObject.name={pod},type=Warning"
-        )
+        found = api.get(f"/api/v1/namespaces/{namespace}/events", fieldSelector=selector).get("items") or ()
     except ApiError:
-        return  # the reason for asking is told anyway
-    events = sorted(
-        found.get("items") or (), key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime"))
-    )
-    for event in events[-EVENTS:]:
-        yield _joined(event.get("reason", ""), event.get("message", ""))
+        return []
+    events = sorted(found, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime")))
+    return [_joined(event.get("reason", ""), event.get("message", "")) for event in events]
 
 
 def _last_words(api: Api, pod: Object) -> Iterator[str]:
