@@ -227,6 +227,10 @@ def docker_info() -> Object:
         facts: Object = json.loads(output(["docker", "info", "--format", "{{json .}}"], timeout_s=_QUICK_S))
     except StackError as error:
         raise HostError(f"Docker cannot be asked: {error}; start it, or join the group that may") from error
+    except ValueError as error:  # another program of that name
+        raise HostError(
+            f"'docker info' says nothing that can be read ({error}): is it Docker ({TOOLS['docker']})?"
+        ) from error
     if facts.get("ServerErrors"):
         raise HostError(f"Docker is not running: {facts['ServerErrors'][0]}; start it, or join the group that may")
     return facts

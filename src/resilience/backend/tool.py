@@ -22,7 +22,8 @@ def output(argv: Sequence[str], *, timeout_s: float, text: str = "", env: Mappin
             argv,
             input=text,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",  # what a pod says is shown or refused by whoever reads it; it never ends the harness
             timeout=timeout_s,
             check=False,
             env={**os.environ, **(env or {})},

@@ -39,6 +39,7 @@ def test_a_missing_tool_is_named(tools: Path, missing: str):
     [
         ('{"ServerErrors": ["Cannot connect to the Docker daemon"]}', 0, "Docker is not running"),
         ("permission denied", 1, "Docker cannot be asked"),
+        ("Emulate Docker CLI", 0, "says nothing that can be read"),
     ],
 )
 def test_docker_that_will_not_do(tools: Path, says: str, code: int, words: str):
