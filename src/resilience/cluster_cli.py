@@ -15,6 +15,7 @@ from resilience.backend.base import MemberState
 from resilience.backend.kind import AGENTS, Kind, config_file, namespaces_up, platform_of, pods, require_tools
 from resilience.backend.kubernetes import images
 from resilience.backend.kubernetes.api import Api, Object
+from resilience.backend.kubernetes.lease import require_unused
 from resilience.backend.kubernetes.manifests import COMPONENT, NAMESPACES, PLATFORM_NODES
 from resilience.backend.kubernetes.needs import images_of
 from resilience.backend.kubernetes.platform import KubernetesPlatform
@@ -240,13 +241,15 @@ def require_reference_services(stack: Stack) -> None:
 
 
 def down() -> int:
-    """Ends the stack with its cluster; harmless if there is none. Raises `StackError` for somebody else's."""
+    """Ends the stack with its cluster; harmless if there is none. Raises `StackError` for somebody else's, and while a
+    run goes on in it.
+    """
     require_tools()
     cluster = _cluster()
     if not cluster.exists():
         print("no kind cluster of the harness is up")  # noqa: T201
         return 0
-    cluster.open()
+    require_unused(cluster.open())
     with _steps().step(f"deleting the kind cluster {cluster.name}"):
         cluster.delete()
     return 0

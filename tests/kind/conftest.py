@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from resilience import cluster_cli
-from resilience.backend.kind import NODE_IMAGE, Kind, namespaces_up, platform_of, require_tools
+from resilience.backend.kind import AGENTS, NODE_IMAGE, Kind, namespaces_up, platform_of, require_tools
 from resilience.backend.kubernetes.platform import KubernetesPlatform
 from resilience.backend.kubernetes.workload import NAMESPACE, RUNNER
 from resilience.backend.local.place import PROJECT_ROOT
@@ -98,7 +98,13 @@ def cluster() -> Iterator[Kind]:
         assert cluster_cli.up(read_scenario(PROJECT_ROOT, "baseline")) == 0
     yield found
     if not is_up:
-        cluster_cli.down()
+        take_down(found)
+
+
+def take_down(found: Kind) -> None:
+    """Its lock may be that of a run which a test has killed."""
+    found.kubectl("delete", "lease/run", "-n", AGENTS, "--ignore-not-found")
+    cluster_cli.down()
 
 
 def kill_runner(cluster: Kind) -> None:
@@ -115,8 +121,8 @@ def made_by_runs() -> Iterator[Kind]:
     found = Kind(cluster_cli.cache_folder())
     was_there = found.exists()
     yield found
-    if not was_there:
-        cluster_cli.down()
+    if not was_there and found.exists():
+        take_down(found)
 
 
 @pytest.fixture

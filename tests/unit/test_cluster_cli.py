@@ -10,6 +10,7 @@ from resilience.backend import preflight
 from resilience.backend.kind import Kind
 from resilience.backend.kubernetes.agents import Agents
 from resilience.backend.kubernetes.api import Api
+from resilience.backend.kubernetes.lease import ClusterLock
 from resilience.backend.kubernetes.platform import KubernetesPlatform
 from resilience.backend.preflight import GIB
 from resilience.cluster_cli import (
@@ -27,7 +28,7 @@ from resilience.cluster_run import prepared
 from resilience.errors import FaultError, HostError, SpecError, StackError
 from resilience.spec.read import read_scenario, read_stack
 from resilience.spec.stack import Programs
-from tests.fakes import FakeAgents, FakeMachine
+from tests.fakes import FakeAgents, FakeLease, FakeMachine
 from tests.unit.backend.kubernetes.cluster import HOSTS, NODES, Object, RecordedApi, pod, pods_path
 from tests.unit.backend.test_kind import tool
 
@@ -251,6 +252,37 @@ def test_that_one_which_only_looked_sees_nothing_any_more_is_no_trouble(healed: 
     fake.told = injected(witness=0)
     fake.blind = {"witness"}
     assert cluster_cli.heal(STACK) == 0
+
+
+class UsedCluster(Kind):
+    """A cluster whose lock somebody has."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.lease, self.deleted = FakeLease(), False
+
+    def exists(self) -> bool:
+        return True
+
+    def open(self) -> Api:
+        return Api(self.lease.call, "a cluster")
+
+    def delete(self) -> None:
+        self.deleted = True
+
+
+def test_a_cluster_that_a_run_uses_is_not_deleted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    used = UsedCluster(tmp_path)
+    monkeypatch.setattr(cluster_cli, "require_tools", lambda: None)
+    monkeypatch.setattr(cluster_cli, "_cluster", lambda: used)
+    lock = ClusterLock(used.open(), "somebody (redis-failover)")
+    lock.take(break_stale=False)
+    with pytest.raises(StackError, match=r"in use by somebody \(redis-failover\)"):
+        cluster_cli.down()
+    assert not used.deleted
+    lock.give()
+    assert cluster_cli.down() == 0
+    assert used.deleted
 
 
 def agents_of(api: RecordedApi, fake: FakeAgents, machine: FakeMachine | None = None) -> KubernetesPlatform:

@@ -90,6 +90,17 @@ class ClusterLock:
         }
 
 
+def require_unused(api: Api, now: Callable[[], datetime] = utc_now) -> None:
+    """Raises `StackError` with its owner while a run that is alive has the lock."""
+    try:
+        lease = api.get(f"{_LIST}/{_NAME}")
+    except ApiError as error:
+        if error.status == _MISSING:
+            return
+        raise
+    refuse_unless_free(lease, now(), break_stale=True)
+
+
 def refuse_unless_free(lease: Object, now: datetime, *, break_stale: bool) -> None:
     """Raises `StackError` unless the lease is stale and may be broken."""
     spec = lease.get("spec", {})

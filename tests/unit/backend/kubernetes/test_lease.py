@@ -4,10 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from resilience.backend.kubernetes.api import Api
-from resilience.backend.kubernetes.lease import LASTS_S, ClusterLock
+from resilience.backend.kubernetes.api import Api, ApiError
+from resilience.backend.kubernetes.lease import LASTS_S, ClusterLock, require_unused
 from resilience.errors import StackError
 from tests.fakes import FakeLease
+from tests.unit.backend.kubernetes.cluster import RecordedApi
 
 NOW = datetime(2026, 11, 25, 11, 0, tzinfo=UTC)
 
@@ -65,3 +66,15 @@ def test_one_without_an_instant_is_stale() -> None:
 def test_one_that_is_gone_cannot_be_renewed() -> None:
     with pytest.raises(StackError, match="nobody holds it"):
         lock(FakeLease(), "ann").renew()
+
+
+def test_while_a_run_is_alive_its_cluster_is_in_use() -> None:
+    cluster = FakeLease()
+    api = Api(cluster.call, "a cluster")
+    require_unused(api, lambda: NOW)
+    lock(cluster, "me").take(break_stale=False)
+    with pytest.raises(StackError, match="in use by me"):
+        require_unused(api, lambda: NOW + timedelta(seconds=LASTS_S))
+    require_unused(api, lambda: NOW + timedelta(seconds=LASTS_S + 1))
+    with pytest.raises(ApiError, match="away"):
+        require_unused(RecordedApi({}, away=9).api(), lambda: NOW)
