@@ -93,7 +93,14 @@ class Kind:
             export = ["--name", self.name, "--kubeconfig", str(self.kubeconfig)]
             output(["kind", "export", "kubeconfig", *export], timeout_s=_QUICK_S)
         api = Api.of_context(self.kubeconfig, self.context)
-        if not is_ours(api.items("/api/v1/nodes")):
+        try:
+            nodes = api.items("/api/v1/nodes")
+        except ApiError as error:
+            raise StackError(
+                f"the kind cluster {self.name} cannot be asked whose it is: {error};"
+                f" if it is broken for good, 'kind delete cluster --name {self.name}' ends it"
+            ) from error
+        if not is_ours(nodes):
             raise StackError(
                 f"the kind cluster {self.name} is not the harness's (no node is labelled {'='.join(OURS)}): delete it"
                 f" yourself if nobody needs it ('kind delete cluster --name {self.name}')"

@@ -180,6 +180,15 @@ def test_a_cluster_of_somebody_else_is_left_alone(tools: Path, tmp_path: Path, m
     assert is_ours(NODES["items"])
 
 
+def test_what_to_do_about_a_cluster_that_does_not_answer_is_told(
+    tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    tool(tools, "kind")
+    monkeypatch.setattr(Api, "of_context", lambda _file, _context: RecordedApi({}, away=99).api())
+    with pytest.raises(StackError, match="away; if it is broken for good, 'kind delete cluster --name harmonyflow'"):
+        Kind(tmp_path).open()
+
+
 def test_a_cordon_of_ours_is_a_broken_node_and_is_taken_back(
     tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
