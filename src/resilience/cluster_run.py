@@ -10,8 +10,7 @@ import getpass
 import os
 import socket
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,8 @@ from resilience.backend.kubernetes.platform import KubernetesPlatform
 from resilience.backend.kubernetes.staging import Staging
 from resilience.control import needed_for
 from resilience.errors import HarnessError, HostError
-from resilience.history.record import Event
+from resilience.history.lines import Damage, read_batches
+from resilience.history.record import Event, PhaseWindow, RunLine
 from resilience.history.writer import Writer
 from resilience.host import refused_to_write
 from resilience.interrupt import Interrupted, interruptible
@@ -81,7 +81,6 @@ class ClusterPlace:
         with runner.opened(stands, asked.store, asked.rerun, needed) as record:
             console.print(plain(f"{scenario.name}: {scenario.title} (seed {scenario.seed}) → {record.directory}"))
             staging = Staging(cluster, api, scenario.stack, lambda line: console.print(plain(line), soft_wrap=True))
-            began = time.monotonic()
             with interruptible(lambda text: print(f"resilience: {text}", file=sys.stderr)):  # noqa: T201
                 with answering(Clerk(api, cluster.machine(api))) if asks_the_machine(scenario) else nullcontext():
                     code, reasons = play(staging, record, self.images[PROJECT])
@@ -92,7 +91,7 @@ class ClusterPlace:
                         lambda: reasons.extend(left_injected(lambda: platform_of(cluster, api, scenario.stack))),
                         reasons,
                     )
-                note(record, [*reasons, *lost], time.monotonic() - began)
+                note(record, [*reasons, *lost])
             judgement = runner.judge_run(record, None if asked.as_control else asked.store, console)
             return runner.Outcome(judgement, code), record.directory
 
@@ -184,11 +183,31 @@ def _follow(staging: Staging) -> int:
         return staging.follow()
 
 
-def note(record: Run, reasons: list[str], at_s: float) -> None:
-    """Puts into the record what is wrong with it, so that whoever judges it again knows."""
+def note(record: Run, reasons: Sequence[str]) -> None:
+    """Puts into the record what is wrong with it, so that whoever judges it again knows.
+
+    It stands at the record's last instant: the run's clock is that of another machine, and where the record breaks off
+    is told by it.
+    """
+    if not reasons:
+        return
+    at_us = last_us(record.history)
+    if _is_torn(record.history):
+        with record.history.open("ab") as file:
+            file.write(b"\n")  # or the first reason would be torn with it
     with Writer(record.history) as writer:
         for reason in reasons:
-            writer.write(Event("error", int(at_s * 1e6), {"where": "Records", "message": f"the record: {reason}"}))
+            writer.write(Event("error", at_us, {"where": "Records", "message": f"the record: {reason}"}))
+
+
+def last_us(history: Path) -> int:
+    """The last instant in a run's own record; 0 for one that has none."""
+    lines = (line for batch in read_batches(history, RunLine, Damage()) for line in batch)
+    return max((line.end if isinstance(line, PhaseWindow) else line.at for line in lines), default=0)
+
+
+def _is_torn(history: Path) -> bool:
+    return history.exists() and history.stat().st_size > 0 and not history.read_bytes().endswith(b"\n")
 
 
 def _owner(scenario: Scenario) -> str:

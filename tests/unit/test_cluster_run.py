@@ -1,6 +1,7 @@
 """A run in a cluster as it ends outside: whatever became of its pod, what there is is judged and says why."""
 
 import errno
+import re
 import shutil
 import signal
 from collections.abc import Mapping
@@ -16,7 +17,16 @@ from resilience.backend.kubernetes.api import Api
 from resilience.backend.kubernetes.platform import KubernetesPlatform
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.machine.desk import Desk
-from resilience.cluster_run import Asked, ClusterPlace, asks_the_machine, left_broken, left_injected, note, play
+from resilience.cluster_run import (
+    Asked,
+    ClusterPlace,
+    asks_the_machine,
+    last_us,
+    left_broken,
+    left_injected,
+    note,
+    play,
+)
 from resilience.errors import StackError
 from resilience.interrupt import Interrupted
 from resilience.report.run import Run
@@ -90,12 +100,36 @@ def test_how_the_runner_ended_and_what_did_not_come_whole_are_handed_on(record: 
 
 def test_a_record_that_did_not_come_whole_makes_the_run_inconclusive_and_says_why(record: Run) -> None:
     whole = runner.judge_run(record, None, Console(quiet=True))
-    note(record, ["load/direct.ops.jsonl: its checksum is not that of the run's own file (7 bytes)"], 80.0)
+    note(record, ["load/direct.ops.jsonl: its checksum is not that of the run's own file (7 bytes)"])
     judged = runner.judge_run(record, None, Console(quiet=True))
     assert whole.verdict == "pass"
     assert judged.verdict == "inconclusive"
     finding = next(one for one in judged.findings if one.check == "assumption.not-interrupted")
     assert "load/direct.ops.jsonl: its checksum is not that of the run's own file" in finding.reason
+
+
+def test_a_reason_moves_no_end_of_the_record_and_none_is_lost_in_a_torn_line(record: Run) -> None:
+    lines = record.history.read_bytes().splitlines(keepends=True)
+    cut = [line for line in lines if b'"ended"' not in line][:-3]
+    record.history.write_bytes(b"".join(cut) + b'["clock",640')
+    before = runner.judge_run(record, None, Console(quiet=True))
+    note(record, ["one", "two"])
+    after = runner.judge_run(record, None, Console(quiet=True))
+    assert last_us(record.history) / 1e6 < 68
+    (broke_off,) = re.findall("the record breaks off at [0-9.]+ s, [a-z ]+", before.headline)
+    assert broke_off in after.headline + "".join(finding.reason for finding in after.findings)
+    (finding,) = [one for one in after.findings if one.check == "assumption.not-interrupted"]
+    assert "the record: one" in finding.reason
+    assert "the record: two" in finding.reason
+
+
+def test_a_record_with_nothing_wrong_is_left_as_it_is(tmp_path: Path) -> None:
+    record = Run(tmp_path)
+    note(record, [])
+    assert list(tmp_path.iterdir()) == []
+    note(record, ["nothing came"])
+    assert last_us(record.history) == 0
+    assert b"nothing came" in record.history.read_bytes()
 
 
 @pytest.mark.parametrize(
