@@ -418,8 +418,11 @@ class FakeLease:
     def __init__(self) -> None:
         self.lease: dict[str, Any] | None = None
         self.version = 0
+        self.away = False
 
     def call(self, method: str, path: str, _query: Mapping[str, str], body: Any) -> bytes:
+        if self.away:
+            raise ApiError(f"{method} {path}: away", 0)
         if method == "POST" and self.lease is not None:
             raise ApiError(f"{path}: exists", 409)
         if method != "POST" and self.lease is None:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 from resilience.backend.kubernetes.api import Api, ApiError, Object
@@ -130,20 +130,34 @@ def locked(lock: ClusterLock, *, break_stale: bool) -> Iterator[list[str]]:
     ended, lost = threading.Event(), list[str]()
 
     def keep() -> None:
-        while not ended.wait(RENEW_EVERY_S):
-            try:
-                lock.renew()
-            except ApiError:  # the API server is away: it is tried again
-                continue
-            except StackError as error:
-                lost.append(str(error))
-                return
+        while not lost and not ended.wait(RENEW_EVERY_S):
+            lost.extend(trouble_of(lock))
+
+    def stop() -> None:
+        ended.set()
+        thread.join(RENEW_EVERY_S)
 
     thread = threading.Thread(target=keep, name="lock", daemon=True)
     thread.start()
     try:
         yield lost
-    finally:
-        ended.set()
-        thread.join(RENEW_EVERY_S)
-        lock.give()
+    except BaseException:
+        stop()
+        with suppress(ApiError):  # what went wrong first is what people have to know
+            lock.give()
+        raise
+    stop()
+    lock.give()
+
+
+def trouble_of(lock: ClusterLock) -> list[str]:
+    """Renews a lock; why that can be done no more, or nothing."""
+    try:
+        lock.renew()
+    except ApiError:  # the API server is away: it is tried again
+        return []
+    except StackError as error:
+        return [str(error)]
+    except Exception as error:  # noqa: BLE001  the thread's own: whatever it was, nobody would renew it any more
+        return [f"the lock on the cluster: {error!r}"]
+    return []

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from resilience.backend.kubernetes.api import Api, ApiError
-from resilience.backend.kubernetes.lease import LASTS_S, ClusterLock, require_unused
+from resilience.backend.kubernetes.lease import LASTS_S, ClusterLock, locked, require_unused, trouble_of
 from resilience.errors import StackError
 from tests.fakes import FakeLease
 from tests.unit.backend.kubernetes.cluster import RecordedApi
@@ -14,7 +14,7 @@ NOW = datetime(2026, 11, 25, 11, 0, tzinfo=UTC)
 
 
 def lock(cluster: FakeLease, owner: str, now: datetime = NOW) -> ClusterLock:
-    return ClusterLock(Api(cluster.call, "a cluster"), owner, lambda: now)
+    return ClusterLock(Api(cluster.call, "a cluster", patience_s=0.0), owner, lambda: now)
 
 
 def test_it_is_taken_renewed_and_given() -> None:
@@ -78,3 +78,33 @@ def test_while_a_run_is_alive_its_cluster_is_in_use() -> None:
     require_unused(api, lambda: NOW + timedelta(seconds=LASTS_S + 1))
     with pytest.raises(ApiError, match="away"):
         require_unused(RecordedApi({}, away=9).api(), lambda: NOW)
+
+
+def test_what_went_wrong_in_a_run_is_told_although_its_lock_cannot_be_let_go() -> None:
+    cluster = FakeLease()
+
+    def run() -> None:
+        with locked(lock(cluster, "me"), break_stale=False):
+            cluster.away = True
+            raise StackError("redis-cluster-0 is not ready")
+
+    with pytest.raises(StackError, match="redis-cluster-0 is not ready"):
+        run()
+    cluster.away = False
+    with pytest.raises(StackError, match="in use by me"):
+        lock(cluster, "you").take(break_stale=False)
+
+
+def test_a_lock_that_cannot_be_renewed_any_more_is_lost() -> None:
+    cluster = FakeLease()
+    mine = lock(cluster, "me")
+    mine.take(break_stale=False)
+    assert trouble_of(mine) == []
+    cluster.away = True
+    assert trouble_of(mine) == []
+    cluster.away = False
+    lock(cluster, "you", NOW + timedelta(seconds=LASTS_S + 1)).take(break_stale=True)
+    assert trouble_of(mine) == ["the lock on the cluster was taken away from this run: you holds it"]
+    assert cluster.lease
+    cluster.lease = {"metadata": cluster.lease["metadata"]}
+    assert trouble_of(mine) == ["the lock on the cluster: KeyError('spec')"]
