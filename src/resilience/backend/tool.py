@@ -11,12 +11,14 @@ _SHOWN = 300
 _GRACE_S = 5.0  # for kubectl to say that its own time is over
 
 
-def output(argv: Sequence[str], *, timeout_s: float, text: str = "", env: Mapping[str, str] | None = None) -> str:
-    """What a tool prints, given ``text`` as its input.
+def output(
+    argv: Sequence[str], *, timeout_s: float, text: str = "", env: Mapping[str, str] | None = None, what: str = ""
+) -> str:
+    """What a tool prints, given ``text`` as its input; ``what`` is the command as people are told of it.
 
     Raises `HostError` if it is not there, `StackError` with what it said if it fails or does not end in time.
     """
-    what = " ".join(argv[:3])
+    what = what or " ".join(argv[:3])
     try:
         done = subprocess.run(
             argv,
@@ -40,7 +42,8 @@ def output(argv: Sequence[str], *, timeout_s: float, text: str = "", env: Mappin
 def kubectl_output(kubeconfig: Path, context: str, words: Sequence[str], *, timeout_s: float, text: str = "") -> str:
     """What ``kubectl`` prints about this cluster and no other. Raises as `output` does."""
     there = ["--kubeconfig", str(kubeconfig), "--context", context, f"--request-timeout={timeout_s:g}s"]
-    return output(["kubectl", *there, *words], timeout_s=timeout_s + _GRACE_S, text=text)
+    what = " ".join(["kubectl", *words[:2]])
+    return output(["kubectl", *there, *words], timeout_s=timeout_s + _GRACE_S, text=text, what=what)
 
 
 def last_error(said: str) -> str:

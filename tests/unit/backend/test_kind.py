@@ -154,6 +154,12 @@ def test_kubectl_is_always_told_which_cluster(tools: Path, tmp_path: Path):
     assert any(word.startswith("--request-timeout=") for word in asked)
 
 
+def test_a_command_to_the_cluster_that_fails_is_told_by_what_it_was_to_do(tools: Path, tmp_path: Path):
+    tool(tools, "kubectl", "error: timed out waiting for the condition", 1)
+    with pytest.raises(StackError, match=r"^'kubectl rollout status' failed: error: timed out"):
+        Kind(tmp_path).wait_agents()
+
+
 def test_a_command_in_a_pod_is_given_its_input(tools: Path, tmp_path: Path):
     tool(tools, "kubectl", "answer")
     assert Kind(tmp_path).run("resilience", "agent-x", ("python3", "-m", "x"), "{}\n", 30.0) == "answer\n"
