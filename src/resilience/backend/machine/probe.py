@@ -54,7 +54,8 @@ class NodeState:
     def _seen(self, now: Container, before: Container | None) -> Evidence:
         expected = _EXPECTED[self.after]
         if self.after == "reboot":
-            observed = expected if before and now.started_at != before.started_at else f"{now.told}, not started again"
+            again = before is not None and now.started_at != before.started_at
+            observed = expected if again and now.well else f"{now.told}, {'' if again else 'not '}started again"
         else:
             observed = now.told if self.after == "isolate" else now.state
         if before is None or not before.well:

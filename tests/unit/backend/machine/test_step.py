@@ -55,6 +55,14 @@ def test_it_is_done_seen_undone_and_seen(docker: FakeDocker, what: str, observed
     assert seen(step(docker, what).undone()) == [("running, connected", True), ("none", True)]
 
 
+def test_a_node_that_does_not_stay_up_was_not_rebooted(docker: FakeDocker) -> None:
+    looking = probe(docker, "reboot")
+    looking.prepare()
+    step(docker, "reboot").do()
+    docker.states["hf-worker"] = "exited"
+    assert seen(looking.in_effect()) == [("exited, connected, started again", False)]
+
+
 @pytest.mark.parametrize("what", ["power-off", "isolate"])
 def test_nobody_is_told_that_a_silent_node_is_unreachable(docker: FakeDocker, what: str) -> None:
     step(docker, what).do()
