@@ -25,7 +25,7 @@ from resilience.errors import HarnessError, StackError
 EVERY_S = 0.2
 TAKEN_WITHIN_S = 10.0  # by then a harness that is there has looked
 ANSWERED_WITHIN_S_MAX = 120.0  # what a runner asks for is under that: `injector`
-_JOIN_S = 30.0
+_JOIN_S = ANSWERED_WITHIN_S_MAX + 10.0  # nobody puts nodes right beside a question that is still being answered
 _PATH = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{MACHINE}"
 _ASKED, _TAKEN, _ANSWERED, _HOSTS = "asked", "taken", "answered", "hosts."  # keys of the ConfigMap
 _MISSING = 404

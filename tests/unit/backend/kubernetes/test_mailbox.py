@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from resilience.backend.kubernetes.api import Api
-from resilience.backend.kubernetes.mailbox import TAKEN_WITHIN_S, Clerk, Mailbox
+from resilience.backend.kubernetes.mailbox import ANSWERED_WITHIN_S_MAX, TAKEN_WITHIN_S, Clerk, Mailbox, answering
 from resilience.errors import StackError
 from tests.fakes import FakeConfigMap, FakeMachine
 
@@ -104,6 +104,17 @@ def test_a_machine_that_has_no_process_left_keeps_its_clerk(office: Office, monk
     monkeypatch.setattr(office.machine, "ask", full)
     with pytest.raises(StackError, match="temporarily unavailable"):
         applied(office)
+
+
+def test_nothing_is_put_right_beside_a_question_that_is_still_being_answered(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited_s: list[float | None] = []
+    monkeypatch.setattr("threading.Thread.join", lambda _self, timeout=None: waited_s.append(timeout))
+    with answering(office.clerk):
+        pass
+    assert waited_s[0] is not None
+    assert waited_s[0] > ANSWERED_WITHIN_S_MAX
 
 
 def test_an_api_server_that_is_slow_does_not_make_a_question_last_longer(
