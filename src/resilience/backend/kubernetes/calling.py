@@ -43,6 +43,7 @@ def _api_of_pod() -> Callable[[], Any]:
 
     configuration = client.Configuration()
     config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
+    _ = client.CoreV1Api  # imported by its first use, half a second that no call into a loaded platform may cost
     return lambda: client.ApiClient(configuration)
 
 
