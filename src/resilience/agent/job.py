@@ -142,9 +142,11 @@ class Job:
 
     def _undoing_since(self) -> int:
         """When undoing began, by whichever try: what an earlier one has undone is not in effect any more."""
-        begun = self._read("undoing") or {"began_ns": time.monotonic_ns()}
-        with contextlib.suppress(OSError):  # a disk that is full must not keep it from being ended
-            self._write("undoing", begun)
+        begun = self._read("undoing")
+        if not begun:
+            begun = {"began_ns": time.monotonic_ns()}
+            with contextlib.suppress(OSError):  # a disk that is full must not keep it from being ended
+                self._write("undoing", begun)
         return int(begun["began_ns"])
 
     def _healed(self, within_s: float) -> list[Evidence]:
