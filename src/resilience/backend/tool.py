@@ -51,3 +51,8 @@ def last_error(said: str) -> str:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     errors = [line for line in lines if line.upper().startswith("ERROR")]
     return (errors or lines or ["no message"])[-1][:_SHOWN]
+
+
+def one_line(said: object, most: int = _SHOWN) -> str:
+    """What somebody else says, as so many characters of one line at most."""
+    return " ".join(str(said).split())[:most]

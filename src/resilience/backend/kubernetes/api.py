@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from resilience.backend.tool import one_line
 from resilience.errors import StackError
 
 TIMEOUT_S = 10.0  # of one call
 PATIENCE_S = 30.0  # how long an API server may be away before a question fails
 _AGAIN_AFTER_S = 1.0
 _ERRORS = 400
-_SHOWN = 300  # characters of what somebody else says
 _AWAY = frozenset({429, 500, 502, 503, 504})  # what a server says that is there, and cannot answer yet
 
 Object = dict[str, Any]
@@ -53,8 +53,7 @@ class Api:
         try:
             config.load_kube_config(str(kubeconfig), context, settings, persist_config=False)  # type: ignore[no-untyped-call]
         except Exception as error:  # whatever it is that stands in the file: the client tells it in many ways
-            told = " ".join(str(error).split())[:_SHOWN]
-            raise StackError(f"{kubeconfig}: context {context}: {told}") from error
+            raise StackError(f"{kubeconfig}: context {context}: {one_line(error)}") from error
         return cls(_calls(settings), context)
 
     @classmethod
@@ -145,8 +144,7 @@ def _calls(settings: Any, timeout_s: float = TIMEOUT_S) -> Call:
             answer = client.call_api(*request, _request_timeout=timeout_s)
             data: bytes = answer.read()
         except (ApiException, HTTPError, OSError) as error:
-            told = " ".join(str(error).split())[:_SHOWN]
-            raise ApiError(f"{method} {path}: the API server does not answer ({told})", 0) from error
+            raise ApiError(f"{method} {path}: the API server does not answer ({one_line(error)})", 0) from error
         if answer.status >= _ERRORS:
             raise ApiError(f"{method} {path}: {answer.status} {said(data, answer.reason)}", answer.status)
         return data
@@ -160,4 +158,4 @@ def said(body: Any, reason: Any) -> str:
         text = str(json.loads(body)["message"])
     except (ValueError, TypeError, KeyError):
         text = str(reason or "no message")
-    return " ".join(text.split())[:_SHOWN]
+    return one_line(text)

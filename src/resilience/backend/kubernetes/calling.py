@@ -8,11 +8,12 @@ from threading import Thread
 from typing import Any
 
 from resilience.backend.kubernetes.agents import Run, Trips
-from resilience.backend.tool import last_error
+from resilience.backend.tool import last_error, one_line
 from resilience.errors import StackError
 from resilience.spec.clock import TRIPS, Trip
 
 _TRIP_WITHIN_S = 5.0  # the first waits for the interpreter
+_SHOWN = 200  # characters of what the client says
 _GRACE_S = 5.0  # for a command to say that its own time is over
 
 
@@ -54,8 +55,7 @@ def _told[T](where: tuple[str, str], call: Callable[[], T], timeout_s: float) ->
     try:
         return bounded(call, timeout_s + _GRACE_S)
     except (ApiException, WebSocketException, OSError, ValueError, TypeError, KeyError) as error:
-        told = " ".join(str(error).split())[:200]
-        raise StackError(f"{'/'.join(where)}: cannot be called: {told}") from error
+        raise StackError(f"{'/'.join(where)}: cannot be called: {one_line(error, _SHOWN)}") from error
 
 
 def bounded[T](call: Callable[[], T], timeout_s: float) -> T:

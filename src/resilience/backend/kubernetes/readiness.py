@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from resilience.backend.kubernetes.api import Api, ApiError, Object
 from resilience.backend.kubernetes.images import override
+from resilience.backend.tool import one_line
 
 SHOWN = 3  # reasons on one line
 EVENTS, LINES = 2, 3  # the last ones of a pod
@@ -100,9 +101,9 @@ def _last_words(api: Api, pod: Object) -> Iterator[str]:
         except ApiError:
             return
         if said:
-            yield " | ".join(" ".join(line.split())[:_WORDS] for line in said.splitlines())
+            yield " | ".join(one_line(line, _WORDS) for line in said.splitlines())
 
 
 def _joined(first: str, second: str) -> str:
     text = f"{first}: {second}" if second else first
-    return " ".join(text.split())[:_WORDS]
+    return one_line(text, _WORDS)
