@@ -2,6 +2,9 @@
 
 An instance is out after two failed health checks, or at once when it refuses a connection; one good check brings it
 back. An instance that does not answer any more takes its WebSockets with it: they are closed towards the client.
+
+Instances have names. One that is replaced may have the same name at another address, so that the address of one that
+is out, and does not answer, is asked for again with each check.
 """
 
 import asyncio
@@ -9,8 +12,10 @@ import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-from aiohttp import ClientError, ClientSession, ClientTimeout
+from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 from prometheus_client import Gauge
+
+from services.config import address_from_text
 
 CHECK_INTERVAL_S = 0.5
 CHECK_TIMEOUT_S = 0.5
@@ -24,6 +29,7 @@ class Upstream:
 
     def __init__(self, address: str, healthy: Gauge) -> None:
         self.base = f"http://{address}"
+        self.host, self.port = address_from_text(address)
         self.healthy = False
         self._failures = 0
         self._gauge = healthy
@@ -85,11 +91,12 @@ class Upstreams:
 async def check_forever(upstream: Upstream, client: ClientSession) -> None:
     """Check one instance's health, each half second."""
     while True:
-        await _check(upstream, client)
+        await check(upstream, client)
         await asyncio.sleep(CHECK_INTERVAL_S)
 
 
-async def _check(upstream: Upstream, client: ClientSession) -> None:
+async def check(upstream: Upstream, client: ClientSession) -> None:
+    """Check one instance's health once."""
     timeout = ClientTimeout(total=CHECK_TIMEOUT_S)
     try:
         async with client.get(f"{upstream.base}/healthz", timeout=timeout) as response:
@@ -102,6 +109,9 @@ async def _check(upstream: Upstream, client: ClientSession) -> None:
         if is_refusal(error):
             upstream.refused()
         upstream.gone()
+        # aiohttp believes an address for 10 s, longer than it takes to replace one instance and begin with the next
+        if not upstream.healthy and isinstance(client.connector, TCPConnector):
+            client.connector.clear_dns_cache(upstream.host, upstream.port)
 
 
 def is_refusal(error: BaseException) -> bool:

@@ -4,7 +4,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from socket import AddressFamily
 from typing import Any, Self
+
+from aiohttp.abc import AbstractResolver
 
 from resilience.backend.base import Evidence, Injected, MemberState, NodeFault, Pace, Proof, Undone
 from resilience.backend.kubernetes.api import Api, ApiError
@@ -623,3 +626,16 @@ class FakePeer:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+
+class FakeResolver(AbstractResolver):
+    """A name service that says of every name what it is told to."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    async def resolve(self, host: str, port: int = 0, family: AddressFamily = AddressFamily.AF_INET) -> list[Any]:
+        return [{"hostname": host, "host": self.address, "port": port, "family": family, "proto": 0, "flags": 0}]
+
+    async def close(self) -> None:
+        """Nothing is kept open."""
