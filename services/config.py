@@ -36,6 +36,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     durability: Durability = Durability()
     session_ttl_s: Annotated[int, Meta(ge=1)] = 604_800
     timeout_s: Seconds = 1.0
+    drain_s: Annotated[float, Meta(ge=0, le=60)] = 0.0  # unfit, but still serving, after it was told to end
     upstreams: dict[str, tuple[str, ...]] = {}
     rate: Rate = Rate()
 

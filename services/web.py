@@ -107,8 +107,15 @@ def _outcome(response: web.StreamResponse) -> str:
 class Service:
     """One service's HTTP server. A service is not healthy before it is ready, and no more when it is stopping."""
 
-    def __init__(self, config: Config, registry: CollectorRegistry, ready: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        registry: CollectorRegistry,
+        ready: Callable[[], bool],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._config = config
+        self._sleep = sleep
         self._registry = registry
         self._ready = ready
         self._stopping = False
@@ -129,9 +136,14 @@ class Service:
         return port
 
     async def stop(self) -> None:
-        """Accept nothing more, let what is in flight finish, close; within `STOP_TIMEOUT_S`."""
+        """Be unfit for `drain_s`; then accept nothing more, let what is in flight finish, close in `STOP_TIMEOUT_S`.
+
+        While it drains it serves as before: what reaches a connection in the instant that it is closed is lost to
+        whoever asked, so first those who look at its health are to turn away.
+        """
         self._stopping = True
         log.info("%s stops", self._config.name)
+        await self._sleep(self._config.drain_s)
         if self._runner is None:
             return
         try:

@@ -15,6 +15,8 @@ from resilience.backend.local.place import PROJECT_ROOT
 from resilience.spec.stack import PORTS, Member, Stack
 
 DATA_KEEP = {"redis": ["nodes.conf"]}  # who a member is in its cluster, which a loss of data does not change
+DRAINED = ("session", "collaboration")  # those whose health an edge looks at
+DRAIN_S = 2.0  # two failed checks of an edge, one each 0.5 s, and as long again on a busy machine
 SERVICE_TIMEOUT_S = 1.0  # of one request inside a service: under the clients' 2 s, so that they hear the answer
 
 Hosts = Callable[[Member], str]
@@ -36,6 +38,7 @@ def service_json(stack: Stack, member: Member, hosts: Hosts, password_file: str)
         "durability": msgspec.to_builtins(stack.durability),
         "session_ttl_s": stack.session_ttl_s,
         "timeout_s": SERVICE_TIMEOUT_S,
+        "drain_s": DRAIN_S if member.component in DRAINED else 0.0,
         "upstreams": {name: [_endpoint(one, hosts) for one in stack.of(name)] for name in ("session", "collaboration")},
     }
     return msgspec.json.encode(config)

@@ -42,6 +42,7 @@ def test_a_good_file(tmp_path: Path):
         ({"port": 70_000}, "port"),
         ({"prot": 1}, "prot"),
         ({"timeout_s": 0}, "timeout_s"),
+        ({"drain_s": -1}, "drain_s"),
         ({"durability": {"mode": "sync"}}, "mode"),
         ({"durability": {"mode": "wait", "replicas": 0}}, "replicas"),
         ({"redis": ["redis-cluster-0"]}, "expected host:port"),

@@ -16,6 +16,7 @@ import yaml
 
 from resilience.backend.kubernetes.manifests import NAMESPACES, SERVICES, host, image_override, settings, write
 from resilience.backend.local.place import PROJECT_ROOT
+from resilience.backend.settings import DRAIN_S
 from resilience.errors import SpecError
 from resilience.spec.read import read_stack
 from resilience.spec.stack import Stack
@@ -236,7 +237,14 @@ def test_servers_get_what_the_stack_file_says():
     assert "requirepass s3cret" in conf
     assert not [line for line in conf if line.startswith("cluster-announce-ip")]  # the pod's own, by its command line
     assert msgspec.json.decode(made["ConfigMap redis/stack"]["stack.json"], type=Stack) == stack
-    edge = msgspec.json.decode(made["ConfigMap harmonyflow/services"]["edge-1.json"], type=Config)
+    configs = made["ConfigMap harmonyflow/services"]
+    drains = {name: msgspec.json.decode(config, type=Config).drain_s for name, config in configs.items()}
+    assert {name.partition("-")[0]: drain_s for name, drain_s in drains.items()} == {
+        "session": DRAIN_S,
+        "collaboration": DRAIN_S,
+        "edge": 0.0,  # its clients look at no health: they try the other one when it refuses a connection
+    }
+    edge = msgspec.json.decode(configs["edge-1.json"], type=Config)
     assert edge.upstreams["session"][0] == "session-0.session.harmonyflow.svc.cluster.local:8080"
     targets = yaml.safe_load(made["ConfigMap monitoring/prometheus"]["prometheus.yml"])["scrape_configs"]
     redis = next(job for job in targets if job["job_name"] == "redis")

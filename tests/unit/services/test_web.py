@@ -1,0 +1,74 @@
+"""How a service ends."""
+
+import asyncio
+from collections.abc import Awaitable
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+from prometheus_client import CollectorRegistry
+
+from services.config import Config
+from services.web import Refusal, Service
+
+
+class Ending:
+    """A service that is told to end, and what its health was before and while it waited."""
+
+    def __init__(self, drain_s: float) -> None:
+        config = Config(name="session-0", port=0, drain_s=drain_s)
+        self.service = Service(config, CollectorRegistry(), lambda: True, sleep=self.sleep)
+        self.app = web.Application()
+        self.service.add_routes(self.app)
+        self.health: list[str] = []
+        self.slept: list[float] = []
+
+    async def play(self) -> None:
+        await self.look()
+        await self.service.stop()
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        await self.look()
+
+    async def look(self) -> None:
+        (handler,) = (route.handler for route in self.app.router["healthz"] if route.method == "GET")
+        answer = handler(make_mocked_request("GET", "/healthz"))
+        assert isinstance(answer, Awaitable)
+        try:
+            self.health.append(str((await answer).status))
+        except Refusal as refusal:
+            self.health.append(f"{refusal.status} {refusal.error}")
+
+
+@pytest.mark.parametrize("drain_s", [0.0, 2.0])
+def test_a_service_that_is_told_to_end_says_so_for_a_while_before_it_closes(drain_s: float):
+    ending = Ending(drain_s)
+    asyncio.run(ending.play())
+    assert ending.health == ["200", "503 stopping"]
+    assert ending.slept == [drain_s]
+
+
+def test_it_listens_while_it_drains(monkeypatch: pytest.MonkeyPatch):
+    """What is closed at once loses whatever is on its way there."""
+    done: list[str] = []
+
+    async def play() -> None:
+        async def sleep(_seconds: float) -> None:
+            done.append("drained")
+
+        async def cleanup(_runner: web.AppRunner) -> None:
+            done.append("closed")
+
+        async def start(_site: web.TCPSite) -> None:
+            """Opens no socket."""
+
+        monkeypatch.setattr(web.AppRunner, "cleanup", cleanup)
+        monkeypatch.setattr(web.AppRunner, "addresses", [("127.0.0.1", 8080)])
+        monkeypatch.setattr(web.TCPSite, "start", start)
+        service = Service(Config(name="session-0", port=0, drain_s=2.0), CollectorRegistry(), lambda: True, sleep)
+        await service.start(web.Application())
+        await service.stop()
+
+    asyncio.run(play())
+    assert done == ["drained", "closed"]
