@@ -16,11 +16,13 @@ import yaml
 
 from resilience.backend.kubernetes.manifests import NAMESPACES, SERVICES, host, image_override, settings, write
 from resilience.backend.local.place import PROJECT_ROOT
-from resilience.backend.settings import DRAIN_S
+from resilience.backend.settings import DRAIN_S, DRAINED
 from resilience.errors import SpecError
 from resilience.spec.read import read_stack
 from resilience.spec.stack import Stack
 from services.config import Config
+from services.upstream import CHECK_INTERVAL_S, CHECK_TIMEOUT_S, FAILURES_MAX
+from services.web import STOP_TIMEOUT_S
 from tests.unit.backend.kubernetes.kustomization import containers, rendered
 
 OVERLAYS = PROJECT_ROOT / "stacks" / "kubernetes"
@@ -141,6 +143,22 @@ def test_a_reviewer_would_say_something_of_a_careless_one(objects: list[Object])
     careless["spec"]["template"]["spec"] = {"containers": [{"name": "x", "image": "redis"}]}
     said = set(faults_of(careless))
     assert len(said) == 13
+
+
+@pytest.mark.parametrize("component", DRAINED)
+def test_edges_have_the_time_to_turn_away_and_to_come_back(objects: list[Object], component: str):
+    """What is replaced, one after the other, is never asked in vain."""
+    pod = next(
+        item["spec"]["template"]["spec"]
+        for item in workloads(objects)
+        if named(item) == f"StatefulSet harmonyflow/{component}"
+    )
+    noticed_s = FAILURES_MAX * CHECK_INTERVAL_S
+    assert noticed_s * 2 <= DRAIN_S
+    assert pod["terminationGracePeriodSeconds"] > DRAIN_S + STOP_TIMEOUT_S
+    (probe,) = (container["readinessProbe"] for container in pod["containers"])
+    found_s = CHECK_TIMEOUT_S + CHECK_INTERVAL_S
+    assert found_s * 2 <= (probe["successThreshold"] - 1) * probe["periodSeconds"]
 
 
 def test_namespaces_deny_by_default_and_carry_the_label(objects: list[Object]):
