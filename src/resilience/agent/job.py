@@ -150,8 +150,9 @@ class Job:
         return int(begun["began_ns"])
 
     def _healed(self, within_s: float) -> list[Evidence]:
-        left = [item for step in self._all_steps for item in step.undone()]
-        return left + probe.healed(self._all_probes, within_s)
+        """Steps are looked at as patiently as probes are: what comes to its end by itself may take a while for it."""
+        looks = [step.undone for step in self._all_steps]
+        return probe.insist(looks + [item.healed for item in self._all_probes], within_s)
 
     def _book(self, record: Mapping[str, Any]) -> None:
         """Nobody asked for it, so nobody else writes it down."""

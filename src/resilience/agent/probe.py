@@ -18,6 +18,8 @@ from resilience.agent.stopped import Stopped
 from resilience.agent.table import made
 from resilience.agent.wipe import Emptied
 
+Look = Callable[[], list[Evidence]]  # raises `AgentError` or `OSError` where nothing can be seen
+
 _LOOK_EVERY_S = 0.2
 _THREADS_MAX = 48
 
@@ -77,23 +79,23 @@ def in_effect(probes: Sequence[Probe]) -> list[Evidence]:
     return _ask(probes, lambda probe: probe.in_effect())
 
 
-def healed(probes: Sequence[Probe], within_s: float) -> list[Evidence]:
-    """Asks each until it is satisfied, for at most ``within_s`` and one last look."""
+def insist(looks: Sequence[Look], within_s: float) -> list[Evidence]:
+    """Takes each look until it is satisfied, all at once, for at most ``within_s`` and one last look."""
     deadline = time.monotonic() + within_s
 
-    def insist(probe: Probe) -> list[Evidence]:
-        while not _all_ok(seen := _look(probe.healed)) and time.monotonic() < deadline:
+    def satisfied(look: Look) -> list[Evidence]:
+        while not _all_ok(seen := _seen(look)) and time.monotonic() < deadline:
             time.sleep(_LOOK_EVERY_S)
         return seen
 
-    return _ask(probes, insist)
+    return _ask(looks, satisfied)
 
 
-def _ask(probes: Sequence[Probe], question: Callable[[Probe], list[Evidence]]) -> list[Evidence]:
-    if not probes:
+def _ask[Asked](asked: Sequence[Asked], question: Callable[[Asked], list[Evidence]]) -> list[Evidence]:
+    if not asked:
         return []
-    with ThreadPoolExecutor(min(len(probes), _THREADS_MAX)) as threads:
-        answers = threads.map(lambda probe: _look(lambda: question(probe)), probes)
+    with ThreadPoolExecutor(min(len(asked), _THREADS_MAX)) as threads:
+        answers = threads.map(lambda one: _seen(lambda: question(one)), asked)
         return [item for answer in answers for item in answer]
 
 
@@ -101,8 +103,8 @@ def _all_ok(seen: Sequence[Evidence]) -> bool:
     return all(item["ok"] for item in seen)
 
 
-def _look(question: Callable[[], list[Evidence]]) -> list[Evidence]:
+def _seen(look: Look) -> list[Evidence]:
     try:
-        return question()
+        return look()
     except (AgentError, OSError) as error:
         return [evidence("probe", "an answer", f"{error}", ok=False)]

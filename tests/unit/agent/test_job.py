@@ -265,6 +265,55 @@ class Slow:
         return []
 
 
+class Ending:
+    """A step that comes to its end by itself, at its third look; or that cannot be looked at before."""
+
+    def __init__(self, *, ends: bool = True, seen: bool = True) -> None:
+        self.ends, self.seen = ends, seen
+        self.looks = 0
+
+    def do(self) -> None:
+        """Nothing is to be done."""
+
+    def undo(self) -> None:
+        """Nothing can be undone."""
+
+    def undone(self) -> list[Evidence]:
+        self.looks += 1
+        ended = self.ends and self.looks >= 3
+        if not ended and not self.seen:
+            raise AgentError(f"look {self.looks}: the API server is away")
+        return [evidence("rollout", "complete", "complete" if ended else f"look {self.looks}: 1 ready")]
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Each wait, which takes no time but of the clock's."""
+    waits: list[float] = []
+    monkeypatch.setattr("time.sleep", waits.append)
+    monkeypatch.setattr("time.monotonic", lambda: sum(waits))
+    return waits
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_what_a_step_has_left_to_its_own_end_is_waited_for(tmp_path: Path, slept: list[float], seen: bool) -> None:
+    step = Ending(seen=seen)
+    undone = Job(request(tmp_path), step_of=lambda _id, _data: step).undo("request", 5.0)
+    assert undone["evidence"] == [evidence("rollout", "complete", "complete")]
+    assert step.looks == 3
+    assert sum(slept) == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(("seen", "reason"), [(True, "1 ready"), (False, "the API server is away")])
+def test_what_never_comes_to_its_end_fails_in_time_with_the_last_reason(
+    tmp_path: Path, slept: list[float], seen: bool, reason: str
+) -> None:
+    step = Ending(ends=False, seen=seen)
+    undone = Job(request(tmp_path), step_of=lambda _id, _data: step).undo("request", 1.0)
+    assert [(item["observed"], item["ok"]) for item in undone["evidence"]] == [(f"look {step.looks}: {reason}", False)]
+    assert 1.0 <= sum(slept) < 1.5
+
+
 @pytest.mark.parametrize("fails", [0, 2])
 def test_an_end_that_takes_a_while_says_when_it_began(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: int

@@ -6,7 +6,7 @@
     {"probe": "rolled-out", "pods": [place, …]}
 
 Nothing of it can be undone, and nothing has to be: a rollout that nobody looks after any more comes to its end by
-itself. So a restart that is not complete when its time is over is not proved, and not healed either.
+itself, which healing waits for (`agent.job`). One that is not complete by then is not healed.
 """
 
 from collections.abc import Mapping, Sequence
