@@ -21,6 +21,7 @@ from resilience import cluster_cli, runner
 from resilience.backend.choice import servers
 from resilience.backend.kind import Kind, namespaces_up, platform_of
 from resilience.backend.kubernetes.api import Api
+from resilience.backend.kubernetes.heartbeat import Heartbeat, beating
 from resilience.backend.kubernetes.images import PROJECT
 from resilience.backend.kubernetes.lease import ClusterLock, locked
 from resilience.backend.kubernetes.mailbox import Clerk, answering
@@ -82,7 +83,8 @@ class ClusterPlace:
             console.print(plain(f"{scenario.name}: {scenario.title} (seed {scenario.seed}) → {record.directory}"))
             staging = Staging(cluster, api, scenario.stack, lambda line: console.print(plain(line), soft_wrap=True))
             with interruptible(lambda text: print(f"resilience: {text}", file=sys.stderr)):  # noqa: T201
-                with answering(Clerk(api, cluster.machine(api))) if asks_the_machine(scenario) else nullcontext():
+                clerk = answering(Clerk(api, cluster.machine(api))) if asks_the_machine(scenario) else nullcontext()
+                with clerk, beating(Heartbeat(api)):
                     code, reasons = play(staging, record, self.images[PROJECT])
                 if asks_the_machine(scenario):
                     _insist(lambda: reasons.extend(left_broken(cluster)), reasons)

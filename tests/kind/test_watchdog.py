@@ -1,7 +1,8 @@
 """A run that is killed while something is broken in a real cluster: what it broke ends in time all the same.
 
 Both are killed with ``kill -9``: the harness outside, and the runner in its pod. Nobody is left then but the watchdog
-of the machine under the nodes, and the agents. Each case is a run up to its fault, several minutes.
+of the machine under the nodes, and the agents. A runner whose harness alone is killed is left to itself. Each case is a
+run up to its fault, several minutes.
 
 That something is broken, and is so no more, is seen from outside; how long it lasted is told by whoever ended it, on
 the clock that all under one kernel share, since a look takes up to a minute on a machine that is busy.
@@ -20,8 +21,11 @@ import pytest
 
 from resilience import cluster_cli
 from resilience.backend.kind import Kind
+from resilience.backend.kubernetes.heartbeat import EVERY_S, SILENT_S
 from resilience.backend.kubernetes.injector import pace
-from resilience.backend.kubernetes.workload import NAMESPACE
+from resilience.backend.kubernetes.lease import ClusterLock, require_unused
+from resilience.backend.kubernetes.staging import ended_code
+from resilience.backend.kubernetes.workload import NAMESPACE, RUNNER
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.errors import StackError
 from resilience.fault.injector import lasts_s, ttl_s
@@ -36,6 +40,7 @@ BEGUN_WITHIN_S = 900.0  # a cluster, if there is none, its stack, and the phases
 WARMUP_S = 60.0  # so long its load may take to arrive: right after a cluster was made everything is slow
 FAULT_S = 90.0  # long enough for a look that takes a minute
 SPARE_S = 10.0  # after its time to live
+HEALED_S = 180.0  # so long a run may take from its interruption to its end: healing, convergence, the audit
 Look = Callable[[Kind], list[str]]  # what is broken
 
 
@@ -80,6 +85,28 @@ def test_it_ends_in_time_although_harness_and_runner_were_killed(
     assert record.by == "ttl", "something else than its time to live has ended it"
     assert FAULT_S < took_s < limit_s
     assert record.ended_s > last_seen_s, "it was seen after it is said to have ended"
+
+
+def test_a_run_whose_harness_was_killed_ends_itself_and_its_lock_is_stale(cluster: Kind, tmp_path: Path) -> None:
+    """The runner is left alone in its pod, in the middle of its fault: it heals, stops its load, and ends."""
+    with running("redis-partition-primary", tmp_path) as (harness, said):
+        wait_seen("it comes to its fault", lambda: told_of_its_fault(harness, said), BEGUN_WITHIN_S)
+    killed_s = time.monotonic()
+    name = "redis-partition-primary"
+    with pytest.raises(StackError, match=f"in use by .*{name}.*; if it was killed, that is stale in"):
+        require_unused(cluster.open())
+    code = wait_seen("the runner has ended", lambda: code_of_runner(cluster), SILENT_S + EVERY_S + HEALED_S + LOOK_S)
+    print(f"the runner ended {time.monotonic() - killed_s:.1f} s after its harness")  # noqa: T201  -rP
+    assert code == [143], "it ended as one that is interrupted"
+    assert "the harness outside has been silent for" in cluster.kubectl("logs", "-n", NAMESPACE, RUNNER, "-c", RUNNER)
+    assert cut_pods(cluster) == []
+    with pytest.raises(StackError, match=f"the cluster's lock is stale: .*{name}.*--break-lock takes it"):
+        ClusterLock(cluster.open(), "a test").take(break_stale=False)
+
+
+def code_of_runner(cluster: Kind) -> list[int]:
+    code = ended_code(cluster.open().get(f"/api/v1/namespaces/{NAMESPACE}/pods/{RUNNER}"))
+    return [] if code is None else [code]
 
 
 @contextlib.contextmanager

@@ -106,13 +106,17 @@ def refuse_unless_free(lease: Object, now: datetime, *, break_stale: bool) -> No
     spec = lease.get("spec", {})
     owner, renewed = spec.get("holderIdentity", "somebody"), _instant(spec.get("renewTime", ""))
     lasts = timedelta(seconds=spec.get("leaseDurationSeconds") or LASTS_S)
-    silent_s = "for ever" if renewed is None else f"for {(now - renewed).total_seconds():.0f} s"
+    silent_s = "ever" if renewed is None else f"{(now - renewed).total_seconds():.0f} s"
     if renewed is not None and now <= renewed + lasts:
-        raise StackError(f"the cluster is in use by {owner}: wait for its end")
+        left_s = (renewed + lasts - now).total_seconds()
+        raise StackError(
+            f"the cluster is in use by {owner}: wait for its end (its lock was renewed {silent_s} ago; if it was"
+            f" killed, that is stale in {left_s:.0f} s)"
+        )
     if not break_stale:
         raise StackError(
-            f"the cluster is locked by {owner}, who has been silent {silent_s}: if that run is gone,"
-            " --break-lock takes it"
+            f"the cluster's lock is stale: {owner} has not renewed it for {silent_s} (it lasts"
+            f" {lasts.total_seconds():.0f} s); if that run is gone, --break-lock takes it"
         )
 
 

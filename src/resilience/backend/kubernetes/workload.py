@@ -35,7 +35,7 @@ def order(files: Mapping[str, str]) -> Object:
 
 
 def mailbox() -> Object:
-    """The empty ConfigMap that the runner writes its questions into."""
+    """The empty ConfigMap that the runner writes its questions into, and the harness outside that it is there."""
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _metadata(MACHINE, RUNNER), "data": {}}
 
 

@@ -40,8 +40,16 @@ def test_one_that_is_held_is_nobody_elses(break_stale: bool) -> None:
 def test_a_stale_one_is_shown_with_its_owner() -> None:
     cluster = FakeLease()
     lock(cluster, "ann").take(break_stale=False)
-    with pytest.raises(StackError, match=r"locked by ann, who has been silent for 90 s: .*--break-lock"):
+    said = r"^the cluster's lock is stale: ann has not renewed it for 90 s \(it lasts 60 s\); .* --break-lock takes it$"
+    with pytest.raises(StackError, match=said):
         lock(cluster, "bob", NOW + timedelta(seconds=90)).take(break_stale=False)
+
+
+def test_one_whose_owner_was_killed_a_moment_ago_says_when_it_is_stale() -> None:
+    cluster = FakeLease()
+    lock(cluster, "ann").take(break_stale=False)
+    with pytest.raises(StackError, match=r"in use by ann: .* renewed 25 s ago; if it was killed, .* stale in 35 s"):
+        lock(cluster, "bob", NOW + timedelta(seconds=25)).take(break_stale=True)
 
 
 def test_a_stale_one_is_broken_when_asked_for() -> None:
@@ -59,7 +67,7 @@ def test_one_without_an_instant_is_stale() -> None:
     lock(cluster, "ann").take(break_stale=False)
     assert cluster.lease
     cluster.lease["spec"]["renewTime"] = "yesterday"
-    with pytest.raises(StackError, match="silent for ever"):
+    with pytest.raises(StackError, match="not renewed it for ever"):
         lock(cluster, "bob").take(break_stale=False)
 
 
