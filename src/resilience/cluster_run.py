@@ -28,12 +28,12 @@ from resilience.backend.kubernetes.mailbox import Clerk, answering
 from resilience.backend.kubernetes.platform import KubernetesPlatform
 from resilience.backend.kubernetes.staging import Staging
 from resilience.control import needed_for
-from resilience.errors import HarnessError, HostError
+from resilience.errors import HarnessError, HostError, StackError
 from resilience.history.lines import Damage, read_batches
 from resilience.history.record import Event, PhaseWindow, RunLine
 from resilience.history.writer import Writer
 from resilience.host import refused_to_write
-from resilience.interrupt import Interrupted, interruptible
+from resilience.interrupt import Alarm, Interrupted, interruptible
 from resilience.report.run import Run
 from resilience.report.store import RunStore
 from resilience.report.terminal import console_for, plain
@@ -52,6 +52,14 @@ class Asked:
     as_control: bool  # run as a control, which leaves ``latest`` where it is
 
 
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A run's hold on the cluster: why it was lost, if it was, and what ends the run then."""
+
+    lost: Sequence[str]
+    alarm: Alarm
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterPlace:
     """Where runs are played: a cluster's images, and whether its lock may be broken."""
@@ -67,15 +75,16 @@ class ClusterPlace:
         api = cluster.open()
         namespaces_up(api)  # raises for one that is not ours, or is being ended, before anything is made in it
         cluster.make_room_for_lock()
-        with locked(ClusterLock(api, _owner(asked.scenario)), break_stale=self.break_lock) as lost:
+        lock, alarm = ClusterLock(api, _owner(asked.scenario)), Alarm()
+        with locked(lock, break_stale=self.break_lock, end=alarm.ring) as lost, _loss_told(lost):
             cluster_cli.require_whole(cluster)
             cluster_cli.require_healed(platform_of(cluster, api, stack))
             cluster_cli.clear(cluster, api)
             cluster_cli.bring_up(cluster, api, stack, self.images)
             cluster_cli.heal_left(platform_of(cluster, api, stack))  # who only looks, or did not run before
-            return self._recorded(cluster, api, asked, lost)
+            return self._recorded(cluster, api, asked, Hold(lost, alarm))
 
-    def _recorded(self, cluster: Kind, api: Api, asked: Asked, lost: list[str]) -> tuple[runner.Outcome, Path]:
+    def _recorded(self, cluster: Kind, api: Api, asked: Asked, hold: Hold) -> tuple[runner.Outcome, Path]:
         scenario, console = asked.scenario, console_for(sys.stdout)
         needed = needed_for(scenario, servers(BACKEND))
         stands = msgspec.structs.replace(scenario, stack=platform_of(cluster, api, scenario.stack).stack)
@@ -86,16 +95,33 @@ class ClusterPlace:
                 clerk = answering(Clerk(api, cluster.machine(api))) if asks_the_machine(scenario) else nullcontext()
                 with clerk, beating(Heartbeat(api)):
                     code, reasons = play(staging, record, self.images[PROJECT])
-                if asks_the_machine(scenario):
-                    _insist(lambda: reasons.extend(left_broken(cluster)), reasons)
-                if code:
-                    _insist(
-                        lambda: reasons.extend(left_injected(lambda: platform_of(cluster, api, scenario.stack))),
-                        reasons,
-                    )
-                note(record, [*reasons, *lost])
+                hold.alarm.off()  # what is recorded is judged, whoever has the cluster
+                if hold.lost:
+                    code = HarnessError.exit_code
+                else:
+                    _put_right(cluster, api, scenario, code, reasons)
+                note(record, [*reasons, *hold.lost])
             judgement = runner.judge_run(record, None if asked.as_control else asked.store, console)
             return runner.Outcome(judgement, code), record.directory
+
+
+@contextmanager
+def _loss_told(lost: Sequence[str]) -> Iterator[None]:
+    """What was broken off before its run began, since the lock was lost, says that and not by which signal."""
+    try:
+        yield
+    except Interrupted as interrupted:
+        if lost:
+            raise StackError(f"ended before the run began: {lost[0]}") from interrupted
+        raise
+
+
+def _put_right(cluster: Kind, api: Api, scenario: Scenario, code: int, reasons: list[str]) -> None:
+    """Ends what the runner has left done to the cluster, which is this run's still; a reason for each."""
+    if asks_the_machine(scenario):
+        _insist(lambda: reasons.extend(left_broken(cluster)), reasons)
+    if code:
+        _insist(lambda: reasons.extend(left_injected(lambda: platform_of(cluster, api, scenario.stack))), reasons)
 
 
 def asks_the_machine(scenario: Scenario) -> bool:

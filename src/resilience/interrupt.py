@@ -1,6 +1,8 @@
 """Ctrl-C and SIGTERM during a run: the first one ends it, healed and reported; later ones change nothing."""
 
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -42,3 +44,23 @@ def interruptible(again: Callable[[str], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class Alarm:
+    """Ends what the main thread does, from any other one, as SIGTERM would; until it is switched off."""
+
+    def __init__(self) -> None:
+        """Rings by itself never."""
+        self._on = True
+        self._lock = threading.Lock()
+
+    def ring(self) -> None:
+        """Ends it."""
+        with self._lock:
+            if self._on:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    def off(self) -> None:
+        """From here on nobody is disturbed."""
+        with self._lock:
+            self._on = False

@@ -4,16 +4,18 @@ import errno
 import re
 import shutil
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from resilience import cluster_cli, runner
+from resilience import cluster_cli, cluster_run, runner
 from resilience.backend.kind import Kind
 from resilience.backend.kubernetes.agents import Agents
 from resilience.backend.kubernetes.api import Api
+from resilience.backend.kubernetes.images import PROJECT
 from resilience.backend.kubernetes.platform import KubernetesPlatform
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.machine.desk import Desk
@@ -28,12 +30,13 @@ from resilience.cluster_run import (
     play,
 )
 from resilience.errors import StackError
-from resilience.interrupt import Interrupted
+from resilience.interrupt import Interrupted, interruptible
 from resilience.report.run import Run
 from resilience.report.store import RunStore
 from resilience.spec.read import read_scenario
 from tests.fakes import FakeAgents, FakeStaging
 from tests.unit.backend.kubernetes.cluster import NODES, PLATFORM, RecordedApi, node, pod, pods_path
+from tests.waiting import until
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "failover"
 
@@ -251,6 +254,99 @@ def test_a_run_begins_in_a_cluster_only_that_is_healed(
     assert cluster.made == made
     assert not [path for path in cluster.api.answers if "leases" in path], "the lock is let go"
     assert list(tmp_path.iterdir()) == []
+
+
+TAKEN = "the lock on the cluster was taken away from this run: you holds it"
+
+
+class Losable:
+    """A lock that is held until the test has it taken away; see `lease.locked`."""
+
+    def __init__(self) -> None:
+        self.lost: list[str] = []
+        self.end: Callable[[], None] = lambda: None
+        self.cluster = LeftCluster()
+
+    @contextmanager
+    def locked(self, _lock: object, *, break_stale: bool, end: Callable[[], None]) -> Iterator[list[str]]:
+        del break_stale
+        self.end = end
+        yield self.lost
+
+    def lose(self, *_arguments: object) -> None:
+        """Somebody else takes it; whoever works under it is ended here."""
+        self.lost.append(TAKEN)
+        self.end()
+        until(lambda: False)
+
+
+@pytest.fixture
+def losable(monkeypatch: pytest.MonkeyPatch) -> Losable:
+    """Such a lock, in a cluster in which all else is well."""
+    found = Losable()
+    cluster = found.cluster
+    cluster.api.answers[pods_path("harmonyflow")] = cluster.api.answers[pods_path("redis")] = {"items": []}
+    monkeypatch.setattr(cluster_run, "locked", found.locked)
+    monkeypatch.setattr(cluster_cli, "found_or_made", lambda: cluster)
+    for step in ("require_whole", "require_healed", "clear", "bring_up", "heal_left"):
+        monkeypatch.setattr(cluster_cli, step, lambda *_arguments: None)
+    return found
+
+
+def asked(folder: Path, name: str = "baseline") -> Asked:
+    return Asked(scenario=read_scenario(PROJECT_ROOT, name), store=RunStore(folder, None), rerun="", as_control=True)
+
+
+def test_a_lock_that_is_lost_before_the_run_begins_is_why_it_ends(
+    losable: Losable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(cluster_cli, "bring_up", losable.lose)
+    with interruptible(print), pytest.raises(StackError, match=f"ended before the run began: {TAKEN}"):
+        ClusterPlace(images={}, break_lock=False).run(asked(tmp_path))
+
+
+@pytest.mark.usefixtures("losable")
+def test_a_person_who_ends_it_before_is_no_lost_lock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupted(*_arguments: object) -> None:
+        raise Interrupted(signal.SIGINT)
+
+    monkeypatch.setattr(cluster_cli, "bring_up", interrupted)
+    with pytest.raises(Interrupted):
+        ClusterPlace(images={}, break_lock=False).run(asked(tmp_path))
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+def test_a_lock_that_is_lost_during_the_run_ends_it_and_nothing_of_the_cluster_is_touched(
+    losable: Losable, monkeypatch: pytest.MonkeyPatch, record: Run, tmp_path: Path, *, is_taken: bool
+) -> None:
+    class Losing(FakeStaging):
+        def follow(self) -> int:
+            code = super().follow()
+            if is_taken and not losable.lost:
+                losable.lose()
+            return code
+
+    def left(_platform: object) -> list[str]:
+        put_right.append("healed")
+        return []
+
+    staging, put_right = Losing(code=143), list[str]()
+    monkeypatch.setattr(cluster_run, "Staging", lambda *_arguments: staging)
+    monkeypatch.setattr(runner, "opened", lambda *_arguments: record)
+    monkeypatch.setattr(cluster_run, "needed_for", lambda *_arguments: None)
+    monkeypatch.setattr(cluster_run, "servers", lambda _name: "")
+    monkeypatch.setattr(cluster_run, "left_injected", left)
+    with interruptible(print):
+        outcome, _directory = ClusterPlace(images={PROJECT: "image:1"}, break_lock=False).run(asked(tmp_path))
+    told = next(one for one in outcome.judgement.findings if one.check == "assumption.not-interrupted")
+    steps = ["follow", "interrupt 15", "follow"] if is_taken else ["follow"]
+    assert staging.done == ["start image:1", *steps, "end_loads", "fetch", "end"]
+    assert outcome.cut_short_code == (4 if is_taken else 143)
+    assert outcome.judgement.verdict == ("inconclusive" if is_taken else "pass")
+    assert (TAKEN in told.reason) is is_taken
+    assert put_right == ([] if is_taken else ["healed"])
+    said = [path for method, path, _query in losable.cluster.api.asked if method == "PATCH"]
+    assert said[0].endswith("/configmaps/machine"), "the runner is not told that the harness is there"
 
 
 def test_what_a_runner_that_was_cut_short_left_injected_is_ended_and_told() -> None:

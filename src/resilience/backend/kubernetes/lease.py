@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 
 from resilience.backend.kubernetes.api import Api, ApiError, Object
@@ -30,10 +30,12 @@ class ClusterLock:
         self._api = api
         self._owner = owner
         self._now = now
+        self._renewed = now()  # as far as it is known
 
     def take(self, *, break_stale: bool) -> None:
         """Takes the lock. Raises `StackError` with the owner if somebody has it, or had it and was not let go."""
         for _ in range(2):  # once more where it was let go between two steps
+            self._renewed = self._now()
             try:
                 self._api.create(_LIST, self._lease())
             except ApiError as error:
@@ -55,7 +57,14 @@ class ClusterLock:
         if found is None or found["spec"].get("holderIdentity") != self._owner:
             holder = "nobody" if found is None else found["spec"].get("holderIdentity")
             raise StackError(f"the lock on the cluster was taken away from this run: {holder} holds it")
+        at = self._now()
         self._api.replace(f"{_LIST}/{_NAME}", self._lease(found))
+        self._renewed = at
+
+    def overdue_s(self) -> float:
+        """For how long it has not been renewed, if that is longer than it lasts, so that others may take it; else 0."""
+        silent_s = (self._now() - self._renewed).total_seconds()
+        return silent_s if silent_s > LASTS_S else 0.0
 
     def give(self) -> None:
         """Lets it go; one that is somebody else's by now stays."""
@@ -128,14 +137,18 @@ def _instant(text: str) -> datetime | None:
 
 
 @contextmanager
-def locked(lock: ClusterLock, *, break_stale: bool) -> Iterator[list[str]]:
-    """Holds the lock while it is entered; the list says why it was lost, if it was. Raises `StackError`."""
+def locked(lock: ClusterLock, *, break_stale: bool, end: Callable[[], None]) -> Iterator[list[str]]:
+    """Holds the lock while it is entered; the list says why it was lost, if it was, and ``end`` is called then, once,
+    by a thread of its own. Raises `StackError`.
+    """
     lock.take(break_stale=break_stale)
     ended, lost = threading.Event(), list[str]()
 
     def keep() -> None:
         while not lost and not ended.wait(RENEW_EVERY_S):
             lost.extend(trouble_of(lock))
+        if lost and not ended.is_set():
+            end()
 
     def stop() -> None:
         ended.set()
@@ -151,15 +164,17 @@ def locked(lock: ClusterLock, *, break_stale: bool) -> Iterator[list[str]]:
             lock.give()
         raise
     stop()
-    lock.give()
+    with suppress(ApiError) if lost else nullcontext():  # why it was lost is known, and it is stale by itself
+        lock.give()
 
 
 def trouble_of(lock: ClusterLock) -> list[str]:
     """Renews a lock; why that can be done no more, or nothing."""
     try:
         lock.renew()
-    except ApiError:  # the API server is away: it is tried again
-        return []
+    except ApiError as error:  # the API server is away: it is tried again, while nobody else may take the lock
+        overdue_s = lock.overdue_s()
+        return [f"the lock on the cluster has not been renewed for {overdue_s:.0f} s: {error}"] if overdue_s else []
     except StackError as error:
         return [str(error)]
     except Exception as error:  # noqa: BLE001  the thread's own: whatever it was, nobody would renew it any more

@@ -44,12 +44,13 @@ class Staging:
         self._stack = stack
         self._show = show
         self._shown = 0  # lines
+        self._uid = ""  # the runner's pod's, once it is made
 
     def start(self, image: str, files: Mapping[str, str]) -> None:
         """Starts the runner on a run of which these files are known. Raises `StackError`."""
         self._api.create(_ORDERS, order(files))
         self._api.create(_ORDERS, mailbox())
-        self._api.create(_PODS, runner(image))
+        self._uid = _uid_of(self._api.create(_PODS, runner(image)))
         deadline = time.monotonic() + STARTED_WITHIN_S
         while not _container(pod := self._api.get(f"{_PODS}/{RUNNER}")):
             if time.monotonic() > deadline:
@@ -64,8 +65,11 @@ class Staging:
         seen = time.monotonic()
         while time.monotonic() - seen < AWAY_S_MAX:
             try:
-                code = ended_code(self._api.get(f"{_PODS}/{RUNNER}"))
+                pod = self._api.get(f"{_PODS}/{RUNNER}")
                 seen = time.monotonic()
+                if self._is_anothers(pod):
+                    return GONE
+                code = ended_code(pod)
                 self._show_more(ended=code is not None)
             except ApiError as error:
                 code = GONE if error.status == _MISSING else None
@@ -85,12 +89,48 @@ class Staging:
         self._shown = len(lines)
 
     def interrupt(self, number: int) -> None:
-        """Hands a signal on to the runner. Raises `StackError`."""
+        """Hands a signal on to the runner, unless it has ended; an API server that is away is waited for.
+
+        Raises `StackError` after `AWAY_S_MAX`.
+        """
         send = f"import os; os.kill(1, {int(number)})"
-        self._cluster.kubectl("exec", "-n", NAMESPACE, RUNNER, "-c", RUNNER, "--", "python3", "-c", send)
+        began = time.monotonic()
+        while not self._has_ended():
+            try:
+                self._cluster.kubectl("exec", "-n", NAMESPACE, RUNNER, "-c", RUNNER, "--", "python3", "-c", send)
+            except StackError:
+                if time.monotonic() - began > AWAY_S_MAX:
+                    raise
+            else:
+                return
+            time.sleep(_LOOK_EVERY_S)
+
+    def _has_ended(self) -> bool:
+        """Whether the runner is known to have ended, or to be gone."""
+        try:
+            pod = self._api.get(f"{_PODS}/{RUNNER}")
+        except ApiError as error:
+            return error.status == _MISSING
+        return self._is_anothers(pod) or ended_code(pod) is not None
+
+    def _is_anothers(self, pod: Object) -> bool:
+        """Whether it is the pod of another run, that has taken the cluster from this one."""
+        return bool(self._uid) and _uid_of(pod) != self._uid
+
+    def _require_own(self) -> None:
+        """Raises `StackError` if another run's pod stands in this one's place: nothing there is to be touched."""
+        try:
+            pod = self._api.get(f"{_PODS}/{RUNNER}")
+        except ApiError as error:
+            if error.status == _MISSING:
+                return
+            raise
+        if self._is_anothers(pod):
+            raise StackError("the runner's pod is that of another run, which has taken the cluster from this one")
 
     def end_loads(self) -> None:
         """Ends the load of a runner that could not do so any more. Raises `StackError` if some of it still writes."""
+        self._require_own()
         loads = [member.name for member in self._stack.members if member.component in {"loadgen", "direct-client"}]
         for name in loads:
             self._api.delete(f"{_JOBS}/{name}")
@@ -103,10 +143,12 @@ class Staging:
 
     def fetch(self, directory: Path) -> list[str]:
         """Takes the record out; returns what did not come whole, a reason for each."""
+        self._require_own()
         return Fetching(lambda argv: self._cluster.run(NAMESPACE, RUNNER, argv, "", _CALL_S)).fetch(RUN_DIR, directory)
 
     def end(self) -> None:
         """Takes away what the run has added to the cluster. Raises `StackError`."""
+        self._require_own()
         self._api.delete(f"{_PODS}/{RUNNER}")
         self._api.delete(f"{_ORDERS}/{ORDER}")
         self._api.delete(f"{_ORDERS}/{MACHINE}")
@@ -117,6 +159,10 @@ def ended_code(pod: Object) -> int | None:
     if "terminated" in (state := _container(pod)):
         return int(state["terminated"].get("exitCode", GONE))
     return GONE if pod.get("status", {}).get("phase") in {"Failed", "Succeeded"} else None
+
+
+def _uid_of(pod: Object) -> str:
+    return str(pod.get("metadata", {}).get("uid", ""))
 
 
 def _may_write(pod: Object) -> bool:

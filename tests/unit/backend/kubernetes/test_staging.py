@@ -1,6 +1,6 @@
 """What the pod of a run says of its end."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,3 +90,85 @@ def test_a_load_that_does_not_end_may_have_written_more_than_is_taken_out(
     with pytest.raises(StackError, match=r"the load still runs 20 s after its end \(loadgen-x\)"):
         staging.end_loads()
     return None
+
+
+RUNNER_PATH = f"{pods_path('monitoring')}/runner"
+
+
+class Exec(Kind):
+    """A cluster whose pods take an order only after some that they refused."""
+
+    def __init__(self, *, refuses: int = 0) -> None:
+        super().__init__(Path("nowhere"))
+        self.refuses, self.orders = refuses, 0
+
+    def kubectl(self, *words: str, timeout_s: float = 0.0, text: str = "") -> str:
+        del timeout_s, text
+        assert words[0] == "exec"
+        if self.refuses:
+            self.refuses -= 1
+            raise StackError("kubectl: the API server is away")
+        self.orders += 1
+        return ""
+
+
+def started(cluster: Kind, api: RecordedApi) -> Staging:
+    """A run whose pod was made, and plays."""
+    playing = pod("Running", running={})
+    made = api.call
+
+    def call(method: str, path: str, query: Mapping[str, str], body: Any) -> bytes:
+        if method == "POST" and body["kind"] == "Pod":
+            body = {**body, **playing, "metadata": {**body["metadata"], "uid": "mine"}}
+        return made(method, path, query, body)
+
+    api.call = call  # type: ignore[method-assign]
+    staging = Staging(cluster, api.api(), STACK, print)
+    staging.start("image:1", {})
+    return staging
+
+
+@pytest.mark.parametrize("refuses", [0, 5])
+def test_a_signal_is_handed_on_as_soon_as_the_api_server_is_back(refuses: int) -> None:
+    cluster = Exec(refuses=refuses)
+    started(cluster, RecordedApi({})).interrupt(15)
+    assert (cluster.refuses, cluster.orders) == (0, 1)
+
+
+def test_a_runner_that_has_ended_is_told_nothing() -> None:
+    api, cluster = RecordedApi({}), Exec(refuses=99)
+    staging = started(cluster, api)
+    api.answers[RUNNER_PATH] |= pod("Running", terminated={"exitCode": 0})
+    staging.interrupt(15)
+    assert cluster.orders == 0
+
+
+def test_an_api_server_that_does_not_come_back_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    staging = started(Exec(refuses=99), RecordedApi({}))
+    ticks = iter(range(0, 10_000, 60))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(ticks)))
+    with pytest.raises(StackError, match="the API server is away"):
+        staging.interrupt(15)
+
+
+def test_the_pod_of_a_run_that_has_taken_the_cluster_is_left_alone(tmp_path: Path) -> None:
+    """It has the same name, and its load's jobs too."""
+    api, cluster = RecordedApi({pods_path("monitoring"): {"items": []}}), Exec()
+    staging = started(cluster, api)
+    api.answers[RUNNER_PATH]["metadata"]["uid"] = "another"
+    assert staging.follow() == GONE
+    staging.interrupt(15)
+    steps: list[Callable[[], object]] = [staging.end_loads, lambda: staging.fetch(tmp_path), staging.end]
+    for step in steps:
+        with pytest.raises(StackError, match="that of another run, which has taken the cluster"):
+            step()
+    assert cluster.orders == 0
+    assert not [path for method, path, _query in api.asked if method == "DELETE"]
+
+
+def test_its_own_is_ended() -> None:
+    api = RecordedApi({pods_path("monitoring"): {"items": []}})
+    staging = started(Exec(), api)
+    staging.end()
+    assert RUNNER_PATH not in api.answers
+    staging.end()  # what is gone is no trouble
