@@ -1,11 +1,14 @@
 """The commands about a stack in a kind cluster: ``image``, ``up``, ``status`` and ``down`` with ``--stack kind``."""
 
+import getpass
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +18,7 @@ from resilience.backend.base import MemberState
 from resilience.backend.kind import AGENTS, Kind, config_file, namespaces_up, platform_of, pods, require_tools
 from resilience.backend.kubernetes import images
 from resilience.backend.kubernetes.api import Api, Object
-from resilience.backend.kubernetes.lease import require_unused
+from resilience.backend.kubernetes.lease import ClusterLock, locked, require_unused
 from resilience.backend.kubernetes.manifests import COMPONENT, NAMESPACES, PLATFORM_NODES
 from resilience.backend.kubernetes.needs import images_of
 from resilience.backend.kubernetes.platform import KubernetesPlatform
@@ -25,6 +28,7 @@ from resilience.backend.local.image import ImageStore
 from resilience.backend.local.place import cache_dir, calling_user
 from resilience.backend.preflight import require_images, require_room, stack_objects
 from resilience.errors import FaultError, HarnessError, SpecError, StackError
+from resilience.interrupt import Alarm, Interrupted, interruptible
 from resilience.report.progress import Steps
 from resilience.report.standing import doors_text
 from resilience.report.terminal import can_move, console_for, plain
@@ -74,26 +78,70 @@ def _held(cluster: Kind) -> set[str]:
         return set()
 
 
-def up(scenario: Scenario) -> int:
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A hold on the cluster: why it was lost, if it was, and what ends then whatever is done under it."""
+
+    lost: Sequence[str]
+    alarm: Alarm
+
+
+@contextmanager
+def held(cluster: Kind, api: Api, doing: str, *, break_lock: bool) -> Iterator[Hold]:
+    """Holds the cluster's lock while it is entered; inside of `interruptible`, or a lock that is lost ends the process.
+
+    Raises `StackError` if somebody else has it, and if it is lost: what was broken off then says so, and not by which
+    signal.
+    """
+    namespaces_up(api)  # raises for one that is not ours, or is being ended, before anything is made in it
+    cluster.make_room_for_lock()
+    lock, alarm = ClusterLock(api, owner(doing)), Alarm()
+    with locked(lock, break_stale=break_lock, end=alarm.ring) as lost:
+        try:
+            yield Hold(lost, alarm)
+        except Interrupted as interrupted:
+            if lost:
+                raise StackError(f"broken off: {lost[0]}") from interrupted
+            raise
+
+
+def owner(doing: str) -> str:
+    """What others are told of who has the cluster."""
+    return f"{getpass.getuser()} on {socket.gethostname()} (process {os.getpid()}, {doing})"
+
+
+def up(scenario: Scenario, *, break_lock: bool = False) -> int:
     """Brings the scenario's stack up in a kind cluster; returns when it is ready. Raises `HostError`, `StackError`."""
     require_reference_services(scenario.stack)
     preflight()
     replaced = build()
     cluster = found_or_made()
-    require_whole(cluster)
     api = cluster.open()
-    if namespaces_up(api):
-        raise StackError(
-            f"a stack is up already in the cluster {cluster.name}: 'resilience status --stack kind' shows it,"
-            " 'resilience down --stack kind' ends it"
-        )
-    bring_up(cluster, api, scenario.stack, replaced)
+    try:
+        with (
+            interruptible(lambda _text: print("resilience: ending", file=sys.stderr)),  # noqa: T201
+            held(cluster, api, f"up {scenario.name}", break_lock=break_lock),
+        ):
+            _bring_up_first(cluster, api, scenario.stack, replaced)
+    except Interrupted as interrupted:
+        return interrupted.exit_code
     console_for(sys.stdout).print(doors_text(cluster.doors(api)))
     console_for(sys.stdout).print(
         plain("the stack is up; 'resilience status --stack kind' shows it, 'resilience down --stack kind' ends it"),
         soft_wrap=True,
     )
     return 0
+
+
+def _bring_up_first(cluster: Kind, api: Api, stack: Stack, replaced: Mapping[str, str]) -> None:
+    """Brings a stack up where there is none. Raises `StackError`."""
+    require_whole(cluster)
+    if set(namespaces_up(api)) - {AGENTS}:
+        raise StackError(
+            f"a stack is up already in the cluster {cluster.name}: 'resilience status --stack kind' shows it,"
+            " 'resilience down --stack kind' ends it"
+        )
+    bring_up(cluster, api, stack, replaced)
 
 
 def found_or_made() -> Kind:

@@ -6,9 +6,6 @@
     └─ save0 ─ the runner's pod plays (`play`) ─ its record taken out ─ judged, rendered
 """
 
-import getpass
-import os
-import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -19,21 +16,20 @@ import msgspec
 
 from resilience import cluster_cli, runner
 from resilience.backend.choice import servers
-from resilience.backend.kind import Kind, namespaces_up, platform_of
+from resilience.backend.kind import Kind, platform_of
 from resilience.backend.kubernetes.api import Api
 from resilience.backend.kubernetes.heartbeat import Heartbeat, beating
 from resilience.backend.kubernetes.images import PROJECT
-from resilience.backend.kubernetes.lease import ClusterLock, locked
 from resilience.backend.kubernetes.mailbox import Clerk, answering
 from resilience.backend.kubernetes.platform import KubernetesPlatform
 from resilience.backend.kubernetes.staging import Staging
 from resilience.control import needed_for
-from resilience.errors import HarnessError, HostError, StackError
+from resilience.errors import HarnessError, HostError
 from resilience.history.lines import Damage, read_batches
 from resilience.history.record import Event, PhaseWindow, RunLine
 from resilience.history.writer import Writer
 from resilience.host import refused_to_write
-from resilience.interrupt import Alarm, Interrupted, interruptible
+from resilience.interrupt import Interrupted, interruptible
 from resilience.report.run import Run
 from resilience.report.store import RunStore
 from resilience.report.terminal import console_for, plain
@@ -52,14 +48,6 @@ class Asked:
     as_control: bool  # run as a control, which leaves ``latest`` where it is
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """A run's hold on the cluster: why it was lost, if it was, and what ends the run then."""
-
-    lost: Sequence[str]
-    alarm: Alarm
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterPlace:
     """Where runs are played: a cluster's images, and whether its lock may be broken."""
@@ -73,18 +61,15 @@ class ClusterPlace:
         cluster_cli.require_reference_services(stack)
         cluster = cluster_cli.found_or_made()
         api = cluster.open()
-        namespaces_up(api)  # raises for one that is not ours, or is being ended, before anything is made in it
-        cluster.make_room_for_lock()
-        lock, alarm = ClusterLock(api, _owner(asked.scenario)), Alarm()
-        with locked(lock, break_stale=self.break_lock, end=alarm.ring) as lost, _loss_told(lost):
+        with cluster_cli.held(cluster, api, asked.scenario.name, break_lock=self.break_lock) as hold:
             cluster_cli.require_whole(cluster)
             cluster_cli.require_healed(platform_of(cluster, api, stack))
             cluster_cli.clear(cluster, api)
             cluster_cli.bring_up(cluster, api, stack, self.images)
             cluster_cli.heal_left(platform_of(cluster, api, stack))  # who only looks, or did not run before
-            return self._recorded(cluster, api, asked, Hold(lost, alarm))
+            return self._recorded(cluster, api, asked, hold)
 
-    def _recorded(self, cluster: Kind, api: Api, asked: Asked, hold: Hold) -> tuple[runner.Outcome, Path]:
+    def _recorded(self, cluster: Kind, api: Api, asked: Asked, hold: cluster_cli.Hold) -> tuple[runner.Outcome, Path]:
         scenario, console = asked.scenario, console_for(sys.stdout)
         needed = needed_for(scenario, servers(BACKEND))
         stands = msgspec.structs.replace(scenario, stack=platform_of(cluster, api, scenario.stack).stack)
@@ -103,17 +88,6 @@ class ClusterPlace:
                 note(record, [*reasons, *hold.lost])
             judgement = runner.judge_run(record, None if asked.as_control else asked.store, console)
             return runner.Outcome(judgement, code), record.directory
-
-
-@contextmanager
-def _loss_told(lost: Sequence[str]) -> Iterator[None]:
-    """What was broken off before its run began, since the lock was lost, says that and not by which signal."""
-    try:
-        yield
-    except Interrupted as interrupted:
-        if lost:
-            raise StackError(f"ended before the run began: {lost[0]}") from interrupted
-        raise
 
 
 def _put_right(cluster: Kind, api: Api, scenario: Scenario, code: int, reasons: list[str]) -> None:
@@ -236,7 +210,3 @@ def last_us(history: Path) -> int:
 
 def _is_torn(history: Path) -> bool:
     return history.exists() and history.stat().st_size > 0 and not history.read_bytes().endswith(b"\n")
-
-
-def _owner(scenario: Scenario) -> str:
-    return f"{getpass.getuser()} on {socket.gethostname()} (process {os.getpid()}, {scenario.name})"

@@ -61,6 +61,9 @@ def add_standing(add: Add) -> None:
     bring.add_argument("--port-prometheus", type=_port, default=0, metavar="PORT", help="default: a free one")
     bring.add_argument("--port-edge", type=_port, default=0, metavar="PORT", help="of the first edge; the next follow")
     bring.add_argument("--share", action="store_true", help="do not wait for runs on this machine")
+    bring.add_argument(
+        "--break-lock", action="store_true", help="take a cluster from whoever has been silent for too long"
+    )
     bring.add_argument("--foreground", action="store_true", help="stay in the foreground until Ctrl-C")
     _add_stack(add("down", _down, "end the stack that is up; harmless if there is none"))
     status = add("status", _status, "the stack that is up: addresses, members, roles, what is injected, time left")
@@ -160,7 +163,7 @@ def _up(arguments: Any) -> int:
     if in_sandbox():
         return upkeep.keep_up(scenario, console_for(sys.stdout))
     if arguments.stack == "kind":
-        return cluster_cli.up(scenario)
+        return cluster_cli.up(scenario, break_lock=arguments.break_lock)
     asked = Asked(
         life_s=life_s(arguments.life),
         port_prometheus=arguments.port_prometheus,

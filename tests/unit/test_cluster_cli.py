@@ -1,5 +1,11 @@
+import json
+import os
+import re
+import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -8,8 +14,9 @@ from rich.console import Console
 from resilience import cli, cluster_cli
 from resilience.backend import preflight
 from resilience.backend.kind import Kind
+from resilience.backend.kubernetes import lease
 from resilience.backend.kubernetes.agents import Agents
-from resilience.backend.kubernetes.api import Api
+from resilience.backend.kubernetes.api import Api, ApiError
 from resilience.backend.kubernetes.lease import ClusterLock
 from resilience.backend.kubernetes.platform import KubernetesPlatform
 from resilience.backend.preflight import GIB
@@ -31,6 +38,7 @@ from resilience.spec.stack import Programs
 from tests.fakes import FakeAgents, FakeLease, FakeMachine
 from tests.unit.backend.kubernetes.cluster import HOSTS, NODES, Object, RecordedApi, pod, pods_path
 from tests.unit.backend.test_kind import tool
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 STACK = read_stack(ROOT, "stacks/local/harmonyflow.yaml")
@@ -152,12 +160,106 @@ def test_a_cluster_with_a_broken_node_is_not_begun_in():
         require_whole(BrokenNodes("hf-worker (paused, connected)"))
 
 
-def test_no_stack_is_brought_up_on_a_broken_node(monkeypatch: pytest.MonkeyPatch):
+class Filled(BrokenNodes):
+    """A cluster whose lock somebody may have, and that hears what is done in it."""
+
+    def __init__(self, *broken: str, stands: tuple[str, ...] = ()) -> None:
+        super().__init__(*broken)
+        self.lease, self.stands = FakeLease(), stands
+        self.done: list[str] = []
+        self.owners: list[str] = []
+
+    def open(self) -> Api:
+        return Api(self._call, "a cluster", patience_s=0.0)
+
+    def _call(self, method: str, path: str, query: Mapping[str, str], body: Any) -> bytes:
+        if "/leases" in path:
+            return self.lease.call(method, path, query, body)
+        name = path.rpartition("/")[2]
+        if name not in self.stands:
+            raise ApiError(f"{path}: none", 404)
+        return json.dumps({"metadata": {"labels": {"harmonyflow.dev/harness": "allowed"}}}).encode()
+
+    def make_room_for_lock(self) -> None:
+        self.done.append("room for the lock")
+
+    def fill(self, *_arguments: object) -> None:
+        """What brings a stack up."""
+        assert self.lease.lease, "nobody is kept out"
+        self.owners.append(self.lease.lease["spec"]["holderIdentity"])
+        self.done.append("filled")
+
+    def doors(self, api: Api) -> tuple[tuple[str, str], ...]:
+        del api
+        return ()
+
+
+def filling(monkeypatch: pytest.MonkeyPatch, found: Filled) -> Filled:
     monkeypatch.setattr(cluster_cli, "preflight", lambda: None)
     monkeypatch.setattr(cluster_cli, "build", dict)
-    monkeypatch.setattr(cluster_cli, "found_or_made", lambda: BrokenNodes("hf-worker (paused, connected)"))
+    monkeypatch.setattr(cluster_cli, "found_or_made", lambda: found)
+    monkeypatch.setattr(cluster_cli, "bring_up", found.fill)
+    return found
+
+
+def test_no_stack_is_brought_up_on_a_broken_node(monkeypatch: pytest.MonkeyPatch):
+    found = filling(monkeypatch, Filled("hf-worker (paused, connected)"))
     with pytest.raises(StackError, match="left nodes of the cluster harmonyflow broken"):
         cluster_cli.up(read_scenario(ROOT, "baseline"))
+    assert found.done == ["room for the lock"]
+    assert found.lease.lease is None
+
+
+@pytest.mark.parametrize(("stands", "refused"), [((), False), (("resilience",), False), (("redis",), True)])
+def test_a_stack_is_brought_up_under_the_lock_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, stands: tuple[str, ...], refused: bool
+):
+    found = filling(monkeypatch, Filled(stands=stands))
+    if refused:
+        with pytest.raises(StackError, match="a stack is up already"):
+            cluster_cli.up(read_scenario(ROOT, "baseline"))
+    else:
+        assert cluster_cli.up(read_scenario(ROOT, "baseline")) == 0
+        (told,) = found.owners
+        assert re.fullmatch(rf".+ on .+ \(process {os.getpid()}, up baseline\)", told)
+    assert found.lease.lease is None, "whoever works next is not kept out"
+
+
+def test_two_never_bring_a_stack_up_at_once_nor_beside_a_run(monkeypatch: pytest.MonkeyPatch):
+    found = filling(monkeypatch, Filled())
+    ClusterLock(found.open(), "somebody (up baseline)").take(break_stale=False)
+    for break_lock in (False, True):
+        with pytest.raises(StackError, match=r"in use by somebody \(up baseline\): wait for its end"):
+            cluster_cli.up(read_scenario(ROOT, "baseline"), break_lock=break_lock)
+    assert "filled" not in found.done
+    assert found.lease.lease
+    found.lease.lease["spec"]["renewTime"] = "2026-11-25T11:00:00.000000Z"
+    with pytest.raises(StackError, match="--break-lock takes it"):
+        cluster_cli.up(read_scenario(ROOT, "baseline"))
+    assert cli.main(["up", "--stack", "kind", "--break-lock"]) == 0
+    assert found.done[-1] == "filled"
+
+
+def test_an_up_that_is_ended_lets_the_lock_go(monkeypatch: pytest.MonkeyPatch):
+    found = filling(monkeypatch, Filled())
+    monkeypatch.setattr(cluster_cli, "bring_up", lambda *_arguments: signal.raise_signal(signal.SIGTERM))
+    assert cluster_cli.up(read_scenario(ROOT, "baseline")) == 143
+    assert found.lease.lease is None
+
+
+def test_an_up_whose_lock_is_taken_is_broken_off(monkeypatch: pytest.MonkeyPatch):
+    found = filling(monkeypatch, Filled())
+    monkeypatch.setattr(lease, "RENEW_EVERY_S", 0.01)
+
+    def taken(*_arguments: object) -> None:
+        assert found.lease.lease
+        found.lease.lease["spec"]["holderIdentity"] = "somebody"
+        until(lambda: False)
+
+    monkeypatch.setattr(cluster_cli, "bring_up", taken)
+    with pytest.raises(StackError, match=r"^broken off: the lock on the cluster was taken away: somebody holds it$"):
+        cluster_cli.up(read_scenario(ROOT, "baseline"))
+    assert found.lease.lease
 
 
 class HealedNodes(Kind):

@@ -256,7 +256,7 @@ def test_a_run_begins_in_a_cluster_only_that_is_healed(
     assert list(tmp_path.iterdir()) == []
 
 
-TAKEN = "the lock on the cluster was taken away from this run: you holds it"
+TAKEN = "the lock on the cluster was taken away: you holds it"
 
 
 class Losable:
@@ -286,7 +286,7 @@ def losable(monkeypatch: pytest.MonkeyPatch) -> Losable:
     found = Losable()
     cluster = found.cluster
     cluster.api.answers[pods_path("harmonyflow")] = cluster.api.answers[pods_path("redis")] = {"items": []}
-    monkeypatch.setattr(cluster_run, "locked", found.locked)
+    monkeypatch.setattr(cluster_cli, "locked", found.locked)
     monkeypatch.setattr(cluster_cli, "found_or_made", lambda: cluster)
     for step in ("require_whole", "require_healed", "clear", "bring_up", "heal_left"):
         monkeypatch.setattr(cluster_cli, step, lambda *_arguments: None)
@@ -301,7 +301,7 @@ def test_a_lock_that_is_lost_before_the_run_begins_is_why_it_ends(
     losable: Losable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(cluster_cli, "bring_up", losable.lose)
-    with interruptible(print), pytest.raises(StackError, match=f"ended before the run began: {TAKEN}"):
+    with interruptible(print), pytest.raises(StackError, match=f"^broken off: {TAKEN}$"):
         ClusterPlace(images={}, break_lock=False).run(asked(tmp_path))
 
 

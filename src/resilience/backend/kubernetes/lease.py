@@ -1,4 +1,4 @@
-"""The lock on a cluster: a Lease that one run holds and renews, so that two never break the same platform."""
+"""The lock on a cluster: a Lease that whoever works on it holds and renews, so that two never touch the same."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ def utc_now() -> datetime:
 
 
 class ClusterLock:
-    """One run's hold on a cluster."""
+    """One run's hold on a cluster, or that of a stack while it is brought up."""
 
     def __init__(self, api: Api, owner: str, now: Callable[[], datetime] = utc_now) -> None:
         """``owner`` is what others are told: who, where, what for. Asks nothing."""
@@ -52,11 +52,11 @@ class ClusterLock:
         raise StackError("the cluster's lock changes hands just now: try again")
 
     def renew(self) -> None:
-        """Says that the owner is alive. Raises `StackError` if the lock is not this run's any more."""
+        """Says that the owner is alive. Raises `StackError` if the lock is not its own any more."""
         found = self._found()
         if found is None or found["spec"].get("holderIdentity") != self._owner:
             holder = "nobody" if found is None else found["spec"].get("holderIdentity")
-            raise StackError(f"the lock on the cluster was taken away from this run: {holder} holds it")
+            raise StackError(f"the lock on the cluster was taken away: {holder} holds it")
         at = self._now()
         self._api.replace(f"{_LIST}/{_NAME}", self._lease(found))
         self._renewed = at
@@ -125,7 +125,7 @@ def refuse_unless_free(lease: Object, now: datetime, *, break_stale: bool) -> No
     if not break_stale:
         raise StackError(
             f"the cluster's lock is stale: {owner} has not renewed it for {silent_s} (it lasts"
-            f" {lasts.total_seconds():.0f} s); if that run is gone, --break-lock takes it"
+            f" {lasts.total_seconds():.0f} s); if that process is gone, --break-lock takes it"
         )
 
 
