@@ -26,7 +26,7 @@ from resilience.backend.kubernetes.readiness import reasons, refusals, unready
 from resilience.backend.kubernetes.split import WITNESS
 from resilience.backend.local.image import ImageStore
 from resilience.backend.local.place import cache_dir, calling_user
-from resilience.backend.preflight import require_images, require_room, stack_objects
+from resilience.backend.preflight import There, require_images, require_room, stack_objects
 from resilience.errors import FaultError, HarnessError, SpecError, StackError
 from resilience.interrupt import Alarm, Interrupted, interruptible
 from resilience.report.progress import Steps
@@ -63,11 +63,18 @@ def preflight() -> None:
     require_tools()
     wanted, cluster = images.wanted(), _cluster()
     there = cluster.exists()
-    if there:
-        cluster.open()
+    api = cluster.open() if there else None
     objects = stack_objects()
-    require_room(objects, making=not there)
+    require_room(objects, There(cluster=cluster, stack=_stack_stands(api)) if api else There())
     require_images(images_of(objects), wanted, _held(cluster) if there else set())
+
+
+def _stack_stands(api: Api) -> bool:
+    """Whether one takes its part of what is needed already; what is being ended, or not ours, is told later."""
+    try:
+        return bool(set(namespaces_up(api)) - {AGENTS})
+    except StackError:
+        return False
 
 
 def _held(cluster: Kind) -> set[str]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from resilience.backend import memory
 from resilience.backend.local.place import PROJECT_ROOT, cache_elsewhere, calling_user
 from resilience.errors import HostError
 
@@ -277,7 +278,7 @@ def facts_of_host(cache: Path, reports: Path, *, building: bool) -> Facts:
         reports=reports,
         reports_refused=refused_to_write(reports),
         report_free_bytes=free_bytes(reports),
-        memory_free_bytes=memory_free_bytes(_text(Path("/proc/meminfo"))),
+        memory_free_bytes=memory.available_bytes(_text(Path("/proc/meminfo"))),
     )
 
 
@@ -357,14 +358,6 @@ def _existing(folder: Path) -> Path:
     """The folder, or the first one above it that is there and can be looked at."""
     places = (folder.absolute(), *folder.absolute().parents)
     return next(place for place in places if os.path.exists(place))  # noqa: PTH110 - Path.exists raises for some
-
-
-def memory_free_bytes(meminfo: str) -> int:
-    """The memory that can be had without swapping, from the text of ``/proc/meminfo``."""
-    for line in meminfo.splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 0
 
 
 def _text(path: Path) -> str:

@@ -18,7 +18,7 @@ from resilience.backend.kind import AGENTS, NODE_IMAGE, Kind, namespaces_up, pla
 from resilience.backend.kubernetes.platform import KubernetesPlatform
 from resilience.backend.kubernetes.workload import NAMESPACE, RUNNER
 from resilience.backend.local.place import PROJECT_ROOT
-from resilience.backend.preflight import require_room, stack_objects
+from resilience.backend.preflight import There, require_room, stack_objects
 from resilience.backend.tool import output
 from resilience.errors import HostError
 from resilience.fault.base import Aim
@@ -79,7 +79,8 @@ def unusable() -> str:
     """Why no cluster can be made here; "" if one can."""
     try:
         require_tools()
-        require_room(stack_objects(), making=False)
+        found = Kind(cluster_cli.cache_folder())
+        require_room(stack_objects(), There(cluster=found, stack=True) if found.exists() else There())
     except HostError as error:
         return str(error)
     if os.environ.get(NODE_IMAGE) or output(["docker", "images", "-q", "kindest/node"], timeout_s=30).strip():

@@ -445,6 +445,10 @@ class Looked(Kind):
     """A cluster that is there or not; its observers' node has the images, or cannot be asked."""
 
     there, answers, ours = True, True, True
+    memory = ""
+
+    def meminfo(self) -> str:
+        return self.memory
 
     def exists(self) -> bool:
         return self.there
@@ -511,6 +515,22 @@ def test_a_machine_that_is_too_small_is_told_before_anything_is_made(looked: Loo
         cluster_cli.up(read_scenario(ROOT, "baseline"))
     with pytest.raises(HostError, match="GiB too little"):
         prepared(Path("nowhere"), break_lock=False)
+
+
+@pytest.mark.parametrize(
+    ("stands", "free_mib", "missing"), [("", 400, "0.1"), ("", 600, ""), ("redis", 800, ""), ("redis", 700, "0.1")]
+)
+def test_what_something_else_has_taken_is_missing(
+    looked: Looked, monkeypatch: pytest.MonkeyPatch, stands: str, free_mib: int, missing: str
+):
+    """A run adds a quarter of a GiB to a stack that stands, and half a one is kept free beside it."""
+    looked.memory = f"MemAvailable: {free_mib * 1024} kB"
+    monkeypatch.setattr(cluster_cli, "namespaces_up", lambda _api: ["resilience", *filter(None, [stands])])
+    if missing:
+        with pytest.raises(HostError, match=f"GiB of free memory, {missing} GiB too little .*of 8.0 in all"):
+            cluster_cli.preflight()
+    else:
+        cluster_cli.preflight()
 
 
 @pytest.mark.parametrize(

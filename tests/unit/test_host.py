@@ -257,15 +257,6 @@ def test_a_place_where_nothing_can_be_written_is_named(tmp_path, monkeypatch):
     assert host.refused_to_write(tmp_path / "not" / "yet") == f"{tmp_path} is not this user's to write in"
 
 
-@pytest.mark.parametrize(
-    ("meminfo", "expected"),
-    [("MemTotal: 100 kB\nMemAvailable:   42 kB\n", 43_008), ("MemTotal: 100 kB\n", 0), ("", 0)],
-    ids=["there", "not named", "empty"],
-)
-def test_memory_is_read_from_meminfo(meminfo: str, expected: int):
-    assert host.memory_free_bytes(meminfo) == expected
-
-
 def test_each_build_tool_is_asked_for_only_where_it_is_used():
     assert "mmdebstrap" not in host.tools_needed(root=True, building=False)
     assert "newuidmap" not in host.tools_needed(root=True, building=True)

@@ -214,6 +214,10 @@ class Kind:
             return str(node["metadata"]["name"])
         raise StackError(f"the cluster {self.name} has no node labelled {NODE}=observer")
 
+    def meminfo(self) -> str:
+        """What a node says of the memory of the machine that all of them share. Raises `HostError`, `StackError`."""
+        return output(["docker", "exec", f"{self.name}-control-plane", "cat", "/proc/meminfo"], timeout_s=_QUICK_S)
+
     def images_by_node(self) -> dict[str, set[str]]:
         """What each worker has already, by the names that people use. Raises `StackError`."""
         nodes = output(["kind", "get", "nodes", "--name", self.name], timeout_s=_QUICK_S).split()

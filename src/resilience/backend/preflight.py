@@ -5,22 +5,26 @@ import socket
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
-from resilience.backend.kind import config_file, docker_info
+from resilience.backend.kind import Kind, config_file, docker_info
 from resilience.backend.kubernetes.api import Object
 from resilience.backend.kubernetes.images import DEBIAN_ENTRYPOINTS, PROJECT, Images, is_here, override, repository
 from resilience.backend.kubernetes.needs import Needs, needs_of, nodes_by_role
 from resilience.backend.kubernetes.workload import run_objects
 from resilience.backend.local.place import PROJECT_ROOT
+from resilience.backend.memory import available_bytes
 from resilience.backend.tool import output
 from resilience.errors import HostError, StackError
 
 GIB = 1024**3
 # Beside the requests: what an idle cluster of five nodes takes, and, as an estimate, what servers use above their
-# requests, the machine's own system and the harness outside.
-CLUSTER_MEMORY_BYTES, SPARE_MEMORY_BYTES = int(0.8 * GIB), int(1.5 * GIB)
+# requests and the harness outside.
+CLUSTER_MEMORY_BYTES, SPARE_MEMORY_BYTES = int(0.8 * GIB), int(0.5 * GIB)
+# An estimate of what the machine's own system takes, where it is not known what is free beside that.
+SYSTEM_MEMORY_BYTES = GIB
 NODE_PROCESSORS = 0.1  # requested on each node by kind's own network
 # An estimate: the node image once, and 1 GB of images in each of four workers, which is what Debian's take.
 CLUSTER_DISK_BYTES = 5 * GIB
@@ -32,8 +36,17 @@ class Machine:
     """What Docker runs on."""
 
     memory_bytes: int
+    memory_free_bytes: int | None  # None: that is not known
     processors: int
     disk_free_bytes: int | None  # where Docker keeps its data; None: that is not on this machine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class There:
+    """What there is already of what would be made."""
+
+    cluster: Kind | None = None
+    stack: bool = False  # it stands in the cluster, and goes before another one comes
 
 
 def stack_objects() -> list[Object]:
@@ -46,29 +59,63 @@ def stack_objects() -> list[Object]:
     ]
 
 
-def require_room(objects: Sequence[Object], *, making: bool) -> None:
-    """Raises `HostError` that says how much is missing; ``making``: the cluster is not there yet."""
+def require_room(objects: Sequence[Object], there: There) -> None:
+    """Raises `HostError` that says how much is missing beside what is there already."""
     nodes = nodes_by_role(msgspec.yaml.decode(config_file().read_bytes()))
-    if found := list(lacks(machine(docker_info()), needs_of(objects, nodes), making=making)):
+    needs = needs_of(objects, nodes)
+    added = needs_of(run_objects(PROJECT), nodes) if there.stack else needs
+    of = machine(docker_info(), there.cluster)
+    found = [*lacks_memory(of, needs, added, making=there.cluster is None)]
+    found += lacks(of, needs, making=there.cluster is None)
+    if found:
         raise HostError(f"this stack does not fit on this machine: {'; '.join(found)}")
 
 
-def machine(info: Object) -> Machine:
-    """What Docker says of its machine, and how much room there is if that is this one."""
-    free = None
-    if info.get("Name") == socket.gethostname():
-        try:
-            free = shutil.disk_usage(str(info.get("DockerRootDir", ""))).free
-        except OSError:  # it cannot be looked at from here: a disk that is full says so later
-            free = None
-    return Machine(memory_bytes=int(info.get("MemTotal", 0)), processors=int(info.get("NCPU", 0)), disk_free_bytes=free)
+def machine(info: Object, cluster: Kind | None = None) -> Machine:
+    """What Docker says of its machine, and how much room there is if that is this one, or a node can be asked."""
+    here = info.get("Name") == socket.gethostname()
+    return Machine(
+        memory_bytes=int(info.get("MemTotal", 0)),
+        memory_free_bytes=_memory_free_bytes(cluster, here=here),
+        processors=int(info.get("NCPU", 0)),
+        disk_free_bytes=_disk_free_bytes(str(info.get("DockerRootDir", ""))) if here else None,
+    )
+
+
+def _memory_free_bytes(cluster: Kind | None, *, here: bool) -> int | None:
+    """Nodes share one kernel with whatever else Docker's machine does, and that tells each of them the same."""
+    try:
+        told = Path("/proc/meminfo").read_text() if here else cluster.meminfo() if cluster else ""
+    except (OSError, StackError):  # no Linux, or a node that is away: the whole memory is known all the same
+        return None
+    return available_bytes(told) or None
+
+
+def _disk_free_bytes(folder: str) -> int | None:
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:  # it cannot be looked at from here: a disk that is full says so later
+        return None
+
+
+def lacks_memory(of: Machine, needs: Needs, added: Needs, *, making: bool) -> Iterator[str]:
+    """How much memory is missing for what is ``added``; for all that is needed where it is not known what is free.
+
+    Pure.
+    """
+    if of.memory_free_bytes is None:
+        total = needs.memory_bytes + CLUSTER_MEMORY_BYTES + SPARE_MEMORY_BYTES + SYSTEM_MEMORY_BYTES
+        if of.memory_bytes < total:
+            yield _too_little("memory", of.memory_bytes, total, f"requests are {needs.memory_bytes / GIB:.1f}")
+        return
+    free = added.memory_bytes + SPARE_MEMORY_BYTES + (CLUSTER_MEMORY_BYTES if making else 0)
+    if of.memory_free_bytes < free:
+        part = f"of {of.memory_bytes / GIB:.1f} in all; requests are {added.memory_bytes / GIB:.1f}"
+        yield _too_little("free memory", of.memory_free_bytes, free, part)
 
 
 def lacks(of: Machine, needs: Needs, *, making: bool) -> Iterator[str]:
-    """What is too small, and by how much. Pure."""
-    memory = needs.memory_bytes + CLUSTER_MEMORY_BYTES + SPARE_MEMORY_BYTES
-    if of.memory_bytes < memory:
-        yield _too_little("memory", of.memory_bytes, memory, f"requests are {needs.memory_bytes / GIB:.1f}")
+    """What else is too small, and by how much. Pure."""
     processors = needs.node_processors + NODE_PROCESSORS
     if of.processors < processors:
         yield f"one node is asked for {processors:.2g} processors, Docker has {of.processors}"

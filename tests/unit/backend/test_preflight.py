@@ -1,16 +1,20 @@
 """What is refused before anything is made on kind, and what is not."""
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from resilience.backend.kind import Kind
 from resilience.backend.kubernetes.images import Images
 from resilience.backend.kubernetes.needs import Needs
 from resilience.backend.preflight import (
     GIB,
     Machine,
+    There,
     lacks,
+    lacks_memory,
     machine,
     pulled,
     require_images,
@@ -22,7 +26,7 @@ from tests.unit.backend.kubernetes.cluster import Object
 from tests.unit.backend.test_kind import tool
 
 NEEDS = Needs(memory_bytes=2 * GIB, node_processors=1.4, storage_bytes=10 * GIB)
-ENOUGH = Machine(memory_bytes=int(4.3 * GIB), processors=2, disk_free_bytes=15 * GIB)
+ENOUGH = Machine(memory_bytes=5 * GIB, memory_free_bytes=None, processors=2, disk_free_bytes=15 * GIB)
 OFFICIAL = ("redis:7.4.2", "prom/prometheus:v2", "harmonyflow/resilience:dev")
 
 
@@ -30,32 +34,62 @@ OFFICIAL = ("redis:7.4.2", "prom/prometheus:v2", "harmonyflow/resilience:dev")
     ("of", "making", "words"),
     [
         (ENOUGH, True, []),
+        (replace(ENOUGH, processors=1), True, ["one node is asked for 1.5 processors, Docker has 1"]),
         (
-            Machine(memory_bytes=2 * GIB, processors=2, disk_free_bytes=15 * GIB),
-            True,
-            ["Docker has 2.0 GiB of memory, 2.3 GiB too little for the 4.3 that are needed (requests are 2.0)"],
-        ),
-        (
-            Machine(memory_bytes=5 * GIB, processors=1, disk_free_bytes=15 * GIB),
-            True,
-            ["one node is asked for 1.5 processors, Docker has 1"],
-        ),
-        (
-            Machine(memory_bytes=5 * GIB, processors=2, disk_free_bytes=12 * GIB),
+            replace(ENOUGH, disk_free_bytes=12 * GIB),
             True,
             ["Docker has 12.0 GiB of free disk, 3.0 GiB too little for the 15.0 that are needed (volumes are 10.0)"],
         ),
-        (Machine(memory_bytes=5 * GIB, processors=2, disk_free_bytes=12 * GIB), False, []),
-        (Machine(memory_bytes=5 * GIB, processors=2, disk_free_bytes=None), True, []),
+        (replace(ENOUGH, disk_free_bytes=12 * GIB), False, []),
+        (replace(ENOUGH, disk_free_bytes=None), True, []),
     ],
-    ids=["enough", "memory", "processors", "disk", "disk beside a cluster", "disk elsewhere"],
+    ids=["enough", "processors", "disk", "disk beside a cluster", "disk elsewhere"],
 )
 def test_how_much_is_missing_is_told(of: Machine, making: bool, words: list[str]):
     assert list(lacks(of, NEEDS, making=making)) == words
 
 
-def test_all_that_is_missing_is_told_at_once():
-    assert len(list(lacks(Machine(memory_bytes=0, processors=0, disk_free_bytes=0), NEEDS, making=False))) == 3
+ADDED = replace(NEEDS, memory_bytes=GIB // 2)  # by a run, to a stack that stands
+BUSY = replace(ENOUGH, memory_bytes=32 * GIB)  # large, and taken by something else
+
+
+@pytest.mark.parametrize(
+    ("of", "added", "making", "words"),
+    [
+        (replace(BUSY, memory_free_bytes=int(3.3 * GIB)), NEEDS, True, ""),
+        (
+            replace(BUSY, memory_free_bytes=3 * GIB),
+            NEEDS,
+            True,
+            "free memory, 0.3 GiB too little for the 3.3 that are needed (of 32.0 in all; requests are 2.0)",
+        ),
+        (replace(BUSY, memory_free_bytes=3 * GIB), NEEDS, False, ""),
+        (replace(BUSY, memory_free_bytes=2 * GIB), NEEDS, False, "0.5 GiB too little for the 2.5"),
+        (replace(BUSY, memory_free_bytes=GIB), ADDED, False, ""),
+        (replace(BUSY, memory_free_bytes=GIB - 1), ADDED, False, "requests are 0.5"),
+        (replace(ENOUGH, memory_bytes=int(4.3 * GIB)), ADDED, False, ""),
+        (
+            replace(ENOUGH, memory_bytes=2 * GIB),
+            ADDED,
+            False,
+            "Docker has 2.0 GiB of memory, 2.3 GiB too little for the 4.3 that are needed (requests are 2.0)",
+        ),
+    ],
+    ids=[
+        "enough for all", "all", "enough beside a cluster", "beside a cluster", "enough beside a stack",
+        "beside a stack", "enough, if nobody else takes it", "even if nobody else takes any",
+    ],
+)  # fmt: skip
+def test_how_much_memory_is_missing_of_what_is_free(of: Machine, added: Needs, making: bool, words: str):
+    found = list(lacks_memory(of, NEEDS, added, making=making))
+    assert len(found) == (1 if words else 0)
+    assert words in "".join(found)
+
+
+def test_all_that_is_missing_is_told_at_once(tools: Path):
+    tool(tools, "docker", '{"MemTotal": 1073741824, "NCPU": 0}')
+    with pytest.raises(HostError, match=r"fit on this machine: Docker has 1.0 GiB of memory, .*; one node is asked"):
+        require_room(ASKING, There())
 
 
 def info(**changes: object) -> Object:
@@ -73,14 +107,60 @@ def test_a_disk_is_looked_at_where_docker_runs_on_this_machine():
 ASKING = [{"kind": "Pod", "spec": {"containers": [{"resources": {"requests": {"memory": "9Gi"}}}]}}]
 
 
-@pytest.mark.parametrize(("objects", "refused"), [(ASKING, True), ([], False)])
-def test_a_stack_that_does_not_fit_is_refused(tools: Path, objects: list[Object], refused: bool):
+class Nodes(Kind):
+    """A cluster of which a node says this of its memory, or cannot be asked."""
+
+    def __init__(self, told: str) -> None:
+        super().__init__(Path("nowhere"))
+        self.told = told
+
+    def meminfo(self) -> str:
+        if not self.told:
+            raise StackError("hf-control-plane: it is paused")
+        return self.told
+
+
+@pytest.mark.parametrize(
+    ("cluster", "free"),
+    [(Nodes("MemAvailable:  2097152 kB\n"), 2 * GIB), (Nodes("no Linux"), None), (Nodes(""), None), (None, None)],
+    ids=["told", "untold", "away", "no cluster"],
+)
+def test_what_is_free_on_another_machine_is_asked_of_a_node(cluster: Kind | None, free: int | None):
+    assert machine(info(Name="elsewhere"), cluster).memory_free_bytes == free
+
+
+def test_what_is_free_on_this_machine_is_asked_of_its_kernel():
+    available = machine(info(), Nodes("MemAvailable:  1 kB\n")).memory_free_bytes
+    assert available
+    assert available > 1024
+
+
+def test_a_node_is_asked_by_docker(tools: Path):
+    tool(tools, "docker", "MemAvailable:  42 kB")
+    assert Kind(Path("nowhere"), "hf").meminfo() == "MemAvailable:  42 kB\n"
+    assert (tools / "docker.asked").read_text().split() == ["exec", "hf-control-plane", "cat", "/proc/meminfo"]
+
+
+FREE = "MemAvailable:  1048576 kB"  # 1 GiB
+
+
+@pytest.mark.parametrize(
+    ("objects", "there", "refused"),
+    [
+        (ASKING, There(), "8.0 GiB of memory, 3.3 GiB too little"),
+        ([], There(), ""),
+        (ASKING, There(cluster=Nodes(FREE)), "1.0 GiB of free memory, 8.5 GiB too little"),
+        (ASKING, There(cluster=Nodes(FREE), stack=True), ""),
+    ],
+    ids=["all of it", "nothing", "beside a cluster", "beside a stack of its kind"],
+)
+def test_a_stack_that_does_not_fit_is_refused(tools: Path, objects: list[Object], there: There, refused: str):
     tool(tools, "docker", '{"MemTotal": 8589934592, "NCPU": 2}')
     if refused:
-        with pytest.raises(HostError, match=r"does not fit on this machine: Docker has 8.0 GiB of memory, 3.3 GiB too"):
-            require_room(objects, making=True)
+        with pytest.raises(HostError, match=f"does not fit on this machine: Docker has {refused}"):
+            require_room(objects, there)
     else:
-        require_room(objects, making=True)
+        require_room(objects, there)
 
 
 def test_what_is_applied_is_what_kubectl_renders(tools: Path):
