@@ -29,7 +29,8 @@ SHORT = ("--set", "timeline.warmup_s=8", "--set", "timeline.steady_s=25")
 WITHIN_S = 900.0  # with a cluster that is made first
 SCENARIOS = (
     "baseline", "redis-kill-replica", "redis-pause-primary", "redis-partition-primary", "redis-fast-restart",
-    "redis-fast-restart-no-persistence", "redis-failover", "node-power-off", "node-freeze",
+    "redis-fast-restart-no-persistence", "redis-failover", "node-power-off", "node-freeze", "node-drain",
+    "rolling-restart-session",
 )  # fmt: skip
 FAULT = ("fault-proved", "fault-healed", "experiment-completed")
 

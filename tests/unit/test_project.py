@@ -9,9 +9,11 @@ from typing import get_args
 
 import pytest
 
+from resilience.backend.choice import able
 from resilience.host import tools_needed
-from resilience.spec.fault import FaultSpec
+from resilience.spec.fault import FaultSpec, Noop
 from resilience.spec.read import list_scenarios, read_scenario
+from tests.kind.test_run import SCENARIOS as PLAYED_ON_KIND
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE_FOLDERS = ("src", "loadgen", "services", "bench", "setup")
@@ -100,6 +102,13 @@ def test_every_test_is_run_by_a_target():
     """A folder that no target names is a folder whose tests nobody runs."""
     named = set(re.findall(r"pytest.* tests/([a-z]+)", (ROOT / "Makefile").read_text()))
     assert {path.relative_to(ROOT / "tests").parts[0] for path in (ROOT / "tests").rglob("test_*.py")} == named
+
+
+def test_every_fault_that_a_cluster_can_have_is_played_there_by_some_test():
+    faults = {name: one.fault for name in list_scenarios(ROOT) if (one := read_scenario(ROOT, name).experiment)}
+    possible = {type(fault) for fault in faults.values() if "kind" in able(fault)} - {Noop}
+    assert possible == {type(faults[name]) for name in PLAYED_ON_KIND if name in faults}
+    assert "baseline" in PLAYED_ON_KIND
 
 
 def test_every_scenario_reads_with_its_slos_and_every_slo_file_is_used():
