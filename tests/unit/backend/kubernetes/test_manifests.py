@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from resilience.backend.kubernetes.manifests import NAMESPACES, SERVICES, host, image_override, settings, write
+from resilience.backend.kubernetes.workload import MACHINE
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.settings import DRAIN_S, DRAINED
 from resilience.errors import SpecError
@@ -190,6 +191,116 @@ def test_redis_is_reached_from_two_namespaces_and_its_bus_from_redis_only(object
     assert [source for source, port in rules if port == "bus"] == [
         {"podSelector": {"matchLabels": {"app.kubernetes.io/component": "redis"}}}
     ]
+
+
+def selected(item: Object) -> Object:
+    """The labels that an object means pods by."""
+    labels: Object = item["spec"]["selector"]["matchLabels"]
+    return labels
+
+
+def carried(objects: list[Object]) -> list[Object]:
+    """The workloads that carry the platform, of which there are several pods to be spread."""
+    return [
+        item
+        for item in workloads(objects)
+        if item["kind"] == "StatefulSet" and item["metadata"]["name"] not in OBSERVERS
+    ]
+
+
+def standing_of(item: Object, objects: list[Object]) -> Iterator[str]:
+    """What a workload of several pods lacks so that one node, or one eviction, does not take them all."""
+    spreads = item["spec"]["template"]["spec"].get("topologySpreadConstraints", ())
+    keys = {one["topologyKey"] for one in spreads if one["maxSkew"] == 1 and one["labelSelector"] == _meant(item)}
+    if "topology.kubernetes.io/zone" not in keys:
+        yield "its pods may all stand in one zone"
+    budgets = [
+        one
+        for one in objects
+        if one["kind"] == "PodDisruptionBudget"
+        and one["metadata"]["namespace"] == item["metadata"]["namespace"]
+        and selected(one) == selected(item)
+    ]
+    if [_kept(one["spec"], item["spec"]["replicas"]) for one in budgets] != [item["spec"]["replicas"] - 1]:
+        yield "more than one of its pods may be evicted at once, or none"
+
+
+def _kept(budget: Object, replicas: int) -> int:
+    """How many pods of so many a budget keeps."""
+    kept: int = budget["minAvailable"] if "minAvailable" in budget else replicas - budget["maxUnavailable"]
+    return kept
+
+
+def _meant(item: Object) -> Object:
+    return {"matchLabels": selected(item)}
+
+
+def test_no_node_and_no_eviction_takes_all_of_a_service(objects: list[Object]):
+    found = [f"{named(item)}: {why}" for item in carried(objects) for why in standing_of(item, objects)]
+    assert found == []
+    assert {item["metadata"]["name"] for item in carried(objects)} == {
+        "redis-cluster", "session", "collaboration", "edge",
+    }  # fmt: skip
+    careless = copy.deepcopy(carried(objects)[0])
+    careless["spec"]["template"]["spec"]["topologySpreadConstraints"][0]["maxSkew"] = 6
+    careless["spec"]["replicas"] = 7
+    careless["spec"]["selector"]["matchLabels"]["app.kubernetes.io/component"] = "others"
+    assert len(list(standing_of(careless, objects))) == 2
+
+
+def test_each_node_has_two_redis_members_or_the_scheduler_refuses(objects: list[Object]):
+    """Which of them are pairs is decided afterwards: see `placement`."""
+    (redis,) = [item for item in carried(objects) if item["metadata"]["name"] == "redis-cluster"]
+    spreads = redis["spec"]["template"]["spec"]["topologySpreadConstraints"]
+    strict = {one["topologyKey"] for one in spreads if one["whenUnsatisfiable"] == "DoNotSchedule"}
+    assert strict == {"topology.kubernetes.io/zone", "kubernetes.io/hostname"}
+    assert redis["spec"]["replicas"] == 2 * len(STACK.nodes)
+
+
+RIGHTS = {  # account, namespace ("": the whole cluster), resource: what it may do to it
+    ("redis-cluster-init", "redis", "pods"): {"get", "list"},
+    ("redis-cluster-init", "", "nodes"): {"get", "list"},
+    ("runner", "", "nodes"): {"get", "list"},
+    ("runner", "redis", "pods"): {"get", "list"},
+    ("runner", "redis", "pods/log"): {"get", "list"},
+    ("runner", "harmonyflow", "pods"): {"get", "list"},
+    ("runner", "harmonyflow", "pods/log"): {"get", "list"},
+    ("runner", "resilience", "pods"): {"get", "list"},
+    ("runner", "resilience", "pods/exec"): {"create", "get"},
+    ("runner", "monitoring", "pods"): {"get", "list"},
+    ("runner", "monitoring", "pods/log"): {"get", "list"},
+    ("runner", "monitoring", "events"): {"get", "list"},
+    ("runner", "monitoring", "pods/exec"): {"create", "get"},
+    ("runner", "monitoring", "jobs"): {"create", "get", "delete"},
+    ("runner", "monitoring", f"configmaps/{MACHINE}"): {"get", "patch"},
+}
+
+
+def rights(objects: list[Object]) -> dict[tuple[str, str, str], set[str]]:
+    """What each service account may do, by the roles that it is bound to."""
+    rules = {named(item): item["rules"] for item in objects if item["kind"] in {"Role", "ClusterRole"}}
+    return {
+        (account["name"], binding["metadata"].get("namespace", ""), f"{resource}{name}"): set(rule["verbs"])
+        for binding in objects
+        if binding["kind"] in {"RoleBinding", "ClusterRoleBinding"}
+        for account in binding["subjects"]
+        for rule in rules[_role(binding)]
+        for resource in rule["resources"]
+        for name in [f"/{one}" for one in rule.get("resourceNames", ())] or [""]
+    }
+
+
+def _role(binding: Object) -> str:
+    meant = binding["roleRef"]
+    space = binding["metadata"]["namespace"] if meant["kind"] == "Role" else ""
+    return f"{meant['kind']} {space}/{meant['name']}"
+
+
+def test_every_account_has_the_least_rights(objects: list[Object]):
+    assert rights(objects) == RIGHTS
+    greedy = copy.deepcopy(objects)
+    next(item for item in greedy if item["kind"] == "Role")["rules"][0]["verbs"].append("delete")
+    assert rights(greedy) != RIGHTS
 
 
 def pods_of(objects: list[Object]) -> set[tuple[str, str, str]]:

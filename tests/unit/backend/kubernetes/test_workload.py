@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from resilience.backend.kubernetes.workload import IMAGE, MACHINE, POD, POD_UID, load_job, order, runner
+from resilience.backend.kubernetes.workload import IMAGE, POD, POD_UID, load_job, order, runner
 from resilience.backend.local.place import PROJECT_ROOT
 from tests.unit.backend.kubernetes.kustomization import rendered
 from tests.unit.backend.kubernetes.test_manifests import SUPPORTED, complaint, faults_of
@@ -57,19 +57,3 @@ def test_its_name_in_the_cluster_is_the_one_that_prometheus_scrapes() -> None:
     service = next(item for item in objects if item["kind"] == "Service" and item["metadata"]["name"] == "load")
     assert service["spec"]["selector"].items() <= JOB["spec"]["template"]["metadata"]["labels"].items()
     assert (spec_of(JOB)["hostname"], spec_of(JOB)["subdomain"]) == ("loadgen", "load")
-
-
-def test_the_runner_may_do_no_more_than_it_needs() -> None:
-    objects = rendered(PROJECT_ROOT / "stacks" / "kubernetes" / "base")
-    roles = [item for item in objects if item["kind"] == "Role" and item["metadata"]["name"] == "runner"]
-    verbs = {
-        (role["metadata"]["namespace"], resource): set(rule["verbs"])
-        for role in roles
-        for rule in role["rules"]
-        for resource in rule["resources"]
-    }
-    changing = {where for where, allowed in verbs.items() if allowed & {"create", "delete", "update", "patch", "*"}}
-    mailbox = ("monitoring", "configmaps")
-    assert changing == {mailbox, ("monitoring", "jobs"), ("monitoring", "pods/exec"), ("resilience", "pods/exec")}
-    rules = [rule for role in roles for rule in role["rules"] if "configmaps" in rule["resources"]]
-    assert [rule["resourceNames"] for rule in rules] == [[MACHINE]]
