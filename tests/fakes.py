@@ -548,9 +548,15 @@ class FakeStaging(Staging):
     """A run in a cluster that ends as the test says; ``fails``: what a step raises the first time, by its name."""
 
     def __init__(
-        self, *, code: int = 0, missing: Sequence[str] = (), fails: Mapping[str, BaseException] | None = None
+        self,
+        *,
+        code: int = 0,
+        missing: Sequence[str] = (),
+        fails: Mapping[str, BaseException] | None = None,
+        lost: str = "",
     ) -> None:
         self.code = code
+        self._lost = lost
         self.missing = list(missing)
         self.fails = dict(fails or {})
         self.done: list[str] = []

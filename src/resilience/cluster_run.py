@@ -148,6 +148,7 @@ def play(staging: Staging, record: Run, image: str) -> tuple[int, list[str]]:
         with _told(reasons):
             staging.start(image, known)
             code = _follow(staging)
+            reasons += [staging.lost] if staging.lost else []
     except Interrupted as interrupted:
         reasons.append(f"ended by {interrupted.signal.name} before the runner could hear of it")
         code = interrupted.exit_code

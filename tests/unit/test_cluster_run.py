@@ -67,6 +67,11 @@ def test_what_went_wrong_is_a_reason_and_the_pod_is_ended(record: Run, fails: st
     assert staging.done == done
 
 
+def test_who_has_ended_the_runner_is_a_reason(record: Run) -> None:
+    staging = FakeStaging(code=137, lost="the runner's pod was ended by its node, Evicted")
+    assert play(staging, record, "image:1") == (137, ["the runner's pod was ended by its node, Evicted"])
+
+
 def test_a_disk_that_is_full_outside_is_a_reason_and_the_pod_is_ended(record: Run) -> None:
     staging = FakeStaging(fails={"fetch": OSError(errno.ENOSPC, "No space left on device")})
     assert play(staging, record, "image:1") == (0, ["[Errno 28] No space left on device"])

@@ -29,6 +29,8 @@ def is_ready(pod: Object) -> bool:
 def state_of(pod: Object) -> str:
     """What a pod is doing, in a few words."""
     status = pod.get("status", {})
+    if ended := ended_by_node(pod):
+        return ended
     for container in status.get("containerStatuses", ()):
         waiting, ended = container["state"].get("waiting"), container["state"].get("terminated")
         if waiting is not None:
@@ -42,6 +44,14 @@ def state_of(pod: Object) -> str:
         if condition["type"] == "PodScheduled" and condition["status"] != "True":
             return _joined("no node takes it", condition.get("message", ""))
     return str(status.get("phase", "unknown")).lower()
+
+
+def ended_by_node(pod: Object) -> str:
+    """Why its node has ended a pod, for want of disk or memory, say; "" if it has not."""
+    status = pod.get("status", {})
+    if status.get("phase") != "Failed" or not status.get("reason"):
+        return ""
+    return _joined(f"ended by its node, {status['reason']}", status.get("message", ""))
 
 
 def _unpulled(pod: Object, container: Object) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from resilience.backend.kind import Kind
 from resilience.backend.kubernetes.api import Api, ApiError, Object
-from resilience.backend.kubernetes.readiness import reasons
+from resilience.backend.kubernetes.readiness import ended_by_node, reasons
 from resilience.backend.kubernetes.records import Fetching
 from resilience.backend.kubernetes.workload import (
     LOAD,
@@ -45,6 +45,7 @@ class Staging:
         self._show = show
         self._shown = 0  # lines
         self._uid = ""  # the runner's pod's, once it is made
+        self._lost = ""
 
     def start(self, image: str, files: Mapping[str, str]) -> None:
         """Starts the runner on a run of which these files are known. Raises `StackError`."""
@@ -69,14 +70,20 @@ class Staging:
                 seen = time.monotonic()
                 if self._is_anothers(pod):
                     return GONE
-                code = ended_code(pod)
+                code, self._lost = ended_code(pod), lost_by(pod)
                 self._show_more(ended=code is not None)
             except ApiError as error:
                 code = GONE if error.status == _MISSING else None
+                self._lost = "somebody has deleted the runner's pod" if code else ""
             if code is not None:
                 return code
             time.sleep(_LOOK_EVERY_S)
         raise StackError(f"the API server has been away for {AWAY_S_MAX:.0f} s, and with it the run")
+
+    @property
+    def lost(self) -> str:
+        """Who has ended the runner, and why, if it was not itself; "" otherwise."""
+        return self._lost
 
     def _show_more(self, *, ended: bool) -> None:
         try:
@@ -163,6 +170,15 @@ def ended_code(pod: Object) -> int | None:
 
 def _uid_of(pod: Object) -> str:
     return str(pod.get("metadata", {}).get("uid", ""))
+
+
+def lost_by(pod: Object) -> str:
+    """Who has ended the runner, and why; "" while it runs, and for one that came to an end of its own."""
+    if ended := ended_by_node(pod):
+        return f"the runner's pod was {ended}"
+    if _container(pod).get("terminated", {}).get("reason") == "OOMKilled":
+        return "the runner was killed: it took more memory than its pod may have (OOMKilled)"
+    return ""
 
 
 def _may_write(pod: Object) -> bool:

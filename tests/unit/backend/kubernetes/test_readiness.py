@@ -60,6 +60,15 @@ def test_a_pod_that_no_node_takes():
     assert state_of(late) == f"no node takes it: {message}"
 
 
+def test_a_pod_that_its_node_has_ended_says_for_want_of_what():
+    message = "The node was low on resource: ephemeral-storage."
+    evicted = pod("prometheus-0", ready=False, state={"terminated": {"exitCode": 137, "reason": "Error"}})
+    evicted["status"] |= {"phase": "Failed", "reason": "Evicted", "message": message}
+    assert state_of(evicted) == f"ended by its node, Evicted: {message}"
+    evicted["status"]["phase"] = "Running"
+    assert state_of(evicted) == "ended with 137 (Error)"
+
+
 @pytest.mark.parametrize(
     ("state", "words"),
     [({"terminated": {"exitCode": 1, "reason": "Error"}}, "ended with 1 (Error)"), ({"waiting": {}}, "waiting")],

@@ -8,7 +8,7 @@ import pytest
 
 from resilience.backend.kind import Kind
 from resilience.backend.kubernetes.api import Api, ApiError, Call
-from resilience.backend.kubernetes.staging import GONE, Staging, ended_code
+from resilience.backend.kubernetes.staging import GONE, Staging, ended_code, lost_by
 from resilience.backend.kubernetes.workload import LOAD
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.errors import StackError
@@ -41,6 +41,31 @@ def test_the_end_of_the_runner(found: dict[str, Any], code: int | None) -> None:
     assert ended_code(found) == code
 
 
+DISK = {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: ephemeral-storage."}
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (pod("Running", running={}), ""),
+        (pod("Running", terminated={"exitCode": 4, "reason": "Error"}), ""),
+        (pod("Running", terminated={"exitCode": 137, "reason": "OOMKilled"}), "more memory than its pod may have"),
+        ({"status": DISK}, "the runner's pod was ended by its node, Evicted: The node was low on resource: ephemeral"),
+    ],
+    ids=["plays", "has ended itself", "no memory", "no disk"],
+)
+def test_who_has_ended_the_runner_is_told(found: dict[str, Any], words: str) -> None:
+    assert words in lost_by(found)
+    assert bool(words) == bool(lost_by(found))
+    staging = Staging(
+        Kind(Path("nowhere")), RecordedApi({f"{pods_path('monitoring')}/runner": found}).api(), STACK, print
+    )
+    assert staging.lost == ""
+    if ended_code(found) is not None:
+        staging.follow()
+        assert staging.lost == lost_by(found)
+
+
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
@@ -67,6 +92,9 @@ def test_each_line_is_shown_once_and_whole() -> None:
 
 def test_a_pod_that_is_gone_ended_the_run() -> None:
     assert followed(unanswered(404)) == (GONE, [])
+    staging = Staging(Kind(Path("nowhere")), RecordedApi({}).api(), STACK, print)
+    staging.follow()
+    assert staging.lost == "somebody has deleted the runner's pod"
 
 
 def test_a_cluster_that_is_gone_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
