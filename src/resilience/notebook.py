@@ -29,8 +29,9 @@ class Notebook:
     be full, is noted like any other event; what could not be written is kept, and tried again with the next line.
     """
 
-    def __init__(self, writer: Writer, clock: RunClock, listener: Listener) -> None:
-        """Nothing is opened before the context is entered."""
+    def __init__(self, writer: Writer, clock: RunClock, listener: Listener, advice: str = PLACE_ADVICE) -> None:
+        """Nothing is opened before the context is entered. ``advice``: what helps where the disk is full."""
+        self._advice = advice
         self.clock = clock
         self._writer = writer
         self._listener = listener
@@ -101,7 +102,7 @@ class Notebook:
 
     def _refuse(self, error: OSError) -> None:
         if self._refused is None:
-            self._refused = _refusal(self._writer, error)
+            self._refused = self._refusal(error)
             self._writer.append(Event("error", self.clock.now_us(), _told(self._refused)))
 
     def __enter__(self) -> Self:
@@ -117,14 +118,13 @@ class Notebook:
         try:
             self._writer.close()
         except OSError as refused:
-            raise _refusal(self._writer, refused) from refused
+            raise self._refusal(refused) from refused
 
-
-def _refusal(writer: Writer, error: OSError) -> HostError:
-    return HostError(
-        f"{writer.path}: cannot be written: {error.strerror}; the run ended there, and what was recorded is kept: "
-        f"{PLACE_ADVICE}"
-    )
+    def _refusal(self, error: OSError) -> HostError:
+        return HostError(
+            f"{self._writer.path}: cannot be written: {error.strerror}; the run ended there, and what was recorded is"
+            f" kept: {self._advice}"
+        )
 
 
 def _told(error: BaseException) -> dict[str, str]:

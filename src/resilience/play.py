@@ -15,9 +15,12 @@ from pathlib import Path
 from resilience import runner
 from resilience.backend.kubernetes.api import Api
 from resilience.backend.kubernetes.heartbeat import Listener, ended_when_silent
-from resilience.errors import HarnessError
+from resilience.errors import HarnessError, HostError
 from resilience.report.run import Run
 from resilience.report.terminal import console_for
+
+# The volume is a folder of the observers' node, which on kind is a container: its disk is Docker's.
+ADVICE = "free some space on the observers' node; on kind that is where Docker keeps its data ('docker system df')"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -40,11 +43,14 @@ def _end(reason: str) -> None:
 def received(order: Path, directory: Path) -> Run:
     """The run's directory, in the place of what an older run has left there. Raises `HostError`."""
     shutil.rmtree(directory, ignore_errors=True)
-    record = Run(directory)
-    for folder in (directory, record.load_dir, record.chaos_dir, record.members_dir):
-        folder.mkdir()
-    for path in order.glob("*.json"):
-        shutil.copyfile(path, directory / path.name)
+    record = Run(directory, advice=ADVICE)
+    try:
+        for folder in (directory, record.load_dir, record.chaos_dir, record.members_dir):
+            folder.mkdir()
+        for path in order.glob("*.json"):
+            shutil.copyfile(path, directory / path.name)
+    except OSError as error:
+        raise HostError(f"{directory}: cannot be written: {error.strerror}; {ADVICE}") from error
     record.take_reserve()
     return record
 

@@ -84,7 +84,7 @@ def played(record: Run, console: Console) -> int:
     board = LiveBoard(_first_state(scenario))
     with (
         live_view(console, board.read, time.monotonic),
-        Notebook(Writer(record.history), clock, partial(show_event, board)) as notebook,
+        Notebook(Writer(record.history), clock, partial(show_event, board), record.advice) as notebook,
     ):
         code = _played(Stage(scenario, record, notebook, board), notebook, board)
         notebook.event("ended", {})

@@ -36,10 +36,11 @@ class Run:
     when the disk refuses, those that load raise `SpecError` when a file is missing or broken.
     """
 
-    def __init__(self, directory: Path, owner: Owner | None = None) -> None:
-        """Nothing is read or written."""
+    def __init__(self, directory: Path, owner: Owner | None = None, *, advice: str = PLACE_ADVICE) -> None:
+        """Nothing is read or written. ``advice``: what helps where the directory's disk is full."""
         self.directory = directory
         self.owner = owner
+        self.advice = advice
 
     @property
     def spec(self) -> Path:
@@ -142,7 +143,7 @@ class Run:
             with self.reserve.open("wb") as file:
                 os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
         except OSError as error:
-            raise HostError(f"{self.directory}: no room for a report: {error.strerror}; {PLACE_ADVICE}") from error
+            raise HostError(f"{self.directory}: no room for a report: {error.strerror}; {self.advice}") from error
 
     def give_reserve(self) -> None:
         """Gives it to whatever is still to be written; a second call does nothing."""
