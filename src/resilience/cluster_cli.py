@@ -141,13 +141,17 @@ def up(scenario: Scenario, *, break_lock: bool = False) -> int:
 
 
 def _bring_up_first(cluster: Kind, api: Api, stack: Stack, replaced: Mapping[str, str]) -> None:
-    """Brings a stack up where there is none. Raises `StackError`."""
+    """Brings a stack up where there is none, and nothing is injected still: agents outlive a stack, and what they do.
+
+    Raises `StackError`.
+    """
     require_whole(cluster)
     if set(namespaces_up(api)) - {AGENTS}:
         raise StackError(
             f"a stack is up already in the cluster {cluster.name}: 'resilience status --stack kind' shows it,"
             " 'resilience down --stack kind' ends it"
         )
+    require_healed(platform_of(cluster, api, stack))
     bring_up(cluster, api, stack, replaced)
 
 

@@ -166,6 +166,8 @@ class Filled(BrokenNodes):
     def __init__(self, *broken: str, stands: tuple[str, ...] = ()) -> None:
         super().__init__(*broken)
         self.lease, self.stands = FakeLease(), stands
+        self.agents: list[Object] = []
+        self.told = FakeAgents({})
         self.done: list[str] = []
         self.owners: list[str] = []
 
@@ -198,6 +200,7 @@ def filling(monkeypatch: pytest.MonkeyPatch, found: Filled) -> Filled:
     monkeypatch.setattr(cluster_cli, "preflight", lambda: None)
     monkeypatch.setattr(cluster_cli, "build", dict)
     monkeypatch.setattr(cluster_cli, "found_or_made", lambda: found)
+    monkeypatch.setattr(cluster_cli, "platform_of", lambda *_there: agents_of(cluster(found.agents), found.told))
     monkeypatch.setattr(cluster_cli, "bring_up", found.fill)
     return found
 
@@ -207,6 +210,16 @@ def test_no_stack_is_brought_up_on_a_broken_node(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(StackError, match="left nodes of the cluster harmonyflow broken"):
         cluster_cli.up(read_scenario(ROOT, "baseline"))
     assert found.done == ["room for the lock"]
+    assert found.lease.lease is None
+
+
+def test_no_stack_is_brought_up_where_something_is_injected_still(monkeypatch: pytest.MonkeyPatch, fake: FakeAgents):
+    found = filling(monkeypatch, Filled(stands=("resilience",)))
+    found.agents = [one for one in all_pods() if one["metadata"]["name"].startswith("agent-")]
+    found.told, fake.told = fake, injected(**{"hf-worker2": 1})
+    with pytest.raises(StackError, match=r"left what it injected: redis-failover-1f0c \(hf-worker2\)"):
+        cluster_cli.up(read_scenario(ROOT, "baseline"))
+    assert "filled" not in found.done
     assert found.lease.lease is None
 
 
