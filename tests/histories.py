@@ -63,7 +63,8 @@ GROUPS = (1, 2, 3)
 
 
 def stack(durability: Durability | None = None) -> Stack:
-    redis = tuple(Member(name=f"redis-cluster-{n}", component="redis", node=f"node-{1 + n % 3}") for n in range(6))
+    nodes = (1, 2, 3, 2, 3, 1)  # no shard's two on one
+    redis = tuple(Member(name=f"redis-cluster-{n}", component="redis", node=f"node-{on}") for n, on in enumerate(nodes))
     others = (
         Member(name="session-0", component="session", node="node-1"),
         Member(name="collaboration-0", component="collaboration", node="node-2"),

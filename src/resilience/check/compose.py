@@ -31,6 +31,7 @@ from resilience.check.headline import headline
 from resilience.check.latency import latency
 from resilience.check.measure import combined
 from resilience.check.members import members
+from resilience.check.placement import placement
 from resilience.check.reconciliation import reconciliation
 from resilience.check.recovery import recovery
 from resilience.check.slo import measured_slos, slo
@@ -76,6 +77,7 @@ CHECKS: dict[str, Check] = {
     "blast-radius": blast_radius,
     "reconciliation": reconciliation,
     "members": members,
+    "placement": placement,
 }
 
 

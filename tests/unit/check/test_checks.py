@@ -107,6 +107,12 @@ def count_less(run: Recorded) -> None:
     run.later = less
 
 
+def lead_together(run: Recorded) -> None:
+    """Shard 2 is led from the node that shard 3 is led from."""
+    run.change("role", 1, role="replica")
+    run.change("role", 4, role="primary")
+
+
 CASES = (
     Case(check="durability.direct", change=lose("direct.write"), says="1 acknowledged direct write lost"),
     Case(check="durability.session", change=lose("session.heartbeat"), says="1 acknowledged session write lost"),
@@ -130,6 +136,7 @@ CASES = (
     Case(check="members", says="prometheus-0 was killed by SIGKILL at 2.0 s", verdict="inconclusive",
          change=lambda run: run.events.append(
              Event("member", STEADY, {"member": "prometheus-0", "what": "exited", "pid": 7, "code": -9}))),
+    Case(check="placement", change=lead_together, says="node-3 holds 2 of 3 primaries at the start"),
 )  # fmt: skip
 
 
