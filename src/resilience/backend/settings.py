@@ -27,6 +27,12 @@ def redis_conf(stack: Stack, password: str, address: str = "") -> str:
     return _render("redis/redis.conf.j2", port=PORTS["redis"], address=address, password=password, redis=stack.redis)
 
 
+def redis_settings(stack: Stack) -> dict[str, str]:
+    """The directives that a stack sets, as a server tells them when it is asked; without secrets and addresses."""
+    lines = (line.split(maxsplit=1) for line in redis_conf(stack, "").splitlines() if not line.startswith("#"))
+    return {line[0]: line[1].strip('"') for line in lines if len(line) == 2}
+
+
 def service_json(stack: Stack, member: Member, hosts: Hosts, password_file: str) -> bytes:
     """The configuration of a service or an edge; see `services.config`."""
     config: dict[str, Any] = {

@@ -127,7 +127,7 @@ def html_page(run: Run) -> Path:
 def rendered(run: Run) -> str:
     """The page of a run, from what is saved in its directory."""
     environment = _environment()
-    spec, judgement = run.load_spec(), run.load_judgement()
+    spec, judgement, servers = run.load_spec(), run.load_judgement(), run.load_servers()
     styles = (_source("vendor/uPlot.min.css"), _source("templates/report.css"))
     scripts = (_source("vendor/uPlot.iife.min.js"), _source("templates/report.js"))
     return environment.get_template("report.html.j2").render(
@@ -141,7 +141,9 @@ def rendered(run: Run) -> str:
         headline=headline_text(judgement),
         started=spec.started_utc.replace("T", " ").replace("+00:00", " UTC"),
         count=_count(judgement.findings),
-        servers=[(member, list(_settings(config))) for member, config in sorted(run.load_servers().items())],
+        servers=[(member, list(_settings(config))) for member, config in sorted(servers.items())],
+        otherwise=list(_otherwise(servers)),
+        compared=any("differs" in described for described in servers.values()),
         control=control_text(judgement),
         facts=list(_facts(spec)),
         files=list(_files(run)),
@@ -273,6 +275,16 @@ def _count(findings: Sequence[Finding]) -> str:
     counts = Counter(finding.verdict for finding in findings)
     parts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("fail", "inconclusive", "pass") if counts[verdict])
     return f"{len(findings)} finding{'' if len(findings) == 1 else 's'}{': ' if parts else ''}{parts}"
+
+
+def _otherwise(servers: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
+    """A line for each directive that is not as the stack file has it, with the servers that have it so."""
+    members: dict[str, list[str]] = {}
+    for member, described in sorted(servers.items()):
+        for name, told in described.get("differs", {}).items():
+            members.setdefault(f"{name} {told}", []).append(member)
+    for what, having in members.items():
+        yield f"{what}: {', '.join(having)}"
 
 
 def _settings(config: Mapping[str, Any]) -> Iterable[tuple[str, str]]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from resilience.backend.base import MemberState, Platform
+from resilience.backend.settings import redis_settings
 from resilience.errors import StackError
 from resilience.stack.http_link import http_ask
 from resilience.stack.redis_link import Answers, RedisLinks
@@ -33,23 +34,35 @@ def servers(platform: Platform) -> dict[str, Description]:
 
 
 def redis_servers(platform: Platform) -> dict[str, Description]:
-    """The Redis members' versions and directives, as read back."""
+    """The Redis members' versions and directives, as read back, and which of them are not as the stack has them."""
+    asked = redis_settings(platform.stack)
     with RedisLinks(platform) as links:
         answers = links.ask_each(("INFO", "server"), ("CONFIG", "GET", "*"))
     secret = platform.secret("redis-password")
-    return {name: _redis(answer, secret) for name, answer in answers.items()}
+    return {name: _redis(answer, secret, asked) for name, answer in answers.items()}
 
 
-def _redis(answers: Answers, secret: str) -> Description:
+def _redis(answers: Answers, secret: str, asked: Mapping[str, str]) -> Description:
     if isinstance(answers, StackError):
         return {"component": "redis", "error": str(answers)}
     info, pairs = answers
     fields = fields_from_info(info)
+    config = without_secrets(dict(zip(pairs[::2], pairs[1::2], strict=True)), secret)
     return {
         "component": "redis",
         "version": fields.get("redis_version", ""),
         "facts": {name: fields[name] for name in REDIS_FACTS if name in fields},
-        "config": without_secrets(dict(zip(pairs[::2], pairs[1::2], strict=True)), secret),
+        "config": config,
+        "differs": differing(config, asked),
+    }
+
+
+def differing(config: Mapping[str, str], asked: Mapping[str, str]) -> dict[str, str]:
+    """What of a server's directives is not as it was asked for, in words: so does a backend from the stack file."""
+    return {
+        name: f"{config.get(name, 'not told') or 'nothing'} instead of {value or 'nothing'}"
+        for name, value in asked.items()
+        if config.get(name) != value
     }
 
 

@@ -141,6 +141,31 @@ def test_the_members_that_a_node_took_are_named(tmp_path: Path):
     assert {"redis-cluster-0", "session-0", "node-1 (whole node)", "31.250 s"} <= set(texts)
 
 
+AS_IT_SAYS = "Every directive of Redis that the stack file sets is as it says."
+
+
+@pytest.mark.parametrize(
+    ("differs", "says"),
+    [
+        ({}, AS_IT_SAYS),
+        ({"appendonly": "no instead of yes"}, "appendonly no instead of yes: redis-cluster-0, redis-cluster-1"),
+        (None, ""),
+    ],
+    ids=["nothing", "something", "a record from before"],
+)
+def test_what_servers_have_otherwise_than_the_stack_file_is_told(
+    tmp_path: Path, differs: dict[str, str] | None, says: str
+):
+    run = judged_run.saved(tmp_path, judged_run.passed())
+    described = {"config": {"appendonly": "no"}} | ({} if differs is None else {"differs": differs})
+    run.save_servers({f"redis-cluster-{number}": described for number in range(2)})
+    text = rendered(run)
+    texts = Page(text[text.index('<section id="servers"') : text.index('<section id="run"')]).texts
+    assert (says in texts) == bool(says)
+    assert (AS_IT_SAYS in texts) == (says == AS_IT_SAYS)
+    assert ("Not as the stack file has it:" in texts) == bool(differs)
+
+
 def test_it_is_readable_without_scripts(tmp_path: Path):
     text = page_of(tmp_path, judged_run.passed())
     svg = text[text.index('<svg class="overview"') :]
