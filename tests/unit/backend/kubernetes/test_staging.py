@@ -90,6 +90,17 @@ def test_each_line_is_shown_once_and_whole() -> None:
     assert followed(runner.call) == (4, ["a", "b", "half", "last"])
 
 
+def test_an_api_server_that_is_restarted_meanwhile_costs_the_run_nothing() -> None:
+    runner, looks = FakeRunnerPod(["a", "a\nb", "a\nb\nc\n"], code=0), iter(range(99))
+
+    def restarted(method: str, path: str, query: Mapping[str, str], body: Any) -> bytes:
+        if 3 <= (look := next(looks)) < 9:
+            raise ApiError(f"{method} {path}: the API server does not answer", 0 if look < 7 else 503)
+        return runner.call(method, path, query, body)
+
+    assert followed(restarted) == (0, ["a", "b", "c"])
+
+
 def test_a_pod_that_is_gone_ended_the_run() -> None:
     assert followed(unanswered(404)) == (GONE, [])
     staging = Staging(Kind(Path("nowhere")), RecordedApi({}).api(), STACK, print)
