@@ -21,7 +21,7 @@ from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.machine.control_plane import cordons, take_cordons_back
 from resilience.backend.machine.desk import Desk, broken_nodes, put_all_right
 from resilience.backend.machine.docker import Docker
-from resilience.backend.tool import kubectl_output, output
+from resilience.backend.tool import kubectl_output, one_line, output
 from resilience.errors import HarnessError, HostError, StackError
 from resilience.spec.stack import Stack
 
@@ -36,6 +36,7 @@ TOOLS: Mapping[str, str] = {
 AGENTS = NAMESPACES["agent"]  # the namespace that outlives a stack: what undoes faults, and the lock
 _CLEAR_S = 180.0
 _OBSERVER_SHARES = 16_384  # of processor time where it is short; another node's container has 1,024
+_SHOWN = 200  # characters of what a namespace waits for
 _THERE = "already exist"  # what kind says of a name that somebody else has taken meanwhile
 _QUICK_S, _CREATE_S, _LOAD_S, _APPLY_S, _READY_S = 30.0, 420.0, 600.0, 120.0, 180
 
@@ -266,9 +267,16 @@ def namespaces_up(api: Api) -> list[str]:
         if HARNESS not in namespace["metadata"].get("labels", {}):
             raise StackError(f"namespace {name} is not the harness's: it has no label {HARNESS}")
         if namespace.get("status", {}).get("phase") == "Terminating":
-            raise StackError(f"namespace {name} is still being ended: try again in a minute")
+            raise StackError(f"namespace {name} is still being ended{_for_want_of(namespace)}: try again in a minute")
         found.append(name)
     return found
+
+
+def _for_want_of(namespace: Object) -> str:
+    """What a namespace waits for before it is gone, as its status says; "" if that says nothing."""
+    conditions = namespace["status"].get("conditions", ())
+    left = [item.get("message", "") for item in conditions if "Remaining" in item["type"] and item["status"] == "True"]
+    return f" ({one_line('; '.join(left), _SHOWN)})" if left else ""
 
 
 def pods(api: Api) -> list[Object]:

@@ -245,6 +245,20 @@ def test_namespaces_that_are_not_touched(found: dict[str, object], words: str):
         namespaces_up(RecordedApi({"/api/v1/namespaces/redis": found}).api())
 
 
+def test_what_keeps_a_namespace_from_its_end_is_told():
+    found = namespace("redis", phase="Terminating")
+    conditions = [
+        ("NamespaceDeletionDiscoveryFailure", "False", "All resources successfully discovered"),
+        ("NamespaceContentRemaining", "True", "Some resources are remaining: pods. has 1 resource instances"),
+        ("NamespaceFinalizersRemaining", "False", "All content-preserving finalizers finished"),
+    ]
+    told = [{"type": kind, "status": status, "message": message} for kind, status, message in conditions]
+    found["status"] = {"phase": "Terminating", "conditions": told}
+    words = r"redis is still being ended \(Some resources are remaining: pods\. has 1 resource instances\): try again"
+    with pytest.raises(StackError, match=words):
+        namespaces_up(RecordedApi({"/api/v1/namespaces/redis": found}).api())
+
+
 @pytest.mark.parametrize("file", [config_file(), QUICK])
 def test_the_shipped_clusters_have_three_zones_and_a_tainted_observer(file: Path):
     content = yaml.safe_load(file.read_text())
