@@ -5,6 +5,7 @@ runs in. Nothing is ever taken from "the current context".
 """
 
 import json
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -132,6 +133,7 @@ def _calls(settings: Any, timeout_s: float = TIMEOUT_S) -> Call:
 
     settings.retries = False  # or a question that hangs would be asked four times, each with the whole time-out
     client: Any = ApiClient(settings)
+    _keep_certificates(client.rest_client.pool_manager.connection_pool_kw, settings)
 
     def call(method: str, path: str, query: Mapping[str, str], body: Any) -> bytes:
         sent = "application/merge-patch+json" if method == "PATCH" else "application/json"
@@ -150,6 +152,22 @@ def _calls(settings: Any, timeout_s: float = TIMEOUT_S) -> Call:
         return data
 
     return call
+
+
+def _keep_certificates(pool: dict[str, Any], settings: Any) -> None:
+    """Has the transport read its certificates now instead of with each connection.
+
+    The client keeps a kubeconfig's in files that go with the process which loaded it, and the daemon of an injection,
+    which is forked off that process, has to reach the server for as long as it lives.
+    """
+    if not settings.host.startswith("https:"):
+        return
+    context = ssl.create_default_context(cafile=settings.ssl_ca_cert)
+    if settings.cert_file:
+        context.load_cert_chain(settings.cert_file, settings.key_file)
+    for name in ("ca_certs", "cert_file", "key_file"):
+        pool.pop(name, None)
+    pool["ssl_context"] = context
 
 
 def said(body: Any, reason: Any) -> str:
