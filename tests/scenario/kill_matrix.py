@@ -137,12 +137,14 @@ def _load(victim: str, phase: str) -> Cell:
 def _member(victim: str, phase: str) -> Cell:
     """It is started again, and clients try the other edge: what people got is judged, but nobody may call it a pass.
 
-    In ``audit`` it may die just before the stack does; then nobody has seen it.
+    In ``audit`` it may die just before the stack does; then nobody has seen it. In ``warmup`` an experiment may begin
+    while it is away, and end at once: what it has done to the run is the first reason then, and its end the second.
     """
     if phase == "stack":
         return _cell(victim, phase, PASS)
     codes = (INCONCLUSIVE, FAIL, PASS) if phase == "audit" else (INCONCLUSIVE, FAIL)
-    says = rf"^{victim.lower()}-\d was killed by SIGKILL at [\d.]+ s, which no fault of this run explains$"
+    killed = rf"{victim.lower()}-\d was killed by SIGKILL at [\d.]+ s, which no fault of this run explains"
+    says = rf"^{killed}$|\(otherwise inconclusive: {killed}\)$"
     return _cell(victim, phase, *codes, finding="members", says=says)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from resilience.check.assumption.fault import BEFORE
 from resilience.check.assumption.record import not_interrupted
 from resilience.check.compose import ASSUMPTIONS, judge
 from resilience.check.finding import Judgement
@@ -585,6 +586,17 @@ def test_nothing_may_be_broken_where_no_fault_is_asked_for(tmp_path: Path) -> No
         "fault-healed": "kill-2 is still open in the ledger",
     }
     assert judgement.verdict == "inconclusive"
+
+
+def test_a_steady_state_that_was_not_met_is_why_nothing_was_injected(tmp_path: Path) -> None:
+    run = recorded(fault=False)
+    data = {"status": "completed", "deviated": False, "exit": 0, "failed": [f"every member runs{BEFORE}"]}
+    run.events.append(Event("experiment", END, data))
+    judgement = judged(run, tmp_path, scenario())
+    assert judgement.headline == (
+        "inconclusive: no injection is on record: the experiment found no steady state to begin with:"
+        " every member runs (before)"
+    )
 
 
 def test_an_inject_that_does_nothing_is_no_pass(tmp_path: Path) -> None:

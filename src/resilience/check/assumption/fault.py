@@ -12,6 +12,7 @@ from resilience.history.read import History
 from resilience.spec.scenario import Scenario
 
 BORDER_US = SECOND_US // 2
+BEFORE = " (before)"  # what the failed probes of a steady state are marked with that was asked for before the fault
 _UNASKED = {"ttl": "its time to live", "restart": "an agent that was started again", "leave": "an agent that left"}
 _MOMENTS = {"injected": "after it was injected", "before-heal": "before it was healed"}
 
@@ -26,12 +27,19 @@ def fault_proved(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     missing = [injection for injection in begun(history) if injection not in {one.id for one in applied}]
     reasons += [f"that {injection} was begun is all that is on record of it" for injection in missing]
     if not applied and not reasons:
-        reasons.append("no injection is on record")
+        reasons.append(f"no injection is on record{_why_none(history)}")
     for injection in applied:
         reasons += _unproved(injection, history)
         reasons += _applied_otherwise(injection, history)
     measured = f"{len(applied)} injected"
     return (held_unless("fault-proved", title, reasons, measured, "proved after injecting and before healing"),)
+
+
+def _why_none(history: History) -> str:
+    """An experiment whose steady state is not met before its fault ends at once."""
+    ended = history.events_of("experiment")
+    unmet = [str(name) for name in ended[-1].data.get("failed") or () if str(name).endswith(BEFORE)] if ended else []
+    return f": the experiment found no steady state to begin with: {', '.join(unmet)}" if unmet else ""
 
 
 def _unasked(history: History) -> Iterator[str]:
