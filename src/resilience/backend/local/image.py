@@ -43,6 +43,12 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         "prometheus",
         "prometheus-node-exporter",
         "prometheus-redis-exporter",
+        "prometheus-postgres-exporter",
+        "postgresql-17",
+        "pgbouncer",
+        "patroni",
+        "etcd-server",
+        "rabbitmq-server",
         "tini",
     )
     folders: tuple[str, ...] = ("config", "data")  # mount points of every member
