@@ -292,7 +292,12 @@ def trouble_told(troubles: list[str]) -> Iterator[list[str]]:
 
 
 def require_reference_services(stack: Stack) -> None:
-    """Raises `SpecError` for a stack with programs of its own: what is no part of the image runs on ``local`` only."""
+    """Raises `SpecError` for a stack with programs of its own: what is no part of the image runs on ``local`` only.
+
+    So does a tier that has no manifests.
+    """
+    if stack.postgresql is not None:
+        raise SpecError(f"stack {stack.name}: postgresql: there are no manifests of it for kind: use --stack local")
     if stack.programs != Programs():
         raise SpecError(
             f"stack {stack.name}: programs: on kind services are the project's own image: use --stack local"

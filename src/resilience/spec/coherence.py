@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from resilience.spec.convert import refuse, show
 from resilience.spec.fault import Drain, NodeFault, Partition, RollingRestart, Target
 from resilience.spec.load import Load
+from resilience.spec.postgresql_coherence import check_postgresql
 from resilience.spec.scenario import Experiment, Scenario, Timeline
 from resilience.spec.slo import RatioSource, Slo
 from resilience.spec.stack import GENERATORS, OBSERVER, OUTSIDE, Shard, Stack, Wait
@@ -17,7 +18,8 @@ RATIO_PHASE_S_MIN = 20.0  # a ratio over less is noise
 SCRAPES_MIN = 10  # samples that a phase must hold for its ends to be known
 SHARDS_MIN = 3  # Redis Cluster elects by a majority of primaries
 SEED_MAX = 2**32 - 1
-_PLACE = {"edge": OUTSIDE} | dict.fromkeys(("prometheus", "redis-exporter", "node-exporter", *GENERATORS), OBSERVER)
+_EXPORTERS = ("redis-exporter", "node-exporter", "postgres-exporter")
+_PLACE = {"edge": OUTSIDE} | dict.fromkeys(("prometheus", *_EXPORTERS, *GENERATORS), OBSERVER)
 _ONE_OF_EACH = ("prometheus", *GENERATORS)
 _AT_LEAST_ONE = ("redis", "session", "collaboration", "edge")
 
@@ -33,6 +35,7 @@ def check_stack(stack: Stack, label: str) -> None:
     _check_components(stack, label)
     _check_shards(stack, label)
     _check_durability(stack, label)
+    check_postgresql(stack, label)
 
 
 def check_scenario(scenario: Scenario, label: str) -> None:

@@ -10,8 +10,10 @@ from typing import Any
 import msgspec
 
 from resilience.spec.scenario import Scenario
+from resilience.spec.stack import Stack
 
 _DIGITS = 16
+_OPTIONAL = frozenset({"postgresql"})  # tiers that a stack may do without
 _BOOT = "boot_id"  # of the machine's facts, the one that has an ingredient of its own
 _IN_WORDS: Mapping[str, str] = {
     "stack": "another stack",
@@ -39,7 +41,7 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
 def fingerprint(control: Scenario, *, harness: str, servers: str, host: Mapping[str, Any]) -> Fingerprint:
     """The fingerprint of a control on a machine with these facts (`machine.machine_facts`)."""
     return Fingerprint(
-        stack=digest(control.stack),
+        stack=stack_digest(control.stack),
         load=digest(control.load),
         judged_by=digest((control.slos, control.checks, control.known_weaknesses, control.blast_radius)),
         harness=harness,
@@ -54,6 +56,20 @@ def differing(one: Fingerprint, other: Fingerprint) -> tuple[str, ...]:
     return tuple(words for name, words in _IN_WORDS.items() if getattr(one, name) != getattr(other, name))
 
 
+def stack_digest(stack: Stack) -> str:
+    """A tier that a stack does not have leaves no trace: it is the same stack as before there was such a tier."""
+    fields = msgspec.structs.asdict(stack)
+    return _hex(msgspec.json.encode({name: value for name, value in fields.items() if not _absent(name, value)}))
+
+
+def _absent(name: str, value: Any) -> bool:
+    return name in _OPTIONAL and value is None
+
+
 def digest(value: Any) -> str:
     """Hex digits that change with any record or plain value, and not with the order of a mapping."""
-    return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()[:_DIGITS]
+    return _hex(msgspec.json.encode(value, order="deterministic"))
+
+
+def _hex(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:_DIGITS]

@@ -1,6 +1,7 @@
 """Changes to a scenario from the command line (``--set load.session_rate_ops_per_s=50``) or from its field ``set``.
 
 ``seed=7`` · ``durability=async`` · ``durability=wait:1`` (replicas) · ``durability=wait:1:500`` (and time-out in ms) ·
+``postgresql.durability=async`` · ``postgresql.durability=any:1``, ``first:2`` (standbys) · ``postgresql.FIELD=…`` ·
 ``load.FIELD=…`` · ``timeline.FIELD=…`` · ``redis.FIELD=…`` · ``stack.FIELD=…`` for the numbers of the stack file ·
 ``programs.COMPONENT=…``.
 """
@@ -13,17 +14,21 @@ import msgspec
 from resilience.spec.convert import did_you_mean, record_from, refuse
 from resilience.spec.document import documents_from_text
 from resilience.spec.load import Load
+from resilience.spec.postgresql import AnyStandbys, Asynchronous, FirstStandbys, Postgresql
+from resilience.spec.postgresql import Durability as PostgresqlDurability
 from resilience.spec.record import Record
 from resilience.spec.scenario import Scenario, Timeline
 from resilience.spec.stack import Async, Durability, Programs, Redis, Wait
 
 _STACK_NUMBERS = frozenset({"restart_delay_s", "session_ttl_s", "scrape_interval_s"})
+_POSTGRESQL = frozenset(Postgresql.__struct_fields__) - {"primary", "replicas", "pgbouncer"}
 _ROOMS: Mapping[str, frozenset[str]] = {
     "load": frozenset(Load.__struct_fields__),
     "timeline": frozenset(Timeline.__struct_fields__),
     "redis": frozenset(Redis.__struct_fields__),
     "stack": _STACK_NUMBERS,
     "programs": frozenset(Programs.__struct_fields__),
+    "postgresql": _POSTGRESQL,
 }
 _KNOWN = frozenset({"seed", "durability"}) | {f"{room}.{name}" for room, names in _ROOMS.items() for name in names}
 
@@ -53,8 +58,9 @@ def _apply(scenario: Scenario, override: str, label: str) -> Scenario:
             return msgspec.structs.replace(scenario, load=_changed(scenario.load, name, value, label, room))
         case "timeline":
             return msgspec.structs.replace(scenario, timeline=_changed(scenario.timeline, name, value, label, room))
-        case "redis" | "programs":
-            changed = _changed(getattr(scenario.stack, room), name, value, label, room)
+        case "redis" | "programs" | "postgresql":
+            part = getattr(scenario.stack, room)
+            changed = (_postgresql if room == "postgresql" else _changed)(part, name, value, label, room)
             return _with_stack(scenario, **{room: changed})
         case "stack":
             return msgspec.structs.replace(scenario, stack=_changed(scenario.stack, name, value, label, room))
@@ -88,6 +94,25 @@ def _durability(text: str, label: str) -> Durability:
         fields = dict(zip(("replicas", "timeout_ms"), map(int, numbers), strict=False))
         return record_from({"mode": "wait", **fields}, Wait, label, ".durability")
     raise refuse(label, "durability", "expected async, wait:REPLICAS or wait:REPLICAS:TIMEOUT_MS", text)
+
+
+def _postgresql(tier: Postgresql | None, name: str, value: Any, label: str, room: str) -> Postgresql:
+    """The tier with one field changed."""
+    if tier is None:
+        raise refuse(label, f"postgresql.{name}", "expected a stack that has PostgreSQL")
+    if name == "durability":
+        return msgspec.structs.replace(tier, durability=_postgresql_durability(str(value), label))
+    return _changed(tier, name, value, label, room)
+
+
+def _postgresql_durability(text: str, label: str) -> PostgresqlDurability:
+    mode, colon, number = text.partition(":")
+    if mode == "async" and not colon:
+        return Asynchronous()
+    kinds: Mapping[str, type[AnyStandbys | FirstStandbys]] = {"any": AnyStandbys, "first": FirstStandbys}
+    if mode in kinds and _short_number(number):
+        return record_from({"mode": mode, "standbys": int(number)}, kinds[mode], label, ".postgresql.durability")
+    raise refuse(label, "postgresql.durability", "expected async, any:STANDBYS or first:STANDBYS", text)
 
 
 def _short_number(text: str) -> bool:

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from resilience.spec.postgresql import Postgresql
 from resilience.spec.record import Record
 
 Milliseconds = Annotated[int, Meta(ge=100, le=600_000)]
@@ -19,6 +20,9 @@ Component = Literal[
     "prometheus",
     "redis-exporter",
     "node-exporter",
+    "postgresql",
+    "pgbouncer",
+    "postgres-exporter",
     "loadgen",  # Locust: a member without a server of its own until the load is started
     "direct-client",  # likewise
 ]
@@ -34,6 +38,9 @@ PORTS: dict[str, int] = {
     "prometheus": 9090,
     "redis-exporter": 9121,
     "node-exporter": 9100,
+    "postgresql": 5432,
+    "pgbouncer": 6432,
+    "postgres-exporter": 9187,
     "loadgen": 9646,
     "direct-client": 9647,
 }
@@ -108,6 +115,7 @@ class Stack(Record, frozen=True, kw_only=True):
     shards: Annotated[tuple[Shard, ...], Meta(max_length=100)]
     members: Annotated[tuple[Member, ...], Meta(max_length=500)]
     programs: Programs = Programs()
+    postgresql: Postgresql | None = None  # a tier that a stack may have
 
     def member(self, name: str) -> Member:
         """The member of that name. Raises `KeyError` if there is none."""

@@ -1,0 +1,73 @@
+"""What has to fit together in a stack's PostgreSQL tier; each check raises `SpecError` with the field."""
+
+from collections import Counter
+
+from resilience.spec.convert import refuse
+from resilience.spec.postgresql import Asynchronous, Postgresql
+from resilience.spec.stack import Stack
+
+COMPONENTS = ("postgresql", "pgbouncer", "postgres-exporter")
+CONNECTIONS_OF_OWN = 10  # of a server's: for the harness, the exporter and those that replicate
+
+
+def check_postgresql(stack: Stack, label: str) -> None:
+    """Members, nodes and durability of the tier, where the stack has one; else that none of its members is there."""
+    tier = stack.postgresql
+    if tier is None:
+        for component in COMPONENTS:
+            if stack.of(component):
+                raise refuse(label, "postgresql", f"is missing: the stack has members of {component}")
+        return
+    _check_members(stack, tier, label)
+    _check_pgbouncers(stack, tier, label)
+    _check_durability(tier, label)
+    _check_connections(tier, label)
+    if len(stack.of("postgres-exporter")) != 1:
+        raise refuse(label, "members", f"expected one postgres-exporter (got {len(stack.of('postgres-exporter'))})")
+
+
+def _check_members(stack: Stack, tier: Postgresql, label: str) -> None:
+    known = [member.name for member in stack.of("postgresql")]
+    for name in tier.members:
+        if name not in known:
+            field = "primary" if name == tier.primary else "replicas"
+            raise refuse(label, f"postgresql.{field}", f"expected postgresql members, of {', '.join(known)}", name)
+    name, count = Counter(tier.members).most_common(1)[0]
+    if count > 1:
+        raise refuse(label, "postgresql.replicas", f"expected every member once ({name} stands {count} times)")
+    if left := sorted(set(known) - set(tier.members)):
+        raise refuse(label, "postgresql.replicas", f"expected every postgresql member ({', '.join(left)} is no part)")
+    nodes = [stack.member(name).node for name in tier.members]
+    if len(set(nodes)) != len(nodes):
+        expected = "expected primary and replicas on different nodes: one node would take several of them"
+        raise refuse(label, "postgresql", expected, ", ".join(nodes))
+
+
+def _check_pgbouncers(stack: Stack, tier: Postgresql, label: str) -> None:
+    beside = Counter(member.node for member in stack.of("pgbouncer"))
+    for name in tier.members:
+        node = stack.member(name).node
+        if beside.pop(node, 0) != 1:
+            raise refuse(label, "members", f"expected one pgbouncer on {node}, in front of {name}")
+    if beside:
+        raise refuse(label, "members", f"expected no pgbouncer on {', '.join(sorted(beside))}: no postgresql is there")
+
+
+def _check_durability(tier: Postgresql, label: str) -> None:
+    """Standbys that can never be there would block every commit; a commit that does not wait needs none named."""
+    if isinstance(tier.durability, Asynchronous):
+        return
+    if tier.durability.standbys > len(tier.replicas):
+        expected = f"expected at most {len(tier.replicas)}, the number of replicas"
+        raise refuse(label, "postgresql.durability.standbys", expected, tier.durability.standbys)
+    if tier.synchronous_commit in {"off", "local"}:
+        expected = "expected remote_write, on or remote_apply: otherwise no commit waits for the standbys of durability"
+        raise refuse(label, "postgresql.synchronous_commit", expected, tier.synchronous_commit)
+
+
+def _check_connections(tier: Postgresql, label: str) -> None:
+    """Each PgBouncer may hold its pool at the primary at the same time."""
+    needed = tier.pgbouncer.default_pool_size * len(tier.members) + CONNECTIONS_OF_OWN
+    if tier.max_connections < needed:
+        expected = f"expected at least {needed}: a pool of each pgbouncer's and {CONNECTIONS_OF_OWN} more"
+        raise refuse(label, "postgresql.max_connections", expected, tier.max_connections)

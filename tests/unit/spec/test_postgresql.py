@@ -1,0 +1,177 @@
+"""A stack's PostgreSQL tier: what is read, what is refused, and what it is called by."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from resilience.errors import SpecError
+from resilience.spec.fingerprint import digest, stack_digest
+from resilience.spec.postgresql import AnyStandbys, Asynchronous, FirstStandbys
+from resilience.spec.read import read_scenario, read_stack
+
+ROOT = Path(__file__).resolve().parents[3]
+TIER = """\
+postgresql: {primary: pg-0, replicas: [pg-1, pg-2], durability: {mode: any, standbys: 1}}
+members:
+  - {name: pg-0, component: postgresql, node: node-1}
+  - {name: pg-1, component: postgresql, node: node-2}
+  - {name: pg-2, component: postgresql, node: node-3}
+  - {name: pgbouncer-0, component: pgbouncer, node: node-1}
+  - {name: pgbouncer-1, component: pgbouncer, node: node-2}
+  - {name: pgbouncer-2, component: pgbouncer, node: node-3}
+  - {name: postgres-exporter-0, component: postgres-exporter, node: observer}
+"""
+
+
+def with_tier(project: Path, old: str = "", new: str = "") -> Path:
+    """The small project's stack with the tier, in which ``old`` is replaced by ``new``."""
+    path = project / "stacks/small.yaml"
+    assert old in TIER
+    path.write_text(path.read_text().replace("members:\n", TIER.replace(old, new, 1) if old else TIER, 1))
+    return project
+
+
+def test_the_shipped_stack_is_the_other_one_and_the_tier() -> None:
+    one, other = (read_stack(ROOT, f"stacks/local/{name}.yaml") for name in ("harmonyflow", "postgresql"))
+    assert one.postgresql is None
+    assert other.postgresql is not None
+    assert other.postgresql.members == ("postgresql-primary-0", "postgresql-replica-0", "postgresql-replica-1")
+    mine = {"postgresql", "pgbouncer", "postgres-exporter"}
+    members = tuple(member for member in other.members if member.component not in mine)
+    assert msgspec.structs.replace(other, name=one.name, postgresql=None, members=members) == one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    name: str
+    old: str
+    new: str
+    expect: str
+
+
+REFUSED = (
+    Case(
+        name="primary", old="primary: pg-0", new="primary: r0", expect="postgresql.primary: expected postgresql members"
+    ),
+    Case(
+        name="replica",
+        old="[pg-1, pg-2]",
+        new="[pg-1, pg-9]",
+        expect="postgresql.replicas: expected postgresql members",
+    ),
+    Case(name="no replica", old="[pg-1, pg-2]", new="[]", expect="postgresql.replicas: expected a list of length >= 1"),
+    Case(name="left out", old="[pg-1, pg-2]", new="[pg-1]", expect="every postgresql member (pg-2 is no part)"),
+    Case(
+        name="twice",
+        old="[pg-1, pg-2]",
+        new="[pg-1, pg-1, pg-2]",
+        expect="postgresql.replicas: expected every member once",
+    ),
+    Case(
+        name="one node",
+        old="{name: pg-1, component: postgresql, node: node-2}",
+        new="{name: pg-1, component: postgresql, node: node-1}",
+        expect="postgresql: expected primary and replicas on different nodes",
+    ),
+    Case(
+        name="pgbouncer elsewhere",
+        old="{name: pgbouncer-1, component: pgbouncer, node: node-2}",
+        new="{name: pgbouncer-1, component: pgbouncer, node: node-1}",
+        expect="members: expected one pgbouncer on node-1, in front of pg-0",
+    ),
+    Case(
+        name="exporter",
+        old="  - {name: postgres-exporter-0, component: postgres-exporter, node: observer}\n",
+        new="",
+        expect="members: expected one postgres-exporter (got 0)",
+    ),
+    Case(
+        name="standbys",
+        old="standbys: 1",
+        new="standbys: 3",
+        expect="postgresql.durability.standbys: expected at most 2",
+    ),
+    Case(
+        name="mode",
+        old="mode: any",
+        new="mode: most",
+        expect="postgresql.durability.mode: expected one of any, async, first",
+    ),
+    Case(
+        name="waits for nobody",
+        old="durability:",
+        new="synchronous_commit: local, durability:",
+        expect="postgresql.synchronous_commit: expected remote_write, on or remote_apply",
+    ),
+    Case(
+        name="connections",
+        old="durability:",
+        new="max_connections: 69, durability:",
+        expect="postgresql.max_connections: expected at least 70",
+    ),
+    Case(
+        name="members without the tier",
+        old="postgresql: {primary: pg-0, replicas: [pg-1, pg-2], durability: {mode: any, standbys: 1}}\n",
+        new="",
+        expect="postgresql: is missing: the stack has members of postgresql",
+    ),
+)
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.name)
+def test_a_tier_that_cannot_work_is_refused_with_the_field(project: Path, case: Case) -> None:
+    with pytest.raises(SpecError) as caught:
+        read_scenario(with_tier(project, case.old, case.new), "failover")
+    assert case.expect in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("override", "expect"),
+    [
+        ("postgresql.durability=async", Asynchronous()),
+        ("postgresql.durability=any:2", AnyStandbys(standbys=2)),
+        ("postgresql.durability=first:2", FirstStandbys(standbys=2)),
+    ],
+)
+def test_durability_is_changed_by_one_word(project: Path, override: str, expect: object) -> None:
+    stack = read_scenario(with_tier(project), "failover", [override]).stack
+    assert stack.postgresql is not None
+    assert stack.postgresql.durability == expect
+
+
+def test_other_fields_are_changed_as_in_the_file(project: Path) -> None:
+    stack = read_scenario(with_tier(project), "failover", ["postgresql.synchronous_commit=remote_apply"]).stack
+    assert stack.postgresql is not None
+    assert stack.postgresql.synchronous_commit == "remote_apply"
+
+
+@pytest.mark.parametrize(
+    ("override", "expect"),
+    [
+        ("postgresql.durability=any", "expected async, any:STANDBYS or first:STANDBYS (got 'any')"),
+        ("postgresql.durability=async:1", "expected async, any:STANDBYS or first:STANDBYS"),
+        ("postgresql.durability=any:9", "postgresql.durability.standbys: expected at most 2"),
+        ("postgresql.durability=any:0", "postgresql.durability.standbys: expected a whole number >= 1"),
+        ("postgresql.primary=pg-1", "unknown field"),
+        ("postgresql.wal_sender_timeout_ms=soon", "postgresql.wal_sender_timeout_ms: expected a whole number"),
+    ],
+)
+def test_a_change_that_cannot_be_is_refused(project: Path, override: str, expect: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        read_scenario(with_tier(project), "failover", [override])
+    assert expect in str(caught.value)
+
+
+def test_a_stack_without_the_tier_has_no_field_of_it(project: Path) -> None:
+    with pytest.raises(SpecError, match=r"postgresql.durability: expected a stack that has PostgreSQL"):
+        read_scenario(project, "failover", ["postgresql.durability=async"])
+
+
+def test_a_stack_without_the_tier_has_the_fingerprint_that_it_had_before_there_was_one() -> None:
+    one, other = (read_stack(ROOT, f"stacks/local/{name}.yaml") for name in ("harmonyflow", "postgresql"))
+    assert stack_digest(one) == "36006fbbf6070b84"
+    assert stack_digest(one) != digest(one)
+    assert stack_digest(other) != stack_digest(msgspec.structs.replace(other, postgresql=None))
