@@ -14,6 +14,7 @@ import msgspec
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.spec.stack import PORTS, Member, Stack
 
+NOT_SCRAPED = frozenset({"redis", "postgresql", "pgbouncer"})  # by themselves: exporters ask Redis and PostgreSQL
 DATA_KEEP = {"redis": ["nodes.conf"]}  # who a member is in its cluster, which a loss of data does not change
 DRAINED = ("session", "collaboration")  # those whose health an edge looks at
 DRAIN_S = 2.0  # two failed checks of an edge, one each 0.5 s, and as long again on a busy machine
@@ -24,7 +25,7 @@ Hosts = Callable[[Member], str]
 
 def redis_conf(stack: Stack, password: str, address: str = "") -> str:
     """``redis.conf``; without ``address`` the command line has to say which one the member announces."""
-    return _render("redis/redis.conf.j2", port=PORTS["redis"], address=address, password=password, redis=stack.redis)
+    return render("redis/redis.conf.j2", port=PORTS["redis"], address=address, password=password, redis=stack.redis)
 
 
 def redis_settings(stack: Stack) -> dict[str, str]:
@@ -52,19 +53,21 @@ def service_json(stack: Stack, member: Member, hosts: Hosts, password_file: str)
 
 def prometheus_yml(stack: Stack, hosts: Hosts) -> str:
     """``prometheus.yml``: every member is a target, labelled with its name and node."""
-    scraped = tuple(name for name in PORTS if name != "redis")  # Redis is asked through its exporter
-    jobs = {
-        job: [{"address": _endpoint(one, hosts), "member": one.name, "node": one.node} for one in stack.of(job)]
-        for job in scraped
-        if stack.of(job)
-    }
-    return _render(
+    scraped = tuple(name for name in PORTS if name not in NOT_SCRAPED)
+    jobs = {job: _targets(stack, job, hosts) for job in scraped if stack.of(job)}
+    return render(
         "prometheus/prometheus.yml.j2",
         interval=f"{int(stack.scrape_interval_s * 1000)}ms",
         jobs=jobs,
-        redis=[{"address": _endpoint(one, hosts), "member": one.name, "node": one.node} for one in stack.of("redis")],
+        redis=_targets(stack, "redis", hosts),
         exporter=_endpoint(stack.of("redis-exporter")[0], hosts),
+        postgresql=_targets(stack, "postgresql", hosts),
+        postgres_exporter=next((_endpoint(one, hosts) for one in stack.of("postgres-exporter")), ""),
     )
+
+
+def _targets(stack: Stack, component: str, hosts: Hosts) -> list[dict[str, str]]:
+    return [{"address": _endpoint(one, hosts), "member": one.name, "node": one.node} for one in stack.of(component)]
 
 
 def exporter_passwords(stack: Stack, hosts: Hosts, password: str) -> bytes:
@@ -76,7 +79,8 @@ def _endpoint(member: Member, hosts: Hosts) -> str:
     return f"{hosts(member)}:{PORTS[member.component]}"
 
 
-def _render(template: str, **values: Any) -> str:
+def render(template: str, **values: Any) -> str:
+    """A template of ``stacks/``, filled in."""
     environment = jinja2.Environment(  # noqa: S701  the output is no HTML
         loader=jinja2.FileSystemLoader(Path(PROJECT_ROOT) / "stacks"),
         undefined=jinja2.StrictUndefined,

@@ -3,6 +3,7 @@
 # waits for ever, so that address, links and rules outlive a restart of its server.
 #   $1 host name   $2 hosts file   $3 root of the stack image, or "" for members that run the project's own code
 #   $4 mount point for the root    $5 folder that becomes /data   $6 folder that becomes /config   $7 tini
+#   $8 folder that becomes /run/archive
 set -eu
 hostname "$1"
 if [ -z "$3" ]; then
@@ -16,6 +17,8 @@ mount -o remount,bind,ro,nosuid,nodev "$root"
 mount -t proc proc "$root/proc"
 mount --rbind /sys "$root/sys"
 mount -t tmpfs -o size=16m tmpfs "$root/run"
+mkdir "$root/run/archive"
+mount --bind "$8" "$root/run/archive"
 mount -t tmpfs -o size=64m tmpfs "$root/tmp"
 mount -t tmpfs -o size=1m,mode=0755 tmpfs "$root/dev"
 for device in null zero full random urandom; do

@@ -32,6 +32,7 @@ class Ground:
     state: Path  # tmpfs of the sandbox
     image: Path
     hosts: Path  # becomes every member's /etc/hosts
+    archive: Path  # a folder that stands for an object store, the same for all
 
 
 @dataclass(kw_only=True)
@@ -75,7 +76,7 @@ class Pod:
         tini = str(self.ground.image / "usr/bin/tini-static")
         script = [
             str(_SCRIPT), self.member.name, str(self.ground.hosts), image, str(self.folder / "root"),
-            str(self.data), str(self.config), tini,
+            str(self.data), str(self.config), tini, str(self.ground.archive),
         ]  # fmt: skip
         with log.open("ab") as output:
             self._wrapper = subprocess.Popen(

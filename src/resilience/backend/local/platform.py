@@ -18,10 +18,10 @@ from resilience.backend.local.injector import Injector
 from resilience.backend.local.kubelet import Kubelet, Server
 from resilience.backend.local.member import Ground, Pod
 from resilience.backend.local.place import PROJECT_ROOT
-from resilience.backend.local.server import OWN_CODE, Site, prepare
+from resilience.backend.local.server import OWN_CODE, POSTGRESQL_PASSWORD, Site, prepare
 from resilience.backend.local.tool import TIMEOUT_S, call
 from resilience.errors import StackError
-from resilience.spec.stack import GENERATORS, Stack
+from resilience.spec.stack import GENERATORS, PORTS, Stack
 
 
 class PlatformFile(msgspec.Struct, frozen=True):
@@ -126,12 +126,24 @@ class OwnedLocalPlatform(LocalPlatform):
     def enter(self, name: str, argv: Sequence[str], streams: Sequence[int]) -> "subprocess.Popen[bytes]":
         """Starts a person's command in a member, whether its server runs or not. Raises `StackError`.
 
-        ``redis-cli`` finds the stack's password in its environment.
+        ``redis-cli`` and ``psql`` find the stack's passwords in their environment.
         """
         if name not in self._pods:
             raise StackError(f"{name}: the stack has no such member; it has {', '.join(self._pods)}")
-        env = {"REDISCLI_AUTH": self.secret("redis-password")} if self.stack.member(name).component == "redis" else {}
-        return self._pods[name].run(argv, streams, env)
+        return self._pods[name].run(argv, streams, self._environment(self.stack.member(name).component))
+
+    def _environment(self, component: str) -> dict[str, str]:
+        """What a person's tools need to get into a member's server."""
+        match component:
+            case "redis":
+                return {"REDISCLI_AUTH": self.secret("redis-password")}
+            case "postgresql" | "pgbouncer":
+                user = "postgres" if component == "postgresql" else "harmonyflow"
+                here = {"PGHOST": "/tmp", "PGPORT": str(PORTS[component])}  # noqa: S108  the socket's folder, its own
+                who = {"PGUSER": user, "PGDATABASE": "harmonyflow", "PGPASSWORD": self.secret(POSTGRESQL_PASSWORD)}
+                return here | who
+            case _:
+                return {}
 
     def down(self) -> None:
         """Ends every member; harmless if they are gone. Raises `ExceptionGroup` with all that went wrong."""
@@ -165,10 +177,10 @@ class LocalBackend:
 
     def up(self, stack: Stack, log_dir: Path) -> OwnedLocalPlatform:
         """Starts all members; returns when their processes run. Raises `StackError`; then nothing is left running."""
-        for folder in ("members", "secrets", "holds", "pods", "agent"):
+        for folder in ("members", "secrets", "holds", "pods", "agent", "archive"):
             (self.state / folder).mkdir(mode=0o755)
         addresses = addresses_of(stack)
-        ground = Ground(self.state, self._image, self._write_hosts(addresses))
+        ground = Ground(self.state, self._image, self._write_hosts(addresses), self.state / "archive")
         pods = {
             member.name: Pod(
                 member=member,
@@ -212,11 +224,19 @@ class LocalBackend:
         return OwnedLocalPlatform(self.state, pods, kubelet)
 
     def _site(self, stack: Stack, addresses: Mapping[str, str]) -> Site:
-        password_file = self.state / "secrets" / "redis-password"
-        password_file.touch(mode=0o600)
-        password = secrets.token_hex(24)
-        password_file.write_text(password)
-        return Site(stack, addresses, password, password_file)
+        password = self._secret("redis-password")
+        return Site(stack, addresses, password, self._secret_file("redis-password"), self._secret)
+
+    def _secret(self, name: str) -> str:
+        """A secret of the stack, made anew for each stack when it is asked for first."""
+        file = self._secret_file(name)
+        if not file.exists():
+            file.touch(mode=0o600)
+            file.write_text(secrets.token_hex(24))
+        return file.read_text()
+
+    def _secret_file(self, name: str) -> Path:
+        return self.state / "secrets" / name
 
 
 def addresses_of(stack: Stack) -> dict[str, str]:

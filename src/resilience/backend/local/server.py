@@ -6,9 +6,19 @@ from pathlib import Path
 
 from resilience.backend.local.member import Pod
 from resilience.backend.local.sandbox import python
+from resilience.backend.postgresql_settings import (
+    SECRETS,
+    START,
+    Files,
+    exporter_files,
+    pgbouncer_files,
+    server_files,
+    start_arguments,
+)
 from resilience.backend.settings import exporter_passwords, prometheus_yml, redis_conf, service_json
 from resilience.spec.stack import PORTS, Member, Stack
 
+POSTGRESQL_PASSWORD = "postgresql-password"  # noqa: S105  the name of a secret
 OWN_CODE = frozenset({"session", "collaboration", "edge", "loadgen", "direct-client"})
 
 
@@ -20,6 +30,7 @@ class Site:
     addresses: Mapping[str, str]
     password: str
     password_file: Path
+    secret: Callable[[str], str] = str  # a secret of the stack by its name, made when it is asked for first
 
 
 def prepare(pod: Pod, site: Site) -> tuple[str, ...]:
@@ -30,6 +41,28 @@ def prepare(pod: Pod, site: Site) -> tuple[str, ...]:
 def _redis(pod: Pod, site: Site) -> tuple[str, ...]:
     _write_secret(pod.config / "redis.conf", redis_conf(site.stack, site.password, pod.address))
     return ("/usr/bin/redis-server", "/config/redis.conf")
+
+
+def _postgresql(pod: Pod, site: Site) -> tuple[str, ...]:
+    _write_files(pod, server_files(site.stack, pod.member, site.secret(POSTGRESQL_PASSWORD)))
+    return ("/bin/sh", f"/config/{START}", *start_arguments(site.stack, pod.member, _by_name))
+
+
+def _pgbouncer(pod: Pod, site: Site) -> tuple[str, ...]:
+    """It refuses to run as root, too; whom it is told to be owns its files then."""
+    _write_files(pod, pgbouncer_files(site.stack, pod.member, _by_name, site.secret(POSTGRESQL_PASSWORD)))
+    as_postgres = 'exec unshare --user --map-user="$(id -u postgres)" --map-group="$(id -g postgres)" -- "$@"'
+    return ("/bin/sh", "-c", as_postgres, "sh", "/usr/sbin/pgbouncer", "/config/pgbouncer.ini")
+
+
+def _postgres_exporter(pod: Pod, site: Site) -> tuple[str, ...]:
+    _write_files(pod, exporter_files(site.secret(POSTGRESQL_PASSWORD)))
+    return (
+        "/usr/bin/prometheus-postgres-exporter",
+        "--config.file=/config/postgres_exporter.yml",
+        f"--web.listen-address=0.0.0.0:{PORTS['postgres-exporter']}",
+        "--log.level=warn",
+    )
 
 
 def _service(pod: Pod, site: Site) -> tuple[str, ...]:
@@ -85,6 +118,9 @@ def _later(_pod: Pod, _site: Site) -> tuple[str, ...]:
 
 _PREPARE: Mapping[str, Callable[[Pod, Site], tuple[str, ...]]] = {
     "redis": _redis,
+    "postgresql": _postgresql,
+    "pgbouncer": _pgbouncer,
+    "postgres-exporter": _postgres_exporter,
     "session": _service,
     "collaboration": _service,
     "edge": _service,
@@ -94,6 +130,14 @@ _PREPARE: Mapping[str, Callable[[Pod, Site], tuple[str, ...]]] = {
     "loadgen": _later,
     "direct-client": _later,
 }
+
+
+def _write_files(pod: Pod, files: Files) -> None:
+    for name, text in files.items():
+        if name in SECRETS:
+            _write_secret(pod.config / name, text)
+        else:
+            (pod.config / name).write_text(text)
 
 
 def _write_secret(path: Path, text: str) -> None:

@@ -1,0 +1,122 @@
+#!/bin/sh
+# What a PostgreSQL member runs: it makes the member's data if there is none, then becomes the server.
+#   $1 the member that is primary when the tier is formed   $2 … all other members
+#
+#   no data     the primary as formed: a new database, once. Everybody else, and the primary whose data was lost later:
+#               a copy of whoever is primary now; it waits until there is one.
+#   a standby   stays a standby, of whoever is primary now if one answers, else of whom it followed before.
+#   a primary   comes back as what it was. One that does not know that another has been promoted, since that does not
+#               answer, is a second primary then: nobody here can tell it.
+#   either      if another has been promoted meanwhile (it answers, on a higher timeline): it goes back to where the two
+#               parted and follows the other; where it cannot go back it is copied again.
+#
+# The server refuses to run as root: in a user namespace of its own root is called postgres. Whatever is made is made
+# beside its place and moved there when it is whole, so that it can be broken off at any point.
+set -eu
+if [ "$(id -u)" = 0 ]; then
+    exec unshare --user --map-user="$(id -u postgres)" --map-group="$(id -g postgres)" -- sh "$0" "$@"
+fi
+
+first=$1
+name=$(uname -n)
+slot=$(printf %s "$name" | tr - _)
+data=/data/postgresql
+beside=/data/made
+settings=/config/postgresql.conf
+formed=/config/formed      # this member has had a database: an empty folder is a loss from now on
+rewinding=/data/rewinding  # what is there was being changed when that was broken off
+PATH=$(echo /usr/lib/postgresql/*/bin):$PATH
+export PATH PGPASSFILE=/config/pgpass PGUSER=postgres PGDATABASE=postgres PGCONNECT_TIMEOUT=2
+umask 077
+
+say() { echo "start: $*" >&2; }
+
+ask() { psql --host="$1" --no-psqlrc --no-align --tuples-only --command="$2" 2>/dev/null; }
+
+# "TIMELINE MEMBER" of the other member that takes writes on the highest timeline; nothing if none answers.
+primary() {
+    for other in $others; do
+        timeline=$(ask "$other" "SELECT CASE WHEN NOT pg_is_in_recovery() THEN
+            ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END") || continue
+        [ -z "$timeline" ] || echo "$timeline $other"
+    done | sort -n | tail -n 1
+}
+
+# From now on $1 keeps what this member has not received yet.
+keep() {
+    ask "$1" "SELECT pg_create_physical_replication_slot('$slot', true)
+        WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '$slot')" >/dev/null
+}
+
+# The database in the folder $2 is a standby of $1 from its next start on.
+follow() {
+    conninfo="host=$1 user=replicator passfile=$PGPASSFILE application_name=$name connect_timeout=2"
+    echo "primary_conninfo = '$conninfo'" >"$2/postgresql.auto.conf"
+    : >"$2/standby.signal"
+}
+
+new() {
+    say "a new database"
+    initdb --pgdata="$beside" --username=postgres --pwfile=/config/password --auth=scram-sha-256 --data-checksums \
+        --encoding=UTF8 --locale-provider=builtin --locale=C.UTF-8 --no-sync --no-instructions >/dev/null
+    postgres --single -D "$beside" -c config_file="$settings" -c archive_mode=off -c synchronous_standby_names= \
+        postgres </config/first.sql >/dev/null
+    mv "$beside" "$data"
+}
+
+copy() {
+    say "a copy of $1"
+    rm -rf "$beside"
+    keep "$1" || return
+    pg_basebackup --host="$1" --username=replicator --pgdata="$beside" --slot="$slot" --wal-method=stream \
+        --checkpoint=fast --no-sync || return
+    follow "$1" "$beside"
+    rm -rf "$data"
+    mv "$beside" "$data"
+    rm -f "$rewinding"
+}
+
+copy_somebody() {
+    until found=$(primary) && [ -n "$found" ] && copy "${found#* }"; do sleep 0.2; done
+}
+
+# What this member does that finds a primary on a higher timeline than its own. A checkpoint makes that one's control
+# file tell of its timeline, and lets this one be consistent at once.
+rejoin() {
+    say "$1 has been promoted: going back to where it parted from this member"
+    : >"$rewinding"
+    ask "$1" CHECKPOINT >/dev/null || say "$1 makes no checkpoint"
+    if pg_rewind --target-pgdata="$data" --source-server="host=$1 user=postgres dbname=postgres" \
+        --config-file="$settings" --no-sync && keep "$1"; then
+        follow "$1" "$data"
+        rm -f "$rewinding"
+    else
+        say "that cannot be done"
+        copy_somebody
+    fi
+}
+
+own_timeline() {
+    pg_controldata -D "$data" | sed -n "s/^\(Latest checkpoint's TimeLineID\|Min recovery ending loc's timeline\): *//p" |
+        sort -n | tail -n 1
+}
+
+shift
+others=$*
+rm -rf "$beside"
+if [ -e "$rewinding" ]; then
+    copy_somebody
+elif [ -s "$data/PG_VERSION" ]; then
+    found=$(primary)
+    if [ -n "$found" ] && [ "${found% *}" -gt "$(own_timeline)" ]; then
+        rejoin "${found#* }"
+    elif [ -n "$found" ] && [ -e "$data/standby.signal" ] && keep "${found#* }"; then
+        follow "${found#* }" "$data"
+    fi
+elif [ "$name" = "$first" ] && [ ! -e "$formed" ]; then
+    new
+else
+    copy_somebody
+fi
+: >"$formed"
+exec postgres -D "$data" -c config_file="$settings"
