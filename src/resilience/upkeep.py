@@ -38,6 +38,7 @@ from resilience.interrupt import Interrupted, interruptible
 from resilience.report.terminal import plain
 from resilience.spec.scenario import Scenario, Timeline
 from resilience.spec.stack import PORTS
+from resilience.stack.postgresql import live_roles as postgresql_roles
 from resilience.stack.readiness import READY_TIMEOUT_S, stack_ready
 from resilience.stack.redis_cluster import live_roles
 from resilience.standing import ENTRANCE_ENV, Entrance, Post
@@ -135,6 +136,7 @@ class Hall:
             "stack": msgspec.to_builtins(self.platform.stack),
             "states": msgspec.to_builtins(self.platform.states()),
             "roles": msgspec.to_builtins(live_roles(self.platform)),
+            "postgresql": msgspec.to_builtins(postgresql_roles(self.platform)),
             "open": [self._open(injection.id, ledger) for injection in ledger.open_injections()],
             "left_s": max(0.0, self.until_s - time.monotonic()),
         }

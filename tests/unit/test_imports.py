@@ -35,7 +35,7 @@ TABLE = {
     "check": room("spec history", "msgspec numpy"),
     "agent": room(),
     "backend": room("errors spec agent", "msgspec jinja2 kubernetes urllib3 websocket"),
-    "stack": room("errors spec backend history", "msgspec redis"),
+    "stack": room("errors spec backend history", "msgspec psycopg redis"),
     "fault": room("errors spec backend stack history", "msgspec"),
     "load": room("errors spec history", "msgspec"),
     "metrics": room("errors spec history", "msgspec prometheus_api_client requests"),

@@ -37,6 +37,12 @@ EXPLAINING = (
     "node_pressure_cpu_waiting_seconds_total",
     'node_cpu_seconds_total{mode=~"idle|steal"}',
 )
+EXPLAINING_POSTGRESQL = (  # where the stack has it
+    "pg_up",
+    "pg_replication_is_replica",
+    "pg_replication_lag_seconds",
+    'pg_stat_database_xact_commit{datname="harmonyflow"}',
+)
 MARGIN_SCRAPES = 2  # samples on both sides of the run, so that counters have a value before its start and after its end
 NO_SAMPLES = "Prometheus has no sample of it: is there a metric of that name?"
 QUERY_TIMEOUT_S = 5.0
@@ -45,7 +51,8 @@ DEADLINE_S = 30.0
 
 def selectors(scenario: Scenario) -> tuple[str, ...]:
     """All selectors that Prometheus is asked for after a run, each once; what verdicts rest on comes first."""
-    return tuple(dict.fromkeys((*needed_selectors(scenario), *EXPLAINING)))
+    explaining = EXPLAINING if scenario.stack.postgresql is None else (*EXPLAINING, *EXPLAINING_POSTGRESQL)
+    return tuple(dict.fromkeys((*needed_selectors(scenario), *explaining)))
 
 
 def needed_selectors(scenario: Scenario) -> tuple[str, ...]:

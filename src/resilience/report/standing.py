@@ -34,11 +34,21 @@ def status_screen(
     for column in ("member", "node", "role", "server", "restarts"):
         members.add_column(column, justify="right" if column == "restarts" else "left")
     roles = {role["member"]: f"{role['role']}, shard {role['group']}" for role in look["roles"]}
+    roles |= {role["member"]: _in_postgresql(role) for role in look.get("postgresql", ())}
     for state in look["states"]:
         role = roles.get(state["name"], state["component"])
         cells = (state["name"], state["node"], role, _server(state), str(state["restarts"]))
         members.add_row(*(plain(cell) for cell in cells))
     return Group(plain(head), Text(""), doors_text(doors), Text(""), members, Text(""), *_injections(look["open"]))
+
+
+def _in_postgresql(role: Mapping[str, Any]) -> str:
+    """A PostgreSQL member's part, e.g. ``replica, timeline 1, async, 0 bytes behind``."""
+    words = [str(role["role"]), *([f"timeline {role['timeline']}"] if role["timeline"] else [])]
+    if role["role"] == "replica":
+        words += [role["synchrony"] or "not streaming"]
+        words += [] if role["lag_bytes"] is None else [f"{role['lag_bytes']} bytes behind"]
+    return ", ".join(words)
 
 
 def _server(state: Mapping[str, Any]) -> str:

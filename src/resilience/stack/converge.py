@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from resilience.backend.base import Platform
 from resilience.errors import StackError
+from resilience.stack.postgresql import Gathering
 from resilience.stack.prometheus import STARTED_LATER
 from resilience.stack.redis_cluster import shortened
 from resilience.stack.redis_link import RedisLinks
@@ -30,8 +31,8 @@ def wait_converged(platform: Platform, deadline: float) -> Converged:
     what their primary had written by the first look.
     """
     began = time.monotonic()
-    with RedisLinks(platform) as links:
-        look = Look(platform, links)
+    with RedisLinks(platform) as links, Gathering(platform) as gathering:
+        look = Look(platform, links, gathering)
         try:
             wait_until("convergence", lambda: shortened(look.amiss()), deadline=deadline, every_s=POLL_S)
         except StackError as error:
@@ -42,15 +43,16 @@ def wait_converged(platform: Platform, deadline: float) -> Converged:
 class Look:
     """Looks at everything, again and again."""
 
-    def __init__(self, platform: Platform, links: RedisLinks) -> None:
+    def __init__(self, platform: Platform, links: RedisLinks, gathering: Gathering) -> None:
         """Asks nobody yet."""
+        self._gathering = gathering
         self._platform = platform
         self._links = links
         self._written: dict[str, int] = {}
 
     def amiss(self) -> list[str]:
-        """What keeps the stack from being whole now: members that do not run, else Redis, else the services."""
-        return self._stopped() or self._redis() or self._services()
+        """What keeps the stack from being whole now: members that do not run, else Redis, PostgreSQL, the services."""
+        return self._stopped() or self._redis() or self._gathering.amiss() or self._services()
 
     def _stopped(self) -> list[str]:
         return [

@@ -16,6 +16,7 @@ from resilience.stack.wait import Pause, wait_until
 OK = 200
 # These have no server before the load is started: they must be known to Prometheus, but are down until then.
 STARTED_LATER = frozenset({"loadgen", "direct-client"})
+NOT_SCRAPED = frozenset({"pgbouncer"})  # it has no metrics of its own that Prometheus could read
 
 
 def wait_ready(platform: Platform, deadline: float, pause: Pause | None = None) -> float:
@@ -51,7 +52,8 @@ def unscraped(stack: Stack, targets: Sequence[dict[str, Any]]) -> list[str]:
     A target names its member by the label ``member``; ``targets`` are the active ones of Prometheus' API.
     """
     known = {target["labels"].get("member", "") for target in targets}
-    reasons = [f"no target scrapes {member.name}" for member in stack.members if member.name not in known]
+    scraped = [member.name for member in stack.members if member.component not in NOT_SCRAPED]
+    reasons = [f"no target scrapes {name}" for name in scraped if name not in known]
     later = {member.name for member in stack.members if member.component in STARTED_LATER}
     return reasons + [
         f"target {target['scrapeUrl']} is {target['health']} ({target['lastError'] or 'not scraped yet'})"

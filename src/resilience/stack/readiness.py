@@ -3,6 +3,7 @@
 ::
 
     Redis: form ─▶ ready ─┐
+    PostgreSQL: ready ────┤  where the stack has it
     services: /healthz ───┼─▶ create a session through an edge
     Prometheus: scraped ──┘
 """
@@ -12,7 +13,7 @@ from uuid import uuid4
 
 from resilience.backend.base import Platform
 from resilience.errors import StackError
-from resilience.stack import prometheus, redis_cluster, service
+from resilience.stack import postgresql, prometheus, redis_cluster, service
 from resilience.stack.ends import Ends
 from resilience.stack.http_link import http_ask
 from resilience.stack.wait import Pause, wait_all, wait_until
@@ -41,8 +42,14 @@ def stack_ready(platform: Platform, deadline: float) -> float:
     def prometheus_ready(pause: Pause) -> None:
         prometheus.wait_ready(platform, deadline, pause)
 
+    def postgresql_ready(pause: Pause) -> None:
+        postgresql.wait_ready(platform, deadline, pause)
+
+    jobs = {"redis": redis_ready, "services": services_ready, "prometheus": prometheus_ready}
+    if platform.stack.postgresql is not None:
+        jobs["postgresql"] = postgresql_ready
     try:
-        wait_all({"redis": redis_ready, "services": services_ready, "prometheus": prometheus_ready}, ends.too_many)
+        wait_all(jobs, ends.too_many)
         first_request(platform, deadline)
     except StackError as error:
         raise StackError("; ".join((str(error), *ends.told()))) from error

@@ -7,12 +7,14 @@ from resilience.backend.base import MemberState, Platform
 from resilience.backend.settings import redis_settings
 from resilience.errors import StackError
 from resilience.stack.http_link import http_ask
+from resilience.stack.postgresql_link import PASSWORD, SUPERUSER, PostgresqlLink, PostgresqlLinks, Rows
 from resilience.stack.redis_link import Answers, RedisLinks
 from resilience.stack.redis_survey import fields_from_info
 from resilience.stack.service import service_states
 
 SECRET_MARKS = ("pass", "auth")  # a directive whose name holds one of these is left out
 REDIS_FACTS = ("redis_version", "redis_build_id", "run_id", "os", "arch_bits", "multiplexing_api")
+POSTGRESQL_SETTINGS = "SELECT name, setting FROM pg_settings WHERE source <> 'default' OR name = 'server_version'"
 PROMETHEUS_STATUS = ("buildinfo", "flags", "config")
 OK = 200
 
@@ -25,6 +27,8 @@ def servers(platform: Platform) -> dict[str, Description]:
     Members without a version of their own to ask for (exporters, load generators) are left out.
     """
     described = redis_servers(platform)
+    if platform.stack.postgresql is not None:
+        described |= postgresql_servers(platform)
     for state in service_states(platform):
         described[state.name] = _described(service, state)
     for state in platform.states():
@@ -40,6 +44,39 @@ def redis_servers(platform: Platform) -> dict[str, Description]:
         answers = links.ask_each(("INFO", "server"), ("CONFIG", "GET", "*"))
     secret = platform.secret("redis-password")
     return {name: _redis(answer, secret, asked) for name, answer in answers.items()}
+
+
+def postgresql_servers(platform: Platform) -> dict[str, Description]:
+    """The PostgreSQL members' versions and settings that are not the defaults, and their PgBouncers' settings."""
+    secret = platform.secret(PASSWORD)
+    with PostgresqlLinks(platform) as links:
+        answers = links.ask_each(POSTGRESQL_SETTINGS)
+    described = {name: _postgresql(answer, secret) for name, answer in answers.items()}
+    for state in platform.states():
+        if state.component == "pgbouncer":
+            described[state.name] = _described(lambda one: pgbouncer(one, secret), state)
+    return described
+
+
+def _postgresql(answer: Rows | StackError, secret: str) -> Description:
+    if isinstance(answer, StackError):
+        return {"component": "postgresql", "error": str(answer)}
+    config = {str(row[0]): row[1] or "" for row in answer}
+    version = config.get("server_version", "")
+    return {"component": "postgresql", "version": version, "config": without_secrets(config, secret)}
+
+
+def pgbouncer(state: MemberState, secret: str) -> Description:
+    """The version and the settings of a PgBouncer. Raises `StackError`."""
+    link = PostgresqlLink(
+        state.name, state.address, secret, 1.0, component="pgbouncer", user=SUPERUSER, database="pgbouncer"
+    )
+    try:
+        ((version,),) = link.ask("SHOW VERSION")
+        config = {str(row[0]): row[1] or "" for row in link.ask("SHOW CONFIG")}
+    finally:
+        link.close()
+    return {"component": state.component, "version": version, "config": without_secrets(config, secret)}
 
 
 def _redis(answers: Answers, secret: str, asked: Mapping[str, str]) -> Description:

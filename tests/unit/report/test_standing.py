@@ -45,6 +45,24 @@ def test_addresses_roles_and_what_became_of_members():
     assert "nothing is injected" in text
 
 
+def test_a_postgresql_member_is_shown_with_its_timeline_and_its_lag():
+    names = ("pg-0", "pg-1", "pg-2", "pg-3")
+    role = {"timeline": 2, "lag_bytes": None, "synchrony": ""}
+    text = shown(
+        states=[member(name, "postgresql") for name in names],
+        postgresql=[
+            role | {"member": "pg-0", "role": "stray", "timeline": 1},
+            role | {"member": "pg-1", "role": "primary"},
+            role | {"member": "pg-2", "role": "replica", "lag_bytes": 12, "synchrony": "quorum"},
+            role | {"member": "pg-3", "role": "unreachable", "timeline": 0},
+        ],
+    )
+    assert "stray, timeline 1" in line_of(text, "pg-0")
+    assert "primary, timeline 2" in line_of(text, "pg-1")
+    assert "replica, timeline 2, quorum, 12 bytes behind" in line_of(text, "pg-2")
+    assert line_of(text, "pg-3").split()[2:] == ["unreachable", "running", "0"]
+
+
 def test_what_is_injected_says_when_it_ends():
     one = {"id": "x-1", "fault": "kill", "members": ["a", "b\x1b"], "since_s": 12.0, "ttl_s": 35.0}
     text = shown(open=[one, one | {"since_s": None}])

@@ -16,7 +16,7 @@ from resilience.spec.slo import FindingSource, RatioSource
 ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = (
     "baseline", "collaboration-kill", "edge-kill", "no-effect", "node-drain", "node-freeze", "node-power-off",
-    "redis-crash-primary", "redis-failover",
+    "postgresql-baseline", "redis-crash-primary", "redis-failover",
     "redis-fast-restart", "redis-fast-restart-no-persistence", "redis-kill-primary", "redis-kill-replica",
     "redis-partition-primary", "redis-pause-primary", "redis-pause-replica-kill-primary", "redis-stop-primary",
     "rolling-restart-session", "session-kill", "short-ttl",
@@ -624,7 +624,7 @@ def test_shipped_scenarios_are_listed() -> None:
 def test_shipped_scenario_reads(name: str) -> None:
     scenario = read_scenario(ROOT, name)
     assert scenario.name == name
-    assert (scenario.experiment is None) == (name == "baseline")
+    assert (scenario.experiment is None) == name.endswith("baseline")
     if scenario.experiment is not None:
         assert (ROOT / scenario.experiment.file).is_file()
 

@@ -1,0 +1,238 @@
+"""The PostgreSQL tier for real: it forms, members come back as what they were, and who is what is known."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from resilience.backend.local.place import PROJECT_ROOT
+from resilience.backend.local.platform import OwnedLocalPlatform
+from resilience.errors import StackError
+from resilience.spec.postgresql import FirstStandbys
+from resilience.spec.read import read_stack
+from resilience.spec.stack import Stack
+from resilience.stack.http_link import http_ask
+from resilience.stack.postgresql import Gathering, live_roles, wait_ready
+from resilience.stack.postgresql_link import PASSWORD, PostgresqlLinks, Rows
+from resilience.stack.postgresql_role import PostgresqlRole
+from resilience.stack.versions import postgresql_servers
+from tests.component.local_stack import brought_up
+
+pytestmark = pytest.mark.component
+
+WITHIN_S = 40.0
+PRIMARY, STANDBY, OTHER = "postgresql-primary-0", "postgresql-replica-0", "postgresql-replica-1"
+TIER = {"postgresql", "pgbouncer", "postgres-exporter"}
+
+
+def tier_alone() -> Stack:
+    """The shipped stack without its other tiers, each commit on all members."""
+    stack = read_stack(PROJECT_ROOT, "stacks/local/postgresql.yaml")
+    members = tuple(member for member in stack.members if member.component in TIER)
+    assert stack.postgresql is not None
+    postgresql = msgspec.structs.replace(stack.postgresql, durability=FirstStandbys(standbys=2))
+    return msgspec.structs.replace(stack, members=members, postgresql=postgresql, restart_delay_s=0.2)
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("members")
+
+
+@pytest.fixture(scope="module")
+def tier(image: Path, logs: Path) -> Iterator[OwnedLocalPlatform]:
+    with brought_up(tier_alone(), image, logs) as owned:
+        wait_ready(owned, time.monotonic() + WITHIN_S)
+        yield owned
+
+
+def wait_for(what: str, holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not holds():
+        assert time.monotonic() < deadline, f"not after {WITHIN_S} s: {what}"
+        time.sleep(0.1)
+
+
+def roles(tier: OwnedLocalPlatform) -> dict[str, PostgresqlRole]:
+    return {role.member: role for role in live_roles(tier)}
+
+
+def asked(tier: OwnedLocalPlatform, member: str, sql: str) -> Rows:
+    with PostgresqlLinks(tier, 30.0) as links:
+        return links.link(member).ask(sql)
+
+
+def killed(tier: OwnedLocalPlatform, member: str) -> None:
+    """Kills a member's server with all its processes, and waits until the platform has started another."""
+    before = tier.state(member)
+    os.kill(before.handle["server_pid"], signal.SIGKILL)
+    wait_for(f"{member} runs again", lambda: tier.state(member).restarts == before.restarts + 1)
+
+
+def together(tier: OwnedLocalPlatform) -> bool:
+    with Gathering(tier) as gathering:
+        return not gathering.amiss()
+
+
+def test_one_member_takes_writes_and_the_others_stream_from_it(tier):
+    found = roles(tier)
+    assert {name: role.role for name, role in found.items()} == {
+        PRIMARY: "primary",
+        STANDBY: "replica",
+        OTHER: "replica",
+    }
+    assert {role.timeline for role in found.values()} == {1}
+    assert [found[name].synchrony for name in (STANDBY, OTHER)] == ["sync", "sync"]
+    assert {found[name].upstream for name in (STANDBY, OTHER)} == {PRIMARY}
+
+
+def test_a_commit_is_on_all_members_and_its_wal_in_the_archive(tier):
+    asked(tier, PRIMARY, "CREATE TABLE kept (value text)")
+    asked(tier, PRIMARY, "INSERT INTO kept VALUES ('first')")
+    for member in (PRIMARY, STANDBY, OTHER):
+        wait_for(f"{member} has it", lambda m=member: asked(tier, m, "SELECT value FROM kept") == [("first",)])  # type: ignore[misc]
+    segment = asked(tier, PRIMARY, "SELECT pg_walfile_name(pg_switch_wal())")[0][0]
+    archived = tier.secret_file(PASSWORD).parents[1] / "archive" / str(segment)
+    wait_for("the segment is archived", archived.exists)
+
+
+def test_checksums_and_slots_are_there(tier):
+    assert asked(tier, PRIMARY, "SHOW data_checksums") == [("on",)]
+    slots = asked(tier, PRIMARY, "SELECT slot_name, active FROM pg_replication_slots ORDER BY 1")
+    assert slots == [("postgresql_replica_0", "t"), ("postgresql_replica_1", "t")]
+
+
+def test_every_pgbouncer_leads_to_the_primary_and_a_persons_psql_finds_its_way(tier, tmp_path):
+    for member, table in (("pgbouncer-0", "kept"), ("pgbouncer-2", "kept"), (STANDBY, "kept")):
+        output = tmp_path / member
+        with output.open("wb") as file:
+            sql = "SELECT current_user, pg_is_in_recovery()"
+            person = tier.enter(member, ["psql", "-XAtc", sql], (0, file.fileno(), file.fileno()))
+            assert person.wait(60) == 0, output.read_text()
+        assert output.read_text() == ("postgres|t\n" if member == STANDBY else "harmonyflow|f\n"), table
+
+
+def test_the_exporter_tells_of_every_member(tier):
+    exporter = tier.state("postgres-exporter-0")
+    for member in (PRIMARY, STANDBY):
+        answer = http_ask(exporter, f"/probe?target={member}:5432/postgres&auth_module=harmonyflow", timeout_s=30.0)
+        text = answer.body.decode()
+        assert re.search("^pg_up 1$", text, re.MULTILINE), text[:2000]
+        assert f"pg_replication_is_replica {int(member == STANDBY)}" in text
+
+
+def test_the_password_is_in_no_argument_and_no_log(tier):
+    secret = tier.secret(PASSWORD)
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        assert secret.encode() not in process.read_bytes()
+
+
+def test_a_killed_standby_comes_back_with_its_data_as_a_standby(tier, logs):
+    identifier = asked(tier, STANDBY, "SELECT system_identifier FROM pg_control_system()")
+    killed(tier, STANDBY)
+    wait_for("all are together", lambda: together(tier))
+    assert roles(tier)[STANDBY].role == "replica"
+    assert asked(tier, STANDBY, "SELECT system_identifier FROM pg_control_system()") == identifier
+    assert log_of(logs, STANDBY).count("a copy of") == 1
+
+
+def log_of(logs: Path, member: str) -> str:
+    return (logs / member / "server.log").read_text(errors="replace")
+
+
+def test_a_killed_primary_comes_back_as_primary_where_nobody_was_promoted(tier):
+    killed(tier, PRIMARY)
+    wait_for("all are together", lambda: together(tier))
+    assert {name: (role.role, role.timeline) for name, role in roles(tier).items()} == {
+        PRIMARY: ("primary", 1),
+        STANDBY: ("replica", 1),
+        OTHER: ("replica", 1),
+    }
+    assert asked(tier, PRIMARY, "SELECT value FROM kept") == [("first",)]
+
+
+def test_a_silent_member_is_unreachable_within_its_time(tier):
+    stop(tier, OTHER, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        assert roles(tier)[OTHER].role == "unreachable"
+        assert time.monotonic() - began < 30
+    finally:
+        stop(tier, OTHER, signal.SIGCONT)
+    wait_for("all are together", lambda: together(tier))
+
+
+def stop(tier: OwnedLocalPlatform, member: str, number: signal.Signals) -> None:
+    namespace = os.readlink(f"/proc/{tier.state(member).handle['server_pid']}/ns/pid")
+    server = tier.state(member).handle["server_pid"]
+    processes = subprocess.run(["pgrep", "-P", str(server)], capture_output=True, text=True, check=False, timeout=20)
+    for pid in (server, *map(int, processes.stdout.split())):
+        if os.readlink(f"/proc/{pid}/ns/pid") == namespace:
+            os.kill(pid, number)
+
+
+def test_an_emptied_standby_is_copied_again(tier):
+    emptied(tier, OTHER)
+    wait_for("all are together", lambda: together(tier))
+    assert asked(tier, OTHER, "SELECT value FROM kept") == [("first",)]
+
+
+def emptied(tier: OwnedLocalPlatform, member: str) -> None:
+    state = tier.state(member)
+    hold = Path(state.handle["hold_dir"]) / "test"
+    hold.touch()
+    os.kill(state.handle["server_pid"], signal.SIGKILL)
+    wait_for("it is dead", lambda: not tier.state(member).running)
+    subprocess.run(["find", state.handle["data_dir"], "-mindepth", "1", "-delete"], check=True, timeout=30)
+    hold.unlink()
+
+
+def test_a_former_primary_is_known_for_what_it_is_and_follows_the_new_one_when_it_starts_again(tier, logs):
+    """Nobody fences it: it goes on as a second primary, which shows; its next start finds out."""
+    asked(tier, PRIMARY, "SET synchronous_commit = local; INSERT INTO kept VALUES ('before')")
+    wait_for("it is there", lambda: len(asked(tier, STANDBY, "SELECT FROM kept")) == 2)
+    asked(tier, STANDBY, "SELECT pg_promote()")
+    wait_for("it is promoted", lambda: roles(tier)[STANDBY].role == "primary")
+    found = roles(tier)
+    assert (found[PRIMARY].role, found[PRIMARY].timeline) == ("stray", 1)
+    assert (found[STANDBY].role, found[STANDBY].timeline) == ("primary", 2)
+    asked(tier, PRIMARY, "SET synchronous_commit = local; INSERT INTO kept VALUES ('astray')")
+    with Gathering(tier) as gathering:
+        assert any("takes writes on timeline 1" in reason for reason in gathering.amiss())
+    killed(tier, PRIMARY)
+    wait_for("it is a replica", lambda: roles(tier)[PRIMARY].role == "replica")
+    wait_for("on the new timeline", lambda: roles(tier)[PRIMARY].timeline == 2)
+    assert "going back to where it parted" in log_of(logs, PRIMARY)
+    wait_for("its own is gone", lambda: not asked(tier, PRIMARY, "SELECT FROM kept WHERE value = 'astray'"))
+
+
+def test_a_standby_that_starts_again_follows_whoever_is_primary_then(tier):
+    killed(tier, OTHER)
+    wait_for("it follows", lambda: roles(tier)[OTHER].upstream == STANDBY)
+    wait_for("on the new timeline", lambda: roles(tier)[OTHER].timeline == 2)
+
+
+def test_a_former_primary_without_data_makes_no_second_database(tier):
+    emptied(tier, PRIMARY)
+    wait_for("it is a replica", lambda: roles(tier)[PRIMARY].role == "replica")
+    wait_for("it follows", lambda: roles(tier)[PRIMARY].upstream == STANDBY)
+
+
+def test_servers_tell_their_versions_and_settings_and_no_secret(tier):
+    described = postgresql_servers(tier)
+    assert str(described[PRIMARY]["version"]).startswith("17.")
+    assert described[STANDBY]["config"]["synchronous_standby_names"].startswith("FIRST 2 (")
+    assert described["pgbouncer-1"]["version"].startswith("PgBouncer 1.")
+    assert described["pgbouncer-1"]["config"]["pool_mode"] == "transaction"
+    assert tier.secret(PASSWORD) not in repr(described)
+
+
+def test_a_member_that_refuses_says_why(tier):
+    with pytest.raises(StackError, match=f"^{PRIMARY}: .*relation .none. does not exist"):
+        asked(tier, PRIMARY, "SELECT FROM none")
