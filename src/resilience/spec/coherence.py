@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from resilience.spec.convert import refuse, show
 from resilience.spec.fault import Drain, NodeFault, Partition, RollingRestart, Target
 from resilience.spec.load import Load
-from resilience.spec.postgresql_coherence import check_postgresql
+from resilience.spec.postgresql_coherence import check_postgresql, check_promotion
 from resilience.spec.scenario import Experiment, Scenario, Timeline
 from resilience.spec.slo import RatioSource, Slo
 from resilience.spec.stack import GENERATORS, OBSERVER, OUTSIDE, Shard, Stack, Wait
@@ -46,6 +46,7 @@ def check_scenario(scenario: Scenario, label: str) -> None:
     _check_load(scenario.load, label)
     if scenario.experiment is not None:
         _check_experiment(scenario.experiment, scenario.stack)
+        check_promotion(scenario, label)
     _check_blast_radius(scenario, label)
     for index, weakness in enumerate(scenario.known_weaknesses):
         check_bounds(weakness.within, label, f"known_weaknesses[{index}].within")
@@ -182,8 +183,12 @@ def _check_experiment(experiment: Experiment, stack: Stack) -> None:
 
 
 def _check_target(target: Target, stack: Stack, label: str, field: str) -> None:
-    members = stack.of(target.component)  # a stack has every component that a target may name
-    if target.component != "redis":
+    members = stack.of(target.component)
+    if not members:
+        raise refuse(label, f"{field}.component", f"expected a component of the stack {stack.name}", target.component)
+    if target.component == "postgresql":
+        _check_no_shard(target, label, field)
+    elif target.component != "redis":
         _check_no_role(target, label, field)
     elif target.shard is not None and target.shard > len(stack.shards):
         raise refuse(label, f"{field}.shard", f"expected 1 to {len(stack.shards)}", target.shard)
@@ -194,13 +199,19 @@ def _check_target(target: Target, stack: Stack, label: str, field: str) -> None:
 
 
 def _check_no_role(target: Target, label: str, field: str) -> None:
+    _check_no_shard(target, label, field)
+    if target.role != "any":
+        raise refuse(label, f"{field}.role", "expected any: only redis and postgresql have roles", target.role)
+
+
+def _check_no_shard(target: Target, label: str, field: str) -> None:
     if target.shard is not None:
         raise refuse(label, f"{field}.shard", "expected none: only redis has shards", target.shard)
-    if target.role != "any":
-        raise refuse(label, f"{field}.role", "expected any: only redis has roles", target.role)
 
 
 def _has_replica(target: Target, stack: Stack) -> bool:
+    if target.component == "postgresql":
+        return True  # the tier has one, or the stack is none
     shards = stack.shards if target.shard is None else (stack.shards[target.shard - 1],)
     return any(shard.replicas for shard in shards)
 
@@ -213,8 +224,9 @@ def _check_fault(experiment: Experiment, member_count: int) -> None:
     if isinstance(fault, RollingRestart) != (target.scope == "component"):
         expected = "component: all members are replaced" if isinstance(fault, RollingRestart) else "member or node"
         raise refuse(label, "target.scope", f"expected {expected} (fault {kind})", target.scope)
-    if isinstance(fault, RollingRestart) and target.component == "redis":
-        raise refuse(label, "target.component", "expected a service: a shard may fail over for each member", "redis")
+    if isinstance(fault, RollingRestart) and target.component in {"redis", "postgresql"}:
+        expected = "expected a service: a store may fail over for each member"
+        raise refuse(label, "target.component", expected, target.component)
     if isinstance(fault, Partition) and fault.cut_from == "peers" and member_count < 2:
         raise refuse(label, "fault.cut_from", f"expected clients or all: {target.component} has one member", "peers")
 

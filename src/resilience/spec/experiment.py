@@ -33,22 +33,26 @@ METHOD = (
     "healed",
     "hold_phase recovery",
 )
+# What a person does about a lost primary of PostgreSQL: it may stand behind the step that it is named after.
+RUNBOOK = {"in_effect injected": "promote", "healed": "rejoin"}
 ROLLBACKS = ("heal rollback",)
-_STEADY_STATE = frozenset({"members_running", "shards_replicated", "load_at_rate"})
+_STEADY_STATE = frozenset({"members_running", "shards_replicated", "postgresql_replicated", "load_at_rate"})
 Text = Annotated[str, Meta(min_length=1, max_length=2_000)]
 
 
 class _ActionProvider(Record, frozen=True, kw_only=True):
     type: Literal["python"]
     module: Literal["resilience.chaos.actions"]
-    func: Literal["hold_phase", "inject", "heal"]
+    func: Literal["hold_phase", "inject", "promote", "rejoin", "heal"]
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
 class _ProbeProvider(Record, frozen=True, kw_only=True):
     type: Literal["python"]
     module: Literal["resilience.chaos.probes"]
-    func: Literal["in_effect", "healed", "members_running", "shards_replicated", "load_at_rate"]
+    func: Literal[
+        "in_effect", "healed", "members_running", "shards_replicated", "postgresql_replicated", "load_at_rate"
+    ]
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
@@ -151,7 +155,8 @@ def experiment_from_file(path: Path, label: str) -> Experiment:
         if probe.tolerance is not True:  # chaoslib demands one, and false would turn the probe's meaning round
             raise refuse(label, f"{where}.tolerance", "expected true")
     injecting = _injecting(document.method, label)
-    _check_steps(document.method, METHOD, label, "method")
+    runbook = _runbook(document.method)
+    _check_steps(document.method, _with_runbook(runbook), label, "method")
     _check_steps(document.rollbacks, ROLLBACKS, label, "rollbacks")
     return Experiment(
         file=label,
@@ -160,7 +165,17 @@ def experiment_from_file(path: Path, label: str) -> Experiment:
         target=injecting.target,
         document=value,
         prelude=injecting.prelude,
+        promotes="promote" in runbook,
     )
+
+
+def _runbook(method: Sequence[_Activity]) -> frozenset[str]:
+    return frozenset(activity.provider.func for activity in method) & frozenset(RUNBOOK.values())
+
+
+def _with_runbook(runbook: frozenset[str]) -> tuple[str, ...]:
+    """The method's steps with those of the runbook that it has."""
+    return tuple(step for one in METHOD for step in (one, RUNBOOK.get(one, "")) if step in METHOD or step in runbook)
 
 
 def _substituted(value: Any, where: str = "") -> Iterator[str]:

@@ -15,7 +15,7 @@ class Target(Record, frozen=True, kw_only=True):
     members of the component.
     """
 
-    component: Literal["redis", "session", "collaboration", "edge"]
+    component: Literal["redis", "postgresql", "session", "collaboration", "edge"]
     role: Literal["primary", "replica", "any"] = "any"
     shard: Annotated[int, Meta(ge=1)] | None = None
     scope: Literal["member", "node", "component"] = "member"

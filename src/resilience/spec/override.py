@@ -1,7 +1,8 @@
 """Changes to a scenario from the command line (``--set load.session_rate_ops_per_s=50``) or from its field ``set``.
 
 ``seed=7`` · ``durability=async`` · ``durability=wait:1`` (replicas) · ``durability=wait:1:500`` (and time-out in ms) ·
-``postgresql.durability=async`` · ``postgresql.durability=any:1``, ``first:2`` (standbys) · ``postgresql.FIELD=…`` ·
+``postgresql.durability=async`` · ``postgresql.durability=any:1``, ``first:2`` (standbys) ·
+``postgresql.FIELD=…`` · ``postgresql.failover.operator_delay_s=5`` ·
 ``load.FIELD=…`` · ``timeline.FIELD=…`` · ``redis.FIELD=…`` · ``stack.FIELD=…`` for the numbers of the stack file ·
 ``programs.COMPONENT=…``.
 """
@@ -14,14 +15,14 @@ import msgspec
 from resilience.spec.convert import did_you_mean, record_from, refuse
 from resilience.spec.document import documents_from_text
 from resilience.spec.load import Load
-from resilience.spec.postgresql import AnyStandbys, Asynchronous, FirstStandbys, Postgresql
+from resilience.spec.postgresql import AnyStandbys, Asynchronous, FirstStandbys, Manual, Postgresql
 from resilience.spec.postgresql import Durability as PostgresqlDurability
 from resilience.spec.record import Record
 from resilience.spec.scenario import Scenario, Timeline
 from resilience.spec.stack import Async, Durability, Programs, Redis, Wait
 
 _STACK_NUMBERS = frozenset({"restart_delay_s", "session_ttl_s", "scrape_interval_s"})
-_POSTGRESQL = frozenset(Postgresql.__struct_fields__) - {"primary", "replicas", "pgbouncer"}
+_POSTGRESQL = frozenset(Postgresql.__struct_fields__) - {"primary", "replicas", "failover", "pgbouncer"}
 _ROOMS: Mapping[str, frozenset[str]] = {
     "load": frozenset(Load.__struct_fields__),
     "timeline": frozenset(Timeline.__struct_fields__),
@@ -29,6 +30,7 @@ _ROOMS: Mapping[str, frozenset[str]] = {
     "stack": _STACK_NUMBERS,
     "programs": frozenset(Programs.__struct_fields__),
     "postgresql": _POSTGRESQL,
+    "postgresql.failover": frozenset(Manual.__struct_fields__),
 }
 _KNOWN = frozenset({"seed", "durability"}) | {f"{room}.{name}" for room, names in _ROOMS.items() for name in names}
 
@@ -43,7 +45,7 @@ def overridden(scenario: Scenario, overrides: Iterable[str], file: str = "") -> 
     return scenario
 
 
-def _apply(scenario: Scenario, override: str, label: str) -> Scenario:
+def _apply(scenario: Scenario, override: str, label: str) -> Scenario:  # noqa: PLR0911  one return for each room
     key, equals, text = override.partition("=")
     if not equals:
         raise refuse(label, "the override", "expected FIELD=VALUE")
@@ -58,10 +60,11 @@ def _apply(scenario: Scenario, override: str, label: str) -> Scenario:
             return msgspec.structs.replace(scenario, load=_changed(scenario.load, name, value, label, room))
         case "timeline":
             return msgspec.structs.replace(scenario, timeline=_changed(scenario.timeline, name, value, label, room))
-        case "redis" | "programs" | "postgresql":
-            part = getattr(scenario.stack, room)
-            changed = (_postgresql if room == "postgresql" else _changed)(part, name, value, label, room)
+        case "redis" | "programs":
+            changed = _changed(getattr(scenario.stack, room), name, value, label, room)
             return _with_stack(scenario, **{room: changed})
+        case "postgresql" | "postgresql.failover":
+            return _with_stack(scenario, postgresql=_postgresql(scenario.stack.postgresql, key, value, label))
         case "stack":
             return msgspec.structs.replace(scenario, stack=_changed(scenario.stack, name, value, label, room))
         case _:
@@ -96,10 +99,13 @@ def _durability(text: str, label: str) -> Durability:
     raise refuse(label, "durability", "expected async, wait:REPLICAS or wait:REPLICAS:TIMEOUT_MS", text)
 
 
-def _postgresql(tier: Postgresql | None, name: str, value: Any, label: str, room: str) -> Postgresql:
+def _postgresql(tier: Postgresql | None, key: str, value: Any, label: str) -> Postgresql:
     """The tier with one field changed."""
     if tier is None:
-        raise refuse(label, f"postgresql.{name}", "expected a stack that has PostgreSQL")
+        raise refuse(label, key, "expected a stack that has PostgreSQL")
+    room, _, name = key.rpartition(".")
+    if room == "postgresql.failover":
+        return msgspec.structs.replace(tier, failover=_changed(tier.failover, name, value, label, room))
     if name == "durability":
         return msgspec.structs.replace(tier, durability=_postgresql_durability(str(value), label))
     return _changed(tier, name, value, label, room)

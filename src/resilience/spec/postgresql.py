@@ -30,6 +30,12 @@ class FirstStandbys(Record, frozen=True, kw_only=True, tag_field="mode", tag="fi
 Durability = Asynchronous | AnyStandbys | FirstStandbys
 
 
+class Manual(Record, frozen=True, kw_only=True, tag_field="mode", tag="manual"):
+    """A person promotes a standby, by a runbook: so long after the fault as it takes to be called and to be sure."""
+
+    operator_delay_s: Seconds = 10.0
+
+
 class Pgbouncer(Record, frozen=True, kw_only=True):
     """The PgBouncer in front of each member; the fields are its own settings."""
 
@@ -56,6 +62,7 @@ class Postgresql(Record, frozen=True, kw_only=True):
     statement_timeout_ms: Milliseconds = 0  # 0: none; it does not end a commit's wait for standbys
     max_slot_wal_keep_size_mb: Annotated[int, Meta(ge=-1, le=1_000_000)] = 1_024  # -1: a lost standby fills the disk
     max_connections: Annotated[int, Meta(ge=20, le=10_000)] = 100
+    failover: Manual = Manual()  # what follows the loss of a primary, where an experiment has the step `promote`
     pgbouncer: Pgbouncer = Pgbouncer()
 
     @property

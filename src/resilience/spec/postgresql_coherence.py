@@ -3,10 +3,13 @@
 from collections import Counter
 
 from resilience.spec.convert import refuse
+from resilience.spec.fault import Partition
 from resilience.spec.postgresql import Asynchronous, Postgresql
+from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Stack
 
 COMPONENTS = ("postgresql", "pgbouncer", "postgres-exporter")
+PROMOTED_S_MIN = 10.0  # of the fault phase, with a new primary
 CONNECTIONS_OF_OWN = 10  # of a server's: for the harness, the exporter and those that replicate
 
 
@@ -24,6 +27,24 @@ def check_postgresql(stack: Stack, label: str) -> None:
     _check_connections(tier, label)
     if len(stack.of("postgres-exporter")) != 1:
         raise refuse(label, "members", f"expected one postgres-exporter (got {len(stack.of('postgres-exporter'))})")
+
+
+def check_promotion(scenario: Scenario, label: str) -> None:
+    """Where an experiment has a standby promoted, there is one, and the fault lasts until it shows what it is worth."""
+    if scenario.experiment is None or not scenario.experiment.promotes:
+        return
+    tier = scenario.stack.postgresql
+    if tier is None:
+        stack = scenario.stack.name
+        raise refuse(scenario.experiment.file, "method", f"expected no promote: the stack {stack} has no PostgreSQL")
+    fault = scenario.experiment.fault
+    if isinstance(fault, Partition) and fault.cut_from != "all":
+        expected = "expected all where a standby is promoted: nobody else could reach a former primary that was fenced"
+        raise refuse(scenario.experiment.file, "fault.cut_from", expected, fault.cut_from)
+    least_s = tier.failover.operator_delay_s + PROMOTED_S_MIN
+    if scenario.timeline.fault_s < least_s:
+        expected = f"expected at least {least_s:g} s, the operator's delay and {PROMOTED_S_MIN:g} s"
+        raise refuse(label, "timeline.fault_s", expected, scenario.timeline.fault_s)
 
 
 def _check_members(stack: Stack, tier: Postgresql, label: str) -> None:

@@ -38,6 +38,7 @@ class Experiment(Record, frozen=True, kw_only=True):
     target: Target
     document: dict[str, Any]
     prelude: Prelude | None = None
+    promotes: bool = False  # whether a standby of PostgreSQL is promoted while the fault lasts
 
 
 class Scenario(Record, frozen=True, kw_only=True):

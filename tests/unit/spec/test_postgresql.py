@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from resilience.errors import SpecError
+from resilience.spec.fault import Target
 from resilience.spec.fingerprint import digest, stack_digest
 from resilience.spec.postgresql import AnyStandbys, Asynchronous, FirstStandbys
 from resilience.spec.read import read_scenario, read_stack
@@ -175,3 +176,78 @@ def test_a_stack_without_the_tier_has_the_fingerprint_that_it_had_before_there_w
     assert stack_digest(one) == "36006fbbf6070b84"
     assert stack_digest(one) != digest(one)
     assert stack_digest(other) != stack_digest(msgspec.structs.replace(other, postgresql=None))
+
+
+PROMOTED = "    provider: {type: python, module: resilience.chaos.actions, func: %s}\n"
+PROVED = "func: in_effect, arguments: {when: injected}}\n"
+HEALED = "chaos.probes, func: healed}\n"
+
+
+def with_runbook(project: Path, target: str = "component: postgresql, role: primary, scope: node") -> Path:
+    """The project with the tier, whose experiment has a standby promoted."""
+    path = with_tier(project) / "experiments/lose-node.yaml"
+    text = path.read_text().replace("component: redis, role: primary, shard: 1, scope: node", target)
+    text = text.replace(PROVED, PROVED + "  - type: action\n    name: promote\n" + PROMOTED % "promote")
+    path.write_text(text.replace(HEALED, HEALED + "  - type: action\n    name: rejoin\n" + PROMOTED % "rejoin"))
+    return project
+
+
+def test_an_experiment_may_have_a_standby_promoted(project: Path) -> None:
+    experiment = read_scenario(with_runbook(project), "failover").experiment
+    assert experiment is not None
+    assert experiment.promotes
+    assert experiment.target == Target(component="postgresql", role="primary", scope="node")
+
+
+def test_a_runbook_has_its_place_in_the_method(project: Path) -> None:
+    path = with_runbook(project) / "experiments/lose-node.yaml"
+    text = path.read_text()
+    path.write_text(
+        text.replace("func: promote", "func: x")
+        .replace("func: rejoin", "func: promote")
+        .replace("func: x", "func: rejoin")
+    )
+    with pytest.raises(SpecError, match=r"expected promote here \(got 'rejoin'\)"):
+        read_scenario(project, "failover")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expect"),
+    [
+        (
+            "role: primary, scope",
+            "role: primary, shard: 1, scope",
+            "target.shard: expected none: only redis has shards",
+        ),
+        ("{kind: power-off}", "{kind: rolling-restart}", "expected"),
+        (
+            "fault: {kind: power-off}\n        target: {component: postgresql, role: primary, scope: node}",
+            "fault: {kind: partition, cut_from: peers}\n        target: {component: postgresql, role: primary}",
+            "fault.cut_from: expected all where a standby is promoted",
+        ),
+    ],
+)
+def test_what_cannot_be_done_to_the_tier_is_refused(project: Path, old: str, new: str, expect: str) -> None:
+    path = with_runbook(project) / "experiments/lose-node.yaml"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(SpecError) as caught:
+        read_scenario(project, "failover")
+    assert expect in str(caught.value)
+
+
+def test_a_stack_without_the_tier_has_nobody_to_be_hit_or_promoted(project: Path) -> None:
+    stack = (project / "stacks/small.yaml").read_text()
+    with_runbook(project)
+    (project / "stacks/small.yaml").write_text(stack)
+    with pytest.raises(SpecError, match=r"target.component: expected a component of the stack small"):
+        read_scenario(project, "failover")
+    path = project / "experiments/lose-node.yaml"
+    path.write_text(path.read_text().replace("component: postgresql", "component: redis"))
+    with pytest.raises(SpecError, match=r"method: expected no promote: the stack small has no PostgreSQL"):
+        read_scenario(project, "failover")
+
+
+def test_a_fault_outlasts_the_operator_by_enough_to_be_judged(project: Path) -> None:
+    with pytest.raises(SpecError, match=r"timeline.fault_s: expected at least 26 s, the operator's delay and 10 s"):
+        read_scenario(with_runbook(project), "failover", ["postgresql.failover.operator_delay_s=16"])
