@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 
 from resilience.backend.local.paper import PaperPlatform
 from resilience.errors import FaultError
-from resilience.fault.base import FaultPlatform, NoTarget, RedisRole, Watch
+from resilience.fault.base import FaultPlatform, MemberRole, NoTarget, Watch
 from resilience.fault.injector import Planner
 from resilience.report.plan import FaultPlan
 from resilience.spec.fault import Injection, PreludeInjection
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Stack
+from resilience.stack.postgresql_role import PostgresqlRole
 from resilience.stack.redis_role import RedisRole as KnownRole
 
 _STEPS: Mapping[str, str] = {
@@ -64,7 +65,7 @@ class Ground:
     """
 
     platform: FaultPlatform
-    roles: Sequence[RedisRole]
+    roles: Sequence[MemberRole]
     known: str  # says to people where members and roles are known from
     names: Mapping[str, str] = field(default_factory=dict)  # by address, of what is no member
     carried: Callable[[Injection], Carried] = _as_it_is
@@ -95,8 +96,18 @@ def fault_plan_on(scenario: Scenario, ground: Ground) -> FaultPlan | None:
         return FaultPlan(known=ground.known, nothing=str(error))
 
 
-def initial_roles(stack: Stack) -> tuple[KnownRole, ...]:
-    """Who is what right after the stack file's cluster was formed."""
+def initial_roles(stack: Stack) -> tuple[MemberRole, ...]:
+    """Who is what right after the stack file's cluster and tier were formed."""
+    return (*_redis_roles(stack), *_postgresql_roles(stack))
+
+
+def _postgresql_roles(stack: Stack) -> Iterator[PostgresqlRole]:
+    tier = stack.postgresql
+    for name in tier.members if tier else ():
+        yield PostgresqlRole(member=name, role="primary" if tier and name == tier.primary else "replica")
+
+
+def _redis_roles(stack: Stack) -> tuple[KnownRole, ...]:
     return tuple(
         KnownRole(member=name, group=group, role="primary" if name == shard.primary else "replica", epoch=0, address="")
         for group, shard in enumerate(stack.shards, start=1)
@@ -107,7 +118,7 @@ def initial_roles(stack: Stack) -> tuple[KnownRole, ...]:
 def _told(injection: Injection, carried: Carried, ground: Ground) -> FaultPlan:
     states = ground.platform.states()
     components = {state.name: state.component for state in states}
-    parts = {role.member: f"{role.role} of shard {role.group}" for role in ground.roles}
+    parts = {role.member: _part(role) for role in ground.roles}
     names = {**ground.names, **{state.address: state.name for state in states}}
     return FaultPlan(
         known=ground.known,
@@ -119,6 +130,10 @@ def _told(injection: Injection, carried: Carried, ground: Ground) -> FaultPlan:
         allowed=tuple(carried.allowed),
         ttl_s=injection.ttl_s,
     )
+
+
+def _part(role: MemberRole) -> str:
+    return f"{role.role} of shard {role.group}" if role.group else role.role
 
 
 def _all_in_words(prelude: PreludeInjection | None, steps: Sequence[str]) -> Iterator[str]:

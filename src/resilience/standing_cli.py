@@ -31,6 +31,7 @@ from resilience.spec.convert import did_you_mean
 from resilience.spec.read import read_scenario
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Stack
+from resilience.stack.postgresql_role import PostgresqlRole
 from resilience.stack.redis_role import RedisRole
 from resilience.standing import ASK_TIMEOUT_S, Asked, Post, Standing, down, life_s, refuse_second, require_standing, up
 from resilience.standing import supervise as supervise_stack
@@ -151,8 +152,9 @@ def _plan_on_standing(scenario: Scenario) -> FaultPlan | None:
         return FaultPlan(known=known, nothing=str(error))
     states = msgspec.convert(look["states"], tuple[MemberState, ...])
     roles = msgspec.convert(look["roles"], tuple[RedisRole, ...])
+    others = msgspec.convert(look["postgresql"], tuple[PostgresqlRole, ...])
     platform = PaperPlatform(msgspec.convert(look["stack"], Stack), states)
-    return fault_plan_on(scenario, Ground(platform=platform, roles=roles, known=known))
+    return fault_plan_on(scenario, Ground(platform=platform, roles=(*roles, *others), known=known))
 
 
 # --- up and down -----------------------------------------------------------------------------------------------------

@@ -14,10 +14,11 @@ from resilience.backend.base import MemberState
 from resilience.backend.choice import able
 from resilience.backend.local.paper import PaperPlatform
 from resilience.errors import FaultError, StackError
-from resilience.fault.base import RedisRole
+from resilience.fault.base import MemberRole
 from resilience.plan import Ground, fault_plan, fault_plan_on, initial_roles, proofs_in_words, step_in_words
 from resilience.report.plan import FaultPlan, plan_screen
 from resilience.report.terminal import console_for
+from resilience.spec.fault import Target
 from resilience.spec.read import list_scenarios, read_scenario
 from resilience.spec.scenario import Scenario
 from tests.unit.fault.stand import ROLES
@@ -32,7 +33,7 @@ def shown(scenario: Scenario, *faults: FaultPlan) -> str:
     return output.getvalue()
 
 
-def on_paper(states: Sequence[MemberState], roles: Sequence[RedisRole]) -> FaultPlan | None:
+def on_paper(states: Sequence[MemberState], roles: Sequence[MemberRole]) -> FaultPlan | None:
     platform = PaperPlatform(FAILOVER.stack, states)
     return fault_plan_on(FAILOVER, Ground(platform=platform, roles=roles, known="now"))
 
@@ -195,3 +196,14 @@ def test_text_from_a_cluster_is_shown_as_text():
     shown_text = shown(FAILOVER, FaultPlan(known="k", nodes=("n",), besides=named, allowed=named))
     assert shown_text.count("kube-system/x\\x1b[31m[red]") == 2
     assert "\x1b" not in shown_text
+
+
+def test_a_postgresql_member_is_told_with_its_part_and_no_shard():
+    scenario = read_scenario(ROOT, "postgresql-baseline")
+    kill = read_scenario(ROOT, "redis-kill-primary").experiment
+    assert kill is not None
+    experiment = msgspec.structs.replace(kill, target=Target(component="postgresql", role="primary"))
+    plan = fault_plan(msgspec.structs.replace(scenario, experiment=experiment), "")
+    assert plan is not None
+    assert plan.members == (("postgresql-primary-0", "primary"),)
+    assert "a new connection from prometheus-0 to postgresql-primary-0 is refused" in plan.proofs

@@ -19,6 +19,7 @@ from resilience.history.phase import AHEAD_US, PhaseBoard
 from resilience.history.record import Event, PhaseWindow
 from resilience.history.writer import Writer
 from resilience.spec.scenario import Scenario
+from resilience.stack.postgresql import live_roles as postgresql_roles
 from resilience.stack.redis_cluster import live_roles
 
 SESSION_ENV = "RESILIENCE_SESSION"
@@ -99,7 +100,7 @@ def session_on(platform: FaultPlatform, run_dir: Path, scenario: Scenario, clock
 
     injector = Injector(
         platform=platform,
-        roles=lambda: live_roles(platform),
+        roles=lambda: (*live_roles(platform), *postgresql_roles(platform)),
         ledger=Ledger(run_dir / "ledger.jsonl"),
         clock=clock,
         say=say,

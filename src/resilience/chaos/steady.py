@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from resilience.backend.base import Platform
-from resilience.fault.base import RedisRole
+from resilience.fault.base import MemberRole
 from resilience.spec.stack import Stack
 from resilience.stack.prometheus import STARTED_LATER
 
@@ -13,7 +13,7 @@ def members_down(platform: Platform) -> list[str]:
     return [state.name for state in platform.states() if not state.running and state.component not in STARTED_LATER]
 
 
-def shards_without_replica(stack: Stack, roles: Sequence[RedisRole]) -> list[str]:
+def shards_without_replica(stack: Stack, roles: Sequence[MemberRole]) -> list[str]:
     """What each shard lacks of one primary and its replicas, in words."""
     lacking = []
     for group, shard in enumerate(stack.shards, start=1):

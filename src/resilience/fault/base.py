@@ -16,8 +16,8 @@ Step = dict[str, Any]  # one primitive of the agent, plain JSON
 Watch = dict[str, Any]  # one probe of the agent, plain JSON
 
 
-class RedisRole(Protocol):
-    """Who a Redis member is at the moment; `resilience.stack.redis_cluster.live_roles` knows."""
+class MemberRole(Protocol):
+    """Who a member of Redis or PostgreSQL is at the moment; `live_roles` of their modules in `stack` know."""
 
     @property
     def member(self) -> str:
@@ -26,7 +26,7 @@ class RedisRole(Protocol):
 
     @property
     def group(self) -> int:
-        """The shard it serves, from 1 in the order of the stack file."""
+        """The shard it serves, from 1 in the order of the stack file; 0 where there are no shards."""
         ...
 
     @property
@@ -35,7 +35,7 @@ class RedisRole(Protocol):
         ...
 
 
-Roles = Callable[[], Sequence[RedisRole]]
+Roles = Callable[[], Sequence[MemberRole]]
 
 
 class FaultPlatform(Platform, FaultCapable, Protocol):

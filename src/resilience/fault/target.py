@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 from resilience.backend.base import MemberState
 from resilience.errors import FaultError
-from resilience.fault.base import Aim, NoTarget, RedisRole, Roles
+from resilience.fault.base import Aim, MemberRole, NoTarget, Roles
 from resilience.spec.fault import Target
 from resilience.spec.stack import OBSERVER, OUTSIDE
+
+HAVE_ROLES = frozenset({"redis", "postgresql"})
 
 
 def resolve(target: Target, states: Sequence[MemberState], roles: Roles) -> Aim | NoTarget:
@@ -17,7 +19,7 @@ def resolve(target: Target, states: Sequence[MemberState], roles: Roles) -> Aim 
     ``roles`` raises.
     """
     named = [state for state in states if state.component == target.component]
-    if target.component == "redis" and (target.role != "any" or target.shard is not None):
+    if target.component in HAVE_ROLES and (target.role != "any" or target.shard is not None):
         wanted = _meant(target, roles())
         named = [state for state in named if state.name in wanted]
     running = [state for state in named if state.running]
@@ -30,7 +32,7 @@ def resolve(target: Target, states: Sequence[MemberState], roles: Roles) -> Aim 
     return _whole_node(running[0].node, states)
 
 
-def _meant(target: Target, roles: Sequence[RedisRole]) -> set[str]:
+def _meant(target: Target, roles: Sequence[MemberRole]) -> set[str]:
     return {role.member for role in roles if target.shard in {None, role.group} and target.role in {"any", role.role}}
 
 

@@ -7,8 +7,9 @@ from resilience.backend.base import MemberState
 from resilience.fault.base import Watch
 from resilience.spec.stack import PORTS
 
-SERVING = ("redis", "session", "collaboration", "edge")  # components that listen whenever they run
-_SAY = {"redis": "PING\r\n"}
+SERVING = ("redis", "postgresql", "session", "collaboration", "edge")  # components that listen whenever they run
+_STARTUP = "\0\0\0\x10\0\3\0\0user\0x\0\0"  # version 3.0, of a user x: the server asks him for his password
+_SAY = {"redis": "PING\r\n", "postgresql": _STARTUP}
 _SAY_HTTP = "GET /healthz HTTP/1.1\r\nHost: {name}\r\n\r\n"
 
 

@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from typing import Literal
 
 import pytest
 
@@ -6,8 +7,9 @@ from resilience.errors import FaultError
 from resilience.fault.base import Aim, NoTarget
 from resilience.fault.target import resolve
 from resilience.spec.fault import Target
+from resilience.spec.read import read_stack
 from tests.fakes import FakeFaultPlatform
-from tests.unit.fault.stand import ROLES, STACK
+from tests.unit.fault.stand import ROLES, ROOT, STACK, Role
 
 
 @dataclass(frozen=True)
@@ -72,3 +74,17 @@ def test_roles_are_asked_only_where_they_matter() -> None:
 def test_no_node_but_a_platform_node_is_touched() -> None:
     with pytest.raises(FaultError, match="node outside is no platform node"):
         resolve(Target(component="edge", scope="node"), FakeFaultPlatform(STACK).states(), lambda: ROLES)
+
+
+def test_postgresql_members_are_meant_by_what_they_are_now() -> None:
+    stack = read_stack(ROOT, "stacks/local/postgresql.yaml")
+    names = ("postgresql-primary-0", "postgresql-replica-0", "postgresql-replica-1")
+    roles = tuple(Role(name, 0, role) for name, role in zip(names, ("stray", "replica", "primary"), strict=True))
+    states = FakeFaultPlatform(stack).states()
+
+    def meant(role: Literal["primary", "replica", "any"]) -> Aim | NoTarget:
+        return resolve(Target(component="postgresql", role=role), states, lambda: (*ROLES, *roles))
+
+    assert meant("primary") == Aim(members=(names[2],))
+    assert meant("replica") == Aim(members=(names[1],))
+    assert meant("any") == Aim(members=(names[0],))
