@@ -37,6 +37,7 @@ from resilience.spec.scenario import Scenario
 from resilience.spec.stack import PORTS
 from resilience.stack.audit import audit
 from resilience.stack.converge import wait_converged
+from resilience.stack.postgresql_watch import PostgresqlWatch
 from resilience.stack.readiness import READY_TIMEOUT_S, stack_ready
 from resilience.stack.redis_cluster import shard_layout
 from resilience.stack.replicas import compare_replicas
@@ -104,12 +105,14 @@ class Stage:
 
     @contextmanager
     def _watched(self, platform: OwnedPlatform) -> Iterator[None]:
-        watch = RoleWatch(platform, self._notebook.clock, self._notebook.note)
-        watch.start()
+        watches = [
+            watch(platform, self._notebook.clock, self._notebook.note).start() for watch in (RoleWatch, PostgresqlWatch)
+        ]
         try:
             yield
         finally:
-            self._try(watch.stop)
+            for watch in watches:
+                self._try(watch.stop)
 
     def _under_load(self, platform: OwnedPlatform, session: Path) -> None:
         layout = shard_layout(platform)

@@ -6,7 +6,7 @@
 #               a copy of whoever is primary now; it waits until there is one.
 #   a standby   stays a standby, of whoever is primary now if one answers, else of whom it followed before.
 #   a primary   comes back as what it was. One that does not know that another has been promoted, since that does not
-#               answer, is a second primary then: nobody here can tell it.
+#               answer, is a second primary then: nobody here can tell it. But one that was fenced waits for the other.
 #   either      if another has been promoted meanwhile (it answers, on a higher timeline): it goes back to where the two
 #               parted and follows the other; where it cannot go back it is copied again.
 #
@@ -24,6 +24,7 @@ data=/data/postgresql
 beside=/data/made
 settings=/config/postgresql.conf
 formed=/config/formed      # this member has had a database: an empty folder is a loss from now on
+fenced=$data/fenced        # it is a primary no more: somebody has promoted another, or is about to
 rewinding=/data/rewinding  # what is there was being changed when that was broken off
 PATH=$(echo /usr/lib/postgresql/*/bin):$PATH
 export PATH PGPASSFILE=/config/pgpass PGUSER=postgres PGDATABASE=postgres PGCONNECT_TIMEOUT=2
@@ -53,6 +54,7 @@ follow() {
     conninfo="host=$1 user=replicator passfile=$PGPASSFILE application_name=$name connect_timeout=2"
     echo "primary_conninfo = '$conninfo'" >"$2/postgresql.auto.conf"
     : >"$2/standby.signal"
+    rm -f "$2/fenced"
 }
 
 new() {
@@ -108,6 +110,10 @@ if [ -e "$rewinding" ]; then
     copy_somebody
 elif [ -s "$data/PG_VERSION" ]; then
     found=$(primary)
+    if [ -e "$fenced" ]; then
+        say "fenced: waiting for the primary on a higher timeline"
+        until [ -n "$found" ] && [ "${found% *}" -gt "$(own_timeline)" ]; do sleep 0.2 && found=$(primary); done
+    fi
     if [ -n "$found" ] && [ "${found% *}" -gt "$(own_timeline)" ]; then
         rejoin "${found#* }"
     elif [ -n "$found" ] && [ -e "$data/standby.signal" ] && keep "${found#* }"; then

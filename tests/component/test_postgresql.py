@@ -5,39 +5,32 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.local.platform import OwnedLocalPlatform
 from resilience.errors import StackError
 from resilience.spec.postgresql import FirstStandbys
-from resilience.spec.read import read_stack
-from resilience.spec.stack import Stack
 from resilience.stack.http_link import http_ask
-from resilience.stack.postgresql import Gathering, live_roles, wait_ready
-from resilience.stack.postgresql_link import PASSWORD, PostgresqlLinks, Rows
-from resilience.stack.postgresql_role import PostgresqlRole
+from resilience.stack.postgresql_link import PASSWORD
 from resilience.stack.versions import postgresql_servers
-from tests.component.local_stack import brought_up
+from tests.component.postgresql_tier import (
+    OTHER,
+    PRIMARY,
+    STANDBY,
+    amiss,
+    asked,
+    killed,
+    log_of,
+    ready_tier,
+    roles,
+    together,
+    wait_for,
+)
 
 pytestmark = pytest.mark.component
-
-WITHIN_S = 40.0
-PRIMARY, STANDBY, OTHER = "postgresql-primary-0", "postgresql-replica-0", "postgresql-replica-1"
-TIER = {"postgresql", "pgbouncer", "postgres-exporter"}
-
-
-def tier_alone() -> Stack:
-    """The shipped stack without its other tiers, each commit on all members."""
-    stack = read_stack(PROJECT_ROOT, "stacks/local/postgresql.yaml")
-    members = tuple(member for member in stack.members if member.component in TIER)
-    assert stack.postgresql is not None
-    postgresql = msgspec.structs.replace(stack.postgresql, durability=FirstStandbys(standbys=2))
-    return msgspec.structs.replace(stack, members=members, postgresql=postgresql, restart_delay_s=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -47,37 +40,8 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tier(image: Path, logs: Path) -> Iterator[OwnedLocalPlatform]:
-    with brought_up(tier_alone(), image, logs) as owned:
-        wait_ready(owned, time.monotonic() + WITHIN_S)
+    with ready_tier(FirstStandbys(standbys=2), image, logs) as owned:
         yield owned
-
-
-def wait_for(what: str, holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    while not holds():
-        assert time.monotonic() < deadline, f"not after {WITHIN_S} s: {what}"
-        time.sleep(0.1)
-
-
-def roles(tier: OwnedLocalPlatform) -> dict[str, PostgresqlRole]:
-    return {role.member: role for role in live_roles(tier)}
-
-
-def asked(tier: OwnedLocalPlatform, member: str, sql: str) -> Rows:
-    with PostgresqlLinks(tier, 30.0) as links:
-        return links.link(member).ask(sql)
-
-
-def killed(tier: OwnedLocalPlatform, member: str) -> None:
-    """Kills a member's server with all its processes, and waits until the platform has started another."""
-    before = tier.state(member)
-    os.kill(before.handle["server_pid"], signal.SIGKILL)
-    wait_for(f"{member} runs again", lambda: tier.state(member).restarts == before.restarts + 1)
-
-
-def together(tier: OwnedLocalPlatform) -> bool:
-    with Gathering(tier) as gathering:
-        return not gathering.amiss()
 
 
 def test_one_member_takes_writes_and_the_others_stream_from_it(tier):
@@ -142,10 +106,6 @@ def test_a_killed_standby_comes_back_with_its_data_as_a_standby(tier, logs):
     assert log_of(logs, STANDBY).count("a copy of") == 1
 
 
-def log_of(logs: Path, member: str) -> str:
-    return (logs / member / "server.log").read_text(errors="replace")
-
-
 def test_a_killed_primary_comes_back_as_primary_where_nobody_was_promoted(tier):
     killed(tier, PRIMARY)
     wait_for("all are together", lambda: together(tier))
@@ -203,8 +163,7 @@ def test_a_former_primary_is_known_for_what_it_is_and_follows_the_new_one_when_i
     assert (found[PRIMARY].role, found[PRIMARY].timeline) == ("stray", 1)
     assert (found[STANDBY].role, found[STANDBY].timeline) == ("primary", 2)
     asked(tier, PRIMARY, "SET synchronous_commit = local; INSERT INTO kept VALUES ('astray')")
-    with Gathering(tier) as gathering:
-        assert any("takes writes on timeline 1" in reason for reason in gathering.amiss())
+    assert any("takes writes on timeline 1" in reason for reason in amiss(tier))
     killed(tier, PRIMARY)
     wait_for("it is a replica", lambda: roles(tier)[PRIMARY].role == "replica")
     wait_for("on the new timeline", lambda: roles(tier)[PRIMARY].timeline == 2)

@@ -7,7 +7,7 @@ Which backends there are is known to `backend.choice` alone.
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -178,6 +178,15 @@ class FaultCapable(Protocol):
 
         Raises `FaultError` if it cannot be ended.
         """
+        ...
+
+
+@runtime_checkable
+class Leading(Protocol):
+    """A platform on which a PgBouncer's settings can be changed while it runs."""
+
+    def lead_writes(self, pgbouncer: str, primary: str) -> None:
+        """Has a PgBouncer lead writes to that member from the next time that it reads its settings."""
         ...
 
 

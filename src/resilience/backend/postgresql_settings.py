@@ -10,6 +10,7 @@ from resilience.spec.postgresql import Asynchronous, Durability, Postgresql
 from resilience.spec.stack import PORTS, Member, Stack
 
 ARCHIVE = "/run/archive"  # where a member sees the folder that stands for an object store
+DATABASES = "databases.ini"  # where a PgBouncer leads to; it reads that again when it is told to
 START = "start.sh"  # the program of a member, beside its settings
 SECRETS = frozenset({"password", "pgpass", "first.sql", "userlist.txt", "postgres_exporter.yml"})
 
@@ -51,7 +52,7 @@ def pgbouncer_files(stack: Stack, member: Member, hosts: Hosts, password: str) -
     tier = _tier(stack)
     return {
         "pgbouncer.ini": render("postgresql/pgbouncer.ini.j2", port=PORTS["pgbouncer"], pgbouncer=tier.pgbouncer),
-        "databases.ini": databases_ini(stack, member, hosts, tier.primary),
+        DATABASES: databases_ini(stack, member, hosts, tier.primary),
         "userlist.txt": "".join(f'"{user}" "{password}"\n' for user in ("harmonyflow", "postgres")),
     }
 

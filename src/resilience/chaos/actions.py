@@ -8,7 +8,7 @@ from typing import Any
 
 from resilience.chaos.reach import call
 
-__all__ = ["heal", "hold_phase", "inject"]
+__all__ = ["heal", "hold_phase", "inject", "promote", "rejoin"]
 
 
 def hold_phase(phase: str, duration_s: float, configuration: dict[str, Any] | None = None) -> str:
@@ -29,6 +29,20 @@ def inject(
     """
     injection: str = call("inject", configuration, fault=fault, target=target, prelude=prelude)
     return injection
+
+
+def promote() -> str:
+    """Promotes a standby of PostgreSQL as the runbook says, so long after the injection as an operator takes to begin;
+    which. Fails if nobody could be, or if it was not seen to take writes.
+    """
+    promoted: str = call("promote")
+    return promoted
+
+
+def rejoin() -> list[str]:
+    """Fences every member of PostgreSQL that takes writes beside the primary, so that it follows that; which."""
+    fenced: list[str] = call("rejoin")
+    return fenced
 
 
 def heal(by: str = "request") -> list[str]:

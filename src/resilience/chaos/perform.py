@@ -10,6 +10,7 @@ from resilience.chaos.pace import too_slow
 from resilience.chaos.session import Session
 from resilience.chaos.steady import members_down, shards_without_replica
 from resilience.errors import FaultError
+from resilience.stack.postgresql import unreplicated
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -57,6 +58,18 @@ def _shards_replicated(session: Session) -> Answer:
     return _none("shards", shards_without_replica(session.platform.stack, session.injector.roles()))
 
 
+def _postgresql_replicated(session: Session) -> Answer:
+    return _none("PostgreSQL", unreplicated(session.platform))
+
+
+def _promote(session: Session) -> Answer:
+    return Answer(play.promote(session))
+
+
+def _rejoin(session: Session) -> Answer:
+    return Answer(list(play.rejoin(session)))
+
+
 def _load_at_rate(session: Session) -> Answer:
     if not session.loaded:
         return Answer(value=True, says=("load: the harness drives none here, so its rate was not looked at",))
@@ -71,9 +84,12 @@ _ACTIVITIES: Mapping[str, Callable[..., Answer]] = {
     "hold_phase": _hold_phase,
     "inject": _inject,
     "heal": _heal,
+    "promote": _promote,
+    "rejoin": _rejoin,
     "in_effect": _in_effect,
     "healed": _healed,
     "members_running": _members_running,
     "shards_replicated": _shards_replicated,
+    "postgresql_replicated": _postgresql_replicated,
     "load_at_rate": _load_at_rate,
 }

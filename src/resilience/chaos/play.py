@@ -13,11 +13,12 @@ import msgspec
 
 from resilience.backend.base import Evidence, Pace, Proof
 from resilience.chaos.session import Session
-from resilience.errors import FaultError, HarnessError
+from resilience.errors import FaultError, HarnessError, StackError
 from resilience.fault.base import NoTarget
 from resilience.fault.injector import injection_json, new_injection_id, us_from_ns
 from resilience.history.phase import AHEAD_US
 from resilience.spec.fault import FaultSpec, Injection, Prelude, Target
+from resilience.stack import postgresql_failover
 
 NEVER = -1
 PREPARE_US = 1_000_000  # from announcing a fault to injecting it: to resolve the target and get the agent ready
@@ -63,6 +64,42 @@ def inject(
         raise
     _close_steady(session, began_us)
     return injection
+
+
+def promote(session: Session) -> str:
+    """Promotes a standby of PostgreSQL by the runbook, the operator's delay after the last injection began; which.
+
+    Raises `FaultError` if there is no such tier, nobody can be promoted, or it is not seen to be true.
+    """
+    tier = session.platform.stack.postgresql
+    if tier is None:
+        raise FaultError(f"promote: the stack {session.platform.stack.name} has no PostgreSQL")
+    delay_s = tier.failover.operator_delay_s
+    since = max((_began_at(session, injection.id) for injection in _applied(session)), default=session.clock.now_us())
+    session.wait_until(since + int(delay_s * 1_000_000))
+    began_us = session.clock.now_us()
+    try:
+        promotion = postgresql_failover.promote(session.platform)
+        led_us = session.clock.now_us()
+        proof = postgresql_failover.proof(session.platform, promotion)
+    except StackError as error:
+        raise FaultError(str(error)) from error
+    facts = msgspec.to_builtins(promotion) | msgspec.to_builtins(proof)
+    instants = {"operator_delay_s": delay_s, "began_us": began_us, "led_us": led_us}
+    session.record("promotion", **facts, **instants, proved=proof.holds)
+    if not proof.holds:
+        raise FaultError(f"{promotion.member} was promoted, and is not seen to be the primary: see the history")
+    return promotion.member
+
+
+def rejoin(session: Session) -> tuple[str, ...]:
+    """Fences whoever takes writes beside PostgreSQL's primary, which makes it follow that; who. Raises `FaultError`."""
+    try:
+        members = postgresql_failover.fence_strays(session.platform)
+    except StackError as error:
+        raise FaultError(str(error)) from error
+    session.record("fenced", members=members)
+    return members
 
 
 def in_effect(session: Session, when: str) -> bool:

@@ -2,7 +2,7 @@
 
 from resilience.chaos.reach import call
 
-__all__ = ["healed", "in_effect", "load_at_rate", "members_running", "shards_replicated"]
+__all__ = ["healed", "in_effect", "load_at_rate", "members_running", "postgresql_replicated", "shards_replicated"]
 
 
 def in_effect(when: str) -> bool:
@@ -23,6 +23,11 @@ def members_running() -> bool:
 def shards_replicated() -> bool:
     """Whether every shard has its primary and as many replicas as the stack file gives it."""
     return _true(call("shards_replicated"))
+
+
+def postgresql_replicated() -> bool:
+    """Whether PostgreSQL has one primary, from which all its other members stream."""
+    return _true(call("postgresql_replicated"))
 
 
 def load_at_rate() -> bool:

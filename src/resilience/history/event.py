@@ -22,6 +22,11 @@ that nobody who reads a history has to doubt it.
 - ``healed``: ``injection`` (id), ``healed``: bool, ``by``: ``request``, ``ttl`` or ``rollback``, ``began_us``: when its
   undoing began (older records do not say), ``healed_us``: when that had ended, ``evidence`` as above [chaos, agent's
   answer]
+- ``promotion``: a standby of PostgreSQL was promoted by hand: ``member``, ``former`` (the primary before),
+  ``fenced``: bool, ``timeline_before``, ``timeline``, ``lag_bytes``, ``following``, ``led``, ``unreached`` (see
+  `stack.postgresql_failover.Promotion`), ``operator_delay_s``, ``began_us``: when the operator began, ``led_us``: when
+  all was done, ``proved``: bool, ``evidence`` as above [chaos]
+- ``fenced``: ``members``: those that took writes beside the primary, and were stopped [chaos]
 - ``no-target``: ``target``: nothing matched at injection time, nothing was touched [chaos]
 - ``experiment``: ``status``, ``deviated``, ``exit``, ``failed``: names of activities that failed [runner, from the
   journal]
@@ -57,7 +62,7 @@ from resilience.history.record import Event, Instant
 NAMES = frozenset({
     "stack-up", "shards", "load-started", "load-stopped", "clock-compared", "phase-announced", "injecting", "injected",
     "effect-probed", "healing", "healed", "no-target", "experiment", "role", "failing", "member", "node", "converged",
-    "replicas", "audit-incomplete", "pressure", "generator", "interrupted", "error", "ended",
+    "promotion", "fenced", "replicas", "audit-incomplete", "pressure", "generator", "interrupted", "error", "ended",
 })  # fmt: skip
 
 Group = Annotated[int, Meta(ge=-1, le=1_000_000)]
@@ -86,6 +91,22 @@ class _Healed(msgspec.Struct):
     began_us: Instant | UnsetType = UNSET
     healed_us: Instant | UnsetType = UNSET
     evidence: tuple[dict[str, Any], ...] | None = None
+
+
+class _Promotion(msgspec.Struct):
+    member: str
+    former: str
+    timeline: int
+    began_us: Instant
+    led_us: Instant
+    operator_delay_s: Annotated[float, Meta(ge=0, le=3_600)]
+    fenced: bool = False
+    proved: bool = False
+    evidence: tuple[dict[str, Any], ...] = ()
+
+
+class _Fenced(msgspec.Struct):
+    members: tuple[str, ...] = ()
 
 
 class _Probed(msgspec.Struct):
@@ -174,6 +195,8 @@ _DATA: dict[str, type[msgspec.Struct]] = {
     "injected": _Injected,
     "healed": _Healed,
     "effect-probed": _Probed,
+    "promotion": _Promotion,
+    "fenced": _Fenced,
     "shards": _Shards,
     "role": _Role,
     "failing": _Failing,

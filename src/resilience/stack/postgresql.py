@@ -94,6 +94,12 @@ def live_roles(platform: Platform) -> tuple[PostgresqlRole, ...]:
         return decide(platform.stack, links.hosts, looks(links))
 
 
+def unreplicated(platform: Platform) -> list[str]:
+    """What keeps the tier from having one primary from which all others stream, now."""
+    with PostgresqlLinks(platform, ROLES_TIMEOUT_S) as links:
+        return unready(platform.stack, looks(links))
+
+
 def unled(platform: Platform) -> list[str]:
     """Why a PgBouncer leads nobody to a member that takes writes; empty if all do."""
     password = platform.secret(PASSWORD)

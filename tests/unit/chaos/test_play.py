@@ -4,15 +4,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from resilience.backend.base import Pace
+from resilience.backend.base import Evidence, Pace, Proof
 from resilience.backend.kubernetes.injector import DRAIN, NODES, ROLLOUT
 from resilience.chaos import play
 from resilience.errors import FaultError
 from resilience.fault.injector import TTL_SPARE_S, ttl_s
-from resilience.history.event import NAMES
+from resilience.history.event import NAMES, flaw
 from resilience.history.record import Event, PhaseWindow
+from resilience.spec.postgresql import Manual, Postgresql
+from resilience.stack import postgresql_failover
+from resilience.stack.postgresql_failover import Promotion
 from tests.unit.chaos.stand import SECOND, Stand, stand_in
 
 KILL = {"kind": "kill", "restart": False}
@@ -270,3 +274,65 @@ def test_a_phase_that_is_broken_off_never_ended(stand: Stand, phase: str, booked
         play.hold(stand.session, phase, 25.0)
     added = stand.windows()[before:]
     assert [(window.phase, window.end) for window in added] == ([(phase, play.NEVER)] if booked else [])
+
+
+PROMOTION = Promotion(
+    member="postgresql-replica-0",
+    former="postgresql-primary-0",
+    fenced=False,
+    timeline_before=1,
+    timeline=2,
+    lag_bytes=None,
+    following=("postgresql-replica-1",),
+    led=("pgbouncer-1",),
+    unreached=("postgresql-primary-0",),
+)
+
+
+def with_tier(stand: Stand, monkeypatch: pytest.MonkeyPatch, *, seen: bool = True) -> list[int]:
+    """The stand's stack with PostgreSQL, whose runbook does nothing but note when it was begun."""
+    begun: list[int] = []
+
+    def promote(_platform: object) -> Promotion:
+        begun.append(stand.session.clock.now_us())
+        return PROMOTION
+
+    evidence = Evidence(what="timeline", expected="over 1", observed="2" if seen else "1", ok=seen)
+    monkeypatch.setattr(postgresql_failover, "promote", promote)
+    monkeypatch.setattr(postgresql_failover, "proof", lambda _platform, _promotion: Proof(evidence=(evidence,)))
+    tier = Postgresql(primary=PROMOTION.former, replicas=(PROMOTION.member,), failover=Manual(operator_delay_s=7.0))
+    stand.platform.stack = msgspec.structs.replace(stand.platform.stack, postgresql=tier)
+    return begun
+
+
+def test_an_operator_begins_so_long_after_the_injection(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = with_tier(stand, monkeypatch)
+    play.hold(stand.session, "steady", 20.0)
+    play.inject(stand.session, KILL, REPLICA)
+    assert play.promote(stand.session) == PROMOTION.member
+    (event,) = stand.events("promotion")
+    assert begun == [stand.events("injected")[0].data["began_us"] + 7 * SECOND]
+    assert (event.data["began_us"], event.data["operator_delay_s"], event.data["proved"]) == (begun[0], 7.0, True)
+    assert flaw(event) == ""
+
+
+def test_a_promotion_that_is_not_seen_fails_and_is_on_record(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_tier(stand, monkeypatch, seen=False)
+    play.inject(stand.session, KILL, REPLICA)
+    with pytest.raises(FaultError, match="is not seen to be the primary"):
+        play.promote(stand.session)
+    assert stand.events("promotion")[0].data["proved"] is False
+
+
+def test_nobody_is_promoted_where_there_is_no_postgresql(stand: Stand) -> None:
+    with pytest.raises(FaultError, match="has no PostgreSQL"):
+        play.promote(stand.session)
+    assert stand.events("promotion") == []
+
+
+def test_who_was_fenced_is_on_record(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgresql_failover, "fence_strays", lambda _platform: (PROMOTION.former,))
+    assert play.rejoin(stand.session) == (PROMOTION.former,)
+    (event,) = stand.events("fenced")
+    assert event.data == {"members": [PROMOTION.former]}
+    assert flaw(event) == ""

@@ -18,8 +18,9 @@ from resilience.backend.local.injector import Injector
 from resilience.backend.local.kubelet import Kubelet, Server
 from resilience.backend.local.member import Ground, Pod
 from resilience.backend.local.place import PROJECT_ROOT
-from resilience.backend.local.server import OWN_CODE, POSTGRESQL_PASSWORD, Site, prepare
+from resilience.backend.local.server import OWN_CODE, POSTGRESQL_PASSWORD, Site, by_name, prepare
 from resilience.backend.local.tool import TIMEOUT_S, call
+from resilience.backend.postgresql_settings import DATABASES, databases_ini
 from resilience.errors import StackError
 from resilience.spec.stack import GENERATORS, PORTS, Stack
 
@@ -65,6 +66,14 @@ class LocalPlatform(Injector):
     def secret_file(self, name: str) -> Path:
         """The file that holds a secret."""
         return self._state / "secrets" / name
+
+    def lead_writes(self, pgbouncer: str, primary: str) -> None:
+        """See `backend.base.Leading`."""
+        text = databases_ini(self.stack, self.stack.member(pgbouncer), by_name, primary)
+        place = self._state / "pods" / pgbouncer / "config" / DATABASES
+        beside = place.with_suffix(".new")
+        beside.write_text(text)
+        beside.replace(place)
 
 
 class MemberProcess:

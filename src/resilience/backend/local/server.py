@@ -45,12 +45,12 @@ def _redis(pod: Pod, site: Site) -> tuple[str, ...]:
 
 def _postgresql(pod: Pod, site: Site) -> tuple[str, ...]:
     _write_files(pod, server_files(site.stack, pod.member, site.secret(POSTGRESQL_PASSWORD)))
-    return ("/bin/sh", f"/config/{START}", *start_arguments(site.stack, pod.member, _by_name))
+    return ("/bin/sh", f"/config/{START}", *start_arguments(site.stack, pod.member, by_name))
 
 
 def _pgbouncer(pod: Pod, site: Site) -> tuple[str, ...]:
     """It refuses to run as root, too; whom it is told to be owns its files then."""
-    _write_files(pod, pgbouncer_files(site.stack, pod.member, _by_name, site.secret(POSTGRESQL_PASSWORD)))
+    _write_files(pod, pgbouncer_files(site.stack, pod.member, by_name, site.secret(POSTGRESQL_PASSWORD)))
     as_postgres = 'exec unshare --user --map-user="$(id -u postgres)" --map-group="$(id -g postgres)" -- "$@"'
     return ("/bin/sh", "-c", as_postgres, "sh", "/usr/sbin/pgbouncer", "/config/pgbouncer.ini")
 
@@ -67,17 +67,17 @@ def _postgres_exporter(pod: Pod, site: Site) -> tuple[str, ...]:
 
 def _service(pod: Pod, site: Site) -> tuple[str, ...]:
     path = pod.config / "service.json"
-    path.write_bytes(service_json(site.stack, pod.member, _by_name, str(site.password_file)))
+    path.write_bytes(service_json(site.stack, pod.member, by_name, str(site.password_file)))
     return (python(), "-m", getattr(site.stack.programs, pod.member.component), str(path))
 
 
-def _by_name(member: Member) -> str:
+def by_name(member: Member) -> str:
     """Every member has the same hosts file."""
     return member.name
 
 
 def _prometheus(pod: Pod, site: Site) -> tuple[str, ...]:
-    (pod.config / "prometheus.yml").write_text(prometheus_yml(site.stack, _by_name))
+    (pod.config / "prometheus.yml").write_text(prometheus_yml(site.stack, by_name))
     return (
         "/usr/bin/prometheus",
         "--config.file=/config/prometheus.yml",
@@ -89,7 +89,7 @@ def _prometheus(pod: Pod, site: Site) -> tuple[str, ...]:
 
 
 def _redis_exporter(pod: Pod, site: Site) -> tuple[str, ...]:
-    passwords = exporter_passwords(site.stack, _by_name, site.password)
+    passwords = exporter_passwords(site.stack, by_name, site.password)
     _write_secret(pod.config / "passwords.json", passwords.decode())
     return (
         "/usr/bin/prometheus-redis-exporter",

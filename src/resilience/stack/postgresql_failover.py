@@ -1,0 +1,255 @@
+"""The runbook of a failover by hand, as a person would follow it: fence, promote, lead everybody to the new primary.
+
+::
+
+    who answers ─▶ fence whoever takes writes ─▶ promote the standby with the least lag
+                   ─▶ the other standbys follow it ─▶ PgBouncers lead to it ─▶ is it true?
+
+Who is fenced stops, and does not take a write again before it has gone back to where another primary parted from it
+(``stacks/postgresql/start.sh``). Who cannot be reached cannot be fenced, and that is told.
+"""
+
+import re
+import time
+from collections.abc import Iterable
+
+import msgspec
+
+from resilience.backend.base import Evidence, Leading, Platform, Proof
+from resilience.backend.postgresql_settings import slot_of
+from resilience.errors import StackError
+from resilience.stack.postgresql import looks
+from resilience.stack.postgresql_link import APPLICATION, PASSWORD, SUPERUSER, PostgresqlLink, PostgresqlLinks
+from resilience.stack.postgresql_role import Look, Looks, primary_of
+from resilience.stack.wait import wait_until
+
+ASK_TIMEOUT_S = 1.0
+PROMOTE_TIMEOUT_S = 10
+STOP_WITHIN_S = 5  # for what was written to get to standbys; where they are cut off it would be a minute
+PROVED_WITHIN_S = 5.0
+# The server runs this in its data folder. What stops it has to be out of its reach, since it ends what it has started.
+FENCE = f"""COPY (SELECT 1) TO PROGRAM 'touch fenced && setsid sh -c "
+    pg_ctl -D . -m fast -t {STOP_WITHIN_S} stop || pg_ctl -D . -m immediate stop" </dev/null >/dev/null 2>&1 &'"""
+KEEP = """SELECT pg_create_physical_replication_slot('{slot}', true)
+    WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '{slot}')"""
+_HOST = re.compile(r"\bhost=\S+")
+
+
+class Promotion(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done; names are members'."""
+
+    member: str  # that was promoted
+    former: str  # that took writes, or was followed, before
+    fenced: bool  # False: the former primary could not be reached
+    timeline_before: int
+    timeline: int
+    lag_bytes: int | None  # what the member lacked of what the former primary said last; None: that said nothing
+    following: tuple[str, ...]  # standbys that were told to follow it
+    led: tuple[str, ...]  # PgBouncers that were told to lead to it
+    unreached: tuple[str, ...]  # members that could not be told anything
+
+
+def promote(platform: Platform) -> Promotion:
+    """Goes through the runbook. Raises `StackError` if nobody can be promoted; whoever was fenced stays so."""
+    if not isinstance(platform, Leading):
+        raise StackError("promote: PgBouncers cannot be led elsewhere on this backend")
+    with PostgresqlLinks(platform, ASK_TIMEOUT_S) as links:
+        before = looks(links)
+        former = primary_of(before) or _followed(links, before)
+        fenced = _fenced(links, primary_of(before))
+        member = candidate(looks(links) if fenced else before, former)
+        _promote(platform, member)
+        told = _told(links, [name for name in links.hosts if name != member], member)
+        after = looks(links).get(member)
+    led = _led(platform, platform, member)
+    if not isinstance(after, Look):
+        raise StackError(f"{member} was promoted and does not answer: {after}")
+    names = [state.name for state in platform.states() if state.component in {"postgresql", "pgbouncer"}]
+    return Promotion(
+        member=member,
+        former=former,
+        fenced=fenced,
+        timeline_before=_timeline(before),
+        timeline=after.timeline,
+        lag_bytes=_lacking(before, former, member),
+        following=told,
+        led=led,
+        unreached=tuple(name for name in names if name not in {member, *told, *led, former if fenced else ""}),
+    )
+
+
+def fence_strays(platform: Platform) -> tuple[str, ...]:
+    """Fences every member that takes writes beside the primary; who that was. Raises `StackError`."""
+    with PostgresqlLinks(platform, ASK_TIMEOUT_S) as links:
+        seen = looks(links)
+        primary = primary_of(seen)
+        strays = [name for name, look in seen.items() if isinstance(look, Look) and not look.recovering]
+        return tuple(name for name in strays if name != primary and _fenced(links, name))
+
+
+def candidate(seen: Looks, former: str) -> str:
+    """The standby that has received most, the first of several. Raises `StackError` if none answers."""
+    standbys = {name: look for name, look in seen.items() if isinstance(look, Look) and look.recovering}
+    standbys.pop(former, None)
+    if not standbys:
+        raise StackError("promote: no standby answers")
+    return max(standbys, key=lambda name: (standbys[name].timeline, standbys[name].written or 0))
+
+
+def _followed(links: PostgresqlLinks, seen: Looks) -> str:
+    """Whom the standbys that answer are told to follow, "" if none says."""
+    for name, look in seen.items():
+        if isinstance(look, Look):
+            found = re.search(r"\bhost=(\S+)", _conninfo(links, name))
+            if found:
+                return found[1]
+    return ""
+
+
+def _conninfo(links: PostgresqlLinks, member: str) -> str:
+    return str(links.link(member).ask("SHOW primary_conninfo")[0][0] or "")
+
+
+def _fenced(links: PostgresqlLinks, member: str) -> bool:
+    """Fences a member that takes writes: it stops, and its next start is that of a standby."""
+    if not member:
+        return False
+    links.link(member).ask(FENCE)
+
+    def answers() -> str:
+        try:
+            links.link(member).ask("SELECT 1")
+        except StackError:
+            return ""
+        return f"{member} takes questions still"
+
+    wait_until(f"fencing {member}", answers, deadline=time.monotonic() + STOP_WITHIN_S)
+    return True
+
+
+def _promote(platform: Platform, member: str) -> None:
+    link = PostgresqlLink(
+        member, platform.state(member).address, platform.secret(PASSWORD), PROMOTE_TIMEOUT_S + ASK_TIMEOUT_S
+    )
+    try:
+        answer = link.ask(f"SELECT pg_promote(true, {PROMOTE_TIMEOUT_S})")
+    finally:
+        link.close()
+    if answer != [("t",)]:
+        raise StackError(f"{member} was not promoted within {PROMOTE_TIMEOUT_S} s")
+
+
+def _told(links: PostgresqlLinks, others: Iterable[str], primary: str) -> tuple[str, ...]:
+    """The others that the primary keeps its log for from now on and that were told to follow it."""
+    told = []
+    for member in others:
+        links.link(primary).ask(KEEP.format(slot=slot_of(member)))
+        try:
+            conninfo = _HOST.sub(f"host={primary}", _conninfo(links, member))
+            if conninfo and links.link(member).ask("SELECT pg_is_in_recovery()") == [("t",)]:
+                links.link(member).ask(f"ALTER SYSTEM SET primary_conninfo = '{conninfo}'")
+                links.link(member).ask("SELECT pg_reload_conf()")
+                told.append(member)
+        except StackError:  # it is told when it starts again, or is a case for the next runbook
+            continue
+    return tuple(told)
+
+
+def _led(platform: Platform, leading: Leading, primary: str) -> tuple[str, ...]:
+    """The PgBouncers that lead to the primary from now on; those that cannot be reached read it at their next start."""
+    led = []
+    for state in platform.states():
+        if state.component != "pgbouncer":
+            continue
+        leading.lead_writes(state.name, primary)
+        link = PostgresqlLink(
+            state.name,
+            state.address,
+            platform.secret(PASSWORD),
+            ASK_TIMEOUT_S,
+            component=state.component,
+            user=SUPERUSER,
+            database=state.component,  # its console
+        )
+        try:
+            link.ask("RELOAD")
+            led.append(state.name)
+        except StackError:
+            continue
+        finally:
+            link.close()
+    return tuple(led)
+
+
+def _timeline(seen: Looks) -> int:
+    return max((look.timeline for look in seen.values() if isinstance(look, Look)), default=0)
+
+
+def _lacking(seen: Looks, former: str, member: str) -> int | None:
+    one, other = seen.get(former), seen.get(member)
+    if not isinstance(one, Look) or not isinstance(other, Look) or one.written is None or other.written is None:
+        return None
+    return max(0, one.written - other.written)
+
+
+def proof(platform: Platform, promotion: Promotion) -> Proof:
+    """Whether it is true: the member takes writes, on a later timeline and through a PgBouncer, and nobody else does.
+
+    It may take a moment: a write waits for standbys that have only just been told whom to follow.
+    """
+    ends_at = time.monotonic() + PROVED_WITHIN_S
+    while not (seen := _proof(platform, promotion)).holds and time.monotonic() < ends_at:
+        time.sleep(0.1)
+    return seen
+
+
+def _proof(platform: Platform, promotion: Promotion) -> Proof:
+    with PostgresqlLinks(platform, ASK_TIMEOUT_S) as links:
+        seen = looks(links)
+    writers = sorted(name for name, look in seen.items() if isinstance(look, Look) and not look.recovering)
+    expected = [promotion.member] if promotion.fenced else sorted({promotion.member, *writers} - {""})
+    look = seen.get(promotion.member)
+    timeline = look.timeline if isinstance(look, Look) else 0
+    return Proof(
+        evidence=(
+            _evidence("members that take writes", ", ".join(expected), ", ".join(writers)),
+            Evidence(
+                what=f"timeline of {promotion.member}",
+                expected=f"over {promotion.timeline_before}",
+                observed=str(timeline),
+                ok=timeline > promotion.timeline_before,
+            ),
+            _evidence("a row through a PgBouncer", f"written on timeline {timeline}", _write(platform, promotion.led)),
+        )
+    )
+
+
+def _evidence(what: str, expected: str, observed: str) -> Evidence:
+    return Evidence(what=what, expected=expected, observed=observed, ok=expected == observed)
+
+
+def _write(platform: Platform, pgbouncers: Iterable[str]) -> str:
+    """What comes of a row that is written through the first PgBouncer that takes it."""
+    words = "there is none to be asked"
+    for name in pgbouncers:
+        link = PostgresqlLink(
+            name,
+            platform.state(name).address,
+            platform.secret(PASSWORD),
+            ASK_TIMEOUT_S,
+            component="pgbouncer",
+            user=APPLICATION,
+        )
+        try:
+            link.ask("CREATE TABLE IF NOT EXISTS promotion (timeline integer, at timestamptz DEFAULT now())")
+            written = link.ask(
+                "INSERT INTO promotion (timeline) SELECT"
+                " ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int RETURNING timeline"
+            )
+        except StackError as error:
+            words = str(error)
+            continue
+        finally:
+            link.close()
+        return f"written on timeline {written[0][0]}"
+    return words

@@ -1,0 +1,98 @@
+"""Watches the PostgreSQL members' roles while a run goes on, each by a thread of its own.
+
+A member that is silent delays nobody else's news. A member says itself whether it takes writes and on which timeline;
+one that takes writes while another does on a higher timeline is stray, whether it knows or not.
+"""
+
+import time
+from collections.abc import Callable
+from threading import Event as Flag
+from threading import Lock, Thread
+from typing import Self
+
+from resilience.backend.base import Platform
+from resilience.errors import StackError
+from resilience.history.clock import RunClock
+from resilience.history.record import Event
+from resilience.stack.postgresql_link import PASSWORD, PostgresqlLink
+from resilience.stack.postgresql_role import QUESTION, Look, PostgresqlRole, decide, look_from_text
+
+EVERY_S = 0.1
+TIMEOUT_S = 0.3  # a member that takes longer counts as unreachable
+JOIN_S = 10.0
+
+Emit = Callable[[Event], None]
+
+
+class PostgresqlWatch:
+    """Emits a ``role`` event (`history.event`) whenever a member's role or timeline changes, and for its first one.
+
+    ``emit`` is called by one thread at a time. A stack without the tier has nobody to be watched.
+    """
+
+    def __init__(self, platform: Platform, clock: RunClock, emit: Emit) -> None:
+        """Nothing is asked before `start`."""
+        self._platform = platform
+        self._clock = clock
+        self._emit = emit
+        self._lock = Lock()
+        self._stopping = Flag()
+        self._errors: list[Exception] = []
+        self._looks: dict[str, Look | StackError] = {}
+        self._told: dict[str, tuple[str, int]] = {}  # by member: its role and timeline, as they were told last
+        self._hosts = {state.name: state.address for state in platform.states() if state.component == "postgresql"}
+        self._threads = [
+            Thread(target=self._run, args=(name, host), name=f"watch-{name}", daemon=True)
+            for name, host in self._hosts.items()
+        ]
+
+    def start(self) -> Self:
+        """Starts watching; once for each watch."""
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Stops watching. Raises `ExceptionGroup` with whatever went wrong in the background."""
+        self._stopping.set()
+        ends_at = time.monotonic() + JOIN_S
+        for thread in self._threads:
+            thread.join(max(0.0, ends_at - time.monotonic()))
+        stuck = [thread.name for thread in self._threads if thread.is_alive()]
+        errors = [*self._errors, *(StackError(f"{name} did not end within {JOIN_S} s") for name in stuck)]
+        if errors:
+            raise ExceptionGroup("watching the roles of PostgreSQL went wrong", errors)
+
+    def _run(self, member: str, host: str) -> None:
+        link = PostgresqlLink(member, host, self._platform.secret(PASSWORD), TIMEOUT_S)
+        try:
+            while not self._stopping.is_set():
+                began = time.monotonic()
+                self._heard(member, _look(link))
+                self._stopping.wait(max(0.0, began + EVERY_S - time.monotonic()))
+        except Exception as error:  # noqa: BLE001  the boundary of a thread: `stop` raises it in the caller
+            self._errors.append(error)
+        finally:
+            link.close()
+
+    def _heard(self, member: str, look: Look | StackError) -> None:
+        with self._lock:
+            self._looks[member] = look
+            roles = {role.member: role for role in decide(self._platform.stack, self._hosts, self._looks)}
+            for name in self._looks:  # that somebody is stray may be news from another
+                self._tell(roles[name])
+
+    def _tell(self, role: PostgresqlRole) -> None:
+        now = (role.role, role.timeline)
+        if self._told.get(role.member) == now:
+            return
+        self._told[role.member] = now
+        data = {"member": role.member, "group": role.group, "role": role.role, "epoch": role.timeline}
+        self._emit(Event("role", self._clock.now_us(), data))
+
+
+def _look(link: PostgresqlLink) -> Look | StackError:
+    try:
+        return look_from_text(link.ask(QUESTION)[0][0])
+    except StackError as error:  # that it does not answer is the news
+        return error

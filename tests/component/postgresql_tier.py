@@ -1,0 +1,76 @@
+"""The PostgreSQL tier alone, brought up for a test, and what tests ask it."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from resilience.backend.local.place import PROJECT_ROOT
+from resilience.backend.local.platform import OwnedLocalPlatform
+from resilience.spec.postgresql import Durability
+from resilience.spec.read import read_stack
+from resilience.spec.stack import Stack
+from resilience.stack.postgresql import Gathering, live_roles, wait_ready
+from resilience.stack.postgresql_link import PostgresqlLinks, Rows
+from resilience.stack.postgresql_role import PostgresqlRole
+from tests.component.local_stack import brought_up
+
+WITHIN_S = 40.0
+PRIMARY, STANDBY, OTHER = "postgresql-primary-0", "postgresql-replica-0", "postgresql-replica-1"
+TIER = {"postgresql", "pgbouncer", "postgres-exporter"}
+
+
+def tier_alone(durability: Durability) -> Stack:
+    """The shipped stack without its other tiers."""
+    stack = read_stack(PROJECT_ROOT, "stacks/local/postgresql.yaml")
+    members = tuple(member for member in stack.members if member.component in TIER)
+    assert stack.postgresql is not None
+    postgresql = msgspec.structs.replace(stack.postgresql, durability=durability)
+    return msgspec.structs.replace(stack, members=members, postgresql=postgresql, restart_delay_s=0.2)
+
+
+@contextmanager
+def ready_tier(durability: Durability, image: Path, logs: Path) -> Iterator[OwnedLocalPlatform]:
+    with brought_up(tier_alone(durability), image, logs) as owned:
+        wait_ready(owned, time.monotonic() + WITHIN_S)
+        yield owned
+
+
+def wait_for(what: str, holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not holds():
+        assert time.monotonic() < deadline, f"not after {WITHIN_S} s: {what}"
+        time.sleep(0.1)
+
+
+def roles(tier: OwnedLocalPlatform) -> dict[str, PostgresqlRole]:
+    return {role.member: role for role in live_roles(tier)}
+
+
+def asked(tier: OwnedLocalPlatform, member: str, sql: str) -> Rows:
+    with PostgresqlLinks(tier, 30.0) as links:
+        return links.link(member).ask(sql)
+
+
+def killed(tier: OwnedLocalPlatform, member: str) -> None:
+    """Kills a member's server with all its processes, and waits until the platform has started another."""
+    before = tier.state(member)
+    os.kill(before.handle["server_pid"], signal.SIGKILL)
+    wait_for(f"{member} runs again", lambda: tier.state(member).restarts == before.restarts + 1)
+
+
+def together(tier: OwnedLocalPlatform) -> bool:
+    return not amiss(tier)
+
+
+def amiss(tier: OwnedLocalPlatform) -> list[str]:
+    with Gathering(tier) as gathering:
+        return gathering.amiss()
+
+
+def log_of(logs: Path, member: str) -> str:
+    return (logs / member / "server.log").read_text(errors="replace")

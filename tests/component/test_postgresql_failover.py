@@ -1,0 +1,166 @@
+"""PostgreSQL's failover by hand, for real: faults hit whom the servers name, and the runbook makes another primary."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from resilience.backend.local.platform import OwnedLocalPlatform
+from resilience.fault.base import NoTarget
+from resilience.fault.injector import Injector, new_injection_id
+from resilience.fault.ledger import Ledger
+from resilience.history.clock import RunClock
+from resilience.history.record import Event
+from resilience.spec.fault import FaultSpec, Injection, Kill, Partition, Pause, Target
+from resilience.spec.postgresql import AnyStandbys
+from resilience.stack.postgresql import live_roles, unled
+from resilience.stack.postgresql_failover import Promotion, fence_strays, promote, proof
+from resilience.stack.postgresql_watch import PostgresqlWatch
+from tests.component.postgresql_tier import (
+    OTHER,
+    PRIMARY,
+    STANDBY,
+    amiss,
+    asked,
+    log_of,
+    ready_tier,
+    roles,
+    together,
+    wait_for,
+)
+
+pytestmark = pytest.mark.component
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("members")
+
+
+@pytest.fixture(scope="module")
+def tier(image: Path, logs: Path) -> Iterator[OwnedLocalPlatform]:
+    with ready_tier(AnyStandbys(standbys=1), image, logs) as owned:
+        yield owned
+
+
+@contextmanager
+def injected(tier: OwnedLocalPlatform, logs: Path, fault: FaultSpec, role: Any = "primary") -> Iterator[Injection]:
+    """A fault, proved, and healed at the end, which is proved too."""
+    injector = Injector(
+        platform=tier,
+        roles=lambda: live_roles(tier),
+        ledger=Ledger(logs / "ledger.jsonl"),
+        clock=RunClock.starting_now(),
+    )
+    injection = injector.plan(new_injection_id("test"), fault, Target(component="postgresql", role=role), 60.0)
+    assert not isinstance(injection, NoTarget)
+    injector.inject(injection)
+    try:
+        seen = injector.probe(injection.id)
+        assert seen.holds, seen
+        yield injection
+        seen = injector.probe(injection.id)
+        assert seen.holds, seen
+    finally:
+        healed = injector.heal(injection.id, "request")
+    assert healed.proof.holds, healed.proof
+
+
+def primary_of(tier: OwnedLocalPlatform) -> str:
+    return next(name for name, role in roles(tier).items() if role.role == "primary")
+
+
+def seen_to_be_true(tier: OwnedLocalPlatform, promotion: Promotion) -> None:
+    seen = proof(tier, promotion)
+    assert seen.holds, seen
+    assert unled(tier) == []
+
+
+def told(events: list[Event], member: str) -> list[tuple[str, int]]:
+    return [(event.data["role"], event.data["epoch"]) for event in events if event.data["member"] == member]
+
+
+def test_a_standby_takes_over_from_a_primary_that_was_killed_and_is_followed_by_it(tier, logs):
+    events: list[Event] = []
+    watch = PostgresqlWatch(tier, RunClock.starting_now(), events.append).start()
+    with injected(tier, logs, Kill(restart=False)) as injection:
+        assert injection.members == (PRIMARY,)
+        promotion = promote(tier)
+        assert (promotion.former, promotion.fenced, promotion.lag_bytes) == (PRIMARY, False, None)
+        assert (promotion.timeline_before, promotion.timeline) == (1, 2)
+        assert {promotion.member, *promotion.following} == {STANDBY, OTHER}
+        assert promotion.led == ("pgbouncer-0", "pgbouncer-1", "pgbouncer-2")
+        assert promotion.unreached == (PRIMARY,)
+        seen_to_be_true(tier, promotion)
+        wait_for("the other follows", lambda: roles(tier)[promotion.following[0]].upstream == promotion.member)
+    wait_for("all are together", lambda: together(tier))
+    watch.stop()
+    assert told(events, PRIMARY)[:2] == [("primary", 1), ("unreachable", 0)]
+    assert told(events, PRIMARY)[-1] == ("replica", 2)
+    assert told(events, promotion.member) == [("replica", 1), ("primary", 2)]
+    assert {event.data["group"] for event in events} == {0}
+
+
+def test_a_primary_that_nobody_reaches_but_the_operator_is_fenced_and_waits_for_the_other(tier, logs):
+    former = primary_of(tier)
+    with injected(tier, logs, Partition(cut_from="all")) as injection:
+        assert injection.members == (former,)
+        promotion = promote(tier)
+        assert (promotion.former, promotion.fenced, promotion.timeline) == (former, True, 3)
+        seen_to_be_true(tier, promotion)
+        wait_for("it waits", lambda: "fenced: waiting" in log_of(logs, former))
+        assert roles(tier)[former].role == "unreachable"
+    wait_for("all are together", lambda: together(tier))
+    assert roles(tier)[former].role == "replica"
+
+
+def test_a_primary_that_was_silent_is_stray_when_it_goes_on_until_it_is_fenced(tier, logs):
+    former = primary_of(tier)
+    with injected(tier, logs, Pause()):
+        promotion = promote(tier)
+        assert (promotion.former, promotion.fenced, promotion.timeline) == (former, False, 4)
+        seen_to_be_true(tier, promotion)
+    wait_for("it shows", lambda: roles(tier)[former].role == "stray")
+    assert any(f"{former} takes writes on timeline 3" in reason for reason in amiss(tier))
+    assert fence_strays(tier) == (former,)
+    wait_for("all are together", lambda: together(tier))
+    assert fence_strays(tier) == ()
+
+
+def test_a_fault_on_a_replica_hits_one(tier, logs):
+    with injected(tier, logs, Pause(), role="replica") as injection:
+        assert injection.members != (primary_of(tier),)
+        assert asked(tier, primary_of(tier), "INSERT INTO promotion (timeline) VALUES (0) RETURNING timeline") == [
+            ("0",)
+        ]
+    wait_for("all are together", lambda: together(tier))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda promotion, primary: msgspec.structs.replace(promotion, member=promotion.following[0]),
+        lambda promotion, primary: msgspec.structs.replace(promotion, timeline_before=promotion.timeline),
+        lambda promotion, primary: msgspec.structs.replace(promotion, led=()),
+    ],
+    ids=["another member", "no new timeline", "no PgBouncer"],
+)
+def test_a_promotion_that_did_not_happen_is_not_proved(tier, spoil: Callable[[Promotion, str], Promotion]):
+    primary = primary_of(tier)
+    others = tuple(name for name in roles(tier) if name != primary)
+    true = Promotion(
+        member=primary,
+        former=others[0],
+        fenced=True,
+        timeline_before=roles(tier)[primary].timeline - 1,
+        timeline=roles(tier)[primary].timeline,
+        lag_bytes=None,
+        following=others,
+        led=("pgbouncer-0",),
+        unreached=(),
+    )
+    assert proof(tier, true).holds
+    assert not proof(tier, spoil(true, primary)).holds
