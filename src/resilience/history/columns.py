@@ -1,4 +1,4 @@
-"""The columns of a history: one array for each field of its ops and deliveries, no object for each of them.
+"""The columns of a history: one array for each field of its ops and of what arrived, no object for each of them.
 
 Instants are microseconds on the run's clock. A text that occurs often (a key, a kind, a phase) is a *code*: an index
 into the tuple of texts that stands beside the column. Values occur once each and are kept in numpy's string type.
@@ -15,6 +15,9 @@ Ints = NDArray[np.int64]
 Codes = NDArray[np.int32]
 Flags = NDArray[np.bool_]
 Texts = NDArray[Any]  # of numpy.dtypes.StringDType
+
+INT, CODE, FLAG = np.dtype(np.int64), np.dtype(np.int32), np.dtype(np.bool_)  # of the columns of these kinds
+TEXT: Any = np.dtypes.StringDType()
 
 OK, FAIL, UNKNOWN = 0, 1, 2  # the values of `Ops.outcome`
 OUTCOMES = ("ok", "fail", "unknown")
@@ -91,6 +94,60 @@ class Deliveries:
         return len(self.at)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Consumptions:
+    """All messages that consumers were handed, file by file, in the order in which they came."""
+
+    consumer: Codes  # into ``consumers``
+    queue: Codes  # into ``queues``
+    value: Texts
+    at: Ints
+    redelivered: Flags
+    acked: Flags
+    consumers: tuple[str, ...]
+    queues: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TableRows:
+    """The audit's lines of PostgreSQL's table, in the order in which they were read.
+
+    A key that is not ``there`` was asked for and has no row; its value is "".
+    """
+
+    key: Texts
+    value: Texts
+    there: Flags
+    source: Codes  # into ``sources``
+    sources: tuple[tuple[str, int], ...]  # whom it was read from: a member, and the timeline that it was on
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Messages:
+    """The messages that the audit drained from the queues, in the order in which they came out.
+
+    ``queues`` are those that were read; one that was empty has no message.
+    """
+
+    queue: Codes  # into ``queues``
+    value: Texts
+    redelivered: Flags
+    died_in: Codes  # into ``origins``: the queue that it died in first, "" if it never died
+    died_of: Codes  # into ``reasons``
+    queues: tuple[str, ...]
+    origins: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.queue)
+
+
 Known = dict[str, int]  # the texts that have a code
 
 
@@ -103,7 +160,14 @@ def code_array(texts: list[str], known: Known) -> Codes:
 
 def text_array(texts: list[str]) -> Texts:
     """Texts of any length as one array without an object for each."""
-    return np.array(texts, dtype=np.dtypes.StringDType())
+    return np.array(texts, dtype=TEXT)
+
+
+def stacked(chunks: list[dict[str, Any]], columns: dict[str, Any]) -> dict[str, Any]:
+    """The chunks of each column as one array; of no chunks an empty one. ``columns`` says of what kind each is."""
+    if not chunks:
+        return {name: np.empty(0, dtype=dtype) for name, dtype in columns.items()}
+    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in columns}
 
 
 def of_codes(column: Codes, wanted: Iterable[bool]) -> Flags:

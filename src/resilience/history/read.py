@@ -3,11 +3,11 @@
 ::
 
     history.jsonl            windows, events, clock pairs
-    load/<client>.ops.jsonl  ops, dropped arrivals, joins, deliveries, leaves
+    load/<client>.ops.jsonl  ops, dropped arrivals, joins, deliveries, leaves, consumed messages
     load/<client>.stats.jsonl  events of the generators
     load/<client>.clock.jsonl  how their clocks stand to the runner's; what they recorded is shifted onto that
     load/<client>.summary.json  what a client said of itself at its end
-    audit.jsonl              what was stored after healing
+    audit.jsonl              what was stored after healing (`history.audit`)
     samples.jsonl            raw samples from Prometheus
     ledger.jsonl             injections: planned, applied, healed (`history.ledger`)
     control.json             the run without a fault that this one rests on (`history.control`)
@@ -23,18 +23,33 @@ from typing import Any, get_args
 import msgspec
 import numpy as np
 
-from resilience.history.columns import OUTCOMES, UNFINISHED, Codes, Deliveries, Ints, Known, Ops, code_array, text_array
+from resilience.history.audit import Audit, read_audit
+from resilience.history.columns import (
+    CODE,
+    FLAG,
+    INT,
+    OUTCOMES,
+    TEXT,
+    UNFINISHED,
+    Codes,
+    Consumptions,
+    Deliveries,
+    Ints,
+    Known,
+    Ops,
+    code_array,
+    stacked,
+    text_array,
+)
 from resilience.history.control import Control, Identity, read_control, read_identity
 from resilience.history.event import flaw
 from resilience.history.ledger import Booked
 from resilience.history.lines import BROKEN, Damage, read_batches
 from resilience.history.offset import Shift, shift_of
 from resilience.history.record import (
-    AuditDone,
-    AuditLine,
     ClockPair,
+    Consumed,
     Delivered,
-    DirectRead,
     Dropped,
     Event,
     Invoked,
@@ -44,28 +59,12 @@ from resilience.history.record import (
     PhaseWindow,
     QueryFailed,
     Returned,
-    RoomRead,
     RunLine,
     SampleLine,
     Series,
-    SessionRead,
 )
 
 _PROBLEMS_KEPT = 200
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Audit:
-    """What was stored after healing; a key that was read twice counts as it was read last."""
-
-    direct: dict[str, str | None]
-    direct_groups: dict[str, int]
-    sessions: dict[str, SessionRead]
-    rooms: dict[str, RoomRead]
-    done: tuple[AuditDone, ...]
-    direct_lines: int  # how many keys' answers there are of each kind, to compare with `AuditDone.count`
-    session_lines: int
-    room_lines: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -78,6 +77,7 @@ class History:
 
     ops: Ops
     deliveries: Deliveries
+    consumed: Consumptions
     joins: tuple[Joined, ...]
     leaves: tuple[Left, ...]
     dropped: tuple[tuple[str, Dropped], ...]  # client, arrival
@@ -113,7 +113,7 @@ def read_history(run_dir: Path) -> History:
         damage.problems.append("history.jsonl: missing")
     run = read_run_lines(run_dir, damage)
     load = _read_load(sorted((run_dir / "load").glob("*.ops.jsonl")), damage)
-    audit = _read_audit(run_dir / "audit.jsonl", damage)
+    audit = read_audit(run_dir / "audit.jsonl", damage)
     torn = damage.torn
     samples = _all_lines(run_dir / "samples.jsonl", SampleLine, damage)
     if damage.torn > torn:  # written in one go when all is over; only a file that grows through the run may be torn
@@ -124,6 +124,7 @@ def read_history(run_dir: Path) -> History:
     return History(
         ops=load.ops(),
         deliveries=load.deliveries(),
+        consumed=load.consumed(),
         joins=tuple(sorted(load.joins, key=lambda line: line.at)),
         leaves=tuple(sorted(load.leaves, key=lambda line: line.at)),
         dropped=tuple(load.dropped),
@@ -195,31 +196,6 @@ def _read_summaries(paths: Iterable[Path], damage: Damage) -> dict[str, dict[str
     return summaries
 
 
-def _read_audit(path: Path, damage: Damage) -> Audit:
-    direct: dict[str, str | None] = {}
-    groups: dict[str, int] = {}
-    rest: list[Any] = []
-    count = 0
-    for batch in read_batches(path, AuditLine, damage):
-        reads = [line for line in batch if type(line) is DirectRead]
-        count += len(reads)
-        direct.update((line.key, line.value) for line in reads)
-        groups.update((line.key, line.group) for line in reads)
-        rest += [line for line in batch if type(line) is not DirectRead]
-    sessions = [line for line in rest if isinstance(line, SessionRead)]
-    rooms = [line for line in rest if isinstance(line, RoomRead)]
-    return Audit(
-        direct=direct,
-        direct_groups=groups,
-        sessions={line.key: line for line in sessions},
-        rooms={line.key: line for line in rooms},
-        done=tuple(line for line in rest if isinstance(line, AuditDone)),
-        direct_lines=count,
-        session_lines=len(sessions),
-        room_lines=len(rooms),
-    )
-
-
 def _read_load(paths: Iterable[Path], damage: Damage) -> "_Load":
     load = _Load(damage)
     for path in paths:
@@ -245,13 +221,15 @@ class _Load:
     dropped: list[tuple[str, Dropped]] = field(default_factory=list)
     codes: dict[str, Known] = field(
         default_factory=lambda: {
-            name: {} for name in ("client", "kind", "key", "phase", "error", "receiver", "room", "edit")
+            name: {}
+            for name in ("client", "kind", "key", "phase", "error", "receiver", "room", "edit", "consumer", "queue")
         }
     )
     invoked: list[dict[str, Any]] = field(default_factory=list)  # chunks of columns of the file being read
     answers: list[dict[str, Any]] = field(default_factory=list)
     files: list[dict[str, Any]] = field(default_factory=list)  # joined columns, one of each file
     arrivals: list[dict[str, Any]] = field(default_factory=list)
+    handed: list[dict[str, Any]] = field(default_factory=list)
 
     def begin(self, client: str, shift: Shift | None) -> None:
         self.client = client
@@ -266,6 +244,7 @@ class _Load:
         self.invoked.append(self._invoked_columns(kinds[Invoked]))
         self.answers.append(self._answer_columns(kinds[Returned]))
         self.arrivals.append(self._arrival_columns(kinds[Delivered]))
+        self.handed.append(self._handed_columns(kinds[Consumed]))
         self.joins += [_shifted(line, self.shift) for line in kinds[Joined]]
         self.leaves += [_shifted(line, self.shift) for line in kinds[Left]]
         self.dropped += [(self.client, self._due(line)) for line in kinds[Dropped]]
@@ -310,10 +289,20 @@ class _Load:
             "live": np.array([line.how == "live" for line in lines], dtype=np.bool_),
         }
 
+    def _handed_columns(self, lines: list[Consumed]) -> dict[str, Any]:
+        return {
+            "consumer": code_array([line.consumer for line in lines], self.codes["consumer"]),
+            "queue": code_array([line.queue for line in lines], self.codes["queue"]),
+            "value": text_array([line.value for line in lines]),
+            "at": self._on_runners([line.at for line in lines]),
+            "redelivered": np.array([line.redelivered for line in lines], dtype=np.bool_),
+            "acked": np.array([line.acked for line in lines], dtype=np.bool_),
+        }
+
     def end(self) -> None:
         """Joins the answers of the file that was read to its invocations."""
-        ops = _stacked(self.invoked, _INVOKED)
-        answers = _stacked(self.answers, _ANSWERS)
+        ops = stacked(self.invoked, _INVOKED)
+        answers = stacked(self.answers, _ANSWERS)
         name = f"load/{self.client}.ops.jsonl"
         order = np.argsort(ops["id"], kind="stable")
         sorted_ids = ops["id"][order]
@@ -337,7 +326,7 @@ class _Load:
         self.invoked, self.answers = [], []
 
     def ops(self) -> Ops:
-        columns = _stacked(self.files, {**_INVOKED, **_ANSWERS, "client": np.dtype(np.int32)})
+        columns = stacked(self.files, {**_INVOKED, **_ANSWERS, "client": CODE})
         return Ops(
             **columns,
             clients=tuple(self.codes["client"]),
@@ -349,33 +338,31 @@ class _Load:
 
     def deliveries(self) -> Deliveries:
         return Deliveries(
-            **_stacked(self.arrivals, _ARRIVALS),
+            **stacked(self.arrivals, _ARRIVALS),
             receivers=tuple(self.codes["receiver"]),
             rooms=tuple(self.codes["room"]),
             edits=tuple(self.codes["edit"]),
         )
 
+    def consumed(self) -> Consumptions:
+        return Consumptions(
+            **stacked(self.handed, _HANDED),
+            consumers=tuple(self.codes["consumer"]),
+            queues=tuple(self.codes["queue"]),
+        )
+
 
 _CODE_OF = {outcome: code for code, outcome in enumerate(OUTCOMES)}
-_INT = np.dtype(np.int64)
-_CODE = np.dtype(np.int32)
-_TEXT: Any = np.dtypes.StringDType()
 _INVOKED = {
-    "id": _INT, "kind": _CODE, "key": _CODE, "value": _TEXT, "group": _CODE, "phase": _CODE, "due": _INT,
-    "called": _INT,
+    "id": INT, "kind": CODE, "key": CODE, "value": TEXT, "group": CODE, "phase": CODE, "due": INT,
+    "called": INT,
 }  # fmt: skip
-_ANSWERS = {"id": _INT, "outcome": _CODE, "returned": _INT, "version": _INT, "epoch": _INT, "error": _CODE}
+_ANSWERS = {"id": INT, "outcome": CODE, "returned": INT, "version": INT, "epoch": INT, "error": CODE}
 _ARRIVALS = {
-    "receiver": _CODE, "room": _CODE, "epoch": _INT, "seq": _INT, "edit": _CODE, "at": _INT,
-    "live": np.dtype(np.bool_),
+    "receiver": CODE, "room": CODE, "epoch": INT, "seq": INT, "edit": CODE, "at": INT,
+    "live": FLAG,
 }  # fmt: skip
-
-
-def _stacked(chunks: list[dict[str, Any]], columns: dict[str, Any]) -> dict[str, Any]:
-    """The chunks of each column as one array; of no chunks an empty one."""
-    if not chunks:
-        return {name: np.empty(0, dtype=dtype) for name, dtype in columns.items()}
-    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in columns}
+_HANDED = {"consumer": CODE, "queue": CODE, "value": TEXT, "at": INT, "redelivered": FLAG, "acked": FLAG}
 
 
 def _ints(values: list[int]) -> Ints:

@@ -1,7 +1,8 @@
 """The lines of a history's files: one JSON array a line, its first element says which record it is.
 
-Instants are microseconds on the run's clock (`RunClock`). Ops and deliveries are written by the clients' processes
-(``load/<client>.ops.jsonl``), everything else by the runner and the chaos process (``history.jsonl``).
+Instants are microseconds on the run's clock (`RunClock`). Ops, deliveries and consumed messages are written by the
+clients' processes (``load/<client>.ops.jsonl``), everything else by the runner and the chaos process
+(``history.jsonl``).
 """
 
 from typing import Annotated, Any, Literal
@@ -25,13 +26,16 @@ class Invoked(Line, frozen=True, tag="i"):
     """An op is about to be sent. ``group`` is the Redis shard (1, 2, …) that its key belongs to, 0 where none does."""
 
     id: Int64  # counts from 1 in each client's file
-    kind: str  # e.g. session.update, collaboration.edit, direct.write
-    key: str
+    kind: str  # e.g. session.update, collaboration.edit, direct.write, postgresql.write, rabbitmq.publish
+    key: str  # of a publish the queue's name
     value: str  # unique for a write, "" for a read
     group: Int32
     phase: str
     due: Instant  # intended start
     called: Instant
+
+
+ACKED_LOCALLY = "acked-locally"  # the error of a write that is ok and that no synchronous standby has confirmed
 
 
 class Returned(Line, frozen=True, tag="r"):
@@ -87,6 +91,21 @@ class Left(Line, frozen=True, tag="l"):
     why: Literal["stop", "lost", "resync"]
 
 
+class Consumed(Line, frozen=True, tag="c"):
+    """A consumer was handed a message of a queue; ``redelivered`` is the server's own flag on it.
+
+    ``acked``: its acknowledgement was sent. One line for each time that a message is handed over, also where the
+    consumer never comes to acknowledge it.
+    """
+
+    consumer: str  # unique for one consumer (one channel of one connection) over the whole run
+    queue: str
+    value: str  # the value of the rabbitmq.publish op
+    at: Instant
+    redelivered: bool
+    acked: bool
+
+
 class PhaseWindow(Line, frozen=True, tag="phase"):
     """A phase, ``[start, end)``; written when it ends (``end`` -1: it never did)."""
 
@@ -139,10 +158,50 @@ class RoomRead(Line, frozen=True, tag="room"):
     log: tuple[tuple[Int64, Int64, str], ...]
 
 
-class AuditDone(Line, frozen=True, tag="audited"):
-    """Audit: everything of that kind that was asked for has been read (``count`` keys)."""
+class RowRead(Line, frozen=True, tag="row"):
+    """Audit: a row of PostgreSQL's table as one member has it after healing; ``value`` None: there is no such row.
 
-    kind: Literal["direct", "session", "room"]
+    A line for each row of the table, whoever wrote it, in the order in which they were read, and one for each key that
+    was asked for and is not there. ``timeline`` is the one that the member was on as it was read.
+    """
+
+    key: str
+    value: str | None
+    member: str
+    timeline: Int64
+
+
+class Drained(msgspec.Struct, frozen=True, array_like=True):
+    """A message that was taken out of a queue when all was over.
+
+    ``died_in`` and ``died_of`` are what its headers say of its first death, "" for one that never died: the queue that
+    it was dropped from and the reason (``expired``, ``rejected``, ``maxlen``, ``delivery_limit``).
+    """
+
+    value: str
+    redelivered: bool
+    died_in: str = ""
+    died_of: str = ""
+
+
+class QueueRead(Line, frozen=True, tag="queue"):
+    """Audit: what was still in a queue after healing, in the order in which it came out.
+
+    A long queue has several lines, an empty one has a line without a message.
+    """
+
+    queue: str
+    messages: tuple[Drained, ...]
+
+
+class AuditDone(Line, frozen=True, tag="audited"):
+    """Audit: everything of that kind that was asked for has been read.
+
+    ``count`` are the keys of ``direct``, ``session`` and ``room``, the `RowRead` lines of ``postgresql``, the messages
+    of ``rabbitmq``; queues count as read once they were empty and nobody held a message unacknowledged.
+    """
+
+    kind: Literal["direct", "session", "room", "postgresql", "rabbitmq"]
     count: Int64
     at: Instant
 
@@ -166,7 +225,7 @@ class QueryFailed(Line, frozen=True, tag="query-failed"):
     reason: str
 
 
-OpLine = Invoked | Returned | Dropped | Joined | Delivered | Left
+OpLine = Invoked | Returned | Dropped | Joined | Delivered | Left | Consumed
 RunLine = PhaseWindow | Event | ClockPair
-AuditLine = DirectRead | SessionRead | RoomRead | AuditDone
+AuditLine = DirectRead | SessionRead | RoomRead | RowRead | QueueRead | AuditDone
 SampleLine = Series | QueryFailed

@@ -15,8 +15,8 @@ from resilience.check.durability.collaboration import book as book_edits
 from resilience.check.durability.direct import book
 from resilience.check.durability.session import book as book_sessions
 from resilience.check.guarantees import violations
-from resilience.history.columns import FAIL, OK, UNKNOWN, Deliveries, Ops, code_array, text_array
-from resilience.history.read import Audit, History
+from resilience.history.columns import FAIL, OK, UNKNOWN, Ops, text_array
+from resilience.history.read import History, read_history
 from resilience.history.record import RoomRead, SessionRead
 from tests.histories import Op, Recorded, S, recorded, scenario
 
@@ -37,20 +37,14 @@ def long() -> History:
         kinds=("direct.write",), keys=tuple(f"k{number}" for number in range(WRITES)), phases=("steady",),
         errors=("",),
     )  # fmt: skip
-    nothing = np.empty(0, dtype=np.int64)
-    deliveries = Deliveries(
-        receiver=code_array([], {}), room=code_array([], {}), epoch=nothing, seq=nothing, edit=code_array([], {}),
-        at=nothing, live=np.empty(0, dtype=np.bool_), receivers=(), rooms=(), edits=(),
-    )  # fmt: skip
-    audit = Audit(
+    nothing = read_history(Path("nowhere"))
+    audit = dataclasses.replace(
+        nothing.audit,
         direct={f"k{number}": f"v{number}" for number in range(WRITES)},
         direct_groups={f"k{number}": 1 + number % 3 for number in range(WRITES)},
-        sessions={}, rooms={}, done=(), direct_lines=WRITES, session_lines=0, room_lines=0,
-    )  # fmt: skip
-    return History(
-        ops=ops, deliveries=deliveries, joins=(), leaves=(), dropped=(), windows=(), events=(), clock=(), audit=audit,
-        series=(), queries_failed=(), summaries={}, torn=0, problems=(),
-    )  # fmt: skip
+        direct_lines=WRITES,
+    )
+    return dataclasses.replace(nothing, ops=ops, audit=audit, problems=())
 
 
 def planted(whole: History, stored: dict[str, str | None], outcomes: dict[int, int] | None = None) -> History:

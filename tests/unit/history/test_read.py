@@ -12,9 +12,12 @@ from resilience.history.columns import FAIL, OK, OUTCOMES, UNFINISHED, UNKNOWN
 from resilience.history.lines import BATCH_BYTES, Damage, read_batches
 from resilience.history.read import History, read_history
 from resilience.history.record import (
+    AuditDone,
     ClockPair,
+    Consumed,
     Delivered,
     DirectRead,
+    Drained,
     Dropped,
     Event,
     Invoked,
@@ -23,8 +26,10 @@ from resilience.history.record import (
     Line,
     PhaseWindow,
     QueryFailed,
+    QueueRead,
     Returned,
     RoomRead,
+    RowRead,
     Series,
     SessionRead,
 )
@@ -119,6 +124,55 @@ def test_everything_else_is_merged(tmp_path: Path) -> None:
     assert [line.why for line in history.leaves] == ["lost"]
 
 
+def test_messages_that_consumers_were_handed(tmp_path: Path) -> None:
+    """In the order in which they came, file by file; where there are none the columns are empty."""
+    write(tmp_path / "load" / "other.ops.jsonl", Consumed("c-2", "q-2", "v-1", 3, redelivered=True, acked=False))
+    history = history_of(
+        tmp_path,
+        op(1, "rabbitmq.publish", "q-1", "v-1"), Consumed("c-1", "q-1", "v-1", 9, redelivered=False, acked=True),
+        Returned(1, "ok", 9), Consumed("c-1", "q-1", "v-1", 8, redelivered=True, acked=True), client="rabbitmq",
+    )  # fmt: skip
+    consumed = history.consumed
+    assert len(consumed) == 3
+    assert [consumed.consumers[code] for code in consumed.consumer] == ["c-2", "c-1", "c-1"]
+    assert [consumed.queues[code] for code in consumed.queue] == ["q-2", "q-1", "q-1"]
+    assert consumed.value.tolist() == ["v-1", "v-1", "v-1"]
+    assert consumed.at.tolist() == [3, 9, 8]
+    assert consumed.redelivered.tolist() == [True, False, True]
+    assert consumed.acked.tolist() == [False, True, True]
+    assert history.ops.outcome.tolist() == [OK]
+    assert (len(read_history(tmp_path / "nowhere").consumed), history.problems) == (0, ())
+
+
+def test_what_was_in_the_table_and_in_the_queues(tmp_path: Path) -> None:
+    """Rows and messages keep their order and stand as often as they were read; an empty queue was read, too."""
+    write(
+        tmp_path / "audit.jsonl",
+        RowRead("pg:1", "v-1", "postgresql-replica-0", 2), RowRead("pg:2", None, "postgresql-replica-0", 2),
+        RowRead("pg:1", "v-1", "postgresql-primary-0", 1), AuditDone("postgresql", 3, 7),
+        QueueRead("q-1", (Drained("v-1", redelivered=False), Drained("v-1", redelivered=True))), QueueRead("q-2", ()),
+        QueueRead("q-1", (Drained("v-2", redelivered=False, died_in="q-3", died_of="expired"),)),
+        AuditDone("rabbitmq", 3, 8),
+    )  # fmt: skip
+    audit = history_of(tmp_path).audit
+    rows, messages = audit.rows, audit.messages
+    assert rows.key.tolist() == ["pg:1", "pg:2", "pg:1"]
+    assert rows.value.tolist() == ["v-1", "", "v-1"]
+    assert rows.there.tolist() == [True, False, True]
+    assert [rows.sources[code] for code in rows.source] == [
+        ("postgresql-replica-0", 2), ("postgresql-replica-0", 2), ("postgresql-primary-0", 1),
+    ]  # fmt: skip
+    assert [messages.queues[code] for code in messages.queue] == ["q-1", "q-1", "q-1"]
+    assert messages.queues == ("q-1", "q-2")
+    assert messages.value.tolist() == ["v-1", "v-1", "v-2"]
+    assert messages.redelivered.tolist() == [False, True, False]
+    assert [messages.origins[code] for code in messages.died_in] == ["", "", "q-3"]
+    assert [messages.reasons[code] for code in messages.died_of] == ["", "", "expired"]
+    assert [(done.kind, done.count) for done in audit.done] == [("postgresql", 3), ("rabbitmq", 3)]
+    nothing = read_history(tmp_path / "nowhere").audit
+    assert (len(nothing.rows), len(nothing.messages), nothing.messages.queues) == (0, 0, ())
+
+
 def test_a_phase_that_never_ended_has_no_window(tmp_path: Path) -> None:
     write(tmp_path / "history.jsonl", PhaseWindow("fault", 20, -1))
     assert read_history(tmp_path).window("fault") is None
@@ -160,6 +214,19 @@ DAMAGED = (
     Damaged(name="broken stats", file="load/direct.stats.jsonl", content=b"[]\n", kept=0,
             problem="load/direct.stats.jsonl:1: "),
     Damaged(name="a torn audit", file="audit.jsonl", content=b'["direct","k', kept=0, torn=1),
+    Damaged(name="a torn message", file=OPS, content=GOOD + b'["c","c-1","q-1","v-', torn=1),
+    Damaged(name="a message that does not say whether it is redelivered", file=OPS, problem="load/direct.ops.jsonl:3: ",
+            content=GOOD + b'["c","c-1","q-1","v-1",5]\n'),
+    Damaged(name="a flag that is none", file=OPS, problem="load/direct.ops.jsonl:3: ",
+            content=GOOD + b'["c","c-1","q-1","v-1",5,"no",true]\n'),
+    Damaged(name="a torn row", file="audit.jsonl", content=b'["row","pg:1","v-1","postgre', kept=0, torn=1),
+    Damaged(name="a row of nobody", file="audit.jsonl", content=b'["row","pg:1","v-1"]\n', kept=0,
+            problem="audit.jsonl:1: "),
+    Damaged(name="a torn queue", file="audit.jsonl", content=b'["queue","q-1",[["v-1",false', kept=0, torn=1),
+    Damaged(name="a message that is no message", file="audit.jsonl", content=b'["queue","q-1",["v-1"]]\n', kept=0,
+            problem="audit.jsonl:1: "),
+    Damaged(name="an audit of something else", file="audit.jsonl", content=b'["audited","mongodb",3,7]\n', kept=0,
+            problem="audit.jsonl:1: "),
     Damaged(name="broken samples", file="samples.jsonl", content=b'["series","up",{},[1],[null]]\n', kept=0,
             problem="samples.jsonl:1: "),
     Damaged(name="a series with a value at no instant", file="samples.jsonl", kept=0, problem="a series of up has not",
@@ -256,6 +323,19 @@ def test_columns_are_columns(tmp_path: Path) -> None:
     assert all(array.dtype.kind != "O" for array in arrays)
     assert sum(array.nbytes for array in arrays) < 120 * count
     assert (ops.outcome != UNKNOWN).all()
+
+
+def test_messages_and_rows_are_columns(tmp_path: Path) -> None:
+    count = 2_000
+    write(tmp_path / "audit.jsonl", *(RowRead(f"pg:{n}", f"v-{n}", "m", 1) for n in range(count)),
+          *(QueueRead("q", (Drained(f"v-{n}", redelivered=False),)) for n in range(count)))  # fmt: skip
+    history = history_of(tmp_path, *(Consumed("c", "q", f"v-{n}", n, False, True) for n in range(count)))
+    for found in (history.consumed, history.audit.rows, history.audit.messages):
+        columns = [getattr(found, name) for name in type(found).__slots__]
+        arrays = [column for column in columns if isinstance(column, np.ndarray)]
+        assert len(found) == count
+        assert all(array.dtype.kind != "O" for array in arrays)
+        assert sum(array.nbytes for array in arrays) < 50 * count
 
 
 def test_an_unreadable_file_is_not_silently_empty(tmp_path: Path) -> None:

@@ -1,0 +1,111 @@
+"""Reads ``audit.jsonl``: what was stored after healing, as the servers themselves had it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from resilience.history.columns import CODE, FLAG, TEXT, Known, Messages, TableRows, code_array, stacked, text_array
+from resilience.history.lines import Damage, read_batches
+from resilience.history.record import AuditDone, AuditLine, DirectRead, QueueRead, RoomRead, RowRead, SessionRead
+
+_ROWS = {"key": TEXT, "value": TEXT, "there": FLAG, "source": CODE}
+_MESSAGES = {"queue": CODE, "value": TEXT, "redelivered": FLAG, "died_in": CODE, "died_of": CODE}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Audit:
+    """What was stored after healing; of Redis a key that was read twice counts as it was read last."""
+
+    direct: dict[str, str | None]
+    direct_groups: dict[str, int]
+    sessions: dict[str, SessionRead]
+    rooms: dict[str, RoomRead]
+    rows: TableRows
+    messages: Messages
+    done: tuple[AuditDone, ...]
+    direct_lines: int  # how many keys' answers there are of each kind, to compare with `AuditDone.count`
+    session_lines: int
+    room_lines: int
+
+
+def read_audit(path: Path, damage: Damage) -> Audit:
+    """The audit of a run; without the file nothing was read. Raises `OSError`."""
+    found = _Found()
+    for batch in read_batches(path, AuditLine, damage):
+        found.add(batch)
+    return found.audit()
+
+
+@dataclass(slots=True)
+class _Found:
+    """What was read so far, batch by batch."""
+
+    direct: dict[str, str | None] = field(default_factory=dict)
+    groups: dict[str, int] = field(default_factory=dict)
+    direct_lines: int = 0
+    sessions: list[SessionRead] = field(default_factory=list)
+    rooms: list[RoomRead] = field(default_factory=list)
+    done: list[AuditDone] = field(default_factory=list)
+    sources: dict[tuple[str, int], int] = field(default_factory=dict)
+    queues: Known = field(default_factory=dict)
+    origins: Known = field(default_factory=dict)
+    reasons: Known = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)  # chunks of columns, one of each batch
+    messages: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, batch: list[Any]) -> None:
+        kinds: dict[type, list[Any]] = {kind: [] for kind in get_args(AuditLine)}
+        for line in batch:
+            kinds[type(line)].append(line)
+        reads = kinds[DirectRead]
+        self.direct_lines += len(reads)
+        self.direct.update((line.key, line.value) for line in reads)
+        self.groups.update((line.key, line.group) for line in reads)
+        self.sessions += kinds[SessionRead]
+        self.rooms += kinds[RoomRead]
+        self.done += kinds[AuditDone]
+        self.rows.append(self._row_columns(kinds[RowRead]))
+        self.messages.append(self._message_columns(kinds[QueueRead]))
+
+    def _row_columns(self, lines: list[RowRead]) -> dict[str, Any]:
+        sources = [(line.member, line.timeline) for line in lines]
+        for source in dict.fromkeys(sources):
+            self.sources.setdefault(source, len(self.sources))
+        return {
+            "key": text_array([line.key for line in lines]),
+            "value": text_array([line.value or "" for line in lines]),
+            "there": np.array([line.value is not None for line in lines], dtype=np.bool_),
+            "source": np.array([self.sources[source] for source in sources], dtype=np.int32),
+        }
+
+    def _message_columns(self, lines: list[QueueRead]) -> dict[str, Any]:
+        code_array([line.queue for line in lines], self.queues)  # an empty queue was read, too
+        drained = [(line.queue, message) for line in lines for message in line.messages]
+        return {
+            "queue": code_array([queue for queue, _ in drained], self.queues),
+            "value": text_array([message.value for _, message in drained]),
+            "redelivered": np.array([message.redelivered for _, message in drained], dtype=np.bool_),
+            "died_in": code_array([message.died_in for _, message in drained], self.origins),
+            "died_of": code_array([message.died_of for _, message in drained], self.reasons),
+        }
+
+    def audit(self) -> Audit:
+        return Audit(
+            direct=self.direct,
+            direct_groups=self.groups,
+            sessions={line.key: line for line in self.sessions},
+            rooms={line.key: line for line in self.rooms},
+            rows=TableRows(**stacked(self.rows, _ROWS), sources=tuple(self.sources)),
+            messages=Messages(
+                **stacked(self.messages, _MESSAGES),
+                queues=tuple(self.queues),
+                origins=tuple(self.origins),
+                reasons=tuple(self.reasons),
+            ),
+            done=tuple(self.done),
+            direct_lines=self.direct_lines,
+            session_lines=len(self.sessions),
+            room_lines=len(self.rooms),
+        )
