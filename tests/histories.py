@@ -37,12 +37,14 @@ from resilience.history.record import (
     QueryFailed,
     Returned,
     RoomRead,
+    RowRead,
     Series,
     SessionRead,
 )
 from resilience.spec.fault import FaultSpec, PowerOff, Target
 from resilience.spec.fingerprint import Fingerprint
 from resilience.spec.load import Load
+from resilience.spec.postgresql import Postgresql
 from resilience.spec.scenario import Experiment, Scenario, Timeline
 from resilience.spec.slo import FindingSource, RatioSource, Slo
 from resilience.spec.stack import GENERATORS, Async, Durability, Member, Redis, Shard, Stack
@@ -62,7 +64,11 @@ OWED = 'load_deliveries_total{outcome="expected"}'
 GROUPS = (1, 2, 3)
 
 
-def stack(durability: Durability | None = None) -> Stack:
+TIERS = ("postgresql",)  # what a stack may have besides, each with a client of its name
+POSTGRESQL = ("postgresql-primary-0", "postgresql-replica-0", "postgresql-replica-1")
+
+
+def stack(durability: Durability | None = None, tiers: tuple[str, ...] = ()) -> Stack:
     nodes = (1, 2, 3, 2, 3, 1)  # no shard's two on one
     redis = tuple(Member(name=f"redis-cluster-{n}", component="redis", node=f"node-{on}") for n, on in enumerate(nodes))
     others = (
@@ -82,8 +88,17 @@ def stack(durability: Durability | None = None) -> Stack:
         scrape_interval_s=1.0,
         redis=Redis(),
         shards=tuple(Shard(primary=f"redis-cluster-{n}", replicas=(f"redis-cluster-{3 + n}",)) for n in range(3)),
-        members=redis + others,
+        members=redis + others + _members_of(tiers),
+        postgresql=Postgresql(primary=POSTGRESQL[0], replicas=POSTGRESQL[1:]) if "postgresql" in tiers else None,
     )
+
+
+def _members_of(tiers: tuple[str, ...]) -> tuple[Member, ...]:
+    """One member of each tier on each node."""
+    postgresql = tuple(
+        Member(name=name, component="postgresql", node=f"node-{n}") for n, name in enumerate(POSTGRESQL, 1)
+    )
+    return postgresql if "postgresql" in tiers else ()
 
 
 LOAD = Load(session_rate_ops_per_s=10, edit_rate_ops_per_s=5, rooms=2, room_members=2, direct_rate_ops_per_s=20)
@@ -136,6 +151,7 @@ def scenario(
     durability: Durability | None = None,
     slos: tuple[Slo, ...] = SLOS,
     checks: tuple[str, ...] = (),
+    tiers: tuple[str, ...] = (),
 ) -> Scenario:
     experiment = Experiment(
         file="experiments/redis/redis-failover.yaml",
@@ -148,7 +164,7 @@ def scenario(
         name="redis-failover",
         title="The node that holds a shard's primary is lost",
         description="",
-        stack=stack(durability),
+        stack=stack(durability, tiers),
         load=LOAD,
         timeline=Timeline(warmup_s=2, steady_s=20, fault_s=20, recovery_s=20),
         experiment=experiment,
@@ -236,6 +252,7 @@ class Recorded:
     direct: dict[str, DirectRead] = field(default_factory=dict)
     sessions: dict[str, SessionRead] = field(default_factory=dict)
     rooms: dict[str, RoomRead] = field(default_factory=dict)
+    rows: list[RowRead] = field(default_factory=list)
     audited: list[str] = field(default_factory=lambda: ["direct", "session", "room"])
     audited_at: dict[str, int] = field(default_factory=dict)  # where it is not 5 s after the end
     series: list[Series] | None = None
@@ -280,6 +297,11 @@ class Recorded:
                 self.direct[op.key] = DirectRead(op.key, None, op.group)
             case "session":
                 self.rewrite(op.key, lambda rows: [row for row in rows if row != op.value])
+            case "postgresql":
+                self.rows = [
+                    RowRead(row.key, None if row.key == op.key else row.value, row.member, row.timeline)
+                    for row in self.rows
+                ]
             case _:
                 room = self.rooms[op.key]
                 self.rooms[op.key] = RoomRead(
@@ -310,7 +332,7 @@ class Recorded:
     def _save_all_but_samples(self, directory: Path) -> None:
         (directory / "load").mkdir(parents=True, exist_ok=True)
         _write(directory / "history.jsonl", [*self.windows, *self.events, *self.clock])
-        for client in ("locust", "direct"):
+        for client in dict.fromkeys(("locust", "direct", *(op.client for op in self.ops))):
             lines = [line for op in self.ops if op.client == client for line in op.lines()]
             if client == "locust":
                 lines += [*self.joins, *self.deliveries, *self.leaves, *self.dropped]
@@ -367,10 +389,14 @@ class Recorded:
         }
 
     def _audit(self) -> list[Line]:
-        reads: dict[str, dict[str, Any]] = {"direct": self.direct, "session": self.sessions, "room": self.rooms}
+        counts = {
+            "direct": len(self.direct), "session": len(self.sessions), "room": len(self.rooms),
+            "postgresql": len(self.rows),
+        }  # fmt: skip
         kinds: Any = self.audited
-        done = [AuditDone(kind, len(reads[kind]), self.audited_at.get(kind, END + 5 * S)) for kind in kinds]
-        return [*self.direct.values(), *self.sessions.values(), *self.rooms.values(), *done]
+        done = [AuditDone(kind, counts[kind], self.audited_at.get(kind, END + 5 * S)) for kind in kinds]
+        reads: tuple[Line, ...] = (*self.direct.values(), *self.sessions.values(), *self.rooms.values())
+        return [*reads, *self.rows, *done]
 
     def history(self, directory: Path, about: Scenario) -> History:
         """The run, saved and read again; samples that follow from it are right, and go the shorter way."""
@@ -392,19 +418,21 @@ def chained(ops: list[str]) -> tuple[tuple[int, str, str], ...]:
     return tuple(rows[-64:])
 
 
-def recorded(*, fault: bool = True, outage_us: int = RESTORED - APPLIED, load: Load = LOAD) -> Recorded:
+def recorded(
+    *, fault: bool = True, outage_us: int = RESTORED - APPLIED, load: Load = LOAD, tiers: tuple[str, ...] = ()
+) -> Recorded:
     """A run as it should be, with the loss of a node or without; each caller's own, to be changed."""
-    copied: Recorded = pickle.loads(_pickled(fault, outage_us, load))
+    copied: Recorded = pickle.loads(_pickled(fault, outage_us, load, tiers))
     return copied
 
 
 @cache
-def _pickled(fault: bool, outage_us: int, load: Load) -> bytes:
+def _pickled(fault: bool, outage_us: int, load: Load, tiers: tuple[str, ...]) -> bytes:
     """The run, made once for the many tests that each begin with it."""
-    return pickle.dumps(_made(fault, outage_us, load))
+    return pickle.dumps(_made(fault, outage_us, load, tiers))
 
 
-def _made(fault: bool, outage_us: int, load: Load) -> Recorded:
+def _made(fault: bool, outage_us: int, load: Load, tiers: tuple[str, ...]) -> Recorded:
     run = Recorded()
     phases = {"warmup": (0, STEADY), "steady": (STEADY, FAULT), "fault": (FAULT, RECOVERY), "recovery": (RECOVERY, END)}
     if not fault:
@@ -412,7 +440,12 @@ def _made(fault: bool, outage_us: int, load: Load) -> Recorded:
         run.control = None
     run.windows = [PhaseWindow(name, start, end) for name, (start, end) in phases.items()]
     run.clock = [ClockPair(at, int(WALL0 * S) + at) for at in range(0, END + 6 * S, S)]
-    run.events = [*_stack_events(), *(_fault_events(outage_us) if fault else ()), *_events_of_each_second()]
+    clients = ("locust", "direct", *tiers)
+    run.events = [
+        *_stack_events(clients, tiers),
+        *(_fault_events(outage_us) if fault else ()),
+        *_events_of_each_second(clients),
+    ]
 
     def phase_at(due: int) -> str:
         return next(name for name, (start, end) in phases.items() if start <= due < end)
@@ -425,23 +458,25 @@ def _made(fault: bool, outage_us: int, load: Load) -> Recorded:
     _add_edits(run, phase_at, round(S / load.edit_rate_ops_per_s))
     keys = {group: len({op.key for op in run.ops if op.group == group}) for group in GROUPS}
     run.change("replicas", compared=dict(zip(REPLICAS, keys.values(), strict=True)))
+    if "postgresql" in tiers:
+        _add_rows(run, phase_at)
     return run
 
 
 REPLICAS = ("redis-cluster-3", "redis-cluster-4", "redis-cluster-5")
 
 
-def _stack_events() -> list[Event]:
+def _stack_events(names: tuple[str, ...], tiers: tuple[str, ...]) -> list[Event]:
     slots = ((0, 5460), (5461, 10922), (10923, 16383))
     shards = [
         {"group": n + 1, "primary": f"10.0.0.{n}:6379", "replicas": [f"10.0.0.{n + 3}:6379"], "slots": [slots[n]]}
         for n in range(3)
     ]
-    clients = {name: {"exit": 0, "torn": False} for name in ("locust", "direct")}
-    servers = [member.name for member in stack().members if member.component not in GENERATORS]
+    clients = {name: {"exit": 0, "torn": False} for name in names}
+    servers = [member.name for member in stack(tiers=tiers).members if member.component not in GENERATORS]
     return [
         *(Event("member", -3 * S, {"member": name, "what": "started", "pid": 7, "code": 0}) for name in servers),
-        *_roles_at_start(),
+        *_roles_at_start(tiers),
         Event("stack-up", 0, {"took_s": 3.0}),
         Event("shards", 0, {"shards": shards}),
         Event("load-started", 0, {"clients": list(clients)}),
@@ -462,16 +497,19 @@ def _stack_events() -> list[Event]:
     ]
 
 
-def _roles_at_start() -> Iterator[Event]:
+def _roles_at_start(tiers: tuple[str, ...]) -> Iterator[Event]:
     for n in range(6):
         role = {"member": f"redis-cluster-{n}", "group": 1 + n % 3, "role": "primary" if n < 3 else "replica"}
         yield Event("role", -S, role | {"epoch": 1 + n % 3})
+    for name in POSTGRESQL if "postgresql" in tiers else ():
+        yield Event("role", -S, {"member": name, "group": 0, "role": "replica" if "replica" in name else "primary"})
 
 
-def _events_of_each_second() -> Iterator[Event]:
+def _events_of_each_second(clients: tuple[str, ...]) -> Iterator[Event]:
     for at in range(S, END, S):
         yield Event("pressure", at, {"cpus": 2, "busy_ratio": 0.97, "cpu_some_ratio": 0.5, "steal_ratio": 0.0})
-        for client, cpu_ratio in (("locust", 0.25), ("direct", 0.15)):
+        for client in clients:
+            cpu_ratio = {"locust": 0.25, "direct": 0.15}.get(client, 0.02)
             yield Event("generator", at, {"client": client, "cpu_ratio": cpu_ratio, "lag_ms_p99": 1.0, "inflight": 2})
 
 
@@ -563,6 +601,18 @@ def _add_edits(run: Recorded, phase_at: PhaseAt, every_us: int) -> None:
         ]
     for number, room in enumerate(rows):
         run.rooms[room] = RoomRead(room, 2 + number, 1, tuple(rows[room]))
+
+
+def _add_rows(run: Recorded, phase_at: PhaseAt) -> None:
+    """A row each 50 ms, all of them acknowledged and there."""
+    run.audited.append("postgresql")
+    run.summaries["postgresql"] = {"client": "postgresql", "exit": 0}
+    for number, due in enumerate(range(5_000, END, S // 20), start=1):
+        key, value = f"pg:{number}", f"postgresql-42-{number}"
+        op = Op("postgresql", number, "postgresql.write", key, value, 0, phase_at(due), due, due + 300)
+        op.end("ok", 3_000)
+        run.ops.append(op)
+        run.rows.append(RowRead(key, value, POSTGRESQL[0], 1))
 
 
 def samples(history: History, about: Scenario) -> list[Series]:

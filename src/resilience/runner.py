@@ -20,7 +20,7 @@ from resilience.backend.choice import is_in_place, servers_here
 from resilience.backend.local.place import PROJECT_ROOT, calling_user
 from resilience.backend.local.sandbox import announce, image_inside, state_dir
 from resilience.chaos.session import SESSION_ENV, open_session
-from resilience.check.compose import CHECKS, judge
+from resilience.check.compose import checks_of, judge
 from resilience.check.finding import Judgement
 from resilience.check.timeline import timeline
 from resilience.control import control_scenario, controls_in, needed_for, newest
@@ -132,11 +132,12 @@ def judge_run(record: Run, store: RunStore | None, console: Console) -> Judgemen
 
 
 def require_known_checks(scenario: Scenario) -> None:
-    """Raises `SpecError` if the scenario names a check, or a finding as a known weakness, that there is not."""
+    """Raises `SpecError` if the scenario names a check, or a finding as a known weakness, that its stack has not."""
+    checks = checks_of(scenario.stack)
     for name in scenario.checks:
-        if name not in CHECKS:
-            raise refuse(scenario.file, "checks", f"expected one of {', '.join(CHECKS)}", name)
-    findings = {*CHECKS, *(f"slo.{slo.name}" for slo in scenario.slos)}
+        if name not in checks:
+            raise refuse(scenario.file, "checks", f"expected one of {', '.join(checks)}", name)
+    findings = {*checks, *(f"slo.{slo.name}" for slo in scenario.slos)}
     for index, weakness in enumerate(scenario.known_weaknesses):
         if weakness.finding not in findings:
             expected = f"expected a check or slo.NAME{did_you_mean(weakness.finding, findings)}"

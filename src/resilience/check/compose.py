@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from msgspec.structs import replace
 
-from resilience.check.assumption import control, fault, load, metrics, processors, record
+from resilience.check.assumption import audit, control, fault, load, metrics, processors, record
 from resilience.check.assumption.clocks import clocks, with_clocks
 from resilience.check.availability import availability
 from resilience.check.blast import blast_radius
@@ -23,6 +23,7 @@ from resilience.check.collaboration.order import order
 from resilience.check.convergence import convergence
 from resilience.check.durability.collaboration import collaboration
 from resilience.check.durability.direct import direct
+from resilience.check.durability.postgresql import postgresql
 from resilience.check.durability.session import session
 from resilience.check.expiry import expiry
 from resilience.check.finding import Finding, Judgement, Verdict, worst
@@ -38,6 +39,7 @@ from resilience.check.slo import measured_slos, slo
 from resilience.check.weakness import with_weaknesses
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
+from resilience.spec.stack import Stack
 
 Check = Callable[[Scenario, History], tuple[Finding, ...]]
 
@@ -58,13 +60,16 @@ ASSUMPTIONS: dict[str, Check] = {
     "assumption.clock-step": metrics.clock_step,
     "assumption.coverage": metrics.coverage,
     "assumption.totals-reconciled": metrics.totals_reconciled,
-    "assumption.audit-complete": record.audit_complete,
+    "assumption.audit-complete": audit.audit_complete,
+    "assumption.postgresql-known": record.postgresql_known,
+    "assumption.postgresql-audited": audit.rows_audited,
 }
 
 CHECKS: dict[str, Check] = {
     "durability.direct": direct,
     "durability.session": session,
     "durability.collaboration": collaboration,
+    "durability.postgresql": postgresql,
     "recovery": recovery,
     "slo": slo,
     "availability": availability,
@@ -80,6 +85,14 @@ CHECKS: dict[str, Check] = {
     "placement": placement,
 }
 
+# what a stack need not have: the component that each of these checks looks at
+TIERS: dict[str, str] = {"durability.postgresql": "postgresql"}
+
+
+def checks_of(stack: Stack, checks: Iterable[str] = CHECKS) -> tuple[str, ...]:
+    """Those checks that have something to look at in a stack."""
+    return tuple(name for name in checks if name not in TIERS or stack.of(TIERS[name]))
+
 
 def judge(
     scenario: Scenario,
@@ -88,7 +101,7 @@ def judge(
     checks: Mapping[str, Check] = CHECKS,
     assumptions: Mapping[str, Check] = ASSUMPTIONS,
 ) -> Judgement:
-    """The judgement of a run by the checks that its scenario names (all, if it names none); never raises.
+    """The judgement of a run by the checks that its scenario names (all that its stack has, if none); never raises.
 
     Objectives are judged whether the scenario names the check ``slo`` or not.
     """
@@ -111,7 +124,7 @@ def judge(
 
 
 def _named(scenario: Scenario, checks: Mapping[str, Check]) -> tuple[str, ...]:
-    named = scenario.checks or tuple(checks)
+    named = scenario.checks or checks_of(scenario.stack, checks)
     return (*named, "slo") if scenario.slos and "slo" not in named and "slo" in checks else named
 
 

@@ -1,5 +1,6 @@
 """What the history says of the faults that were injected: when they took effect, whom they hit, when they ended."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ from resilience.spec.fault import Freeze, Isolate, Kill, Partition, Pause, Power
 from resilience.spec.scenario import Scenario
 
 SECOND_US = 1_000_000
+POSTGRESQL = 0  # the group that PostgreSQL's roles and writes are booked under; Redis' shards count from 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +85,20 @@ def primary_at(history: History, group: int, instant_us: int) -> str:
 
 def hits(history: History) -> tuple[HitShard, ...]:
     """Each shard with each injection among whose members its primary was as that began, in the order of time."""
+    return _hits(history, shards_at_start(history))
+
+
+def hit_postgresql(history: History) -> tuple[HitShard, ...]:
+    """PostgreSQL with the first injection that its primary suffered from, if there was one."""
+    return _hits(history, (POSTGRESQL,))[:1]
+
+
+def _hits(history: History, groups: Iterable[int]) -> tuple[HitShard, ...]:
+    among = tuple(groups)
     return tuple(
         HitShard(group=group, primary=primary, injection=injection)
         for injection in injections(history)
-        for group in shards_at_start(history)
+        for group in among
         if (primary := primary_at(history, group, injection.began)) in injection.members
     )
 

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
+from resilience.check.durability.postgresql import ROWS, may_lose
 from resilience.check.finding import Finding
 from resilience.spec.scenario import Scenario
-from resilience.spec.stack import Async
+from resilience.spec.stack import Async, Stack
 from resilience.spec.weakness import VALUE, KnownWeakness
 
 NAME = "known-weakness"
@@ -19,11 +20,20 @@ NAME = "known-weakness"
 def with_weaknesses(scenario: Scenario, findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """The findings, those marked that are a known weakness within its bound, and one for each that was not seen."""
     found = tuple(findings)
-    mode = "async" if isinstance(scenario.stack.durability, Async) else "wait"
-    declared = [weakness for weakness in scenario.known_weaknesses if weakness.durability in {"any", mode}]
+    declared = [
+        weakness
+        for weakness in scenario.known_weaknesses
+        if weakness.durability in {"any", _mode(scenario.stack, weakness.finding)}
+    ]
     marked = tuple(_marked(finding, declared) for finding in found)
     missing = [finding for weakness in declared for finding in _unseen(weakness, marked)]
     return (*marked, *missing)
+
+
+def _mode(stack: Stack, finding: str) -> str:
+    """Whether what the finding speaks of is acknowledged before anybody else has it."""
+    alone = may_lose(stack) if finding == ROWS.name else isinstance(stack.durability, Async)
+    return "async" if alone else "wait"
 
 
 def _marked(finding: Finding, declared: Iterable[KnownWeakness]) -> Finding:

@@ -31,7 +31,7 @@ that nobody who reads a history has to doubt it.
 - ``experiment``: ``status``, ``deviated``, ``exit``, ``failed``: names of activities that failed [runner, from the
   journal]
 - ``role``: ``member``, ``group``, ``role`` (``primary``, ``replica``, ``unreachable``, ``stray``: it answers and has
-  no slots), ``epoch``; each member's own statement [runner's watch]
+  no slots), ``epoch``; each member's own statement; ``group`` is the shard, 0 of PostgreSQL's members [runner's watch]
 - ``failing``: ``member`` (whom), ``by`` (who says it), ``flag``: ``fail?``, ``fail`` or ``ok`` [runner's watch]
 - ``member``: ``member``, ``what``: ``started``, ``exited``, ``restarted``, ``held``, ``released``; ``pid``,
   ``code``; of an end that was heard of later: ``late_us`` before the event at the latest, ``unsure_us`` before that at
@@ -41,7 +41,7 @@ that nobody who reads a history has to doubt it.
 - ``replicas``: ``compared``: keys by replica, ``differing``, ``examples``, ``evicted``: keys by member, ``reasons``
   [runner]
 - ``audit-incomplete``: ``reason``: what could not be read back; that the platform does not answer is no error of the
-  harness [runner]
+  harness; ``store``: ``postgresql`` or ``rabbitmq``, missing where it was Redis' audit [runner]
 - ``pressure``: ``cpu_some_ratio``, ``steal_ratio``, ``busy_ratio`` over the second before, of the whole machine;
   ``cpus``: how many cores it has [runner]
 - ``generator``: ``client``, ``cpu_ratio``, ``lag_ms_p99``, ``inflight`` over the second before [runner, from the

@@ -31,6 +31,7 @@ from tests.histories import (
     RECOVERY,
     SLOS,
     STEADY,
+    TIERS,
     Recorded,
     S,
     baseline,
@@ -224,6 +225,21 @@ def begin_another(run: Recorded) -> None:
     run.ledger = [*run.booked(), ANOTHER[1]]
 
 
+def see_postgresql_at(run: Recorded, at: int) -> None:
+    """The first that is heard of PostgreSQL's primary."""
+    run.events = [
+        msgspec.structs.replace(event, at=at) if event.name == "role" and not event.data["group"] else event
+        for event in run.events
+    ]
+
+
+def reread(run: Recorded, member: str, timeline: int) -> None:
+    """The last rows were read somewhere else."""
+    run.rows[-5:] = [msgspec.structs.replace(row, member=member, timeline=timeline) for row in run.rows[-5:]]
+
+
+BOTH = scenario(tiers=TIERS)
+ONE_MORE = b'["row","pg:1","postgresql-42-1","postgresql-primary-0",1]\n'
 NOT_SEEN = {"in_effect": False, "evidence": [{"what": "ping", "expected": "none", "observed": "pong", "ok": False}]}
 CASES = (
     Case(name="interrupted", change=add("interrupted", signal="SIGINT"), breaks="not-interrupted", reason="SIGINT"),
@@ -407,6 +423,29 @@ CASES = (
          reason="3720 keys were read on another shard than they were written to"),
     Case(name="sessions read on another shard", change=lambda run: rotate(run.sessions), breaks="audit-complete",
          reason="keys were read on another shard than they were written to, e.g. s-0000"),
+    Case(name="primary of PostgreSQL not seen", breaks="postgresql-known", about=BOTH,
+         reason="which member is the primary was not seen", change=lambda run: see_postgresql_at(run, STEADY + 1)),
+    Case(name="primary of PostgreSQL seen as the load ran", about=BOTH,
+         change=lambda run: see_postgresql_at(run, STEADY - S)),
+    Case(name="rows not all read", change=lambda run: run.audited.remove("postgresql"), breaks="postgresql-audited",
+         reason="the postgresql audit did not come to its end", about=BOTH),
+    Case(name="rows could not be read", change=add("audit-incomplete", store="postgresql", reason="nobody answers"),
+         breaks="postgresql-audited", reason="nobody answers", about=BOTH),
+    Case(name="rows read too early", change=lambda run: run.audited_at.update(postgresql=END - S), about=BOTH,
+         breaks="postgresql-audited", reason="the postgresql audit ended 1.0 s before the load had"),
+    Case(name="a row that is not on record", breaks="postgresql-audited", about=BOTH,
+         reason="the postgresql audit says 1240 rows, 1241 are on record",
+         change=lambda run: run.rough.update({"audit.jsonl": ONE_MORE})),
+    Case(name="a row not looked for", change=lambda run: run.rows.pop(), breaks="postgresql-audited", about=BOTH,
+         reason="1 rows that were acknowledged were not looked for, e.g. pg:1240"),
+    Case(name="rows of two members", breaks="postgresql-audited", about=BOTH, reason="read in more than one place: "
+         "postgresql-primary-0 on timeline 1, postgresql-replica-0 on timeline 1",
+         change=lambda run: reread(run, "postgresql-replica-0", 1)),
+    Case(name="rows of two timelines", change=lambda run: reread(run, "postgresql-primary-0", 2), about=BOTH,
+         breaks="postgresql-audited", reason="on timeline 1, postgresql-primary-0 on timeline 2"),
+    Case(name="rows of somebody who is not the primary", breaks="postgresql-audited", about=BOTH,
+         reason="rows were read from postgresql-primary-0, and postgresql-replica-1 was the primary",
+         change=add("role", member="postgresql-replica-1", group=0, role="primary")),
     Case(name="no control", change=lambda run: setattr(run, "control", None), breaks="control",
          reason="there is no control"),
     Case(name="control failed", change=lambda run: change_control(run, verdict="fail", headline="fail: too slow"),
@@ -477,7 +516,7 @@ def broken(judgement: Judgement) -> dict[str, str]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_exactly_what_rests_on_it_falls(case: Case, tmp_path: Path) -> None:
-    run = recorded()
+    run = recorded(tiers=tuple(tier for tier in TIERS if case.about.stack.of(tier)))
     case.change(run)
     judgement = judged(run, tmp_path, case.about)
     reasons = broken(judgement)

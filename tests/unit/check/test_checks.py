@@ -17,6 +17,7 @@ from tests.histories import (
     APPLIED,
     RECOVERY,
     STEADY,
+    TIERS,
     Op,
     Recorded,
     S,
@@ -28,7 +29,7 @@ from tests.histories import (
 )
 
 ABOUT = replace(
-    scenario(slos=(availability_slo("fault", 0.82), latency_slo("steady", 0.99))),
+    scenario(slos=(availability_slo("fault", 0.82), latency_slo("steady", 0.99)), tiers=TIERS),
     blast_radius=BlastRadius(may_suffer=("shard 1",), others_outage_s_max=2.5),
 )
 
@@ -117,6 +118,8 @@ CASES = (
     Case(check="durability.direct", change=lose("direct.write"), says="1 acknowledged direct write lost"),
     Case(check="durability.session", change=lose("session.heartbeat"), says="1 acknowledged session write lost"),
     Case(check="durability.collaboration", change=lose("collaboration.edit"), says="1 acknowledged edit lost"),
+    Case(check="durability.postgresql", says="1 acknowledged row lost",
+         change=lambda run: run.lose(run.good("postgresql.write", phase="steady")[7])),
     Case(check="recovery", change=lose_the_shard_again, says="no write succeeded in the last"),
     Case(check="slo", change=refuse_reads, says="Session requests answered in phase fault"),
     Case(check="availability", says="sick before any fault",
@@ -158,7 +161,7 @@ def judged(run: Recorded, folder: Path) -> Judgement:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.check)
 def test_only_this_check_finds_it(case: Case, tmp_path: Path) -> None:
-    run = recorded()
+    run = recorded(tiers=TIERS)
     case.change(run)
     judgement = judged(run, tmp_path)
     found = [finding for finding in judgement.findings if finding.verdict != "pass"]
@@ -168,7 +171,7 @@ def test_only_this_check_finds_it(case: Case, tmp_path: Path) -> None:
 
 
 def test_all_of_them_pass_a_run_as_it_should_be(tmp_path: Path) -> None:
-    judgement = judged(recorded(), tmp_path)
+    judgement = judged(recorded(tiers=TIERS), tmp_path)
     assert {finding.check for finding in judgement.findings} >= set(CHECKS)
     assert {finding.verdict for finding in judgement.findings} == {"pass"}
 

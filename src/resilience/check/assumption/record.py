@@ -1,15 +1,13 @@
-"""Assumptions about the record: it is whole, the phases and shards are known, the audit read everything."""
+"""Assumptions about the record: it is whole, the phases, the shards and PostgreSQL's primary are known."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
-import numpy as np
-
 from resilience.check.assumption.finding import held_unless
-from resilience.check.fault import SECOND_US, load_end_us, primary_at, shards_at_start
+from resilience.check.fault import POSTGRESQL, SECOND_US, primary_at, shards_at_start
 from resilience.check.finding import Finding
 from resilience.check.window import judged_windows
-from resilience.history.columns import OK, OUTCOMES, UNFINISHED, Flags
+from resilience.history.columns import OUTCOMES, UNFINISHED
 from resilience.history.phase import STOP
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
@@ -113,13 +111,13 @@ def _least_s(scenario: Scenario, phase: str) -> float:
     return least_s
 
 
-def _without_member(history: History) -> Iterator[int]:
-    """The shards on record whose primary nobody had seen when the first phase that is judged began.
+def _without_member(history: History, groups: Iterable[int]) -> Iterator[int]:
+    """Those groups whose primary nobody had seen when the first phase that is judged began.
 
     Each member is asked for its role by a thread of its own: an answer may come after the load has begun.
     """
     for window in islice(judged_windows(history), 1):
-        yield from (group for group in shards_at_start(history) if not primary_at(history, group, window.start))
+        yield from (group for group in groups if not primary_at(history, group, window.start))
 
 
 def shards_known(scenario: Scenario, history: History) -> tuple[Finding, ...]:
@@ -128,56 +126,17 @@ def shards_known(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     reasons = []
     if sorted(shards) != list(range(1, len(scenario.stack.shards) + 1)):
         reasons.append(f"shards {sorted(shards)} are on record, {len(scenario.stack.shards)} in the stack")
-    reasons += [f"which member is the primary of shard {group} was not seen" for group in _without_member(history)]
+    reasons += [
+        f"which member is the primary of shard {group} was not seen" for group in _without_member(history, shards)
+    ]
     slots = sum(last - first + 1 for shard in shards.values() for first, last in shard.get("slots", ()))
     if slots != SLOTS:
         reasons.append(f"{slots} of {SLOTS} slots are on record")
     return (held_unless("shards-known", "The shards are known", reasons, f"{len(shards)} shards, {slots} slots"),)
 
 
-def audit_complete(scenario: Scenario, history: History) -> tuple[Finding, ...]:
-    """After healing, every key with an acknowledged write was read back."""
+def postgresql_known(scenario: Scenario, history: History) -> tuple[Finding, ...]:
+    """Somebody was seen as PostgreSQL's primary before anything was judged."""
     del scenario
-    ops, audit = history.ops, history.audit
-    acked = ops.outcome == OK
-    reasons = [str(event.data.get("reason")) for event in history.events_of("audit-incomplete")]
-    reasons += _undone(history)
-    reasons += _misplaced(history)
-    kinds: dict[str, tuple[Flags, Mapping[str, object]]] = {
-        "direct key": (ops.of_kind("direct.write"), audit.direct),
-        "session": (ops.of_kind(*SESSION_WRITES), audit.sessions),
-        "room": (ops.of_kind("collaboration.edit"), audit.rooms),
-    }
-    for noun, (rows, read) in kinds.items():
-        unread = [ops.keys[code] for code in np.unique(ops.key[rows & acked]).tolist() if ops.keys[code] not in read]
-        if unread:
-            reasons.append(f"{len(unread)} {noun}s with acknowledged writes were not read, e.g. {unread[0]}")
-    measured = f"{len(audit.direct)} direct keys, {len(audit.sessions)} sessions, {len(audit.rooms)} rooms read"
-    return (held_unless("audit-complete", "Every acknowledged write was audited", reasons, measured, "all"),)
-
-
-def _undone(history: History) -> Iterator[str]:
-    audit = history.audit
-    lines = {"direct": audit.direct_lines, "session": audit.session_lines, "room": audit.room_lines}
-    done = {line.kind: line.count for line in audit.done}
-    for kind, found in lines.items():
-        if kind not in done:
-            yield f"the {kind} audit did not come to its end"
-        elif done[kind] != found:
-            yield f"the {kind} audit says {done[kind]} keys, {found} are on record"
-    end = load_end_us(history)
-    for line in audit.done:
-        if line.at < end:
-            yield f"the {line.kind} audit ended {(end - line.at) / SECOND_US:.1f} s before the load had"
-
-
-def _misplaced(history: History) -> Iterator[str]:
-    """Keys that were read on another shard than the one that they were written to."""
-    ops, audit = history.ops, history.audit
-    read_on = dict(audit.direct_groups)
-    read_on |= {key: read.group for key, read in audit.sessions.items()}
-    read_on |= {key: read.group for key, read in audit.rooms.items()}
-    codes, first = np.unique(ops.key, return_index=True)
-    written_to = zip(codes.tolist(), ops.group[first].tolist(), strict=True)
-    if wrong := [ops.keys[code] for code, group in written_to if read_on.get(ops.keys[code], group) != group]:
-        yield f"{len(wrong)} keys were read on another shard than they were written to, e.g. {wrong[0]}"
+    reasons = ["which member is the primary was not seen" for _ in _without_member(history, (POSTGRESQL,))]
+    return (held_unless("postgresql-known", "PostgreSQL's primary is known", reasons),)

@@ -1,4 +1,4 @@
-"""Books what the audit found, and makes findings of it, one for each shard.
+"""Books what the audit found, and makes findings of it: one for each shard, and one for PostgreSQL.
 
 *lost*: acknowledged, and not there. *recovered*: unknown to its client, and there; also a value that a client sent in
 its last moment, of which nothing is on record (`unrecorded`). A *defect* is anything that must never be: a duplicate, a
@@ -7,6 +7,10 @@ is allowed on a shard whose primary an injection hit, if it was acknowledged fro
 until the fault took effect (in between lies what is done to a replica first). When the server acknowledged it is not on
 record, only when its client heard of that: a write that was under way as the fault took effect counts as acknowledged
 before, if its client heard of it within `ANSWER_US`. On all others, and under ``wait``, no loss is allowed.
+
+*Acknowledged locally* is a class of its own: the server said that nobody but itself had the write (`ACKED_LOCALLY`).
+Such a write does not count as acknowledged, nor as lost: how many there were, and how many of them are gone, is said
+beside that.
 
 ``durability.lost_oldest_s`` and ``…_newest_s`` are ages: seconds from the acknowledgement to the instant at which the
 fault took effect, negative for a write that was acknowledged after it; ``durability.lost_in_window_…`` of the allowed.
@@ -19,8 +23,8 @@ was healed, by whomever.
 """
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -39,6 +43,7 @@ from resilience.check.fault import (
 )
 from resilience.check.finding import Finding, Where
 from resilience.check.text import count, span
+from resilience.check.window import JUDGED
 from resilience.history.columns import OK, Flags, Ints
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
@@ -49,11 +54,7 @@ WINDOW_US = SECOND_US
 # makes a run inconclusive (`schedule_lag`). In 21 recorded runs that kept it the latest came after 8 ms.
 ANSWER_US = SECOND_US // 10
 EVIDENCE_MAX = 200
-_NOUNS = {
-    "durability.direct": "direct write",
-    "durability.session": "session write",
-    "durability.collaboration": "edit",
-}
+NO_ROWS = np.empty(0, dtype=np.int64)
 
 What = Literal["duplicated", "resurrected", "version went back", "chain broken", "unexpected", "refused but there"]
 _OF_THE_AUDIT: frozenset[What] = frozenset({"duplicated", "resurrected", "version went back", "chain broken"})
@@ -78,12 +79,46 @@ class Booked:
     recovered: Ints
     defects: tuple[Defect, ...]
     unrecorded: tuple[int, ...] = ()  # the shard of each value that is there and whose op is not on record
+    acked_locally: Ints = field(default_factory=NO_ROWS.copy)
+    lost_locally: Ints = field(default_factory=NO_ROWS.copy)  # those of them that are not there
 
 
-def findings(name: str, scenario: Scenario, history: History, booked: Booked) -> tuple[Finding, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """One kind of write whose acknowledgements are held against what is stored, and what its findings rest on.
+
+    ``place`` names a group of keys; ``excuses`` are the injections around which the group may lose some, ``hits`` those
+    among whose members its primary was.
+    """
+
+    name: str
+    noun: str
+    audit: tuple[str, ...]
+    primaries: tuple[str, ...]
+    place: Callable[[int], str]
+    excuses: Callable[[Scenario, History, int], tuple[Applied, ...]]
+    hits: Callable[[History], tuple[HitShard, ...]]
+    by_phase: bool = False  # whether it is told in which phases what is lost was due
+
+
+def of_shards(name: str, noun: str) -> Ledger:
+    """A kind of write to Redis' shards."""
+    return Ledger(
+        name=name,
+        noun=noun,
+        audit=needs.AUDIT,
+        primaries=needs.SHARDS,
+        place="shard {}".format,
+        excuses=excuses,
+        hits=hit_shards,
+    )
+
+
+def findings(ledger: Ledger, scenario: Scenario, history: History, booked: Booked) -> tuple[Finding, ...]:
     """A finding for each shard that such a write was sent to; one for none if there was no write at all."""
     groups = set(history.ops.group[booked.writes].tolist()) | {defect.group for defect in booked.defects}
-    return tuple(_of_shard(name, group, scenario, history, booked) for group in sorted(groups or {0}))
+    shards = (_shard(ledger, group, scenario, history, booked) for group in sorted(groups or {0}))
+    return tuple(_of_shard(ledger, shard, history) for shard in shards)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -101,6 +136,8 @@ class _Shard:
     outside: Ints
     ages_s: Any
     recovered: int
+    acked_locally: Ints
+    lost_locally: Ints
     defects: tuple[Defect, ...]
 
     @property
@@ -108,42 +145,56 @@ class _Shard:
         return bool(len(self.outside) or self.defects)
 
 
-def _shard(group: int, scenario: Scenario, history: History, booked: Booked) -> _Shard:
-    ops = history.ops
-    lost = booked.lost[ops.group[booked.lost] == group]
-    excused_by = excuses(scenario, history, group)
+def _shard(ledger: Ledger, group: int, scenario: Scenario, history: History, booked: Booked) -> _Shard:
+    groups = history.ops.group
+    lost = booked.lost[groups[booked.lost] == group]
+    excused_by = ledger.excuses(scenario, history, group)
     allowed = _allowed(history, lost, excused_by)
     return _Shard(
         group=group,
         excused_by=excused_by,
-        acked=booked.writes & (ops.group == group) & (ops.outcome == OK),
+        acked=_acked(booked, group, history),
         lost=lost,
         inside=lost[allowed],
         outside=lost[~allowed],
         ages_s=ages(history, lost),
-        recovered=int((ops.group[booked.recovered] == group).sum()) + booked.unrecorded.count(group),
+        recovered=int((groups[booked.recovered] == group).sum()) + booked.unrecorded.count(group),
+        acked_locally=booked.acked_locally[groups[booked.acked_locally] == group],
+        lost_locally=booked.lost_locally[groups[booked.lost_locally] == group],
         defects=tuple(defect for defect in booked.defects if defect.group == group),
     )
 
 
-def _of_shard(name: str, group: int, scenario: Scenario, history: History, booked: Booked) -> Finding:
-    shard = _shard(group, scenario, history, booked)
-    total, noun = int(shard.acked.sum()), _NOUNS[name]
+def _acked(booked: Booked, group: int, history: History) -> Flags:
+    acked: Flags = booked.writes & (history.ops.group == group) & (history.ops.outcome == OK)
+    acked[booked.acked_locally] = False
+    return acked
+
+
+def _of_shard(ledger: Ledger, shard: _Shard, history: History) -> Finding:
+    total = int(shard.acked.sum())
     return Finding(
-        check=name,
+        check=ledger.name,
         verdict="fail" if shard.bad else "pass" if total else "inconclusive",
-        title=_title(noun, shard),
-        measured=f"{len(shard.lost):,} of {count(total, f'acknowledged {noun}')} lost, {shard.recovered} recovered",
+        title=_title(ledger.noun, shard),
+        measured=_measured(ledger.noun, shard, total),
         allowed=_allowed_text(shard),
         value=float(len(shard.lost)),
         unit="ops",
-        reason=_reason(shard, total),
-        where=_where(shard, history),
-        rests_on=_rests_on(shard),
+        reason="; ".join(filter(None, (_reason(shard, total), _phases(ledger, shard, history)))),
+        where=_where(ledger.place(shard.group), shard, history),
+        rests_on=_rests_on(ledger, shard),
         evidence=tuple(_evidence(shard, history))[:EVIDENCE_MAX],
-        evidence_total=len(shard.lost) + len(shard.defects),
-        measures=_measures(name, shard, history),
+        evidence_total=len(shard.lost) + len(shard.lost_locally) + len(shard.defects),
+        measures=_measures(ledger, shard, history),
     )
+
+
+def _measured(noun: str, shard: _Shard, total: int) -> str:
+    text = f"{len(shard.lost):,} of {count(total, f'acknowledged {noun}')} lost, {shard.recovered} recovered"
+    if not len(shard.acked_locally):
+        return text
+    return f"{text}; {len(shard.lost_locally):,} of {len(shard.acked_locally):,} acknowledged locally gone"
 
 
 def ages(history: History, rows: Ints) -> Any:
@@ -211,40 +262,61 @@ def _reason(shard: _Shard, total: int) -> str:
         reasons.insert(0, f"{outside:,} of {lost:,} lost writes were acknowledged outside what may be lost")
     elif lost:
         reasons.insert(0, f"{lost:,} lost{_when(shard)}, which async replication allows")
-    if not total and not reasons:
+    if len(shard.lost_locally):
+        reasons.append(f"{len(shard.lost_locally):,} gone that were acknowledged locally, which promises no more")
+    if not total and not (lost or shard.defects):
         reasons.append("nothing was acknowledged that could be lost")
     return "; ".join(reasons)
 
 
-def _rests_on(shard: _Shard) -> tuple[str, ...]:
+def _phases(ledger: Ledger, shard: _Shard, history: History) -> str:
+    """In which phases the lost writes were due, if the ledger asks for it."""
+    lost = _lost_by_phase(shard, history) if ledger.by_phase else {}
+    told = ", ".join(f"{number:,} in {phase}" for phase, number in lost.items() if number)
+    return f"lost of phases: {told}" if told else ""
+
+
+def _lost_by_phase(shard: _Shard, history: History) -> dict[str, int]:
+    phases = dict.fromkeys((*JUDGED, *history.ops.phases))
+    return {phase: int(history.ops.in_phase(phase)[shard.lost].sum()) for phase in phases}
+
+
+def _rests_on(ledger: Ledger, shard: _Shard) -> tuple[str, ...]:
     if len(shard.outside) or any(defect.what in _OF_THE_AUDIT for defect in shard.defects):
-        return needs.AUDIT
+        return ledger.audit
     if shard.bad:  # a value that nobody is known to have written may stand in a line that is missing
-        return (*needs.AUDIT, "assumption.history-whole", "assumption.generator-alive")
-    return needs.AUDIT + needs.WHOLE + needs.LOAD + needs.FAULT + needs.SHARDS
+        return (*ledger.audit, "assumption.history-whole", "assumption.generator-alive")
+    return tuple(dict.fromkeys(ledger.audit + needs.WHOLE + needs.LOAD + needs.FAULT + ledger.primaries))
 
 
-def _where(shard: _Shard, history: History) -> Where:
+def _where(place: str, shard: _Shard, history: History) -> Where:
     if not len(shard.lost):
-        return Where(group=f"shard {shard.group}")
+        return Where(group=place)
     acked = history.ops.returned[shard.lost]
-    return Where(group=f"shard {shard.group}", start_us=int(acked.min()), end_us=int(acked.max()))
+    return Where(group=place, start_us=int(acked.min()), end_us=int(acked.max()))
 
 
 def _evidence(shard: _Shard, history: History) -> Iterator[dict[str, Any]]:
-    ops, outside = history.ops, set(shard.outside.tolist())
+    outside = set(shard.outside.tolist())
     for defect in shard.defects[:EVIDENCE_MAX]:
         yield {"what": defect.what, "key": defect.key, "detail": defect.detail}
     for index, row in enumerate(shard.lost[:EVIDENCE_MAX].tolist()):
-        item: dict[str, Any] = {
-            "what": "lost", "op": ops.name(row), "kind": ops.kinds[ops.kind[row]], "key": ops.keys[ops.key[row]],
-            "value": str(ops.value[row]), "called_us": int(ops.called[row]), "acked_us": int(ops.returned[row]),
-            "allowed": row not in outside,
-        }  # fmt: skip
+        item = lost_write(history, row, "lost") | {"allowed": row not in outside}
         yield item | ({"age_s": round(float(shard.ages_s[index]), 6)} if len(shard.ages_s) else {})
+    for row in shard.lost_locally[:EVIDENCE_MAX].tolist():
+        yield lost_write(history, row, "gone, acknowledged locally")
 
 
-def _measures(name: str, shard: _Shard, history: History) -> dict[str, float]:
+def lost_write(history: History, row: int, what: str) -> dict[str, Any]:
+    """An op that was acknowledged, as evidence."""
+    ops = history.ops
+    return {
+        "what": what, "op": ops.name(row), "kind": ops.kinds[ops.kind[row]], "key": ops.keys[ops.key[row]],
+        "value": str(ops.value[row]), "called_us": int(ops.called[row]), "acked_us": int(ops.returned[row]),
+    }  # fmt: skip
+
+
+def _measures(ledger: Ledger, shard: _Shard, history: History) -> dict[str, float]:
     acked, lost = float(shard.acked.sum()), float(len(shard.lost))
     measures = {
         "durability.acked_ops": acked,
@@ -253,17 +325,20 @@ def _measures(name: str, shard: _Shard, history: History) -> dict[str, float]:
         "durability.lost_outside_window_ops": float(len(shard.outside)),
         "durability.recovered_ops": float(shard.recovered),
         "durability.defect_ops": float(len(shard.defects)),
-        f"{name}.acked_ops": acked,
-        f"{name}.lost_ops": lost,
+        f"{ledger.name}.acked_ops": acked,
+        f"{ledger.name}.lost_ops": lost,
     }
     for prefix, ages_s in (("lost", shard.ages_s), ("lost_in_window", ages(history, shard.inside))):
         if len(ages_s):
             measures[f"durability.{prefix}_oldest_s"] = float(ages_s.max())
             measures[f"durability.{prefix}_newest_s"] = float(ages_s.min())
-    for hit in hit_shards(history):
+    if ledger.by_phase:
+        lost_in = _lost_by_phase(shard, history)
+        measures |= {f"{ledger.name}.lost_in_{phase}_ops": float(lost_in[phase]) for phase in JUDGED}
+    for hit in ledger.hits(history):
         if hit.group == shard.group:
             for measure, number in _of_hit(shard, history, hit).items():
-                measures |= {f"durability.{measure}": number, f"{name}.{measure}": number}
+                measures |= {f"durability.{measure}": number, f"{ledger.name}.{measure}": number}
     return measures
 
 

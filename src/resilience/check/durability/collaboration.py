@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from resilience.check.durability.booking import Booked, Defect, What, findings
+from resilience.check.durability.booking import Booked, Defect, What, findings, of_shards
 from resilience.check.durability.unrecorded import unrecorded
 from resilience.check.finding import Finding
 from resilience.history.columns import FAIL, OK, UNKNOWN
@@ -14,10 +14,12 @@ from resilience.history.read import History
 from resilience.history.record import RoomRead
 from resilience.spec.scenario import Scenario
 
+EDITS = of_shards("durability.collaboration", "edit")
+
 
 def collaboration(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """A finding for each shard about the edits of the rooms on it."""
-    return findings("durability.collaboration", scenario, history, book(history))
+    return findings(EDITS, scenario, history, book(history))
 
 
 def book(history: History) -> Booked:

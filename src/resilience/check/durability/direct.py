@@ -9,18 +9,19 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from resilience.check.durability.booking import Booked, Defect, findings
+from resilience.check.durability.booking import Booked, Defect, findings, of_shards
 from resilience.check.finding import Finding
 from resilience.history.columns import FAIL, OK, UNKNOWN, Flags, Ints, text_array
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
 
 _NEVER = np.iinfo(np.int64).max
+DIRECT = of_shards("durability.direct", "direct write")
 
 
 def direct(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """A finding for each shard about the keys of the direct client."""
-    return findings("durability.direct", scenario, history, book(history))
+    return findings(DIRECT, scenario, history, book(history))
 
 
 def book(history: History) -> Booked:

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from resilience.check.assumption.record import SESSION_WRITES
-from resilience.check.durability.booking import Booked, Defect, What, findings
+from resilience.check.durability.booking import Booked, Defect, What, findings, of_shards
 from resilience.check.durability.unrecorded import unrecorded
 from resilience.check.expiry import expired
 from resilience.check.finding import Finding
@@ -28,11 +28,12 @@ from resilience.spec.scenario import Scenario
 
 LOG_ROWS = 64
 HASH_DIGITS = 16
+SESSION = of_shards("durability.session", "session write")
 
 
 def session(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """A finding for each shard about the sessions on it."""
-    return findings("durability.session", scenario, history, book(history, expired(scenario, history)))
+    return findings(SESSION, scenario, history, book(history, expired(scenario, history)))
 
 
 @dataclass(slots=True)

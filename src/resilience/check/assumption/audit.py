@@ -1,0 +1,94 @@
+"""Assumptions about the audit: of each store everything was read back, after the load had ended."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from resilience.check.assumption.finding import held_unless
+from resilience.check.assumption.record import SESSION_WRITES
+from resilience.check.fault import POSTGRESQL, SECOND_US, load_end_us, primary_at
+from resilience.check.finding import Finding
+from resilience.history.columns import OK, Flags
+from resilience.history.read import History
+from resilience.spec.scenario import Scenario
+
+_COUNTED = {"postgresql": "rows"}
+
+
+def audit_complete(scenario: Scenario, history: History) -> tuple[Finding, ...]:
+    """After healing, every key with an acknowledged write was read back."""
+    del scenario
+    ops, audit = history.ops, history.audit
+    acked = ops.outcome == OK
+    lines = {"direct": audit.direct_lines, "session": audit.session_lines, "room": audit.room_lines}
+    reasons = [*_told(history, ""), *_undone(history, lines)]
+    reasons += _misplaced(history)
+    kinds: dict[str, tuple[Flags, Mapping[str, object]]] = {
+        "direct key": (ops.of_kind("direct.write"), audit.direct),
+        "session": (ops.of_kind(*SESSION_WRITES), audit.sessions),
+        "room": (ops.of_kind("collaboration.edit"), audit.rooms),
+    }
+    for noun, (rows, read) in kinds.items():
+        unread = [ops.keys[code] for code in np.unique(ops.key[rows & acked]).tolist() if ops.keys[code] not in read]
+        if unread:
+            reasons.append(f"{len(unread)} {noun}s with acknowledged writes were not read, e.g. {unread[0]}")
+    measured = f"{len(audit.direct)} direct keys, {len(audit.sessions)} sessions, {len(audit.rooms)} rooms read"
+    return (held_unless("audit-complete", "Every acknowledged write was audited", reasons, measured, "all"),)
+
+
+def rows_audited(scenario: Scenario, history: History) -> tuple[Finding, ...]:
+    """After healing, PostgreSQL's table was read as one member had it, the primary, on one timeline."""
+    del scenario
+    ops, rows = history.ops, history.audit.rows
+    reasons = [*_told(history, "postgresql"), *_undone(history, {"postgresql": len(rows)}), *_read_from(history)]
+    read = set(rows.key.tolist())
+    acked = np.unique(ops.key[ops.of_kind("postgresql.write") & (ops.outcome == OK)])
+    if unread := [ops.keys[code] for code in acked.tolist() if ops.keys[code] not in read]:
+        reasons.append(f"{len(unread)} rows that were acknowledged were not looked for, e.g. {unread[0]}")
+    return (held_unless("postgresql-audited", "PostgreSQL's rows were audited", reasons, f"{len(rows)} read", "all"),)
+
+
+def _read_from(history: History) -> Iterator[str]:
+    """Why what was read is not the table as the primary had it."""
+    sources = history.audit.rows.sources
+    if len(sources) > 1:
+        told = ", ".join(f"{member} on timeline {timeline}" for member, timeline in sources)
+        yield f"rows were read in more than one place: {told}"
+    ended = max((done.at for done in history.audit.done if done.kind == "postgresql"), default=None)
+    primary = "" if ended is None else primary_at(history, POSTGRESQL, ended)
+    if primary and any(member != primary for member, _ in sources):
+        yield f"rows were read from {sources[0][0]}, and {primary} was the primary"
+
+
+def _told(history: History, store: str) -> Iterator[str]:
+    """What is on record of why the audit of a store ("": of Redis) could not be completed."""
+    for event in history.events_of("audit-incomplete"):
+        if event.data.get("store", "") == store:
+            yield str(event.data.get("reason"))
+
+
+def _undone(history: History, lines: Mapping[str, int]) -> Iterator[str]:
+    """What of these kinds was not read to its end after the load; ``lines`` says how many are on record of each."""
+    ends = [line for line in history.audit.done if line.kind in lines]
+    done = {line.kind: line.count for line in ends}
+    for kind, found in lines.items():
+        if kind not in done:
+            yield f"the {kind} audit did not come to its end"
+        elif done[kind] != found:
+            yield f"the {kind} audit says {done[kind]} {_COUNTED.get(kind, 'keys')}, {found} are on record"
+    end = load_end_us(history)
+    for line in ends:
+        if line.at < end:
+            yield f"the {line.kind} audit ended {(end - line.at) / SECOND_US:.1f} s before the load had"
+
+
+def _misplaced(history: History) -> Iterator[str]:
+    """Keys that were read on another shard than the one that they were written to."""
+    ops, audit = history.ops, history.audit
+    read_on = dict(audit.direct_groups)
+    read_on |= {key: read.group for key, read in audit.sessions.items()}
+    read_on |= {key: read.group for key, read in audit.rooms.items()}
+    codes, first = np.unique(ops.key, return_index=True)
+    written_to = zip(codes.tolist(), ops.group[first].tolist(), strict=True)
+    if wrong := [ops.keys[code] for code, group in written_to if read_on.get(ops.keys[code], group) != group]:
+        yield f"{len(wrong)} keys were read on another shard than they were written to, e.g. {wrong[0]}"
