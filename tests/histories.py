@@ -101,7 +101,10 @@ def _members_of(tiers: tuple[str, ...]) -> tuple[Member, ...]:
     return postgresql if "postgresql" in tiers else ()
 
 
-LOAD = Load(session_rate_ops_per_s=10, edit_rate_ops_per_s=5, rooms=2, room_members=2, direct_rate_ops_per_s=20)
+LOAD = Load(
+    session_rate_ops_per_s=10, edit_rate_ops_per_s=5, rooms=2, room_members=2, direct_rate_ops_per_s=20,
+    postgresql_rate_ops_per_s=10,
+)  # fmt: skip
 
 
 def availability_slo(phase: Any, target: float) -> Slo:

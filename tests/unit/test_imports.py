@@ -50,7 +50,9 @@ TABLE = {
     "__main__": room("cli"),
     "loadgen": Room(
         ours=frozenset({"resilience.history", "resilience.spec"}),
-        others=frozenset({"gevent", "locust", "msgspec", "prometheus_client", "redis", "uvloop", "websocket"}),
+        others=frozenset(
+            {"gevent", "locust", "msgspec", "prometheus_client", "psycopg", "redis", "uvloop", "websocket"}
+        ),
     ),
     "services": room("", "aiohttp msgspec prometheus_client redis uvloop yarl"),
 }

@@ -36,7 +36,16 @@ def _least(scenario: Scenario) -> dict[str, float]:
         "session": load.session_rate_ops_per_s_min or load.session_rate_ops_per_s * LEAST_RATIO,
         "collaboration.edit": load.edit_rate_ops_per_s_min or load.edit_rate_ops_per_s * LEAST_RATIO,
         **{f"direct.write of shard {group}": direct for group, _ in enumerate(scenario.stack.shards, start=1)},
+        **_least_of_postgresql(scenario),
     }
+
+
+def _least_of_postgresql(scenario: Scenario) -> dict[str, float]:
+    """Both ways together."""
+    if scenario.stack.postgresql is None:
+        return {}
+    load = scenario.load
+    return {"postgresql.write": 2 * (load.postgresql_rate_ops_per_s_min or load.postgresql_ops_per_s * LEAST_RATIO)}
 
 
 def _rates(directory: Path, end_us: int) -> dict[str, float]:

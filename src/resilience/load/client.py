@@ -11,6 +11,7 @@ import msgspec
 from resilience.history.record import Event
 from resilience.spec.load import Load
 from resilience.spec.scenario import Scenario
+from resilience.spec.stack import Stack
 
 PLAN_VARIABLE = "RESILIENCE_LOAD_PLAN"
 RECORD_VARIABLE = "RESILIENCE_RECORD"  # "alternate": every other second only, for the benchmark of the recorder
@@ -60,6 +61,10 @@ def _direct_argv(plan: Path, environment: Mapping[str, str]) -> list[str]:
     return ["env", *_variables(environment), sys.executable, "-m", "loadgen.direct", str(plan)]
 
 
+def _postgresql_argv(plan: Path, environment: Mapping[str, str]) -> list[str]:
+    return ["env", *_variables(environment), sys.executable, "-m", "loadgen.postgresql_client", str(plan)]
+
+
 def _least(rate: float, least: float | None) -> float:
     return RATE_SHARE_MIN * rate if least is None else least
 
@@ -78,10 +83,21 @@ def _direct_rates(scenario: Scenario) -> dict[str, float]:
     return {f"shard-{group}": least for group, _ in enumerate(scenario.stack.shards, 1)}
 
 
+def _postgresql_rates(scenario: Scenario) -> dict[str, float]:
+    load = scenario.load
+    return dict.fromkeys(("pgbouncer", "direct"), _least(load.postgresql_ops_per_s, load.postgresql_rate_ops_per_s_min))
+
+
 CLIENTS: tuple[ClientSpec, ...] = (
     ClientSpec(name="locust", component="loadgen", argv=_locust_argv, rates_min=_locust_rates),
     ClientSpec(name="direct", component="direct-client", argv=_direct_argv, rates_min=_direct_rates),
+    ClientSpec(name="postgresql", component="postgresql-client", argv=_postgresql_argv, rates_min=_postgresql_rates),
 )
+
+
+def clients_of(stack: Stack) -> tuple[ClientSpec, ...]:
+    """The clients that drive a stack: each tier that it may do without has one of its own."""
+    return tuple(spec for spec in CLIENTS if spec.component != "postgresql-client" or stack.postgresql is not None)
 
 
 class Client:

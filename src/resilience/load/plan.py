@@ -1,9 +1,10 @@
 """The plan of each client: what the scenario asks for, on the stack as it was found."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from resilience.history.clock import RunClock, kernel_boot_id
-from resilience.spec.plan import LoadPlan, ShardPlan
+from resilience.spec.plan import LoadPlan, PostgresqlPlan, ShardPlan, links_max
 from resilience.spec.scenario import Scenario
 from resilience.spec.slo import RatioSource
 from resilience.spec.stack import PORTS
@@ -24,11 +25,11 @@ def plan_for(
     scenario: Scenario,
     shards: tuple[ShardPlan, ...],
     directory: Path,
-    password_file: Path,
+    secret_file: Callable[[str], Path],
     clock: RunClock,
     clock_address: str,
 ) -> LoadPlan:
-    """The plan of the client that runs in the member of a component."""
+    """The plan of the client that runs in the member of a component; ``secret_file`` says where a secret is."""
     stack = scenario.stack
     return LoadPlan(
         base_ns=clock.base_ns,
@@ -38,10 +39,29 @@ def plan_for(
         directory=str(directory),
         edges=tuple(f"http://{edge.name}:{PORTS['edge']}" for edge in stack.of("edge")),
         shards=shards,
-        redis_password_file=str(password_file),
+        redis_password_file=str(secret_file("redis-password")),
         durability=stack.durability,
         session_ttl_s=stack.session_ttl_s,
         latency_bounds_s=latency_bounds_s(scenario),
         metrics_port=PORTS[component],
+        postgresql=_postgresql(scenario, secret_file) if component == "postgresql-client" else None,
         clock_address=clock_address,
+    )
+
+
+def _postgresql(scenario: Scenario, secret_file: Callable[[str], Path]) -> PostgresqlPlan:
+    """As the tier is formed; who takes writes by now, the client finds out."""
+    stack = scenario.stack
+    assert stack.postgresql is not None  # only a stack that has the tier has its client
+    primary = stack.member(stack.postgresql.primary)
+    pgbouncers = sorted(stack.of("pgbouncer"), key=lambda member: member.node != primary.node)
+    return PostgresqlPlan(
+        members={member.name: f"{member.name}:{PORTS['postgresql']}" for member in stack.of("postgresql")},
+        pgbouncers=tuple(f"{member.name}:{PORTS['pgbouncer']}" for member in pgbouncers),
+        primary=primary.name,
+        user="harmonyflow",
+        database="harmonyflow",
+        password_file=str(secret_file("postgresql-password")),
+        rate_ops_per_s=scenario.load.postgresql_ops_per_s,
+        links_max=links_max(scenario.load),
     )

@@ -15,7 +15,7 @@ import msgspec
 
 from resilience.errors import LoadError
 from resilience.history.clock import RunClock, kernel_boot_id
-from resilience.load.client import CLIENTS, Client, ClientSpec, Process
+from resilience.load.client import Client, ClientSpec, Process, clients_of
 from resilience.load.clock import told_at
 from resilience.load.plan import plan_for
 from resilience.spec.plan import ShardPlan
@@ -26,7 +26,6 @@ RATE_TIMEOUT_S = 30.0  # or the warm-up, if that is longer: right after a cluste
 SUMMARY_GRACE_S = 3.0  # beyond the time that the plan gives the clients to drain
 END_TIMEOUT_S = 5.0  # for a client that was interrupted; then it is killed
 LAST_SCRAPES = 3
-PASSWORD = "redis-password"  # noqa: S105  the name of a secret
 
 Wait = Callable[[float], None]
 Say = Callable[[str, dict[str, Any]], None]  # writes an event
@@ -147,14 +146,14 @@ def load_running(
     load = LoadRunning(clients, scenario, say)
     with told_at(launcher.runner_address) as clock_address:
         try:
-            for spec in CLIENTS:
+            for spec in clients_of(scenario.stack):
                 path = directory / f"{spec.name}.plan.json"
                 plan = plan_for(
                     spec.component,
                     scenario=scenario,
                     shards=shards,
                     directory=directory,
-                    password_file=launcher.secret_file(PASSWORD),
+                    secret_file=launcher.secret_file,
                     clock=clock,
                     clock_address=clock_address,
                 )

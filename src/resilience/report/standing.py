@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from resilience.report.terminal import plain
+from resilience.spec.stack import GENERATORS
 
 _DOORS = {"prometheus": "metrics, in a browser", "edge": "sessions and rooms"}
 
@@ -55,7 +56,7 @@ def _server(state: Mapping[str, Any]) -> str:
     held = f", held by {', '.join(state['held_by'])}" if state["held_by"] else ""
     if state["running"]:
         return "running" + held
-    return ("dead" if state["component"] not in {"loadgen", "direct-client"} else "none without a run") + held
+    return ("dead" if state["component"] not in GENERATORS else "none without a run") + held
 
 
 def _injections(injections: Sequence[Mapping[str, Any]]) -> Iterator[Text]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from resilience.spec.convert import refuse, show
 from resilience.spec.fault import Drain, NodeFault, Partition, RollingRestart, Target
 from resilience.spec.load import Load
-from resilience.spec.postgresql_coherence import check_postgresql, check_promotion
+from resilience.spec.postgresql_coherence import check_postgresql, check_postgresql_load, check_promotion
 from resilience.spec.scenario import Experiment, Scenario, Timeline
 from resilience.spec.slo import RatioSource, Slo
 from resilience.spec.stack import GENERATORS, OBSERVER, OUTSIDE, Shard, Stack, Wait
@@ -20,7 +20,7 @@ SHARDS_MIN = 3  # Redis Cluster elects by a majority of primaries
 SEED_MAX = 2**32 - 1
 _EXPORTERS = ("redis-exporter", "node-exporter", "postgres-exporter")
 _PLACE = {"edge": OUTSIDE} | dict.fromkeys(("prometheus", *_EXPORTERS, *GENERATORS), OBSERVER)
-_ONE_OF_EACH = ("prometheus", *GENERATORS)
+_ONE_OF_EACH = ("prometheus", "loadgen", "direct-client")
 _AT_LEAST_ONE = ("redis", "session", "collaboration", "edge")
 
 
@@ -44,6 +44,7 @@ def check_scenario(scenario: Scenario, label: str) -> None:
         raise refuse(label, "seed", f"expected 0 to {SEED_MAX}", scenario.seed)
     _check_timeline(scenario, label)
     _check_load(scenario.load, label)
+    check_postgresql_load(scenario, label)
     if scenario.experiment is not None:
         _check_experiment(scenario.experiment, scenario.stack)
         check_promotion(scenario, label)

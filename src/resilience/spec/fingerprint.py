@@ -9,11 +9,13 @@ from typing import Any
 
 import msgspec
 
+from resilience.spec.load import Load
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Stack
 
 _DIGITS = 16
-_OPTIONAL = frozenset({"postgresql"})  # tiers that a stack may do without
+# tiers that a stack may do without, and what a load is asked for of them alone
+_OPTIONAL = frozenset({"postgresql", "postgresql_rate_ops_per_s", "postgresql_rate_ops_per_s_min"})
 _BOOT = "boot_id"  # of the machine's facts, the one that has an ingredient of its own
 _IN_WORDS: Mapping[str, str] = {
     "stack": "another stack",
@@ -41,8 +43,8 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
 def fingerprint(control: Scenario, *, harness: str, servers: str, host: Mapping[str, Any]) -> Fingerprint:
     """The fingerprint of a control on a machine with these facts (`machine.machine_facts`)."""
     return Fingerprint(
-        stack=stack_digest(control.stack),
-        load=digest(control.load),
+        stack=digest_without_absent(control.stack),
+        load=digest_without_absent(control.load),
         judged_by=digest((control.slos, control.checks, control.known_weaknesses, control.blast_radius)),
         harness=harness,
         servers=servers,
@@ -56,9 +58,9 @@ def differing(one: Fingerprint, other: Fingerprint) -> tuple[str, ...]:
     return tuple(words for name, words in _IN_WORDS.items() if getattr(one, name) != getattr(other, name))
 
 
-def stack_digest(stack: Stack) -> str:
-    """A tier that a stack does not have leaves no trace: it is the same stack as before there was such a tier."""
-    fields = msgspec.structs.asdict(stack)
+def digest_without_absent(record: Stack | Load) -> str:
+    """A tier that a stack does not have leaves no trace: it is the same as before there was such a tier."""
+    fields = msgspec.structs.asdict(record)
     return _hex(msgspec.json.encode({name: value for name, value in fields.items() if not _absent(name, value)}))
 
 

@@ -11,6 +11,9 @@ Seconds = Annotated[float, Meta(gt=0, le=3_600)]
 Count = Annotated[int, Meta(ge=1, le=10_000)]
 
 
+POSTGRESQL_RATE_OPS_PER_S = 20.0  # each way, every 50 ms: outages are told to that
+
+
 class Load(Record, frozen=True, kw_only=True):
     """Open load: arrivals follow a schedule that never waits for answers.
 
@@ -25,5 +28,14 @@ class Load(Record, frozen=True, kw_only=True):
     room_members: Count = 5
     direct_rate_ops_per_s: Rate = 100.0  # for each Redis shard
     direct_rate_ops_per_s_min: Rate | None = None
+    # through PgBouncers, and as often straight to the primary, where the stack has PostgreSQL; None:
+    # `POSTGRESQL_RATE_OPS_PER_S`
+    postgresql_rate_ops_per_s: Rate | None = None
+    postgresql_rate_ops_per_s_min: Rate | None = None
     timeout_s: Seconds = 2.0  # of one op, seen from its client; always under stop_timeout_s
     stop_timeout_s: Seconds = 6.0  # how long unfinished ops are waited for at the end
+
+    @property
+    def postgresql_ops_per_s(self) -> float:
+        """What is asked for each way to PostgreSQL."""
+        return POSTGRESQL_RATE_OPS_PER_S if self.postgresql_rate_ops_per_s is None else self.postgresql_rate_ops_per_s

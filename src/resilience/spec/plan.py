@@ -1,5 +1,6 @@
 """The plan that the runner hands to the load generator's processes, as a JSON file."""
 
+import math
 from typing import Annotated
 
 from msgspec import Meta
@@ -16,6 +17,28 @@ class ShardPlan(Record, frozen=True, kw_only=True):
     primary: str
     replicas: tuple[str, ...]
     slots: tuple[tuple[int, int], ...]  # inclusive ranges
+
+
+class PostgresqlPlan(Record, frozen=True, kw_only=True):
+    """Where the PostgreSQL client writes, and how often."""
+
+    members: dict[str, str]  # host:port by name
+    pgbouncers: tuple[str, ...]  # host:port, the one beside the primary first
+    primary: str  # the member that takes writes at the start
+    user: str
+    database: str
+    password_file: str
+    rate_ops_per_s: float  # through PgBouncers, and as often straight to the primary
+    links_max: int  # connections to one address
+
+
+OUTSTANDING_SHARE = 1.5  # places for writes on their way, as a multiple of what a silent server fills
+OUTSTANDING_MIN = 16
+
+
+def links_max(load: Load) -> int:
+    """How many writes of the PostgreSQL client may wait for their answers at one address."""
+    return max(OUTSTANDING_MIN, math.ceil(load.postgresql_ops_per_s * load.timeout_s * OUTSTANDING_SHARE))
 
 
 class LoadPlan(Record, frozen=True, kw_only=True):
@@ -38,4 +61,5 @@ class LoadPlan(Record, frozen=True, kw_only=True):
     session_ttl_s: int
     latency_bounds_s: tuple[float, ...]  # bounds of the histograms' buckets; every SLO's threshold is one of them
     metrics_port: Annotated[int, Meta(ge=1, le=65_535)]
+    postgresql: PostgresqlPlan | None = None  # for its client alone
     clock_address: str = ""  # host:port where that clock is told (`load.clock`); "": nobody stands under another kernel

@@ -4,11 +4,12 @@ from collections import Counter
 
 from resilience.spec.convert import refuse
 from resilience.spec.fault import Partition
+from resilience.spec.plan import links_max
 from resilience.spec.postgresql import Asynchronous, Postgresql
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Stack
 
-COMPONENTS = ("postgresql", "pgbouncer", "postgres-exporter")
+COMPONENTS = ("postgresql", "pgbouncer", "postgres-exporter", "postgresql-client")
 PROMOTED_S_MIN = 10.0  # of the fault phase, with a new primary
 CONNECTIONS_OF_OWN = 10  # of a server's: for the harness, the exporter and those that replicate
 
@@ -25,8 +26,28 @@ def check_postgresql(stack: Stack, label: str) -> None:
     _check_pgbouncers(stack, tier, label)
     _check_durability(tier, label)
     _check_connections(tier, label)
-    if len(stack.of("postgres-exporter")) != 1:
-        raise refuse(label, "members", f"expected one postgres-exporter (got {len(stack.of('postgres-exporter'))})")
+    for component in ("postgres-exporter", "postgresql-client"):
+        if len(stack.of(component)) != 1:
+            raise refuse(label, "members", f"expected one {component} (got {len(stack.of(component))})")
+
+
+def check_postgresql_load(scenario: Scenario, label: str) -> None:
+    """Where the load is to write to PostgreSQL there is one, with a place for each write that waits for its answer."""
+    load, tier = scenario.load, scenario.stack.postgresql
+    least, rate = load.postgresql_rate_ops_per_s_min, load.postgresql_ops_per_s
+    if tier is None:
+        for field in ("postgresql_rate_ops_per_s", "postgresql_rate_ops_per_s_min"):
+            if (value := getattr(load, field)) is not None:
+                raise refuse(label, f"load.{field}", "expected none: the stack has no PostgreSQL", value)
+        return
+    if least is not None and least > rate:
+        raise refuse(
+            label, "load.postgresql_rate_ops_per_s_min", f"expected at most {rate:g}, what is asked for", least
+        )
+    needed = _connections(tier) + links_max(load)
+    if tier.max_connections < needed:
+        expected = f"expected at least {needed} for this load: {links_max(load)} are the direct client's"
+        raise refuse(label, "postgresql.max_connections", expected, tier.max_connections)
 
 
 def check_promotion(scenario: Scenario, label: str) -> None:
@@ -86,9 +107,13 @@ def _check_durability(tier: Postgresql, label: str) -> None:
         raise refuse(label, "postgresql.synchronous_commit", expected, tier.synchronous_commit)
 
 
+def _connections(tier: Postgresql) -> int:
+    return tier.pgbouncer.default_pool_size * len(tier.members) + CONNECTIONS_OF_OWN
+
+
 def _check_connections(tier: Postgresql, label: str) -> None:
     """Each PgBouncer may hold its pool at the primary at the same time."""
-    needed = tier.pgbouncer.default_pool_size * len(tier.members) + CONNECTIONS_OF_OWN
+    needed = _connections(tier)
     if tier.max_connections < needed:
         expected = f"expected at least {needed}: a pool of each pgbouncer's and {CONNECTIONS_OF_OWN} more"
         raise refuse(label, "postgresql.max_connections", expected, tier.max_connections)

@@ -25,8 +25,9 @@ Component = Literal[
     "postgres-exporter",
     "loadgen",  # Locust: a member without a server of its own until the load is started
     "direct-client",  # likewise
+    "postgresql-client",  # likewise, where the stack has PostgreSQL
 ]
-GENERATORS = ("loadgen", "direct-client")
+GENERATORS = ("loadgen", "direct-client", "postgresql-client")
 OBSERVER = "observer"  # the node that no fault may touch
 OUTSIDE = "outside"  # where the edge stands, as in production
 
@@ -43,6 +44,7 @@ PORTS: dict[str, int] = {
     "postgres-exporter": 9187,
     "loadgen": 9646,
     "direct-client": 9647,
+    "postgresql-client": 9649,
 }
 
 

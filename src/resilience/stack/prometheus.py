@@ -9,13 +9,13 @@ from typing import Any
 
 from resilience.backend.base import MemberState, Platform
 from resilience.errors import StackError
-from resilience.spec.stack import Stack
+from resilience.spec.stack import GENERATORS, Stack
 from resilience.stack.http_link import http_ask
 from resilience.stack.wait import Pause, wait_until
 
 OK = 200
 # These have no server before the load is started: they must be known to Prometheus, but are down until then.
-STARTED_LATER = frozenset({"loadgen", "direct-client"})
+STARTED_LATER = frozenset(GENERATORS)
 NOT_SCRAPED = frozenset({"pgbouncer"})  # it has no metrics of its own that Prometheus could read
 
 

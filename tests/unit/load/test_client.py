@@ -9,7 +9,7 @@ import pytest
 from resilience.history.record import Event
 from resilience.load.client import CLIENTS, Client
 
-LOCUST, DIRECT = CLIENTS
+LOCUST, DIRECT, POSTGRESQL = CLIENTS
 
 
 class Done:
@@ -43,6 +43,7 @@ def test_commands():
     assert DIRECT.argv(Path("/r/p"), {"RESILIENCE_RECORD": "alternate"}) == [
         "env", "RESILIENCE_RECORD=alternate", sys.executable, "-m", "loadgen.direct", "/r/p",
     ]  # fmt: skip
+    assert POSTGRESQL.argv(Path("/r/p"), {})[-3:] == ["-m", "loadgen.postgresql_client", "/r/p"]
 
 
 def test_before_the_first_second_every_stream_is_short(client):

@@ -8,13 +8,14 @@ import pytest
 
 from resilience.errors import SpecError
 from resilience.spec.fault import Target
-from resilience.spec.fingerprint import digest, stack_digest
+from resilience.spec.fingerprint import digest, digest_without_absent
+from resilience.spec.load import Load
 from resilience.spec.postgresql import AnyStandbys, Asynchronous, FirstStandbys
 from resilience.spec.read import read_scenario, read_stack
 
 ROOT = Path(__file__).resolve().parents[3]
 TIER = """\
-postgresql: {primary: pg-0, replicas: [pg-1, pg-2], durability: {mode: any, standbys: 1}}
+postgresql: {primary: pg-0, replicas: [pg-1, pg-2], durability: {mode: any, standbys: 1}, max_connections: 200}
 members:
   - {name: pg-0, component: postgresql, node: node-1}
   - {name: pg-1, component: postgresql, node: node-2}
@@ -23,6 +24,7 @@ members:
   - {name: pgbouncer-1, component: pgbouncer, node: node-2}
   - {name: pgbouncer-2, component: pgbouncer, node: node-3}
   - {name: postgres-exporter-0, component: postgres-exporter, node: observer}
+  - {name: postgresql-client, component: postgresql-client, node: observer}
 """
 
 
@@ -39,7 +41,7 @@ def test_the_shipped_stack_is_the_other_one_and_the_tier() -> None:
     assert one.postgresql is None
     assert other.postgresql is not None
     assert other.postgresql.members == ("postgresql-primary-0", "postgresql-replica-0", "postgresql-replica-1")
-    mine = {"postgresql", "pgbouncer", "postgres-exporter"}
+    mine = {"postgresql", "pgbouncer", "postgres-exporter", "postgresql-client"}
     members = tuple(member for member in other.members if member.component not in mine)
     assert msgspec.structs.replace(other, name=one.name, postgresql=None, members=members) == one
 
@@ -108,13 +110,13 @@ REFUSED = (
     ),
     Case(
         name="connections",
-        old="durability:",
-        new="max_connections: 69, durability:",
+        old="max_connections: 200",
+        new="max_connections: 69",
         expect="postgresql.max_connections: expected at least 70",
     ),
     Case(
         name="members without the tier",
-        old="postgresql: {primary: pg-0, replicas: [pg-1, pg-2], durability: {mode: any, standbys: 1}}\n",
+        old=TIER.partition("members:")[0],
         new="",
         expect="postgresql: is missing: the stack has members of postgresql",
     ),
@@ -173,9 +175,9 @@ def test_a_stack_without_the_tier_has_no_field_of_it(project: Path) -> None:
 
 def test_a_stack_without_the_tier_has_the_fingerprint_that_it_had_before_there_was_one() -> None:
     one, other = (read_stack(ROOT, f"stacks/local/{name}.yaml") for name in ("harmonyflow", "postgresql"))
-    assert stack_digest(one) == "36006fbbf6070b84"
-    assert stack_digest(one) != digest(one)
-    assert stack_digest(other) != stack_digest(msgspec.structs.replace(other, postgresql=None))
+    assert digest_without_absent(one) == "36006fbbf6070b84"
+    assert digest_without_absent(one) != digest(one)
+    assert digest_without_absent(other) != digest_without_absent(msgspec.structs.replace(other, postgresql=None))
 
 
 PROMOTED = "    provider: {type: python, module: resilience.chaos.actions, func: %s}\n"
@@ -251,3 +253,28 @@ def test_a_stack_without_the_tier_has_nobody_to_be_hit_or_promoted(project: Path
 def test_a_fault_outlasts_the_operator_by_enough_to_be_judged(project: Path) -> None:
     with pytest.raises(SpecError, match=r"timeline.fault_s: expected at least 26 s, the operator's delay and 10 s"):
         read_scenario(with_runbook(project), "failover", ["postgresql.failover.operator_delay_s=16"])
+
+
+@pytest.mark.parametrize(
+    ("override", "expect"),
+    [
+        ("load.postgresql_rate_ops_per_s_min=21", "load.postgresql_rate_ops_per_s_min: expected at most 20"),
+        ("load.postgresql_rate_ops_per_s=100", "postgresql.max_connections: expected at least 370 for this load"),
+    ],
+)
+def test_a_load_that_has_no_place_is_refused(project: Path, override: str, expect: str) -> None:
+    fits = read_scenario(with_tier(project), "failover", ["load.postgresql_rate_ops_per_s=30"])
+    assert fits.load.postgresql_ops_per_s == 30
+    with pytest.raises(SpecError) as caught:
+        read_scenario(project, "failover", [override])
+    assert expect in str(caught.value)
+
+
+def test_nothing_is_written_to_a_tier_that_is_not_there(project: Path) -> None:
+    with pytest.raises(SpecError, match=r"load.postgresql_rate_ops_per_s: expected none"):
+        read_scenario(project, "failover", ["load.postgresql_rate_ops_per_s=5"])
+
+
+def test_what_is_asked_of_the_tier_alone_is_no_part_of_another_loads_fingerprint() -> None:
+    assert digest_without_absent(Load()) == "4c288378b05dd37a"
+    assert digest_without_absent(Load(postgresql_rate_ops_per_s=20.0)) != "4c288378b05dd37a"

@@ -16,10 +16,10 @@ from resilience.backend.postgresql_settings import (
     start_arguments,
 )
 from resilience.backend.settings import exporter_passwords, prometheus_yml, redis_conf, service_json
-from resilience.spec.stack import PORTS, Member, Stack
+from resilience.spec.stack import GENERATORS, PORTS, Member, Stack
 
 POSTGRESQL_PASSWORD = "postgresql-password"  # noqa: S105  the name of a secret
-OWN_CODE = frozenset({"session", "collaboration", "edge", "loadgen", "direct-client"})
+OWN_CODE = frozenset({"session", "collaboration", "edge", *GENERATORS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +129,7 @@ _PREPARE: Mapping[str, Callable[[Pod, Site], tuple[str, ...]]] = {
     "node-exporter": _node_exporter,
     "loadgen": _later,
     "direct-client": _later,
+    "postgresql-client": _later,
 }
 
 

@@ -49,6 +49,9 @@ def _streams(scenario: Scenario, history: History) -> Iterator[tuple[str, Flags,
     direct = ops.of_kind("direct.write")
     for group in range(1, len(scenario.stack.shards) + 1):
         yield f"direct writes to shard {group}", direct & (ops.group == group), _direct_least(load)
+    if scenario.stack.postgresql is not None:
+        least = 2 * _least(load.postgresql_ops_per_s, load.postgresql_rate_ops_per_s_min)
+        yield "writes to PostgreSQL, both ways", ops.of_kind("postgresql.write"), least
 
 
 def _direct_least(load: Load) -> float:
