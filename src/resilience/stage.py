@@ -12,6 +12,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -37,6 +38,7 @@ from resilience.spec.scenario import Scenario
 from resilience.spec.stack import PORTS
 from resilience.stack.audit import audit
 from resilience.stack.converge import wait_converged
+from resilience.stack.postgresql_audit import audit_rows
 from resilience.stack.postgresql_watch import PostgresqlWatch
 from resilience.stack.readiness import READY_TIMEOUT_S, stack_ready
 from resilience.stack.redis_cluster import shard_layout
@@ -181,7 +183,9 @@ class Stage:
         """What the primaries hold, which is audited, and whether their replicas hold the same."""
         attempted = Attempted.of(read_history(self._record.directory).ops)
         self._try(lambda: self._compare_replicas(platform, attempted))
-        self._audit(platform, attempted)
+        self._try(lambda: self._audit(platform, attempted))
+        if platform.stack.postgresql is not None:
+            self._audit_rows(platform, attempted)
 
     def _audit(self, platform: OwnedPlatform, attempted: "Attempted") -> None:
         """Reads back all that was attempted, acknowledged or not."""
@@ -195,6 +199,15 @@ class Stage:
                 clock=self._notebook.clock,
                 deadline=time.monotonic() + AUDIT_TIMEOUT_S,
             )
+
+    def _audit_rows(self, platform: OwnedPlatform, attempted: "Attempted") -> None:
+        note = partial(self._notebook_about, "postgresql")
+        with Writer(self._record.audit) as writer, unanswered(note, "audit-incomplete"):
+            deadline = time.monotonic() + AUDIT_TIMEOUT_S
+            audit_rows(platform, writer, attempted.rows, clock=self._notebook.clock, deadline=deadline)
+
+    def _notebook_about(self, store: str, name: str, data: dict[str, Any]) -> None:
+        self._notebook.event(name, data | {"store": store})
 
     def _compare_replicas(self, platform: OwnedPlatform, attempted: "Attempted") -> None:
         compared = compare_replicas(
@@ -222,6 +235,7 @@ class Attempted(NamedTuple):
     sessions: list[str]
     rooms: list[str]
     direct: list[tuple[str, int]]  # with their shards
+    rows: list[str]  # of PostgreSQL
 
     @classmethod
     def of(cls, ops: Ops) -> Self:
@@ -229,13 +243,16 @@ class Attempted(NamedTuple):
         sessions: set[str] = set()
         rooms: set[str] = set()
         direct: set[tuple[str, int]] = set()
+        rows: set[str] = set()
         for kind, key, group in zip(ops.kind.tolist(), ops.key.tolist(), ops.group.tolist(), strict=True):
             family = ops.kinds[kind].partition(".")[0]
             if family == "direct":
                 direct.add((ops.keys[key], group))
+            elif family == "postgresql":
+                rows.add(ops.keys[key])
             else:
                 (sessions if family == "session" else rooms).add(ops.keys[key])
-        return cls(sorted(sessions), sorted(rooms), sorted(direct))
+        return cls(sorted(sessions), sorted(rooms), sorted(direct), sorted(rows))
 
 
 def broken_now(ledger: Ledger) -> str:

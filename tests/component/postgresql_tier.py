@@ -21,7 +21,7 @@ from tests.component.local_stack import brought_up
 
 WITHIN_S = 40.0
 PRIMARY, STANDBY, OTHER = "postgresql-primary-0", "postgresql-replica-0", "postgresql-replica-1"
-TIER = {"postgresql", "pgbouncer", "postgres-exporter"}
+TIER = {"postgresql", "pgbouncer", "postgres-exporter", "postgresql-client"}
 
 
 def tier_alone(durability: Durability) -> Stack:

@@ -1,0 +1,180 @@
+"""The PostgreSQL client and the audit for real: rows go both ways, follow a failover, and are all read back."""
+
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from resilience.backend.base import Process
+from resilience.backend.local.platform import OwnedLocalPlatform
+from resilience.history.clock import RunClock, kernel_boot_id
+from resilience.history.phase import AHEAD_US, STOP, PhaseBoard
+from resilience.history.record import ACKED_LOCALLY, AuditDone, AuditLine, Invoked, OpLine, Returned, RowRead
+from resilience.history.writer import Writer
+from resilience.load.plan import plan_for
+from resilience.spec.load import Load
+from resilience.spec.postgresql import AnyStandbys
+from resilience.spec.read import read_scenario
+from resilience.stack.postgresql_audit import audit_rows
+from resilience.stack.postgresql_failover import promote
+from tests.component.postgresql_tier import (
+    OTHER,
+    PRIMARY,
+    STANDBY,
+    asked,
+    ready_tier,
+    together,
+    wait_for,
+)
+
+pytestmark = pytest.mark.component
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def tier(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnedLocalPlatform]:
+    with ready_tier(AnyStandbys(standbys=1), image, tmp_path_factory.mktemp("members")) as owned:
+        yield owned
+
+
+@dataclass
+class Run:
+    """The client on a folder of its own."""
+
+    folder: Path
+    clock: RunClock
+    process: Process
+
+    def announce(self, phase: str) -> None:
+        PhaseBoard(self.folder / "phases.jsonl").announce(phase, self.clock.now_us() + AHEAD_US)
+
+    def ops(self) -> list[tuple[Invoked, Returned | None]]:
+        lines = (self.folder / "postgresql.ops.jsonl").read_bytes().splitlines()
+        decoded = [msgspec.json.decode(line, type=OpLine) for line in lines]
+        ends = {line.id: line for line in decoded if isinstance(line, Returned)}
+        return [(line, ends.get(line.id)) for line in decoded if isinstance(line, Invoked)]
+
+    def acked(self) -> dict[str, str]:
+        return {op.key: op.value for op, end in self.ops() if end is not None and end.outcome == "ok"}
+
+    def end(self) -> Counter[tuple[str, str]]:
+        """Stops the load; how many ops ended how."""
+        self.announce(STOP)
+        wait_for("the client is done", (self.folder / "postgresql.summary.json").exists)
+        self.process.interrupt()
+        assert self.process.wait(10) == 0
+        assert all(end is not None for _, end in self.ops())
+        return Counter((end.outcome, end.error) for _, end in self.ops() if end is not None)
+
+
+@pytest.fixture
+def run(tier: OwnedLocalPlatform, tmp_path: Path) -> Iterator[Run]:
+    clock = RunClock.starting_now()
+    scenario = read_scenario(ROOT, "postgresql-baseline")
+    plan = plan_for(
+        "postgresql-client",
+        scenario=msgspec.structs.replace(scenario, stack=tier.stack, load=Load(postgresql_rate_ops_per_s=20)),
+        shards=(),
+        directory=tmp_path,
+        secret_file=lambda name: tier.secret_file("postgresql-password" if name == "redis-password" else name),
+        clock=clock,
+        clock_address="",
+    )
+    assert plan.boot_id == kernel_boot_id()
+    (tmp_path / "plan.json").write_bytes(msgspec.json.encode(plan))
+    argv = [sys.executable, "-m", "loadgen.postgresql_client", str(tmp_path / "plan.json")]
+    process = tier.run_beside("postgresql-client", argv, tmp_path / "client.log")
+    running = Run(tmp_path, clock, process)
+    running.announce("steady")
+    wait_for(
+        "rows are acknowledged", lambda: (tmp_path / "postgresql.ops.jsonl").exists() and len(running.acked()) > 20
+    )
+    yield running
+    if process.poll() is None:
+        process.interrupt()
+        process.wait(5)
+
+
+def audited(tier: OwnedLocalPlatform, run: Run) -> list[AuditLine]:
+    path = run.folder / "audit.jsonl"
+    keys = [op.key for op, _ in run.ops()]
+    with Writer(path) as writer:
+        audit_rows(tier, writer, [*keys, "pg:never"], clock=run.clock, deadline=time.monotonic() + 20)
+    return [msgspec.json.decode(line, type=AuditLine) for line in path.read_bytes().splitlines()]
+
+
+def rows_of(lines: list[AuditLine]) -> dict[str, str | None]:
+    return {line.key: line.value for line in lines if isinstance(line, RowRead)}
+
+
+def emptied(tier: OwnedLocalPlatform, member: str) -> None:
+    asked(tier, member, "TRUNCATE written")
+
+
+def test_rows_go_both_ways_and_are_read_back(tier, run):
+    time.sleep(1.0)
+    ended = run.end()
+    assert set(ended) == {("ok", "")}
+    lines = audited(tier, run)
+    rows = rows_of(lines)
+    assert {key: value for key, value in rows.items() if value is not None} == run.acked()
+    assert rows["pg:never"] is None
+    assert {(line.member, line.timeline) for line in lines if isinstance(line, RowRead)} == {(PRIMARY, 1)}
+    assert next(line for line in lines if isinstance(line, AuditDone)).count == len(rows)
+    sources = asked(tier, PRIMARY, "SELECT count(*) FROM written")
+    assert sources == [(str(len(rows) - 1),)]
+    emptied(tier, PRIMARY)
+
+
+def test_a_commit_that_no_standby_has_is_told_apart(tier, run):
+    """Nobody confirms, and what waits is cancelled: it is acknowledged all the same."""
+    for member in (STANDBY, OTHER):
+        asked(tier, member, "SELECT pg_wal_replay_pause()")
+    asked(tier, PRIMARY, "ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (nobody)'")
+    asked(tier, PRIMARY, "SELECT pg_reload_conf()")
+    cancelled = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+    wait_for("some wait", lambda: asked(tier, PRIMARY, cancelled) != [("0",)])
+    time.sleep(0.3)
+    asked(tier, PRIMARY, "ALTER SYSTEM RESET synchronous_standby_names")
+    asked(tier, PRIMARY, "SELECT pg_reload_conf()")
+    for member in (STANDBY, OTHER):
+        asked(tier, member, "SELECT pg_wal_replay_resume()")
+    ended = run.end()
+    assert ended["ok", ACKED_LOCALLY] > 0
+    assert ended["ok", ""] > 0
+    assert set(run.acked()) <= {key for key, value in rows_of(audited(tier, run)).items() if value is not None}
+    emptied(tier, PRIMARY)
+
+
+def test_writes_follow_a_failover_and_none_that_a_standby_confirmed_is_lost(tier, run):
+    hold = Path(tier.state(PRIMARY).handle["hold_dir"]) / "test"
+    hold.touch()
+    killed_at = len(run.ops())
+    server = tier.state(PRIMARY).handle["server_pid"]
+    os.kill(server, signal.SIGKILL)
+    wait_for("it is dead", lambda: not tier.state(PRIMARY).running)
+    time.sleep(0.5)
+    promotion = promote(tier)
+    before = len(run.acked())
+    wait_for("rows are acknowledged again", lambda: len(run.acked()) > before + 20)
+    hold.unlink()
+    wait_for("all are together", lambda: together(tier))
+    ended = run.end()
+    assert {outcome for outcome, _ in ended} >= {"ok", "fail"}
+    lines = audited(tier, run)
+    assert {(line.member, line.timeline) for line in lines if isinstance(line, RowRead)} == {(promotion.member, 2)}
+    rows = rows_of(lines)
+    lost = {key for key in run.acked() if rows[key] is None}
+    assert not lost
+    refused = {op.key for op, end in run.ops() if end is not None and end.outcome == "fail"}
+    assert not {key for key in refused if rows[key] is not None}
+    late = [(op, end) for op, end in run.ops()[killed_at:] if end is not None and end.outcome == "ok"]
+    assert {int(op.key.partition(":")[2]) % 2 for op, _ in late} == {0, 1}, "both ways lead to the new primary"
