@@ -1,7 +1,7 @@
 """What a scenario would do, to whom, worked out without doing it, from a platform's members and their roles."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from resilience.backend.local.paper import PaperPlatform
@@ -91,9 +91,18 @@ def fault_plan_on(scenario: Scenario, ground: Ground) -> FaultPlan | None:
         injection = planner.plan("plan", experiment.fault, experiment.target, planned_s, experiment.prelude)
         if isinstance(injection, NoTarget):
             return FaultPlan(known=ground.known, nothing=injection.reason)
-        return _told(injection, ground.carried(injection), ground)
+        told = _told(injection, ground.carried(injection), ground)
+        return replace(told, steps=(*told.steps, *_runbook(scenario)))
     except FaultError as error:
         return FaultPlan(known=ground.known, nothing=str(error))
+
+
+def _runbook(scenario: Scenario) -> Iterator[str]:
+    """What an operator does while the fault lasts."""
+    tier = scenario.stack.postgresql
+    if tier is not None and scenario.experiment is not None and scenario.experiment.promotes:
+        delay_s = tier.failover.operator_delay_s
+        yield f"{delay_s:g} s later, by the runbook: promote the PostgreSQL standby that has received most"
 
 
 def initial_roles(stack: Stack) -> tuple[MemberRole, ...]:
