@@ -6,7 +6,7 @@ A client writes each row with one INSERT that commits by itself, under a key and
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from msgspec.structs import replace
@@ -16,7 +16,7 @@ from resilience.check.durability.booking import Booked, Defect, Ledger, What, fi
 from resilience.check.durability.unrecorded import unrecorded
 from resilience.check.fault import POSTGRESQL, Applied, hit_postgresql, injections, primary_at
 from resilience.check.finding import Finding
-from resilience.history.columns import FAIL, OK, UNKNOWN, Flags, Ints
+from resilience.history.columns import FAIL, OK, UNKNOWN, Flags, Ints, Texts
 from resilience.history.read import History
 from resilience.history.record import ACKED_LOCALLY
 from resilience.spec.postgresql import Asynchronous
@@ -65,13 +65,14 @@ ROWS = Ledger(
 )
 
 
-class _Stored(NamedTuple):
-    """A row of the table, and the op that sent its value; `_NOBODY` if none is on record."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Stored:
+    """The rows that are there, in columns, in the order in which they were read."""
 
-    key: str
-    value: str
-    writer: int
-    in_place: bool  # it stands under the key that it was sent with
+    key: Texts
+    value: Texts
+    writer: Ints  # the op that sent its value, `_NOBODY` if none is on record
+    in_place: Flags  # it stands under the key that it was sent with
 
 
 def book(history: History) -> Booked:
@@ -81,12 +82,11 @@ def book(history: History) -> Booked:
     sent = np.flatnonzero(writes)
     stored = _stored(history, sent)
     there = np.zeros(len(ops), dtype=np.bool_)
-    there[[row.writer for row in stored if row.in_place]] = True
+    there[stored.writer[stored.in_place]] = True
     gone = sent[~there[sent] & (ops.outcome[sent] == OK) & _looked_for(history)[ops.key[sent]]]
     locally = ops.with_error(ACKED_LOCALLY) & (ops.outcome == OK)
-    late = unrecorded(history, writes)
-    strangers = [row for row in stored if row.writer == _NOBODY]
-    beyond = [row for row in strangers if late(row.value)]
+    strangers = np.flatnonzero(stored.writer == _NOBODY)
+    late = np.array(list(map(unrecorded(history, writes), stored.value[strangers].tolist())), dtype=np.bool_)
     return Booked(
         writes=writes,
         lost=gone[~locally[gone]],
@@ -94,26 +94,24 @@ def book(history: History) -> Booked:
         defects=(
             *_refused(history, sent[there[sent] & (ops.outcome[sent] == FAIL)]),
             *_duplicates(history, stored),
-            *(_defect("unexpected", row.key, f"holds {row.value}, which nobody wrote") for row in strangers
-              if not late(row.value)),
+            *_unexpected(stored, strangers[~late]),
         ),
-        unrecorded=(POSTGRESQL,) * len(beyond),
+        unrecorded=(POSTGRESQL,) * int(late.sum()),
         acked_locally=sent[locally[sent]],
         lost_locally=gone[locally[gone]],
-    )  # fmt: skip
+    )
 
 
-def _stored(history: History, sent: Ints) -> list[_Stored]:
-    """The rows that are there, in the order in which they were read."""
+def _stored(history: History, sent: Ints) -> _Stored:
     ops, rows = history.ops, history.audit.rows
+    keys, values = rows.key[rows.there], rows.value[rows.there]
     writers = dict(zip(ops.value[sent].tolist(), sent.tolist(), strict=True))
-    key_of = dict(zip(sent.tolist(), ops.key[sent].tolist(), strict=True))
-    stored = []
-    for key, value in zip(rows.key[rows.there].tolist(), rows.value[rows.there].tolist(), strict=True):
-        writer = writers.get(value, _NOBODY)
-        in_place = writer != _NOBODY and ops.keys[key_of[writer]] == key
-        stored.append(_Stored(key, value, writer, in_place))
-    return stored
+    codes = {key: code for code, key in enumerate(ops.keys)}
+    writer = np.fromiter((writers.get(value, _NOBODY) for value in values.tolist()), dtype=np.int64, count=len(values))
+    code = np.fromiter((codes.get(key, _NOBODY) for key in keys.tolist()), dtype=np.int64, count=len(keys))
+    in_place = writer != _NOBODY
+    in_place[in_place] = ops.key[writer[in_place]] == code[in_place]
+    return _Stored(key=keys, value=values, writer=writer, in_place=in_place)
 
 
 def _looked_for(history: History) -> Flags:
@@ -127,17 +125,21 @@ def _refused(history: History, rows: Ints) -> Iterator[Defect]:
     return (_defect("refused but there", ops.keys[ops.key[row]], ops.name(row)) for row in rows.tolist())
 
 
-def _duplicates(history: History, stored: list[_Stored]) -> Iterator[Defect]:
+def _duplicates(history: History, stored: _Stored) -> Iterator[Defect]:
     """Rows that stand under another key than their own, or that stood there before."""
-    ops, seen = history.ops, set[int]()
-    for row in stored:
-        if row.writer != _NOBODY and not row.in_place:
-            own = ops.keys[ops.key[row.writer]]
-            yield _defect("duplicated", row.key, f"holds {row.value}, which was written to {own}")
-        elif row.writer in seen:
-            yield _defect("duplicated", row.key, f"{row.value} stands in the table more than once")
-        elif row.in_place:
-            seen.add(row.writer)
+    ops = history.ops
+    for index in np.flatnonzero((stored.writer != _NOBODY) & ~stored.in_place).tolist():
+        own = ops.keys[ops.key[stored.writer[index]]]
+        yield _defect("duplicated", stored.key[index], f"holds {stored.value[index]}, which was written to {own}")
+    again = stored.in_place.copy()
+    again[np.flatnonzero(again)[np.unique(stored.writer[again], return_index=True)[1]]] = False
+    for index in np.flatnonzero(again).tolist():
+        yield _defect("duplicated", stored.key[index], f"{stored.value[index]} stands in the table more than once")
+
+
+def _unexpected(stored: _Stored, rows: Ints) -> Iterator[Defect]:
+    for index in rows.tolist():
+        yield _defect("unexpected", stored.key[index], f"holds {stored.value[index]}, which nobody wrote")
 
 
 def _defect(what: What, key: str, detail: str) -> Defect:
