@@ -26,7 +26,13 @@ PROJECT = "harmonyflow/resilience"
 OFFICIAL_BASE = "python:3.13-slim-trixie"
 PYTHON = "3.13"  # of the base; the packages are chosen for it
 DEBIAN_BASE = Recipe(packages=("python3", "nftables", "iproute2", "tini"))  # Debian 13 has that Python
-# servers of the stack image, by the official image that each takes the place of
+# no more than a cluster's members run: all that the stack image holds would be loaded into each node
+DEBIAN_SERVERS = Recipe(
+    packages=(
+        "redis-server", "redis-tools", "prometheus", "prometheus-node-exporter", "prometheus-redis-exporter", "tini",
+    )
+)  # fmt: skip
+# servers of that image, by the official image that each takes the place of
 DEBIAN_ENTRYPOINTS: Mapping[str, str] = {
     "redis": "/usr/bin/redis-server",
     "prom/prometheus": "/usr/bin/prometheus",
@@ -73,7 +79,7 @@ def described(environment: Mapping[str, str] = os.environ) -> str:
     """Which servers a stack has with these images, in words that change with them. Raises `SpecError`."""
     images = wanted(environment)
     if images.debian:
-        return f"kind, image {Recipe().digest}, base {DEBIAN_BASE.digest}"
+        return f"kind, image {DEBIAN_SERVERS.digest}, base {DEBIAN_BASE.digest}"
     overlay = (PROJECT_ROOT / "stacks" / "kubernetes" / "kind" / "kustomization.yaml").read_bytes()
     replaced = msgspec.json.encode((images.base, images.replaced), order="deterministic")
     return f"kind, images {hashlib.sha256(overlay + replaced).hexdigest()[:12]}"
@@ -104,8 +110,8 @@ def override(image: str) -> str:
 
 
 def _servers(store: ImageStore, say: Say) -> dict[str, str]:
-    say("the stack image's servers")
-    stack = _imported("harmonyflow/stack", Recipe(), store, say)
+    say("Debian's servers")
+    stack = _imported("harmonyflow/stack", DEBIAN_SERVERS, store, say)
     tag = stack.rpartition(":")[2]
     servers = {}
     for name, entrypoint in DEBIAN_ENTRYPOINTS.items():
