@@ -1,7 +1,10 @@
 """Arrivals: the instants at which ops are due, fixed before the first is sent and blind to what became of any."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from resilience.spec.plan import Share
 
 _US_PER_S = 1_000_000
 
@@ -27,3 +30,8 @@ class Schedule:
             offset = self._random.random() if self._jitter else 0.0
             yield self._start_us + int((n + offset) * self._slot_us)
             n += 1
+
+
+def share_of(schedule: Iterable[int], part: Share, from_us: int) -> Iterator[int]:
+    """The instants of a schedule that one of several processes has; those before it was there are over."""
+    return (due for due in islice(schedule, part.index, None, part.of) if due >= from_us)

@@ -7,12 +7,12 @@
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import gevent
 from gevent.pool import Pool
 
-from loadgen.arrivals import Schedule
+from loadgen.arrivals import Schedule, share_of
 from loadgen.generator import EXIT_INTERRUPTED, EXIT_STOPPED, TICK_S, Generator
 from loadgen.http_client import EdgeClient
 from loadgen.shards import ShardMap
@@ -21,9 +21,10 @@ from loadgen.users.collaboration import CollaborationUsers
 from loadgen.users.population import Population
 from loadgen.users.session import LIVE_S, SessionUsers
 from loadgen.users.session import OPS as SESSION_OPS
+from resilience.spec.load import numbered
 from resilience.spec.plan import LoadPlan
 
-CLIENT = "locust"
+CLIENT = "locust"  # the first of several; see `spec.load.numbered`
 ALL_JOINED_S = 5.0  # edits begin when everybody has joined, or after so long
 POOL_SHARE = 2.0  # places for ops on their way, as a multiple of what a silent platform fills
 POOL_MIN = 32
@@ -36,11 +37,13 @@ class Conductor:
 
     def __init__(self, plan: LoadPlan) -> None:
         """Opens the generator's files; nothing is sent. Raises `OSError`."""
-        self.generator = Generator(CLIENT, plan, (*SESSION_OPS, *COLLABORATION_OPS))
+        name = numbered(CLIENT, plan.part.index)
+        self.generator = Generator(name, plan, (*SESSION_OPS, *COLLABORATION_OPS))
         self.problem: BaseException | None = None
         self._plan = plan
         load, shards = plan.load, ShardMap(plan.shards)
-        population = Population(shards, round(load.session_rate_ops_per_s * LIVE_S), plan.seed)
+        live = round(load.session_rate_ops_per_s / plan.part.of * LIVE_S)
+        population = Population(shards, live, numbered(str(plan.seed), plan.part.index))
         self._sessions = SessionUsers(self.generator, EdgeClient(plan.edges, load.timeout_s), population)
         self._collaboration = CollaborationUsers(self.generator, shards)
         self._session_ops = self._pool(load.session_rate_ops_per_s)
@@ -48,7 +51,8 @@ class Conductor:
         self._members = Pool()
 
     def _pool(self, rate_ops_per_s: float) -> Pool:
-        return Pool(max(POOL_MIN, int(rate_ops_per_s * self._plan.load.timeout_s * POOL_SHARE)))
+        own_rate = rate_ops_per_s / self._plan.part.of
+        return Pool(max(POOL_MIN, int(own_rate * self._plan.load.timeout_s * POOL_SHARE)))
 
     def arrive_sessions(self) -> None:
         """Sends session ops as they are due; returns when the load is over."""
@@ -100,8 +104,7 @@ class Conductor:
 
     def _arrive(self, what: str, rate_ops_per_s: float, pool: Pool, act: Callable[[int], None]) -> None:
         generator = self.generator
-        start_us, seed = generator.clock.now_us(), self._plan.seed
-        for due in Schedule(rate_ops_per_s=rate_ops_per_s, start_us=start_us, seed=seed):
+        for due in self.dues(rate_ops_per_s):
             self._sleep_until(due)
             if generator.over_at(due) or generator.over:
                 return
@@ -109,6 +112,13 @@ class Conductor:
                 generator.recorder.dropped(what, generator.phase_at(due), due)
             else:
                 self._spawn(pool, act, due)
+
+    def dues(self, rate_ops_per_s: float) -> Iterator[int]:
+        """The instants from now on at which an op of this process is due, of a rate that all of them make together."""
+        part, now_us = self._plan.part, self.generator.clock.now_us()
+        start_us = now_us if part.begins_us is None else part.begins_us
+        schedule = Schedule(rate_ops_per_s=rate_ops_per_s, start_us=start_us, seed=self._plan.seed)
+        return share_of(schedule, part, now_us)
 
     def _sleep_until(self, due: int) -> None:
         while (left_us := due - self.generator.clock.now_us()) > 0 and not self.generator.over:

@@ -429,6 +429,30 @@ def recorded(
     return copied
 
 
+def by_two(about: Scenario) -> Scenario:
+    """The scenario with two processes for session ops and edits."""
+    load = msgspec.structs.replace(about.load, workers=2)
+    return msgspec.structs.replace(about, load=load, stack=about.stack.with_workers(2))
+
+
+def recorded_by_two(run: Recorded | None = None) -> Recorded:
+    """A run whose session ops and edits came from two processes: every other session, and a room each."""
+    run = run or recorded()
+    for op in run.ops:
+        second = op.key == "room-2" or (op.kind.startswith("session.") and int(op.key.removeprefix("s-"), 16) % 2)
+        op.client = "locust-1" if second else op.client
+    run.summaries["locust-1"] = {"client": "locust-1", "exit": 0}
+    clients = ["locust", "locust-1", "direct"]
+    run.change("load-started", clients=clients)
+    run.change("load-stopped", clients={name: {"exit": 0, "torn": False} for name in clients})
+    run.events += [
+        Event("generator", event.at, event.data | {"client": "locust-1"})
+        for event in run.events
+        if event.name == "generator" and event.data["client"] == "locust"
+    ]
+    return run
+
+
 @cache
 def _pickled(fault: bool, outage_us: int, load: Load, tiers: tuple[str, ...]) -> bytes:
     """The run, made once for the many tests that each begin with it."""
@@ -633,6 +657,12 @@ def samples(history: History, about: Scenario) -> list[Series]:
     found += [
         Series("up", {"__name__": "up", "job": job, "instance": instance}, times_s, (1.0,) * len(times_s))
         for job, instance in observers.items()
+        if len(about.stack.of(job)) <= 1
+    ]
+    found += [
+        Series("up", {"__name__": "up", "job": "loadgen", "member": member.name}, times_s, (1.0,) * len(times_s))
+        for member in about.stack.of("loadgen")
+        if len(about.stack.of("loadgen")) > 1
     ]
     return found + of_servers(history, about, times_us)
 

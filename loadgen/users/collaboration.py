@@ -19,6 +19,7 @@ from loadgen.users.inbox import NOTHING, Delivery, Inbox, Row
 from loadgen.users.message import Ack, Edit, Head, Joined, Missed, Refused, Resync, ServerMessage
 from resilience.history.record import Delivered, Left
 from resilience.history.record import Joined as JoinedLine
+from resilience.spec.load import numbered
 
 STREAM = "edit"
 JOIN_STREAM = "join"
@@ -184,18 +185,23 @@ class Member:
 
 
 class CollaborationUsers:
-    """All rooms and their members; `act` is one edit in one of them."""
+    """All rooms of this process and their members; `act` is one edit in one of them.
+
+    A room is one process's alone: it alone knows whom of the members an edit has reached.
+    """
 
     def __init__(self, generator: Generator, shards: ShardMap) -> None:
         """Nothing is connected; see `join_all`."""
         self.generator = generator
         plan = generator.plan
         self.timeout_s = plan.load.timeout_s
-        self.random = random.Random(f"collaboration-{plan.seed}")  # noqa: S311  not for secrets
+        self._mark = plan.part.mark
+        seed = numbered(str(plan.seed), plan.part.index)
+        self.random = random.Random(f"collaboration-{seed}")  # noqa: S311  not for secrets
         self.deliveries = Deliveries(generator.metrics, plan.load.room_members)
         self.write = generator.recorder.write
         self.now_us = generator.clock.now_us
-        self._groups = {name: shards.group_of(name) for name in room_names(plan.load.rooms)}
+        self._groups = {name: shards.group_of(name) for name in plan.part.of_all(room_names(plan.load.rooms))}
         self._members = {
             room: [Member(self, room, number) for number in range(plan.load.room_members)] for room in self._groups
         }
@@ -241,7 +247,7 @@ class CollaborationUsers:
         phase = generator.phase_at(due)
         room = self.random.choice(tuple(self._groups))
         self._edits += 1
-        edit = f"e-{phase}-{self._edits}"
+        edit = f"e{self._mark}-{phase}-{self._edits}"
         op = generator.recorder.invoked(
             stream=STREAM,
             kind="collaboration.edit",

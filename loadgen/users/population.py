@@ -37,8 +37,11 @@ class Session:
 class Population:
     """All live sessions of this generator."""
 
-    def __init__(self, shards: ShardMap, size: int, seed: int) -> None:
-        """``size``: how many sessions are live in quiet times; at least one in each shard."""
+    def __init__(self, shards: ShardMap, size: int, seed: int | str) -> None:
+        """``size``: how many sessions are live in quiet times; at least one in each shard.
+
+        The sessions' ids come from the seed, so that several processes need one each.
+        """
         self._shards = shards
         self._seed = seed
         self._random = random.Random(f"population-{seed}")  # noqa: S311  not for secrets

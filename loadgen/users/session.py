@@ -60,4 +60,5 @@ class SessionUsers:
 
     def _new_value(self) -> str:
         self._written += 1
-        return f"locust-{self._generator.plan.seed}-{self._written}"
+        plan = self._generator.plan
+        return f"locust{plan.part.mark}-{plan.seed}-{self._written}"

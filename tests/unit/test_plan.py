@@ -207,3 +207,11 @@ def test_a_postgresql_member_is_told_with_its_part_and_no_shard():
     assert plan is not None
     assert plan.members == (("postgresql-primary-0", "primary"),)
     assert "a new connection from prometheus-0 to postgresql-primary-0 is refused" in plan.proofs
+
+
+@pytest.mark.parametrize(
+    ("workers", "text"), [(1, "50 edits/s, 100 direct"), (4, "50 edits/s, from 4 processes, 100 direct")]
+)
+def test_a_load_of_several_processes_is_shown_as_such(workers: int, text: str):
+    scenario = read_scenario(ROOT, "redis-failover", [f"load.workers={workers}"])
+    assert text in " ".join(shown(scenario).split())

@@ -1,7 +1,7 @@
 """A client of the load: one generator's process, as the runner sees it through its plan, log, stats and summary."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import msgspec
 
 from resilience.history.record import Event
-from resilience.spec.load import Load
+from resilience.spec.load import Load, numbered
+from resilience.spec.plan import WHOLE, Share
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Stack
 
@@ -36,12 +37,26 @@ class Process(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientSpec:
-    """What one kind of client is: the component whose member it runs in, its command, the rates that it is to reach."""
+    """What one kind of client is: the component whose member it runs in, its command, the rates that it is to reach.
+
+    Several processes of a kind run in a member each, and reach the rates together.
+    """
 
     name: str
     component: str
     argv: Callable[[Path, Mapping[str, str]], list[str]]  # from its plan and the runner's environment
     rates_min: Callable[[Scenario], dict[str, float]]  # ok ops per second, by stream
+    processes: Callable[[Scenario], int] = lambda _scenario: 1
+
+    def shares(self, scenario: Scenario, begins_us: int) -> Sequence[Share]:
+        """What each of its processes makes, where the schedule of several begins at an instant of the run."""
+        number = self.processes(scenario)
+        several = [Share(index=index, of=number, begins_us=begins_us) for index in range(number)]
+        return several if number > 1 else [WHOLE]
+
+    def name_of(self, share: Share) -> str:
+        """What a process of it is called, and its files."""
+        return numbered(self.name, share.index)
 
 
 def _variables(environment: Mapping[str, str]) -> list[str]:
@@ -89,7 +104,13 @@ def _postgresql_rates(scenario: Scenario) -> dict[str, float]:
 
 
 CLIENTS: tuple[ClientSpec, ...] = (
-    ClientSpec(name="locust", component="loadgen", argv=_locust_argv, rates_min=_locust_rates),
+    ClientSpec(
+        name="locust",
+        component="loadgen",
+        argv=_locust_argv,
+        rates_min=_locust_rates,
+        processes=lambda scenario: scenario.load.processes,
+    ),
     ClientSpec(name="direct", component="direct-client", argv=_direct_argv, rates_min=_direct_rates),
     ClientSpec(name="postgresql", component="postgresql-client", argv=_postgresql_argv, rates_min=_postgresql_rates),
 )
@@ -101,14 +122,17 @@ def clients_of(stack: Stack) -> tuple[ClientSpec, ...]:
 
 
 class Client:
-    """One client that was started."""
+    """One process of a client that was started."""
 
-    def __init__(self, name: str, process: Process, directory: Path, rates_min: Mapping[str, float]) -> None:
-        """``directory`` is where it writes; ``rates_min`` what it is to reach, by stream."""
+    def __init__(
+        self, name: str, process: Process, directory: Path, rates_min: Mapping[str, float], kind: str = ""
+    ) -> None:
+        """``directory`` is where it writes; ``rates_min`` what all processes of its kind are to reach, by stream."""
         self.name = name
         self.process = process
+        self.kind = kind or name
+        self.rates_min = rates_min
         self.latest: Mapping[str, Any] = {}  # of the last whole second
-        self._rates_min = rates_min
         self._directory = directory
         self._read_bytes = 0
         self._decoder = msgspec.json.Decoder(Event)
@@ -124,16 +148,6 @@ class Client:
         if whole:
             self._read_bytes += len(whole) + 1
             self.latest = self._decoder.decode(whole.rpartition(b"\n")[2]).data
-
-    @property
-    def short_of(self) -> list[str]:
-        """The streams that were under their minimum in the last second, each with both numbers."""
-        done = self.latest.get("ok_by", {})
-        return [
-            f"{self.name} {stream}: {done.get(stream, 0)} of {least:g} ops/s"
-            for stream, least in self._rates_min.items()
-            if done.get(stream, 0) < least
-        ]
 
     @property
     def has_summary(self) -> bool:
@@ -157,3 +171,17 @@ class Client:
         with path.open("rb") as file:
             file.seek(-1, 2)
             return file.read() != b"\n"
+
+
+def short_of(clients: Sequence[Client]) -> list[str]:
+    """The streams that were under their minimum in the last second, each with both numbers."""
+    kinds = dict.fromkeys(client.kind for client in clients)
+    return [text for kind in kinds for text in _short([client for client in clients if client.kind == kind])]
+
+
+def _short(together: Sequence[Client]) -> Iterator[str]:
+    """Of one kind of client, what all its processes were short of in sum."""
+    for stream, least in together[0].rates_min.items():
+        done = sum(client.latest.get("ok_by", {}).get(stream, 0) for client in together)
+        if done < least:
+            yield f"{together[0].kind} {stream}: {done} of {least:g} ops/s"

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from msgspec import UNSET
+
 from resilience.history.clock import RunClock, kernel_boot_id
-from resilience.spec.plan import LoadPlan, PostgresqlPlan, ShardPlan, links_max
+from resilience.spec.plan import WHOLE, LoadPlan, PostgresqlPlan, ShardPlan, Share, links_max
 from resilience.spec.scenario import Scenario
 from resilience.spec.slo import RatioSource
 from resilience.spec.stack import PORTS
@@ -28,8 +30,12 @@ def plan_for(
     secret_file: Callable[[str], Path],
     clock: RunClock,
     clock_address: str,
+    share: Share = WHOLE,
 ) -> LoadPlan:
-    """The plan of the client that runs in the member of a component; ``secret_file`` says where a secret is."""
+    """The plan of the process of a client that runs in a member of a component.
+
+    ``secret_file`` says where a secret is.
+    """
     stack = scenario.stack
     return LoadPlan(
         base_ns=clock.base_ns,
@@ -46,6 +52,7 @@ def plan_for(
         metrics_port=PORTS[component],
         postgresql=_postgresql(scenario, secret_file) if component == "postgresql-client" else None,
         clock_address=clock_address,
+        share=UNSET if share == WHOLE else share,
     )
 
 

@@ -15,10 +15,11 @@ import msgspec
 
 from resilience.errors import LoadError
 from resilience.history.clock import RunClock, kernel_boot_id
-from resilience.load.client import Client, ClientSpec, Process, clients_of
+from resilience.load.client import Client, ClientSpec, Process, clients_of, short_of
 from resilience.load.clock import told_at
 from resilience.load.plan import plan_for
-from resilience.spec.plan import ShardPlan
+from resilience.spec.load import numbered
+from resilience.spec.plan import ShardPlan, Share
 from resilience.spec.scenario import Scenario
 
 POLL_S = 0.1
@@ -74,7 +75,7 @@ class LoadRunning:
         """
         timeout_s = max(RATE_TIMEOUT_S, self._scenario.timeline.warmup_s)
         deadline = self._now() + timeout_s
-        while short := [reason for client in self._looked_at() for reason in client.short_of]:
+        while short := short_of(self._looked_at()):
             for client in self._clients:
                 if (code := client.process.poll()) is not None:
                     raise LoadError(f"the load client {client.name} ended with {code}: {client.last_words()}")
@@ -144,12 +145,15 @@ def load_running(
     """
     clients: list[Client] = []
     load = LoadRunning(clients, scenario, say)
+    kinds, begins_us = clients_of(scenario.stack), clock.now_us()
+    processes = [(spec, share) for spec in kinds for share in spec.shares(scenario, begins_us)]
     with told_at(launcher.runner_address) as clock_address:
         try:
-            for spec in clients_of(scenario.stack):
-                path = directory / f"{spec.name}.plan.json"
+            for spec, share in processes:
+                path = directory / f"{spec.name_of(share)}.plan.json"
                 plan = plan_for(
                     spec.component,
+                    share=share,
                     scenario=scenario,
                     shards=shards,
                     directory=directory,
@@ -158,18 +162,20 @@ def load_running(
                     clock_address=clock_address,
                 )
                 path.write_bytes(msgspec.json.format(msgspec.json.encode(plan)))
-                clients.append(_started(spec, scenario, launcher, path))
+                clients.append(_started(spec, share, scenario, launcher, path))
             say("load-started", {"clients": [client.name for client in clients], "boot_id": kernel_boot_id()})
             yield load
         finally:
             load.end()
 
 
-def _started(spec: ClientSpec, scenario: Scenario, launcher: Launcher, plan: Path) -> Client:
-    """Starts a client in its member, with the plan beside which it writes."""
-    member = scenario.stack.of(spec.component)
-    if not member:
-        raise LoadError(f"the stack {scenario.stack.name} has no member for the load's {spec.component}")
-    directory = plan.parent
-    process = launcher.run_beside(member[0].name, spec.argv(plan, os.environ), directory / f"{spec.name}.log")
-    return Client(spec.name, process, directory, spec.rates_min(scenario))
+def _started(spec: ClientSpec, share: Share, scenario: Scenario, launcher: Launcher, plan: Path) -> Client:
+    """Starts a process of a client in its member, with the plan beside which it writes."""
+    members = scenario.stack.of(spec.component)
+    if len(members) <= share.index:
+        lacking = f"no member for the load's {numbered(spec.component, share.index)}"
+        raise LoadError(f"the stack {scenario.stack.name} has {lacking}")
+    directory, name = plan.parent, spec.name_of(share)
+    argv = spec.argv(plan, os.environ)
+    process = launcher.run_beside(members[share.index].name, argv, directory / f"{name}.log")
+    return Client(name, process, directory, spec.rates_min(scenario), spec.name)

@@ -66,8 +66,9 @@ def _stack(stack: Stack) -> Text:
 
 def _load(scenario: Scenario) -> Text:
     load = scenario.load
+    made_by = f", from {load.processes} processes," if load.processes > 1 else ","
     return plain(
-        f"{load.session_rate_ops_per_s:g} session ops/s, {load.edit_rate_ops_per_s:g} edits/s,"
+        f"{load.session_rate_ops_per_s:g} session ops/s, {load.edit_rate_ops_per_s:g} edits/s{made_by}"
         f" {load.direct_rate_ops_per_s:g} direct writes/s to each of {len(scenario.stack.shards)} shards"
     )
 

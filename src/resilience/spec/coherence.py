@@ -12,7 +12,7 @@ from resilience.spec.load import Load
 from resilience.spec.postgresql_coherence import check_postgresql, check_postgresql_load, check_promotion
 from resilience.spec.scenario import Experiment, Scenario, Timeline
 from resilience.spec.slo import RatioSource, Slo
-from resilience.spec.stack import GENERATORS, OBSERVER, OUTSIDE, Shard, Stack, Wait
+from resilience.spec.stack import GENERATORS, LOADGEN, OBSERVER, OUTSIDE, Shard, Stack, Wait
 
 RATIO_PHASE_S_MIN = 20.0  # a ratio over less is noise
 SCRAPES_MIN = 10  # samples that a phase must hold for its ends to be known
@@ -24,15 +24,15 @@ _ONE_OF_EACH = ("prometheus", "loadgen", "direct-client")
 _AT_LEAST_ONE = ("redis", "session", "collaboration", "edge")
 
 
-def check_stack(stack: Stack, label: str) -> None:
-    """Members, nodes and shards fit together."""
+def check_stack(stack: Stack, label: str, workers: int = 1) -> None:
+    """Members, nodes and shards fit together; ``workers``: how many processes of Locust it has members for."""
     _unique(stack.nodes, label, "nodes")
     for index, node in enumerate(stack.nodes):
         if node in {OBSERVER, OUTSIDE}:
             raise refuse(label, f"nodes[{index}]", "expected another name: this one is reserved", node)
     _unique([member.name for member in stack.members], label, "members")
     _check_places(stack, label)
-    _check_components(stack, label)
+    _check_components(stack, label, workers)
     _check_shards(stack, label)
     _check_durability(stack, label)
     check_postgresql(stack, label)
@@ -94,10 +94,10 @@ def _check_places(stack: Stack, label: str) -> None:
             raise refuse(label, field, f"expected one of {', '.join(stack.nodes)}", member.node)
 
 
-def _check_components(stack: Stack, label: str) -> None:
+def _check_components(stack: Stack, label: str, workers: int) -> None:
     counts: Counter[str] = Counter(member.component for member in stack.members)
     for component in _ONE_OF_EACH:
-        if counts[component] != 1:
+        if counts[component] != (workers if component == LOADGEN else 1):
             raise refuse(label, "members", f"expected exactly one {component} (got {counts[component]})")
     for component in _AT_LEAST_ONE:
         if not counts[component]:
@@ -169,6 +169,9 @@ def _check_load(load: Load, label: str) -> None:
         least, rate = getattr(load, f"{name}_min"), getattr(load, name)
         if least is not None and least > rate:
             raise refuse(label, f"load.{name}_min", f"expected at most load.{name} ({rate:g})", least)
+    if load.processes > load.rooms:
+        expected = f"expected at most load.rooms ({load.rooms}): each process has rooms of its own"
+        raise refuse(label, "load.workers", expected, load.processes)
 
 
 def _check_experiment(experiment: Experiment, stack: Stack) -> None:

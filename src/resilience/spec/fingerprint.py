@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from resilience.spec.load import Load
 from resilience.spec.scenario import Scenario
@@ -59,13 +60,13 @@ def differing(one: Fingerprint, other: Fingerprint) -> tuple[str, ...]:
 
 
 def digest_without_absent(record: Stack | Load) -> str:
-    """A tier that a stack does not have leaves no trace: it is the same as before there was such a tier."""
+    """What a stack or a load does without leaves no trace: it is the same as before there was such a thing."""
     fields = msgspec.structs.asdict(record)
     return _hex(msgspec.json.encode({name: value for name, value in fields.items() if not _absent(name, value)}))
 
 
 def _absent(name: str, value: Any) -> bool:
-    return name in _OPTIONAL and value is None
+    return value is UNSET or (name in _OPTIONAL and value is None)
 
 
 def digest(value: Any) -> str:

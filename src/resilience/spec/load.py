@@ -2,13 +2,16 @@
 
 from typing import Annotated
 
-from msgspec import Meta
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
 from resilience.spec.record import Record
 
 Rate = Annotated[float, Meta(gt=0, le=100_000)]
 Seconds = Annotated[float, Meta(gt=0, le=3_600)]
 Count = Annotated[int, Meta(ge=1, le=10_000)]
+WORKERS_MAX = 16
+Workers = Annotated[int, Meta(ge=1, le=WORKERS_MAX)]
 
 
 POSTGRESQL_RATE_OPS_PER_S = 20.0  # each way, every 50 ms: outages are told to that
@@ -34,8 +37,24 @@ class Load(Record, frozen=True, kw_only=True):
     postgresql_rate_ops_per_s_min: Rate | None = None
     timeout_s: Seconds = 2.0  # of one op, seen from its client; always under stop_timeout_s
     stop_timeout_s: Seconds = 6.0  # how long unfinished ops are waited for at the end
+    workers: Workers | UnsetType = UNSET  # processes that make session ops and edits, each its share; absent: 1
+
+    def __post_init__(self) -> None:
+        """A load of one process has one form, so that it has one fingerprint however it was written."""
+        if self.workers == 1:
+            msgspec.structs.force_setattr(self, "workers", UNSET)
+
+    @property
+    def processes(self) -> int:
+        """How many processes make session ops and edits."""
+        return 1 if isinstance(self.workers, UnsetType) else self.workers
 
     @property
     def postgresql_ops_per_s(self) -> float:
         """What is asked for each way to PostgreSQL."""
         return POSTGRESQL_RATE_OPS_PER_S if self.postgresql_rate_ops_per_s is None else self.postgresql_rate_ops_per_s
+
+
+def numbered(name: str, index: int) -> str:
+    """What the process with that number is called, and the member that it runs in: the first has the plain name."""
+    return f"{name}-{index}" if index else name

@@ -77,9 +77,9 @@ def _with_stack(scenario: Scenario, **fields: Any) -> Scenario:
 
 def _changed[R: Record](record: R, name: str, value: Any, label: str, room: str) -> R:
     """The record with one field read from ``value`` as a file's field would be."""
-    fields = msgspec.structs.asdict(record) | {name: value}
+    fields = msgspec.to_builtins(record) | {name: msgspec.to_builtins(value)}
     prefix = f".{room}" if room else ""
-    return record_from(msgspec.to_builtins(fields), type(record), label, prefix)
+    return record_from(fields, type(record), label, prefix)
 
 
 def _value(text: str, label: str, key: str) -> Any:

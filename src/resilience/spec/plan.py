@@ -1,11 +1,12 @@
 """The plan that the runner hands to the load generator's processes, as a JSON file."""
 
 import math
+from collections.abc import Sequence
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
-from resilience.spec.load import Load
+from resilience.spec.load import WORKERS_MAX, Load
 from resilience.spec.record import Record
 from resilience.spec.stack import Durability
 
@@ -41,6 +42,29 @@ def links_max(load: Load) -> int:
     return max(OUTSTANDING_MIN, math.ceil(load.postgresql_ops_per_s * load.timeout_s * OUTSTANDING_SHARE))
 
 
+class Share(Record, frozen=True, kw_only=True):
+    """What one of several processes makes of the session ops and edits, all of which follow one schedule.
+
+    Of its arrivals it has every ``of``-th from number ``index`` on, of the rooms likewise.
+    """
+
+    index: Annotated[int, Meta(ge=0, lt=WORKERS_MAX)] = 0
+    of: Annotated[int, Meta(ge=1, le=WORKERS_MAX)] = 1
+    begins_us: int | None = None  # when the schedule does, on the run's clock; None: as the process begins to send
+
+    @property
+    def mark(self) -> str:
+        """What sets this process's values and choices apart from another's; "" for the first, as for an only one."""
+        return str(self.index) if self.index else ""
+
+    def of_all[T](self, everything: Sequence[T]) -> Sequence[T]:
+        """Its part of what is divided."""
+        return everything[self.index :: self.of]
+
+
+WHOLE = Share()
+
+
 class LoadPlan(Record, frozen=True, kw_only=True):
     """Everything that Locust and the direct client need to know.
 
@@ -63,3 +87,9 @@ class LoadPlan(Record, frozen=True, kw_only=True):
     metrics_port: Annotated[int, Meta(ge=1, le=65_535)]
     postgresql: PostgresqlPlan | None = None  # for its client alone
     clock_address: str = ""  # host:port where that clock is told (`load.clock`); "": nobody stands under another kernel
+    share: Share | UnsetType = UNSET  # absent: all of it
+
+    @property
+    def part(self) -> Share:
+        """What this process makes of the session ops and edits."""
+        return WHOLE if isinstance(self.share, UnsetType) else self.share

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import msgspec
 from msgspec import Meta, UnsetType
+from msgspec.structs import replace
 
 from resilience.errors import SpecError
 from resilience.spec.blast import BlastRadius
@@ -88,9 +89,7 @@ def read_scenario(root: Path, name_or_path: str, overrides: Sequence[str] = ()) 
         known_weaknesses=file.known_weaknesses,
         file=label,
     )
-    scenario = overridden(scenario, overrides_of(file.set), label)
-    _check_stack(root, scenario.stack, label)
-    check_scenario(scenario, label)
+    scenario = _checked(root, overridden(scenario, overrides_of(file.set), label), label)
     return _with_overrides(root, scenario, overrides)
 
 
@@ -224,9 +223,17 @@ def _stack(root: Path, name: str, label: str) -> Stack:
     return read_stack(root, _below(root, name, label, "stack"))
 
 
-def _check_stack(root: Path, stack: Stack, label: str) -> None:
+def _checked(root: Path, scenario: Scenario, label: str) -> Scenario:
+    """The scenario, found coherent, on a stack that has a member for each process of its load."""
+    scenario = replace(scenario, stack=scenario.stack.with_workers(scenario.load.processes))
+    _check_stack(root, scenario.stack, label, scenario.load.processes)
+    check_scenario(scenario, label)
+    return scenario
+
+
+def _check_stack(root: Path, stack: Stack, label: str, workers: int = 1) -> None:
     """Its parts fit together, and the programs that it names are files of the project: no other code is ever run."""
-    check_stack(stack, label)
+    check_stack(stack, label, workers)
     for component, module in msgspec.structs.asdict(stack.programs).items():
         ours = module == getattr(Programs(), component)
         if not ours and not (root / module.replace(".", "/")).with_suffix(".py").is_file():
@@ -248,8 +255,5 @@ def _slos(root: Path, names: Iterable[str], label: str) -> tuple[Slo, ...]:
 def _with_overrides(root: Path, scenario: Scenario, overrides: Sequence[str]) -> Scenario:
     if not overrides:
         return scenario
-    changed = overridden(scenario, overrides)
     label = show_name(f"{scenario.file} with {', '.join(overrides)}")
-    _check_stack(root, changed.stack, label)
-    check_scenario(changed, label)
-    return changed
+    return _checked(root, overridden(scenario, overrides), label)

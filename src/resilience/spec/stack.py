@@ -3,7 +3,9 @@
 from typing import Annotated, Literal
 
 from msgspec import Meta
+from msgspec.structs import replace
 
+from resilience.spec.load import numbered
 from resilience.spec.postgresql import Postgresql
 from resilience.spec.record import Record
 
@@ -27,7 +29,8 @@ Component = Literal[
     "direct-client",  # likewise
     "postgresql-client",  # likewise, where the stack has PostgreSQL
 ]
-GENERATORS = ("loadgen", "direct-client", "postgresql-client")
+LOADGEN: Component = "loadgen"
+GENERATORS = (LOADGEN, "direct-client", "postgresql-client")
 OBSERVER = "observer"  # the node that no fault may touch
 OUTSIDE = "outside"  # where the edge stands, as in production
 
@@ -129,3 +132,11 @@ class Stack(Record, frozen=True, kw_only=True):
     def of(self, component: str) -> tuple[Member, ...]:
         """The members of a component, in the order of the stack file."""
         return tuple(member for member in self.members if member.component == component)
+
+    def with_workers(self, number: int) -> "Stack":
+        """The stack with so many members for processes of Locust: its own first one, and the others beside that."""
+        first, *others = self.of(LOADGEN)
+        at = self.members.index(first)
+        rest = tuple(member for member in self.members if member not in others)
+        workers = tuple(replace(first, name=numbered(first.name, index)) for index in range(number))
+        return replace(self, members=(*rest[:at], *workers, *rest[at + 1 :]))

@@ -11,6 +11,7 @@ from resilience.check.compose import judge
 from resilience.check.durability.collaboration import collaboration
 from resilience.check.durability.direct import direct
 from resilience.check.durability.session import row_hash, session
+from resilience.check.durability.unrecorded import unrecorded
 from resilience.check.finding import Finding
 from resilience.history.record import DirectRead, Event, RoomRead, SessionRead
 from resilience.spec.scenario import Scenario
@@ -261,6 +262,32 @@ def test_a_value_of_nobody_is_not_a_dead_clients(value: str, tmp_path: Path) -> 
     del run.summaries["locust"]
     reroom(run, lambda log: [*log, (1, 999, value)])
     assert "fail" in {finding.verdict for finding in collaboration(about, run.history(tmp_path, about))}
+
+
+@pytest.mark.parametrize(
+    ("value", "late"),
+    [
+        ("e-fault-8", False),
+        ("e-fault-61", True),
+        ("e1-fault-8", True),
+        ("e1-fault-7", False),
+        ("e2-fault-900", False),
+    ],
+    ids=[
+        "of the first, on record",
+        "of the first, after it",
+        "of the second, after it",
+        "of the second",
+        "of one alive",
+    ],
+)
+def test_each_of_several_dead_processes_counts_its_own_writes(value: str, late: bool, tmp_path: Path) -> None:
+    run = Recorded()
+    for client, edit in (("locust", "e-fault-60"), ("locust-1", "e1-fault-7"), ("locust-2", "e2-fault-90")):
+        run.ops.append(Op(client, 1, "collaboration.edit", "room-1", edit, 1, "fault", 1, 1))
+    run.summaries = {"locust-2": {"exit": 0}}
+    history = run.history(tmp_path, scenario())
+    assert unrecorded(history, history.ops.of_kind("collaboration.edit"))(value) == late
 
 
 @pytest.mark.parametrize("check", NAMES.values(), ids=NAMES)

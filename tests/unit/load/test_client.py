@@ -7,7 +7,9 @@ import msgspec
 import pytest
 
 from resilience.history.record import Event
-from resilience.load.client import CLIENTS, Client
+from resilience.load.client import CLIENTS, Client, short_of
+from resilience.spec.plan import WHOLE, Share
+from tests.histories import by_two, scenario
 
 LOCUST, DIRECT, POSTGRESQL = CLIENTS
 
@@ -48,7 +50,7 @@ def test_commands():
 
 def test_before_the_first_second_every_stream_is_short(client):
     client.look()
-    assert client.short_of == ["locust session: 0 of 135 ops/s", "locust edit: 0 of 45 ops/s"]
+    assert short_of([client]) == ["locust session: 0 of 135 ops/s", "locust edit: 0 of 45 ops/s"]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,7 @@ def test_the_last_whole_second_counts(client, tmp_path, session, edit, expect):
     second(tmp_path, 2, session=session, edit=edit)
     second(tmp_path, 3, end=b"", session=0, edit=0)  # is being written
     client.look()
-    assert client.short_of == expect
+    assert short_of([client]) == expect
 
 
 def test_the_end_of_one_that_said_all(client, tmp_path):
@@ -81,3 +83,30 @@ def test_last_words(client, tmp_path, log, expect):
     if log is not None:
         (tmp_path / "locust.log").write_text(log)
     assert client.last_words() == expect
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expect"),
+    [
+        ((68, 25), (67, 20), []),
+        ((68, 25), (66, 20), ["locust session: 134 of 135 ops/s"]),
+        ((150, 50), None, []),
+        ((60, 50), None, ["locust session: 60 of 135 ops/s"]),
+    ],
+    ids=["enough in sum", "too few in sum", "one has said nothing yet", "and the other is too slow for both"],
+)
+def test_processes_of_one_kind_reach_their_minimum_together(tmp_path, first, second, expect):
+    both = []
+    for name, done in (("locust", first), ("locust-1", second)):
+        client = Client(name, Done(), tmp_path, {"session": 135.0, "edit": 45.0}, "locust")
+        client.latest = {"ok_by": dict(zip(("session", "edit"), done, strict=True))} if done else {}
+        both.append(client)
+    direct = Client("direct", Done(), tmp_path, {"shard-1": 90.0})
+    assert short_of([*both, direct]) == [*expect, "direct shard-1: 0 of 90 ops/s"]
+
+
+def test_only_what_people_do_is_divided():
+    assert LOCUST.shares(scenario(), 5) == DIRECT.shares(by_two(scenario()), 5) == [WHOLE]
+    shares = LOCUST.shares(by_two(scenario()), 5)
+    assert shares == [Share(index=0, of=2, begins_us=5), Share(index=1, of=2, begins_us=5)]
+    assert [LOCUST.name_of(share) for share in shares] == ["locust", "locust-1"]

@@ -75,6 +75,7 @@ class FakeLauncher:
 
     def __init__(self, refused=()) -> None:
         self.started: dict[str, FakeProcess] = {}
+        self.logs: dict[str, Path] = {}
         self.refused = refused
 
     runner_address = ""
@@ -83,6 +84,7 @@ class FakeLauncher:
         if name in self.refused:
             raise StackError(f"{name}: no room")
         self.started[name] = FakeProcess()
+        self.logs[name] = log
         return self.started[name]
 
     def secret_file(self, name):
@@ -219,6 +221,66 @@ def test_both_clients_run_while_it_is_entered(tmp_path):
     assert plans["locust"].redis_password_file == "/secrets/redis-password"
     assert all(process.interrupts == 1 for process in launcher.started.values())
     assert said == ["load-started", "load-stopped"]
+
+
+def by_three(scenario: Scenario = SCENARIO) -> Scenario:
+    load = msgspec.structs.replace(scenario.load, workers=3)
+    return msgspec.structs.replace(scenario, load=load, stack=scenario.stack.with_workers(3))
+
+
+def test_each_process_of_a_load_has_a_member_a_plan_and_a_log(tmp_path):
+    directory = tmp_path / "load"
+    directory.mkdir()
+    launcher, names, clock = FakeLauncher(), ("locust", "locust-1", "locust-2"), RunClock.starting_now()
+    said: list[dict[str, Any]] = []
+    before_us = clock.now_us()
+    with load_running(by_three(), SHARDS, launcher, directory, clock=clock, say=lambda _name, data: said.append(data)):
+        assert list(launcher.started) == ["loadgen", "loadgen-1", "loadgen-2", "direct-client"]
+    plans = [msgspec.json.decode((directory / f"{name}.plan.json").read_bytes(), type=LoadPlan) for name in names]
+    assert [(plan.part.index, plan.part.of, plan.metrics_port) for plan in plans] == [
+        (0, 3, 9646), (1, 3, 9646), (2, 3, 9646),
+    ]  # fmt: skip
+    (begins_us,) = {plan.part.begins_us for plan in plans}
+    assert begins_us is not None
+    assert before_us <= begins_us <= clock.now_us()
+    assert "share" not in (directory / "direct.plan.json").read_text()
+    assert launcher.logs == {name: directory / f"{log}.log" for name, log in zip(
+        ("loadgen", "loadgen-1", "loadgen-2", "direct-client"), (*names, "direct"), strict=True)}  # fmt: skip
+    assert said[0]["clients"] == [*names, "direct"]
+    assert list(said[1]["clients"]) == [*names, "direct"]
+
+
+def test_a_load_of_one_process_has_the_plan_that_it_had(tmp_path):
+    directory = tmp_path / "load"
+    directory.mkdir()
+    with load_running(SCENARIO, SHARDS, FakeLauncher(), directory, clock=RunClock.starting_now(), say=unheard):
+        plan = msgspec.json.decode((directory / "locust.plan.json").read_bytes())
+    assert list(plan)[-1] == "clock_address"
+    assert list(plan["load"])[-1] == "stop_timeout_s"
+
+
+def test_a_process_that_died_before_the_rate_was_reached_is_named(tmp_path):
+    clients = [Client(name, FakeProcess(), tmp_path, {"session": 135.0}, "locust") for name in ("locust", "locust-1")]
+    stats(tmp_path, "locust", {"session": 68})
+    clients[1].process = FakeProcess(-9)
+    (tmp_path / "locust-1.log").write_text("Killed\n")
+    naps = Naps()
+    load = LoadRunning(clients, SCENARIO, lambda _name, _data: None, naps, naps.now)
+    with pytest.raises(LoadError, match=r"the load client locust-1 ended with -9: Killed"):
+        load.wait_for_rate()
+
+
+def test_a_stack_without_a_member_for_each_process_is_an_error(tmp_path):
+    directory = tmp_path / "load"
+    directory.mkdir()
+    lacking = msgspec.structs.replace(by_three(), stack=SCENARIO.stack.with_workers(2))
+    launcher = FakeLauncher()
+    with (
+        pytest.raises(LoadError, match="no member for the load's loadgen-2"),
+        load_running(lacking, SHARDS, launcher, directory, clock=RunClock.starting_now(), say=unheard),
+    ):
+        pass
+    assert [process.interrupts for process in launcher.started.values()] == [1, 1]
 
 
 def test_what_was_started_is_ended_when_the_rest_cannot_be(tmp_path):

@@ -4,7 +4,8 @@ from itertools import islice, pairwise
 
 import pytest
 
-from loadgen.arrivals import Schedule
+from loadgen.arrivals import Schedule, share_of
+from resilience.spec.plan import WHOLE, Share
 
 
 def dues(count: int, **changes):
@@ -34,3 +35,17 @@ def test_every_second_holds_its_rate():
 def test_without_jitter_the_distances_are_equal(rate):
     instants = dues(50, rate_ops_per_s=rate, jitter=False)
     assert all(abs(after - before - 1e6 / rate) <= 1 for before, after in pairwise(instants))
+
+
+@pytest.mark.parametrize("of", [1, 2, 3, 16])
+def test_the_shares_are_the_schedule_divided(of):
+    shares = [list(share_of(dues(480), Share(index=index, of=of), 0)) for index in range(of)]
+    assert {len(share) for share in shares} == {480 // of}
+    assert sorted(due for share in shares for due in share) == dues(480)
+    assert all(len(set(one) & set(other)) == 0 for one, other in pairwise(shares))
+
+
+def test_who_comes_late_begins_with_what_is_due_then():
+    whole, late_us = dues(100), dues(100)[40]
+    assert list(share_of(whole, WHOLE, 0)) == whole
+    assert list(share_of(whole, Share(index=1, of=2, begins_us=whole[0]), late_us)) == whole[41::2]

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from resilience.errors import SpecError
 from resilience.spec.control import control_of
-from resilience.spec.fingerprint import Fingerprint, differing, fingerprint
+from resilience.spec.fingerprint import Fingerprint, differing, digest_without_absent, fingerprint
+from resilience.spec.load import Load
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Wait
 from tests.histories import SLOS, availability_slo, baseline, measured_slo, scenario
@@ -51,6 +52,8 @@ CASES = (
     Case(name="time to live", changed=of(stack=replace(STACK, session_ttl_s=15)), words=("another stack",)),
     Case(name="a member less", changed=of(stack=replace(STACK, members=STACK.members[:-1])), words=("another stack",)),
     Case(name="a rate", changed=of(load=replace(LOAD, edit_rate_ops_per_s=6)), words=("another load",)),
+    Case(name="one process, as without the field", changed=of(load=replace(LOAD, workers=1))),
+    Case(name="two processes", changed=of(load=replace(LOAD, workers=2)), words=("another load",)),
     Case(name="an objective", changed=of(slos=SLOS[:1]), words=("other objectives or checks",)),
     Case(name="checks", changed=of(checks=("latency",)), words=("other objectives or checks",)),
     Case(name="content", changed=lambda: made(baseline(), harness="d5"), words=("another state of the harness",)),
@@ -113,3 +116,9 @@ def test_a_scenario_whose_control_could_not_be_judged_is_refused() -> None:
 def test_measured_objectives_count_too() -> None:
     more = replace(baseline(), slos=(*SLOS[:2], measured_slo("x", "recovery.outage_s", 1)))
     assert differing(made(more), made(baseline())) == ("other objectives or checks",)
+
+
+@pytest.mark.parametrize("load", [Load(), Load(workers=1)], ids=["absent", "one"])
+def test_a_load_of_one_process_is_written_as_it_was_before_there_could_be_more(load: Load) -> None:
+    assert digest_without_absent(load) == "4c288378b05dd37a"
+    assert load.processes == 1

@@ -103,3 +103,39 @@ def test_refused_override(project: Path, override: str, expect: str) -> None:
     assert expect in message
     assert message.isprintable()
     assert caught.value.exit_code == 2
+
+
+def loadgens(project: Path, *overrides: str) -> list[str]:
+    return [member.name for member in read_scenario(project, "failover", overrides).stack.of("loadgen")]
+
+
+def test_each_process_of_the_load_has_a_member_beside_the_first(project: Path) -> None:
+    assert loadgens(project, "load.workers=3") == ["loadgen", "loadgen-1", "loadgen-2"]
+    members = read_scenario(project, "failover", ["load.workers=2"]).stack.members
+    assert [(member.name, member.node) for member in members[-3:]] == [
+        ("loadgen", "observer"), ("loadgen-1", "observer"), ("direct-client", "observer"),
+    ]  # fmt: skip
+    assert loadgens(project, "load.workers=3", "load.workers=2") == ["loadgen", "loadgen-1"]
+
+
+def test_a_scenario_may_name_them_and_a_command_take_them_back(project: Path) -> None:
+    whole = read_scenario(project, "failover")
+    file = project / "scenarios/redis/failover.yaml"
+    file.write_text(file.read_text().replace("load: {", "load: {workers: 4, "))
+    assert len(loadgens(project)) == 4
+    assert read_scenario(project, "failover", ["load.workers=1"]) == whole
+
+
+def test_a_member_of_that_name_is_told(project: Path) -> None:
+    stack = project / "stacks/small.yaml"
+    stack.write_text(stack.read_text().replace("session-0", "loadgen-1"))
+    with pytest.raises(SpecError, match=r"members: expected every name once \('loadgen-1' stands 2 times\)"):
+        read_scenario(project, "failover", ["load.workers=2"])
+
+
+def test_a_stack_file_has_one_member_for_it(project: Path) -> None:
+    stack = project / "stacks/small.yaml"
+    line = "  - {name: loadgen, component: loadgen, node: observer}\n"
+    stack.write_text(stack.read_text().replace(line, line + line.replace("loadgen,", "people,", 1)))
+    with pytest.raises(SpecError, match=r"small.yaml: members: expected exactly one loadgen \(got 2\)"):
+        read_scenario(project, "failover", ["load.workers=2"])

@@ -134,6 +134,16 @@ MALFORMED = (
     scenario("no-warmup", "warmup_s: 5", "warmup_s: 0", "timeline.warmup_s: expected more than 0"),
     scenario("load-unknown", "load: {", "load: {room: 3, ", "load.room: unknown field, did you mean 'rooms'?"),
     scenario("load-zero", "load: {", "load: {rooms: 0, ", "load.rooms: expected a whole number >= 1 (got 0)"),
+    scenario("no-worker", "load: {", "load: {workers: 0, ", "load.workers: expected a whole number >= 1 (got 0)"),
+    scenario("many-workers", "load: {", "load: {workers: 17, ", "load.workers: expected a whole number <= 16 (got 17)"),
+    scenario("half-a-worker", "load: {", "load: {workers: 1.5, ", "load.workers: expected a whole number (got 1.5)"),
+    scenario(
+        "workers-without-rooms",
+        "load: {",
+        "load: {rooms: 3, workers: 4, ",
+        "load.workers: expected at most load.rooms (3)",
+        "(got 4)",
+    ),
     scenario("timeout-order", "stop_timeout_s: 6.0", "stop_timeout_s: 2.0", "load.timeout_s: expected less than"),
     scenario(
         "minimum-over-rate",

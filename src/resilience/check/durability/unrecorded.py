@@ -12,7 +12,8 @@ import numpy as np
 from resilience.history.columns import Flags
 from resilience.history.read import History
 
-_NUMBERED = re.compile(r"([a-z]+)-(?:.*-)?([0-9]{1,18})", re.ASCII)  # who, and which of its writes: they are counted
+# who (of several processes of a client each has a number of its own), and which of its writes: they are counted
+_NUMBERED = re.compile(r"([a-z]+[0-9]*)-(?:.*-)?([0-9]{1,18})", re.ASCII)
 
 
 def unrecorded(history: History, writes: Flags) -> Callable[[str], bool]:
