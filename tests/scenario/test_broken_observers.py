@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from tests.scenario.conftest import Ended, Resilience, wait_for
+from tests.scenario.kill_matrix import VICTIMS
 from tests.scenario.observed import assumption, broken, has_begun, so_far, verdicts
 from tests.scenario.processes import drop_what_comes_from, from_inside, paused, the
+from tests.scenario.traces import argv_of, below
 
 pytestmark = pytest.mark.scenario
 
@@ -121,6 +123,44 @@ def test_a_generator_that_is_killed(resilience: Resilience) -> None:
     assert "unexpected" not in json.dumps(ended.verdict), "what it sent in its last moment is not known"
     stored = [finding for finding in ended.findings("") if finding["check"] in {"convergence", "session.expiry"}]
     assert [finding["verdict"] for finding in stored] == ["pass", "pass"]
+
+
+def second_locust(supervisor: int) -> int:
+    """The one process of Locust that is the load's second."""
+    plan = b"/locust-1.plan.json"
+    every = [pid for pid in below(supervisor) if (argv := argv_of(pid)) and VICTIMS["Locust"].known_by(argv)]
+    (second,) = [pid for pid in every if plan in Path(f"/proc/{pid}/environ").read_bytes()]
+    return second
+
+
+@pytest.mark.slow
+def test_one_of_two_generators_that_is_killed(resilience: Resilience) -> None:
+    """Its neighbour goes on, what it had sent by then is audited like all else, and the run says whom it lost."""
+
+    def kill_it(process: "subprocess.Popen[str]") -> None:
+        wait_for("the load is judged", lambda: has_begun(resilience, "steady"), 90)
+        locust = second_locust(process.pid)
+        wait_for("some of it is on record", lambda: len(so_far(resilience, "pressure")) > 25, 60)
+        os.kill(locust, signal.SIGKILL)
+
+    ended = resilience.run("baseline", *SHORT, "--set", "load.workers=2", meanwhile=kill_it)
+    assert ended.code == 3, ended.output[-3000:]
+    reason = assumption(ended, "generator-alive")["reason"]
+    assert reason == "locust-1 was killed by SIGKILL; locust-1 left no summary"
+    assert "session ops of locust-1 in steady" in assumption(ended, "load-rate")["reason"]
+    assert "loadgen-1 was scraped" in assumption(ended, "coverage")["reason"]
+    assert verdicts(ended, "slo.") == {"inconclusive"}
+    assert ended.verdict["measures"]["durability.lost_ops"] == 0
+    assert "unexpected" not in json.dumps(ended.verdict), "what it sent in its last moment is not known"
+
+
+@pytest.mark.slow
+def test_two_generators_make_the_load_of_one(resilience: Resilience) -> None:
+    ended = resilience.run("baseline", *SHORT, "--set", "load.workers=2")
+    assert ended.code == 0, ended.output[-3000:]
+    assert broken(ended) == set()
+    assert {f"load/{name}.ops.jsonl" for name in ("locust", "locust-1", "direct")} <= set(ended.files)
+    assert {finding["verdict"] for finding in ended.findings("reconciliation")} == {"pass"}
 
 
 def test_an_inject_that_does_nothing(beside_control: Resilience) -> None:

@@ -32,11 +32,14 @@ from tests.histories import (
     SLOS,
     STEADY,
     TIERS,
+    WALL0,
     Recorded,
     S,
     baseline,
+    by_two,
     delivery_slo,
     recorded,
+    recorded_by_two,
     samples,
     scenario,
 )
@@ -666,3 +669,80 @@ def test_nothing_recorded_at_all(tmp_path: Path) -> None:
     judgement = judge(about, read_history(tmp_path / "empty"))
     assert judgement.verdict == "inconclusive"
     assert all(finding.verdict != "fail" for finding in judgement.findings)
+
+
+def stand_still(run: Recorded, client: str, since_us: int) -> None:
+    """A process sends nothing more in the phase of an instant from there on, and what it sent is all that is stored."""
+    end = next(window.end for window in run.windows if window.start <= since_us < window.end)
+    gone = {id(op) for op in run.ops if op.client == client and since_us <= op.due < end}
+    run.ops = [op for op in run.ops if id(op) not in gone]
+
+
+def late_edits(run: Recorded, client: str) -> None:
+    for op in (op for op in run.of("collaboration.edit", phase="fault") if op.client == client):
+        op.called = op.due + 30_000
+        assert op.returned is not None
+        op.returned = max(op.returned, op.called + 1_000)
+
+
+def no_more_scraped(run: Recorded, member: str) -> None:
+    """Scrapes of one of several members of a component failed in the fault."""
+
+    def without(run: Recorded, directory: Path) -> None:
+        run.series = [
+            msgspec.structs.replace(
+                line,
+                values=tuple(
+                    0.0 if line.labels.get("member") == member and line.selector == "up" and at >= WALL0 + FAULT / S
+                    else value
+                    for at, value in zip(line.times_s, line.values, strict=True)
+                ),
+            )
+            for line in samples(run.history(directory, by_two(scenario())), by_two(scenario()))
+        ]  # fmt: skip
+
+    run.later = without
+
+
+def kill_second(run: Recorded) -> None:
+    del run.summaries["locust-1"]
+    run.change("load-stopped", clients={"locust": {"exit": 0}, "locust-1": {"exit": -9}, "direct": {"exit": 0}})
+
+
+def say_nothing(run: Recorded, client: str) -> None:
+    """A process sends nothing at all."""
+    for since_us in (0, STEADY, FAULT, RECOVERY):
+        stand_still(run, client, since_us)
+
+
+WORKERS = (
+    Case(name="two processes that both did their part", change=lambda run: run),
+    Case(name="one was killed", change=kill_second, breaks="generator-alive",
+         reason="locust-1 was killed by SIGKILL; locust-1 left no summary"),
+    Case(name="one never sent anything", change=lambda run: say_nothing(run, "locust-1"), breaks="generator-alive",
+         reason="locust-1 left no ops"),
+    Case(name="one stood still at the end of a phase", change=lambda run: stand_still(run, "locust-1", END - 4 * S),
+         breaks="load-rate", reason="session ops of locust-1 in recovery: 4.0 ops/s, at least 4.5 needed"),
+    Case(name="one fell behind", change=lambda run: late_edits(run, "locust-1"), breaks="schedule-lag",
+         reason="locust-1 in fault: 30.0 ms behind its schedule"),
+    Case(name="one was not scraped, its neighbour was", change=lambda run: no_more_scraped(run, "loadgen-1"),
+         breaks="coverage", reason="loadgen-1 was scraped 0 % of the time in phase fault"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WORKERS, ids=lambda case: case.name)
+def test_each_process_of_a_load_is_looked_at_for_itself(case: Case, tmp_path: Path) -> None:
+    run, about = recorded_by_two(), by_two(scenario())
+    case.change(run)
+    found = broken(judged(run, tmp_path, about))
+    assert case.reason in found.get(case.breaks, "")
+    if not case.breaks:
+        assert found == {}
+
+
+def test_the_minimum_rate_is_that_of_all_processes_together(tmp_path: Path) -> None:
+    run, about = recorded_by_two(), by_two(scenario())
+    for client in ("locust", "locust-1"):
+        stand_still(run, client, END - 4 * S)
+    reason = broken(judged(run, tmp_path, about))["load-rate"]
+    assert "session ops in recovery: 8.0 ops/s, at least 9 needed" in reason

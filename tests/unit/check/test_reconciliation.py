@@ -11,7 +11,19 @@ from resilience.check.finding import Finding
 from resilience.check.reconciliation import reconciliation
 from resilience.history.read import read_history
 from resilience.history.record import Event, Series
-from tests.histories import FAULT, RECOVERY, STEADY, WALL0, Recorded, S, recorded, samples, scenario
+from tests.histories import (
+    FAULT,
+    RECOVERY,
+    STEADY,
+    WALL0,
+    Recorded,
+    S,
+    by_two,
+    recorded,
+    recorded_by_two,
+    samples,
+    scenario,
+)  # fmt: skip
 
 Change = Callable[[Series], Series | None]
 EXITED = {"member": "session-0", "what": "exited", "pid": 7, "code": -9}
@@ -232,3 +244,18 @@ def test_a_primary_that_nobody_saw_counts_for_nobody(tmp_path: Path) -> None:
     run.events = [event for event in run.events if event.data.get("member") != "redis-cluster-1"]
     finding = judged(tmp_path, run=run)["redis steady"]
     assert (finding.verdict, finding.reason) == ("inconclusive", "which member was the primary of shard 2 was not seen")
+
+
+def test_what_several_processes_sent_is_added_up(tmp_path: Path) -> None:
+    found = judged(tmp_path, run=recorded_by_two())
+    assert {finding.verdict for finding in found.values()} == {"pass"}
+
+
+def test_what_one_of_several_processes_sent_and_is_not_on_record_is_missed(tmp_path: Path) -> None:
+    run, about = recorded_by_two(), by_two(scenario(slos=()))
+    run.save(tmp_path, about)
+    run.series = samples(read_history(tmp_path), about)
+    run.ops = [op for op in run.ops if op.client != "locust-1"]
+    (tmp_path / "load" / "locust-1.ops.jsonl").unlink()
+    found = {finding.title.split()[0]: finding for finding in reconciliation(about, run.history(tmp_path, about))}
+    assert "more than anybody is on record to have asked for" in found["session"].reason

@@ -22,7 +22,7 @@ STOLEN_RATIO_TOLD = 0.05  # from here on it is a likely cause
 
 
 def load_rate(scenario: Scenario, history: History) -> tuple[Finding, ...]:
-    """Each generator sent at least its minimum rate in each phase."""
+    """Each part of the load was sent at its minimum rate in each phase, and each process sent its share of that."""
     measured = tuple(_rates(scenario, history))
     low = [f"{what}: {rate:.1f} ops/s, at least {least:g} needed" for what, rate, least in measured if rate < least]
     shortest = min((rate / least for _, rate, least in measured), default=0.0)
@@ -44,14 +44,31 @@ def _rates(scenario: Scenario, history: History) -> Iterator[tuple[str, float, f
 
 def _streams(scenario: Scenario, history: History) -> Iterator[tuple[str, Flags, float]]:
     ops, load = history.ops, scenario.load
-    yield "session ops", ops.of_kind("session."), _least(load.session_rate_ops_per_s, load.session_rate_ops_per_s_min)
-    yield "edits", ops.of_kind("collaboration.edit"), _least(load.edit_rate_ops_per_s, load.edit_rate_ops_per_s_min)
+    sessions, edits = ops.of_kind("session."), ops.of_kind("collaboration.edit")
+    session_least = _least(load.session_rate_ops_per_s, load.session_rate_ops_per_s_min)
+    edit_least = _least(load.edit_rate_ops_per_s, load.edit_rate_ops_per_s_min)
+    yield "session ops", sessions, session_least
+    yield "edits", edits, edit_least
+    if load.processes > 1:
+        yield from _shares("session ops", sessions, session_least / load.processes, history)
+        yield from _shares("edits", edits, edit_least / load.processes, history)
     direct = ops.of_kind("direct.write")
     for group in range(1, len(scenario.stack.shards) + 1):
         yield f"direct writes to shard {group}", direct & (ops.group == group), _direct_least(load)
     if scenario.stack.postgresql is not None:
         least = 2 * _least(load.postgresql_ops_per_s, load.postgresql_rate_ops_per_s_min)
         yield "writes to PostgreSQL, both ways", ops.of_kind("postgresql.write"), least
+
+
+def _shares(what: str, rows: Flags, least: float, history: History) -> Iterator[tuple[str, Flags, float]]:
+    """What each of several processes sent: one of sixteen may stand still and not be missed in the sum.
+
+    One that sent nothing at all is told by `generator_alive`.
+    """
+    for client in history.ops.clients:
+        own = rows & history.ops.of_client(client)
+        if own.any():
+            yield f"{what} of {client}", own, least
 
 
 def _direct_least(load: Load) -> float:

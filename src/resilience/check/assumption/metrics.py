@@ -64,6 +64,8 @@ def _seen_at(history: History, name: str, component: str) -> set[float]:
 
 def _is_up_of(series: Series, name: str, component: str) -> bool:
     metric = series.labels.get("__name__", series.selector.partition("{")[0])
+    if member := series.labels.get("member"):  # one of several of its component
+        return metric == "up" and member == name
     host = series.labels.get("instance", "").partition(":")[0]
     return metric == "up" and (host == name or series.labels.get("job") in {name, component})
 
