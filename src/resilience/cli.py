@@ -184,7 +184,7 @@ def _run(arguments: Any) -> int:
         require_possible(scenario, arguments.stack)
     if runner.in_place():
         return _run_here(scenario, arguments)
-    run_outside, console = _prepared(arguments), console_for(sys.stderr)
+    run_outside, console = _prepared(arguments, [scenario]), console_for(sys.stderr)
 
     def say(text: str) -> None:
         console.print(plain(text))
@@ -195,8 +195,9 @@ def _run(arguments: Any) -> int:
         return controlled(run_outside, arguments.stack, say)(_wanted(arguments)).code
 
 
-def _prepared(arguments: Any) -> RunOutside:
-    return prepared(arguments.stack, arguments.reports, break_lock=arguments.break_lock)
+def _prepared(arguments: Any, scenarios: Sequence[Scenario]) -> RunOutside:
+    workers = max(scenario.load.processes for scenario in scenarios)
+    return prepared(arguments.stack, arguments.reports, break_lock=arguments.break_lock, workers=workers)
 
 
 def _wanted(arguments: Any) -> Wanted:
@@ -237,7 +238,7 @@ def _suite(arguments: Any) -> int:
     for scenario in suite.scenarios:
         runner.require_known_checks(scenario)
         require_possible(scenario, arguments.stack)
-    run_outside, console = _prepared(arguments), console_for(sys.stderr)
+    run_outside, console = _prepared(arguments, suite.scenarios), console_for(sys.stderr)
 
     def say(text: str) -> None:
         console.print(plain(text))

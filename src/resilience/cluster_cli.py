@@ -55,17 +55,17 @@ def build() -> dict[str, str]:
         return images.ensure(wanted, ImageStore(cache, owner), cache, step.say)
 
 
-def preflight() -> None:
+def preflight(workers: int = 1) -> None:
     """Raises `HostError` where no stack could come up on this machine: tools, room, images; makes nothing.
 
-    Raises `StackError` for somebody else's cluster.
+    ``workers``: of the load (`load.workers`). Raises `StackError` for somebody else's cluster.
     """
     require_tools()
     wanted, cluster = images.wanted(), _cluster()
     there = cluster.exists()
     api = cluster.open() if there else None
-    objects = stack_objects()
-    require_room(objects, There(cluster=cluster, stack=_stack_stands(api)) if api else There())
+    objects = stack_objects(workers)
+    require_room(objects, There(cluster=cluster, stack=_stack_stands(api)) if api else There(), workers)
     require_images(images_of(objects), wanted, _held(cluster) if there else set())
 
 
@@ -120,7 +120,7 @@ def owner(doing: str) -> str:
 def up(scenario: Scenario, *, break_lock: bool = False) -> int:
     """Brings the scenario's stack up in a kind cluster; returns when it is ready. Raises `HostError`, `StackError`."""
     require_reference_services(scenario.stack)
-    preflight()
+    preflight(scenario.load.processes)
     replaced = build()
     cluster = found_or_made()
     api = cluster.open()

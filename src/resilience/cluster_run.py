@@ -127,9 +127,12 @@ def left_injected(platform: Callable[[], KubernetesPlatform]) -> list[str]:
     return reasons
 
 
-def prepared(reports: Path, *, break_lock: bool) -> ClusterPlace:
-    """Makes ready, with progress, what every run in a cluster needs. Raises `HostError`, `StackError`."""
-    cluster_cli.preflight()
+def prepared(reports: Path, *, break_lock: bool, workers: int = 1) -> ClusterPlace:
+    """Makes ready, with progress, what every run in a cluster needs. Raises `HostError`, `StackError`.
+
+    ``workers``: of the load, at most (`load.workers`).
+    """
+    cluster_cli.preflight(workers)
     if refused := refused_to_write(reports):
         raise HostError(f"no report can be written in {reports} ({refused}): name another place by --reports")
     return ClusterPlace(images=cluster_cli.build(), break_lock=break_lock)

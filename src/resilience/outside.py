@@ -88,13 +88,14 @@ def require_possible(scenario: Scenario, stack: str) -> None:
         )
 
 
-def prepared(stack: str, reports: Path, *, break_lock: bool = False) -> RunOutside:
+def prepared(stack: str, reports: Path, *, break_lock: bool = False, workers: int = 1) -> RunOutside:
     """Makes ready, with progress, what runs on this stack need; returns what runs one, reported below ``reports``.
 
-    ``break_lock``: a cluster's stale lock is broken. Raises `HostError`, `StackError`.
+    ``break_lock``: a cluster's stale lock is broken. ``workers``: how many processes make a load at most
+    (`load.workers`); a cluster has to have room for them. Raises `HostError`, `StackError`.
     """
     if stack == "kind":
-        return partial(_run_in_cluster, place=cluster_run.prepared(reports, break_lock=break_lock))
+        return partial(_run_in_cluster, place=cluster_run.prepared(reports, break_lock=break_lock, workers=workers))
     return _local(reports)
 
 

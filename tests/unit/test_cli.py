@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from resilience import cli, supervise
+from resilience import cli, cluster_run, supervise
 from resilience.errors import HostError
 from resilience.report.store import find_run
 from tests.golden.renew import HERE
@@ -72,3 +72,20 @@ def test_what_went_wrong_is_an_exit_code(
     lines = capsys.readouterr().err.splitlines()
     assert "".join(lines[-1:]) == said
     assert len(lines) <= 1 or "itself" in said  # a trace is for our own faults
+
+
+@pytest.mark.parametrize(
+    ("argv", "workers"), [(["run", "baseline", "--set", "load.workers=3"], 3), (["suite", "smoke"], 1)]
+)
+def test_a_cluster_is_asked_for_room_for_the_most_processes_of_a_load(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, argv: list[str], workers: int
+):
+    asked: list[int] = []
+
+    def none(_reports: Path, *, break_lock: bool, workers: int) -> None:
+        asked.append(workers)
+        raise HostError(f"no room ({break_lock})")
+
+    monkeypatch.setattr(cluster_run, "prepared", none)
+    assert cli.main([*argv, "--stack", "kind", "--reports", str(tmp_path)]) == 4
+    assert asked == [workers]

@@ -19,6 +19,7 @@ from resilience.backend.kubernetes.agents import Agents
 from resilience.backend.kubernetes.api import Api, ApiError
 from resilience.backend.kubernetes.lease import ClusterLock
 from resilience.backend.kubernetes.platform import KubernetesPlatform
+from resilience.backend.kubernetes.workload import run_objects
 from resilience.backend.preflight import GIB
 from resilience.cluster_cli import (
     Ended,
@@ -204,7 +205,7 @@ class Filled(BrokenNodes):
 
 
 def filling(monkeypatch: pytest.MonkeyPatch, found: Filled) -> Filled:
-    monkeypatch.setattr(cluster_cli, "preflight", lambda: None)
+    monkeypatch.setattr(cluster_cli, "preflight", lambda _workers: None)
     monkeypatch.setattr(cluster_cli, "build", dict)
     monkeypatch.setattr(cluster_cli, "found_or_made", lambda: found)
     monkeypatch.setattr(cluster_cli, "platform_of", lambda *_there: agents_of(cluster(found.agents), found.told))
@@ -489,7 +490,7 @@ def looked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Looked:
     found = Looked(tmp_path)
     monkeypatch.setattr(cluster_cli, "_cluster", lambda: found)
     monkeypatch.setattr(cluster_cli, "require_tools", lambda: None)
-    monkeypatch.setattr(cluster_cli, "stack_objects", lambda: ASKS_FOR_NOTHING)
+    monkeypatch.setattr(cluster_cli, "stack_objects", lambda _workers: ASKS_FOR_NOTHING)
     monkeypatch.setattr(preflight, "docker_info", lambda: {"MemTotal": 8 * GIB, "NCPU": 2})
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("RESILIENCE_IMAGES", raising=False)
@@ -535,6 +536,16 @@ def test_a_machine_that_is_too_small_is_told_before_anything_is_made(looked: Loo
         cluster_cli.up(read_scenario(ROOT, "baseline"))
     with pytest.raises(HostError, match="GiB too little"):
         prepared(Path("nowhere"), break_lock=False)
+
+
+def test_room_is_needed_for_each_process_of_the_load(looked: Looked, monkeypatch: pytest.MonkeyPatch):
+    assert looked.there
+    monkeypatch.setattr(cluster_cli, "stack_objects", lambda workers: run_objects("harmonyflow/resilience", workers))
+    monkeypatch.setattr(cluster_cli, "build", lambda: pytest.fail("something was built"))
+    with pytest.raises(HostError, match=r"one node is asked for 2.9 processors, Docker has 2$"):
+        cluster_cli.up(read_scenario(ROOT, "baseline", ["load.workers=4"]))
+    with pytest.raises(HostError, match=r"one node is asked for 2.9 processors"):
+        prepared(Path("nowhere"), break_lock=False, workers=4)
 
 
 @pytest.mark.parametrize(

@@ -49,21 +49,24 @@ class There:
     stack: bool = False  # it stands in the cluster, and goes before another one comes
 
 
-def stack_objects() -> list[Object]:
-    """All that a run needs in a cluster: what is applied, and what the run adds. Raises `HostError`, `StackError`."""
+def stack_objects(workers: int = 1) -> list[Object]:
+    """All that a run needs in a cluster: what is applied, and what the run adds, its load by so many processes.
+
+    Raises `HostError`, `StackError`.
+    """
     overlay = PROJECT_ROOT / "stacks" / "kubernetes" / "kind"
     text = output(["kubectl", "kustomize", str(overlay)], timeout_s=_RENDER_S)
     return [
         *(msgspec.yaml.decode(part, type=Object) for part in text.split("\n---\n") if part.strip()),
-        *run_objects(PROJECT),
+        *run_objects(PROJECT, workers),
     ]
 
 
-def require_room(objects: Sequence[Object], there: There) -> None:
-    """Raises `HostError` that says how much is missing beside what is there already."""
+def require_room(objects: Sequence[Object], there: There, workers: int = 1) -> None:
+    """Raises `HostError` that says how much is missing beside what is there already; ``workers``: of the load."""
     nodes = nodes_by_role(msgspec.yaml.decode(config_file().read_bytes()))
     needs = needs_of(objects, nodes)
-    added = needs_of(run_objects(PROJECT), nodes) if there.stack else needs
+    added = needs_of(run_objects(PROJECT, workers), nodes) if there.stack else needs
     of = machine(docker_info(), there.cluster)
     found = [*lacks_memory(of, needs, added, making=there.cluster is None)]
     found += lacks(of, needs, making=there.cluster is None)

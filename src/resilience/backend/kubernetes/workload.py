@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from resilience.backend.kubernetes.manifests import COMPONENT, MEMBER, NAMESPACES, PART_OF, PASSWORD_SECRET, SERVICES
+from resilience.spec.load import numbered
 
 RUNNER = "runner"  # the pod, its service account, the container that plays
 RECORDS = "records"  # the container that hands the record out, also when the runner has ended
@@ -97,10 +98,12 @@ def load_job(member: str, component: str, argv: Sequence[str], log: str, environ
     }
 
 
-def run_objects(image: str) -> list[Object]:
-    """What a run adds that asks for room, with one client of each kind, as shipped stacks have it."""
+def run_objects(image: str, workers: int = 1) -> list[Object]:
+    """What a run adds that asks for room; ``workers``: how many processes of Locust (`load.workers`)."""
     environment = {POD: RUNNER, POD_UID: "", IMAGE: image}
-    return [runner(image), *(load_job(name, name, (), "", environment) for name in ("loadgen", "direct-client"))]
+    members = [(numbered("loadgen", index), "loadgen") for index in range(workers)]
+    members.append(("direct-client", "direct-client"))
+    return [runner(image), *(load_job(name, component, (), "", environment) for name, component in members)]
 
 
 def _pod_spec(containers: Sequence[Object]) -> Object:

@@ -393,3 +393,13 @@ def test_secrets_are_for_the_owner_only_and_in_no_config_map(tmp_path: Path):
 def test_hosts_are_names_in_the_cluster():
     assert host(STACK.member("redis-cluster-3")) == "redis-cluster-3.redis-cluster.redis.svc.cluster.local"
     assert host(STACK.member("loadgen")) == "loadgen.load.monitoring.svc.cluster.local"
+
+
+def test_each_process_of_the_load_is_scraped():
+    stack = STACK.with_workers(3)
+    made = {named(item): item for item in settings(stack, "s3cret")}["ConfigMap monitoring/prometheus"]["data"]
+    jobs = {job["job_name"]: job for job in yaml.safe_load(made["prometheus.yml"])["scrape_configs"]}
+    scraped = {target["labels"]["member"]: target["targets"] for target in jobs["loadgen"]["static_configs"]}
+    assert scraped == {
+        name: [f"{name}.load.monitoring.svc.cluster.local:9646"] for name in ("loadgen", "loadgen-1", "loadgen-2")
+    }

@@ -63,3 +63,9 @@ def test_what_the_shipped_stack_and_a_run_ask_for():
     assert {image.partition(":")[0] for image in images_of(objects)} == {
         "redis", "prom/prometheus", "prom/node-exporter", "oliver006/redis_exporter", "harmonyflow/resilience"
     }  # fmt: skip
+
+
+def test_each_process_of_the_load_asks_for_half_a_core():
+    one, four = (needs_of(run_objects("harmonyflow/resilience", workers), NODES) for workers in (1, 4))
+    assert four.node_processors - one.node_processors == pytest.approx(3 * 0.5)
+    assert four.memory_bytes - one.memory_bytes == 3 * 64 * MIB

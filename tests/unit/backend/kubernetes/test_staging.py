@@ -131,6 +131,13 @@ def test_a_load_that_does_not_end_may_have_written_more_than_is_taken_out(
     return None
 
 
+def test_each_process_of_the_load_is_ended() -> None:
+    api = RecordedApi({pods_path("monitoring"): {"items": []}})
+    Staging(Kind(Path("nowhere")), api.api(), STACK.with_workers(3), print).end_loads()
+    ended = [path.rpartition("/")[2] for method, path, _query in api.asked if method == "DELETE"]
+    assert ended == ["loadgen", "loadgen-1", "loadgen-2", "direct-client"]
+
+
 RUNNER_PATH = f"{pods_path('monitoring')}/runner"
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from resilience.backend.kubernetes.workload import IMAGE, POD, POD_UID, load_job, order, runner
+from resilience.backend.kubernetes.workload import IMAGE, POD, POD_UID, load_job, order, run_objects, runner
 from resilience.backend.local.place import PROJECT_ROOT
 from tests.unit.backend.kubernetes.kustomization import rendered
 from tests.unit.backend.kubernetes.test_manifests import SUPPORTED, complaint, faults_of
@@ -57,3 +57,14 @@ def test_its_name_in_the_cluster_is_the_one_that_prometheus_scrapes() -> None:
     service = next(item for item in objects if item["kind"] == "Service" and item["metadata"]["name"] == "load")
     assert service["spec"]["selector"].items() <= JOB["spec"]["template"]["metadata"]["labels"].items()
     assert (spec_of(JOB)["hostname"], spec_of(JOB)["subdomain"]) == ("loadgen", "load")
+
+
+def test_each_process_of_the_load_is_a_job_with_a_name_of_its_own() -> None:
+    _runner, *jobs = run_objects("harmonyflow/resilience:abc123", 3)
+    names = ["loadgen", "loadgen-1", "loadgen-2", "direct-client"]
+    assert [(job["kind"], job["metadata"]["name"], spec_of(job)["hostname"]) for job in jobs] == [
+        ("Job", name, name) for name in names
+    ]
+    components = [job["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/component"] for job in jobs]
+    assert components == ["loadgen", "loadgen", "loadgen", "direct-client"]
+    assert len(run_objects("harmonyflow/resilience:abc123")) == 3
