@@ -101,10 +101,12 @@ def _members_of(tiers: tuple[str, ...]) -> tuple[Member, ...]:
     return postgresql if "postgresql" in tiers else ()
 
 
-LOAD = Load(
-    session_rate_ops_per_s=10, edit_rate_ops_per_s=5, rooms=2, room_members=2, direct_rate_ops_per_s=20,
-    postgresql_rate_ops_per_s=10,
-)  # fmt: skip
+LOAD = Load(session_rate_ops_per_s=10, edit_rate_ops_per_s=5, rooms=2, room_members=2, direct_rate_ops_per_s=20)
+
+
+def load(tiers: tuple[str, ...]) -> Load:
+    """What a stack with these tiers gets."""
+    return msgspec.structs.replace(LOAD, postgresql_rate_ops_per_s=10.0) if "postgresql" in tiers else LOAD
 
 
 def availability_slo(phase: Any, target: float) -> Slo:
@@ -168,7 +170,7 @@ def scenario(
         title="The node that holds a shard's primary is lost",
         description="",
         stack=stack(durability, tiers),
-        load=LOAD,
+        load=load(tiers),
         timeline=Timeline(warmup_s=2, steady_s=20, fault_s=20, recovery_s=20),
         experiment=experiment,
         slos=slos,

@@ -228,7 +228,7 @@ def test_what_is_no_file_is_one_line(put: Callable[[Path], None], place: str, pr
     put(project / file)
     said = command(*(["run", scenario] if scenario else ["suite", "smoke"]))
     if (place, put) == ("scenario", nothing):
-        assert_one_line(said, "scenario 'redis-failover'", "expected one of baseline")
+        assert_one_line(said, "scenario 'redis-failover'", "there is none of that name")
     else:
         assert_one_line(said, file)
 
