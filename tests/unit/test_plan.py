@@ -215,3 +215,12 @@ def test_a_postgresql_member_is_told_with_its_part_and_no_shard():
 def test_a_load_of_several_processes_is_shown_as_such(workers: int, text: str):
     scenario = read_scenario(ROOT, "redis-failover", [f"load.workers={workers}"])
     assert text in " ".join(shown(scenario).split())
+
+
+def test_what_an_operator_does_and_what_is_written_to_postgresql_is_on_the_screen():
+    scenario = read_scenario(ROOT, "postgresql-failover")
+    plan = fault_plan(scenario, "")
+    assert plan is not None
+    assert plan.steps[-1] == "10 s later, by the runbook: promote the PostgreSQL standby that has received most"
+    assert "20 rows/s to PostgreSQL" in shown(scenario, plan)
+    assert "PostgreSQL" not in shown(FAILOVER)

@@ -70,7 +70,15 @@ def _load(scenario: Scenario) -> Text:
     return plain(
         f"{load.session_rate_ops_per_s:g} session ops/s, {load.edit_rate_ops_per_s:g} edits/s{made_by}"
         f" {load.direct_rate_ops_per_s:g} direct writes/s to each of {len(scenario.stack.shards)} shards"
+        f"{_rows(scenario)}"
     )
+
+
+def _rows(scenario: Scenario) -> str:
+    if scenario.stack.postgresql is None:
+        return ""
+    rate = scenario.load.postgresql_ops_per_s
+    return f", {rate:g} rows/s to PostgreSQL through PgBouncers and as many straight to its primary"
 
 
 def _timeline(scenario: Scenario) -> Table:
