@@ -14,7 +14,18 @@ from resilience.fault.injector import Injector, new_injection_id
 from resilience.fault.ledger import Ledger
 from resilience.history.clock import RunClock
 from resilience.history.record import Event
-from resilience.spec.fault import FaultSpec, Injection, Kill, Partition, Pause, Target
+from resilience.spec.fault import (
+    FastRestart,
+    FaultSpec,
+    Freeze,
+    Injection,
+    Isolate,
+    Kill,
+    Partition,
+    Pause,
+    PowerOff,
+    Target,
+)
 from resilience.spec.postgresql import AnyStandbys
 from resilience.stack.postgresql import live_roles, unled
 from resilience.stack.postgresql_failover import Promotion, fence_strays, promote, proof
@@ -47,7 +58,9 @@ def tier(image: Path, logs: Path) -> Iterator[OwnedLocalPlatform]:
 
 
 @contextmanager
-def injected(tier: OwnedLocalPlatform, logs: Path, fault: FaultSpec, role: Any = "primary") -> Iterator[Injection]:
+def injected(
+    tier: OwnedLocalPlatform, logs: Path, fault: FaultSpec, role: Any = "primary", scope: Any = "member"
+) -> Iterator[Injection]:
     """A fault, proved, and healed at the end, which is proved too."""
     injector = Injector(
         platform=tier,
@@ -55,7 +68,8 @@ def injected(tier: OwnedLocalPlatform, logs: Path, fault: FaultSpec, role: Any =
         ledger=Ledger(logs / "ledger.jsonl"),
         clock=RunClock.starting_now(),
     )
-    injection = injector.plan(new_injection_id("test"), fault, Target(component="postgresql", role=role), 60.0)
+    target = Target(component="postgresql", role=role, scope=scope)
+    injection = injector.plan(new_injection_id("test"), fault, target, 60.0)
     assert not isinstance(injection, NoTarget)
     injector.inject(injection)
     try:
@@ -137,6 +151,29 @@ def test_a_fault_on_a_replica_hits_one(tier, logs):
             ("0",)
         ]
     wait_for("all are together", lambda: together(tier))
+
+
+@pytest.mark.parametrize(
+    ("fault", "role", "scope"),
+    [
+        (PowerOff(), "primary", "node"),
+        (Freeze(), "primary", "node"),
+        (Isolate(), "replica", "node"),
+        (Kill(restart=True), "primary", "member"),
+        (Kill(restart=False, signal="TERM"), "primary", "member"),
+        (FastRestart(), "primary", "member"),
+        (FastRestart(data="gone"), "replica", "member"),
+        (Partition(cut_from="peers"), "replica", "member"),
+        (Partition(cut_from="clients", direction="in"), "primary", "member"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__.lower(),
+)
+def test_every_fault_is_proved_and_members_come_back_as_what_they_were(tier, logs, fault, role: str, scope: str):
+    before = {name: (one.role, one.timeline) for name, one in roles(tier).items()}
+    with injected(tier, logs, fault, role=role, scope=scope):
+        pass
+    wait_for("all are together", lambda: together(tier))
+    assert {name: (one.role, one.timeline) for name, one in roles(tier).items()} == before
 
 
 @pytest.mark.parametrize(
