@@ -89,6 +89,9 @@ def test_the_exporter_tells_of_every_member(tier):
         text = answer.body.decode()
         assert re.search("^pg_up 1$", text, re.MULTILINE), text[:2000]
         assert f"pg_replication_is_replica {int(member == STANDBY)}" in text
+        assert "pg_replication_lag_seconds" in text
+        assert 'pg_stat_database_xact_commit{datid="' in text
+        assert "pg_settings_" not in text
 
 
 def test_the_password_is_in_no_argument_and_no_log(tier):
