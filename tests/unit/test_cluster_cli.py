@@ -542,10 +542,10 @@ def test_room_is_needed_for_each_process_of_the_load(looked: Looked, monkeypatch
     assert looked.there
     monkeypatch.setattr(cluster_cli, "stack_objects", lambda workers: run_objects("harmonyflow/resilience", workers))
     monkeypatch.setattr(cluster_cli, "build", lambda: pytest.fail("something was built"))
-    with pytest.raises(HostError, match=r"one node is asked for 2.9 processors, Docker has 2$"):
-        cluster_cli.up(read_scenario(ROOT, "baseline", ["load.workers=4"]))
-    with pytest.raises(HostError, match=r"one node is asked for 2.9 processors"):
-        prepared(Path("nowhere"), break_lock=False, workers=4)
+    with pytest.raises(HostError, match=r"one node is asked for 3.\d processors, Docker has 2$"):
+        cluster_cli.up(read_scenario(ROOT, "baseline", ["load.workers=8"]))
+    with pytest.raises(HostError, match=r"one node is asked for 3.\d processors"):
+        prepared(Path("nowhere"), break_lock=False, workers=8)
 
 
 @pytest.mark.parametrize(

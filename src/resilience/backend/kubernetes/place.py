@@ -66,7 +66,8 @@ class PlacePlatform(KubernetesPlatform):
         folder = Path(BESIDE_DIR, name)
         shutil.rmtree(folder, ignore_errors=True)
         self._started.append(name)
-        self._api.create(_JOBS, load_job(name, component, argv, str(log), os.environ))
+        processes = len(self.stack.of(component))
+        self._api.create(_JOBS, load_job(name, component, argv, str(log), os.environ, processes=processes))
         neighbour = Neighbour(name, folder)
         neighbour.wait_started(lambda: self._why_not(name))
         return neighbour

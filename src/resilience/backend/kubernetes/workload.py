@@ -23,6 +23,7 @@ _TMP = "/tmp"  # noqa: S108  a container's own
 # A request is a container's weight where processors are short, and a client that waits for one is late, which spoils
 # the run; each uses about a quarter of one.
 _LOAD_CPU, _RUNNER_CPU, _CPU = "500m", "200m", "50m"
+_SHARE_CPU = "300m"  # of one of several that divide a load between them: two of them fit on a node of two processors
 LIVES_S = 3 * 3_600  # whatever became of the harness outside; the longest scenario takes minutes
 # where short names of members are looked up: those that the harness and its clients ask by name
 _SEARCHED = ("edge", "prometheus")
@@ -74,12 +75,18 @@ def runner(image: str) -> Object:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
-def load_job(member: str, component: str, argv: Sequence[str], log: str, environment: Mapping[str, str]) -> Object:
-    """The job of a load client; it ends with the runner's pod, whose ``environment`` names that."""
+def load_job(
+    member: str, component: str, argv: Sequence[str], log: str, environment: Mapping[str, str], *, processes: int = 1
+) -> Object:
+    """The job of a load client; it ends with the runner's pod, whose ``environment`` names that.
+
+    ``processes``: how many there are of its component.
+    """
     folder = f"{BESIDE_DIR}/{member}"
     command = ["python3", "-m", "resilience.backend.kubernetes.beside", folder, log, "--", *argv]
     home: Object = {"name": "HOME", "value": _TMP}
-    spec = _pod_spec([_container(component, environment[IMAGE], command, [home], _resources("1Gi", _LOAD_CPU))])
+    asked = _resources("1Gi", _LOAD_CPU if processes == 1 else _SHARE_CPU)
+    spec = _pod_spec([_container(component, environment[IMAGE], command, [home], asked)])
     spec |= {"serviceAccountName": "load", "hostname": member, "subdomain": SERVICES[component]}
     metadata = _metadata(member, component)
     metadata["ownerReferences"] = [
@@ -101,9 +108,9 @@ def load_job(member: str, component: str, argv: Sequence[str], log: str, environ
 def run_objects(image: str, workers: int = 1) -> list[Object]:
     """What a run adds that asks for room; ``workers``: how many processes of Locust (`load.workers`)."""
     environment = {POD: RUNNER, POD_UID: "", IMAGE: image}
-    members = [(numbered("loadgen", index), "loadgen") for index in range(workers)]
-    members.append(("direct-client", "direct-client"))
-    return [runner(image), *(load_job(name, component, (), "", environment) for name, component in members)]
+    names = [numbered("loadgen", index) for index in range(workers)]
+    jobs = [load_job(name, "loadgen", (), "", environment, processes=workers) for name in names]
+    return [runner(image), *jobs, load_job("direct-client", "direct-client", (), "", environment)]
 
 
 def _pod_spec(containers: Sequence[Object]) -> Object:

@@ -65,7 +65,8 @@ def test_what_the_shipped_stack_and_a_run_ask_for():
     }  # fmt: skip
 
 
-def test_each_process_of_the_load_asks_for_half_a_core():
-    one, four = (needs_of(run_objects("harmonyflow/resilience", workers), NODES) for workers in (1, 4))
-    assert four.node_processors - one.node_processors == pytest.approx(3 * 0.5)
-    assert four.memory_bytes - one.memory_bytes == 3 * 64 * MIB
+@pytest.mark.parametrize(("workers", "asked"), [(1, 0.5), (2, 2 * 0.3), (4, 4 * 0.3)])
+def test_what_the_processes_of_a_load_ask_for(workers: int, asked: float):
+    found = needs_of(run_objects("harmonyflow/resilience", workers), NODES)
+    assert found.node_processors == pytest.approx(0.2 + 0.05 + 0.5 + asked)  # runner, records, direct client
+    assert found.memory_bytes == (3 + workers) * 64 * MIB

@@ -5,10 +5,16 @@ from typing import Any
 
 import pytest
 
+from resilience.backend.kubernetes import place
 from resilience.backend.kubernetes.agents import Agents
+from resilience.backend.kubernetes.manifests import MEMBER
+from resilience.backend.kubernetes.neighbour import Neighbour
 from resilience.backend.kubernetes.place import PlacePlatform
+from resilience.backend.kubernetes.workload import IMAGE, POD, POD_UID
 from resilience.backend.local.place import PROJECT_ROOT
+from resilience.spec.load import numbered
 from resilience.spec.read import read_stack
+from resilience.spec.stack import Stack
 from tests.fakes import FakeAgents
 from tests.unit.backend.kubernetes.cluster import NODES, RecordedApi, pod, pods_path
 
@@ -18,9 +24,9 @@ LOG = f"{pods_path('redis')}/redis-cluster-0/log"
 SPACES = ("redis", "harmonyflow", "monitoring")
 
 
-def platform(api: RecordedApi, folder: Path) -> PlacePlatform:
+def platform(api: RecordedApi, folder: Path, stack: Stack = STACK) -> PlacePlatform:
     agents = Agents(api.api(), FakeAgents({}).run)
-    made = PlacePlatform(api.api(), STACK, agents, log_dir=folder, say=lambda _name, _data: None)
+    made = PlacePlatform(api.api(), stack, agents, log_dir=folder, say=lambda _name, _data: None)
     made._started.append("loadgen")
     return made
 
@@ -61,3 +67,23 @@ def test_members_that_cannot_be_asked_for_keep_no_load_running(tmp_path: Path) -
     with pytest.raises(ExceptionGroup):
         made.down()
     assert JOB not in api.answers
+
+
+@pytest.mark.parametrize(("workers", "asked"), [(1, "500m"), (2, "300m")])
+def test_a_process_of_the_load_is_a_job_of_its_own_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, workers: int, asked: str
+) -> None:
+    api, names = recorded("said\n"), [numbered("loadgen", index) for index in range(workers)]
+    made = platform(api, tmp_path, STACK.with_workers(workers))
+    monkeypatch.setattr(place, "BESIDE_DIR", str(tmp_path))
+    for variable in (POD, POD_UID, IMAGE):
+        monkeypatch.setenv(variable, "x")
+    for name in names:
+        monkeypatch.setattr(Neighbour, "wait_started", lambda *_: None)
+        made.run_beside(name, ["true"], tmp_path / "log")
+    jobs = [api.answers[f"{JOB.rpartition('/')[0]}/{name}"] for name in names]
+    assert [job["spec"]["template"]["metadata"]["labels"][MEMBER] for job in jobs] == names
+    containers = [job["spec"]["template"]["spec"]["containers"][0] for job in jobs]
+    assert {container["resources"]["requests"]["cpu"] for container in containers} == {asked}
+    made.down()
+    assert not [path for path in api.answers if path.startswith(JOB)]
