@@ -80,6 +80,9 @@ class FakeFaultPlatform(FakePlatform):
     def drain_steps(self, nodes: Sequence[str], members: Sequence[str]) -> tuple[dict[str, Any], ...]:
         return ({"primitive": "drain", "nodes": list(nodes), "members": list(members)},)
 
+    def delete_steps(self, members: Sequence[str], grace_s: int) -> tuple[dict[str, Any], ...]:
+        return ({"primitive": "delete", "grace_s": grace_s, "members": list(members)},)
+
     def rollout_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
         return ({"primitive": "rollout", "members": list(members)},)
 
@@ -305,11 +308,16 @@ class FakeCluster:
         self.restarts: list[str] = []  # names of pods that a rollout has not come to
         self.broken: dict[str, int] = {}  # the status by which the server refuses a method
         self.said = ""  # by Redis members, of their cluster
+        self.deletes = True  # whether a deletion that is accepted is done, too
+        self.ending: dict[str, int] = {}  # pods that end by themselves, and how often somebody may wait until then
+        self.gone: dict[str, int] = {}  # pods that are to be made again, and the number that they get
+        self.witness = self._made("witness-0", "hf-worker4", number=1)
+        self.kept_ports: set[str] = set()  # addresses that answer although nobody has them
 
     def plane(self) -> ControlPlane:
         """What the machine has of it."""
         api = Api(self.call, "a cluster", sleep=lambda _seconds: None, patience_s=2.0)
-        return ControlPlane(lambda: api, lambda *_asked: self.said, self.sleep)
+        return ControlPlane(lambda: api, self.run, self.sleep)
 
     def place(self, name: str) -> dict[str, Any]:
         """A pod as an injection names it."""
@@ -317,11 +325,19 @@ class FakeCluster:
         return {
             "name": name, "pod": name, "namespace": "a", "pod_uid": self.pods[name]["metadata"]["uid"],
             "host": self.homes[name], "container": component, "workload": workload, "bound": component == "redis",
+            "address": self.pods[name]["status"]["podIP"], "port": 8080,
         }  # fmt: skip
 
     def sleep(self, seconds: float) -> None:
         """Lets time pass, and everybody do one thing."""
         self.now += timedelta(seconds=seconds)
+        for name, number in self.gone.items():
+            self.pods[name] = self._made(name, self.homes[name], number=number, ready=self.starts)
+        self.gone = {}
+        self.ending = {name: left - 1 for name, left in self.ending.items()}
+        for name in [name for name, left in self.ending.items() if left <= 0]:
+            del self.ending[name]
+            self._end(name)
         for name, pod in self.pods.items():
             if not pod["spec"].get("nodeName") and (host := self._free(name)):
                 self.pods[name] = self._made(name, host, number=int(pod["metadata"]["uid"][-1]), ready=self.starts)
@@ -343,10 +359,18 @@ class FakeCluster:
             return json.dumps(self._node(method, name if kind == "nodes" else "", body)).encode()
         if kind == "namespaces":
             return json.dumps({"metadata": {"labels": self.labels}}).encode()
-        if method == "POST":
-            return self._evict(kind, body["deleteOptions"])
         if kind == "statefulsets":
             return json.dumps(self._workload(method, name)).encode()
+        return self._of_pods(method, path, body)
+
+    def _of_pods(self, method: str, path: str, body: Any) -> bytes:
+        *_parts, kind, name = path.split("/")
+        if method == "POST":
+            return self._evict(kind, body["deleteOptions"])
+        if method == "DELETE":
+            return self._delete(name, body)
+        if "/namespaces/monitoring/" in path:
+            return json.dumps({"items": [self.witness]}).encode()
         if name == "pods":
             return json.dumps({"items": list(self.pods.values())}).encode()
         if name not in self.pods:
@@ -372,6 +396,30 @@ class FakeCluster:
         if "dryRun" not in options and self.evicts:
             self.pods[name] = self._made(name, "", number=2, ready=False)
         return b"{}"
+
+    def run(self, _namespace: str, _pod: str, _container: str, argv: Sequence[str]) -> str:
+        """What a command in a pod prints: of connections, or what members say."""
+        return "\n".join(map(self._connection, argv[3:])) if argv[0] == "python3" else self.said
+
+    def _connection(self, to: str) -> str:
+        address = to.partition(":")[0]
+        there = {pod["status"]["podIP"] for pod in self.pods.values()} | self.kept_ports
+        return "accepted" if address in there else "no route to host"
+
+    def _delete(self, name: str, options: dict[str, Any]) -> bytes:
+        pod = self.pods.get(name)
+        if pod is None:
+            raise ApiError(f"{name}: 404 not found", 404)
+        if pod["metadata"]["uid"] != options["preconditions"]["uid"]:
+            raise ApiError(f"{name}: another", 409)
+        if self.deletes and options["gracePeriodSeconds"]:
+            self.ending[name] = 2
+        elif self.deletes:
+            self._end(name)
+        return b"{}"
+
+    def _end(self, name: str) -> None:
+        self.gone[name] = int(self.pods.pop(name)["metadata"]["uid"][-1]) + 1
 
     def _workload(self, method: str, name: str) -> dict[str, Any]:
         mine = sorted(pod for pod in self.pods if pod.rpartition("-")[0] == name)

@@ -33,6 +33,7 @@ from resilience.interrupt import Interrupted, interruptible
 from resilience.report.run import Run
 from resilience.report.store import RunStore
 from resilience.report.terminal import console_for, plain
+from resilience.spec.fault import Delete
 from resilience.spec.scenario import Scenario
 
 BACKEND = "kind"
@@ -100,7 +101,8 @@ def _put_right(cluster: Kind, api: Api, scenario: Scenario, code: int, reasons: 
 
 def asks_the_machine(scenario: Scenario) -> bool:
     """Whether its runner will have something done to a whole node, or by the cluster itself."""
-    return scenario.experiment is not None and scenario.experiment.target.scope != "member"
+    experiment = scenario.experiment
+    return experiment is not None and (experiment.target.scope != "member" or isinstance(experiment.fault, Delete))
 
 
 def left_broken(cluster: Kind) -> list[str]:

@@ -28,6 +28,7 @@ _STEPS: Mapping[str, str] = {
     "isolate": "take the container of {to} off its networks",
     "reboot": "cut all links of {to} from inside, kill its container, and start it again",
     "drain": "cordon {node[name]}, and evict {to} as far as disruption budgets let them go",
+    "delete": "delete the pod of {to}, which is given {grace_s:g} s to end by itself",
     "rollout": "have {to} replaced, one after the other",
 }
 _SIGHTS: Mapping[str, str] = {
@@ -41,6 +42,7 @@ _SIGHTS: Mapping[str, str] = {
     "counter": "the injection's drop counter rises",
     "node": "Docker says of {to} what this has made of it, and that it was well before",
     "drained": "{to} are gone from their node, which takes none, and run elsewhere if nothing binds them to it",
+    "deleted": "{to} is gone, or another in its place, and a witness cannot connect to what was there",
     "rolled-out": "{to} have been replaced, one after the other",
 }
 

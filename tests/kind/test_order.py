@@ -1,4 +1,4 @@
-"""What a real cluster is asked to do: a node drained, a service replaced; proved, healed, taken back by its time."""
+"""What a real cluster is asked to do: drains, deletions, replacements; proved, healed, taken back by their time."""
 
 import time
 from collections import Counter
@@ -11,7 +11,7 @@ from resilience import cluster_cli
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.machine.control_plane import cordons
 from resilience.errors import FaultError
-from resilience.spec.fault import Drain, RollingRestart
+from resilience.spec.fault import Delete, Drain, RollingRestart
 from resilience.spec.read import read_scenario
 from tests.kind.conftest import Field
 from tests.waiting import until
@@ -114,4 +114,23 @@ def test_a_rolling_restart_that_nobody_asked_for_is_not_proved(field: Field) -> 
     injection = field.plan_on_all(RollingRestart(), "session", steps=())
     field.injector.inject(injection)
     assert [item.observed for item in failed(field.injector.probe(injection.id))].count("still there") == 2
+    assert field.injector.heal(injection.id, "request").proof.holds
+
+
+@pytest.mark.parametrize("grace_s", [0, 10])
+def test_a_deletion_is_proved_by_an_observer_and_healed_by_the_successor(field: Field, grace_s: int) -> None:
+    injection = field.plan(Delete(grace_s=grace_s), "session-1")
+    before = field.platform.state("session-1").handle["pod_uid"]
+    field.injector.inject(injection)
+    assert failed(field.injector.probe(injection.id)) == []
+    healed = field.injector.heal(injection.id, "request")
+    assert (failed(healed.proof), healed.by) == ([], "request")
+    now = field.platform.state("session-1").handle
+    assert (now["pod_uid"] != before, now["ready"]) == (True, True)
+
+
+def test_a_deletion_that_nobody_carried_out_is_not_proved(field: Field) -> None:
+    injection = field.plan(Delete(), "session-1", steps=())
+    field.injector.inject(injection)
+    assert [item.observed for item in failed(field.injector.probe(injection.id))] == ["still there", "accepted"]
     assert field.injector.heal(injection.id, "request").proof.holds

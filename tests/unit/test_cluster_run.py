@@ -146,6 +146,7 @@ def test_a_record_with_nothing_wrong_is_left_as_it_is(tmp_path: Path) -> None:
         ("redis-failover", True),
         ("node-freeze", True),
         ("rolling-restart-session", True),
+        ("session-delete", True),
         ("redis-kill-replica", False),
         ("baseline", False),
     ],

@@ -122,6 +122,10 @@ def test_every_shipped_fault_has_words_for_its_steps_and_proofs(name: str):
             {"primitive": "drain", "node": {"name": "node-1"}, "pods": [{"name": "a"}, {"name": "b"}]},
             "cordon node-1, and evict a, b as far as disruption budgets let them go",
         ),
+        (
+            {"primitive": "delete", "grace_s": 5, "pods": [{"name": "a"}]},
+            "delete the pod of a, which is given 5 s to end by itself",
+        ),
         ({"primitive": "rollout", "pods": [{"name": "a"}]}, "have a replaced, one after the other"),
         ({"primitive": "later", "members": [{"name": "a"}, {"name": "b"}]}, "later a, b"),
         ({"primitive": "later"}, "later"),
@@ -133,6 +137,7 @@ def test_every_shipped_fault_has_words_for_its_steps_and_proofs(name: str):
         "one way",
         "signal",
         "drain",
+        "delete",
         "rollout",
         "unknown, with members",
         "unknown",

@@ -127,6 +127,14 @@ class FaultCapable(Protocol):
         """
         ...
 
+    def delete_steps(self, members: Sequence[str], grace_s: int) -> tuple[dict[str, Any], ...]:
+        """The agent's steps that have these members deleted, each given so many seconds to end by itself; others come
+        in their place.
+
+        Raises `FaultError` where nobody can.
+        """
+        ...
+
     def rollout_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
         """The agent's steps that have all members of a component replaced one after the other.
 

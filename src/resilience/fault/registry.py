@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from resilience.fault.base import Fault
+from resilience.fault.delete import DeleteFault
 from resilience.fault.drain import DrainFault
 from resilience.fault.fast_restart import FastRestartFault
 from resilience.fault.freeze import FreezeFault
@@ -27,6 +28,7 @@ FAULTS: Mapping[type, Callable[[Any], Fault]] = {
     spec.Isolate: IsolateFault,
     spec.Reboot: RebootFault,
     spec.Drain: DrainFault,
+    spec.Delete: DeleteFault,
     spec.RollingRestart: RollingRestartFault,
     spec.Partition: PartitionFault,
 }

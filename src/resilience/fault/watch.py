@@ -18,6 +18,11 @@ def place(state: MemberState) -> dict[str, Any]:
     return {"name": state.name, "address": state.address, **state.handle}
 
 
+def _listening(state: MemberState) -> dict[str, Any]:
+    """The same, with the port that it serves."""
+    return {**place(state), "port": PORTS[state.component]}
+
+
 def _say(to: MemberState) -> str:
     """A request that the member answers, however it answers it."""
     return _SAY.get(to.component, _SAY_HTTP.format(name=to.name))
@@ -81,6 +86,11 @@ def mute(via: MemberState, to: MemberState) -> Watch:
 def drained(states: Sequence[MemberState]) -> Watch:
     """No server of these runs on their node any more, which takes none; those that may start elsewhere have."""
     return {"probe": "drained", "pods": [place(state) for state in states]}
+
+
+def deleted(states: Sequence[MemberState], grace_s: float) -> Watch:
+    """Each of these is gone, or another is in its place; none of them can be connected to any more."""
+    return {"probe": "deleted", "pods": [_listening(state) for state in states], "grace_s": grace_s}
 
 
 def rolled_out(states: Sequence[MemberState]) -> Watch:

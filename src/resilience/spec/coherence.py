@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from resilience.spec.convert import refuse, show
-from resilience.spec.fault import Drain, NodeFault, Partition, RollingRestart, Target
+from resilience.spec.fault import Delete, Drain, FaultSpec, NodeFault, Partition, RollingRestart, Target
 from resilience.spec.load import Load
 from resilience.spec.postgresql_coherence import check_postgresql, check_postgresql_load, check_promotion
 from resilience.spec.scenario import Experiment, Scenario, Timeline
@@ -223,16 +223,23 @@ def _has_replica(target: Target, stack: Stack) -> bool:
 def _check_fault(experiment: Experiment, member_count: int) -> None:
     fault, target, label = experiment.fault, experiment.target, experiment.file
     kind = fault.__struct_config__.tag
-    if isinstance(fault, NodeFault | Drain) and target.scope != "node":
-        raise refuse(label, "target.scope", f"expected node: {kind} is done to a whole node", target.scope)
-    if isinstance(fault, RollingRestart) != (target.scope == "component"):
-        expected = "component: all members are replaced" if isinstance(fault, RollingRestart) else "member or node"
-        raise refuse(label, "target.scope", f"expected {expected} (fault {kind})", target.scope)
+    scopes, why = _scopes(fault)
+    if target.scope not in scopes:
+        raise refuse(label, "target.scope", f"expected {' or '.join(scopes)}{why} (fault {kind})", target.scope)
     if isinstance(fault, RollingRestart) and target.component in {"redis", "postgresql"}:
         expected = "expected a service: a store may fail over for each member"
         raise refuse(label, "target.component", expected, target.component)
     if isinstance(fault, Partition) and fault.cut_from == "peers" and member_count < 2:
         raise refuse(label, "fault.cut_from", f"expected clients or all: {target.component} has one member", "peers")
+
+
+def _scopes(fault: FaultSpec) -> tuple[tuple[str, ...], str]:
+    """What a fault can be done to, and why to nothing else."""
+    if isinstance(fault, NodeFault | Drain):
+        return ("node",), ": it is done to a whole node"
+    if isinstance(fault, RollingRestart):
+        return ("component",), ": it is done to all members"
+    return (("member",) if isinstance(fault, Delete) else ("member", "node")), ""
 
 
 def _check_slo(slo: Slo, scenario: Scenario, label: str) -> None:

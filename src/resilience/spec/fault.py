@@ -71,6 +71,15 @@ class Drain(Record, frozen=True, kw_only=True, tag_field="kind", tag="drain"):
     """
 
 
+class Delete(Record, frozen=True, kw_only=True, tag_field="kind", tag="delete"):
+    """A member's pod is deleted, with all that it is but its name and its volumes: whoever keeps the members running
+    makes another. ``grace_s``: how long it is given to end by itself; 0: it is gone at once, whatever still runs.
+    Healing is that the other is ready.
+    """
+
+    grace_s: Annotated[int, Meta(ge=0, le=25)] = 0
+
+
 class RollingRestart(Record, frozen=True, kw_only=True, tag_field="kind", tag="rolling-restart"):
     """All members of a component are replaced one after the other, each once its predecessor's successor is ready, as
     their controller does it. There is nothing to be undone: healing is that it is complete.
@@ -89,7 +98,7 @@ class Partition(Record, frozen=True, kw_only=True, tag_field="kind", tag="partit
 
 
 NodeFault = PowerOff | Freeze | Isolate | Reboot  # what is done to a whole node
-FaultSpec = Noop | Kill | Pause | FastRestart | NodeFault | Drain | RollingRestart | Partition
+FaultSpec = Noop | Kill | Pause | FastRestart | NodeFault | Drain | Delete | RollingRestart | Partition
 
 
 class Prelude(Record, frozen=True, kw_only=True):

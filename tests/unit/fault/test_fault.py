@@ -8,6 +8,7 @@ from resilience.errors import FaultError
 from resilience.fault.base import Aim, Watch
 from resilience.fault.registry import FAULTS, fault_from_spec
 from resilience.spec.fault import (
+    Delete,
     Drain,
     FastRestart,
     FaultSpec,
@@ -66,6 +67,7 @@ def test_every_kind_is_carried_out() -> None:
         (Isolate(), NODE_1, ["isolate"]),
         (Reboot(), NODE_1, ["reboot"]),
         (Drain(), NODE_1, ["drain"]),
+        (Delete(), PRIMARY, ["delete"]),
         (RollingRestart(), SESSIONS, ["rollout"]),
         (Partition(cut_from="peers"), PRIMARY, ["drop"]),
     ],
@@ -88,6 +90,7 @@ def test_steps(spec: FaultSpec, aim: Aim, expect: list[str]) -> None:
         Isolate(),
         Reboot(),
         Drain(),
+        Delete(),
         RollingRestart(),
         Partition(cut_from="all"),
     ],
@@ -175,7 +178,8 @@ def test_one_direction_still_arrives(direction: Any, arriving: tuple[str, str]) 
 
 
 @pytest.mark.parametrize(
-    ("spec", "aim", "probe"), [(Drain(), NODE_1, "drained"), (RollingRestart(), SESSIONS, "rolled-out")]
+    ("spec", "aim", "probe"),
+    [(Drain(), NODE_1, "drained"), (Delete(), PRIMARY, "deleted"), (RollingRestart(), SESSIONS, "rolled-out")],
 )
 def test_whoever_has_to_be_gone_is_looked_for(spec: FaultSpec, aim: Aim, probe: str) -> None:
     (watched,) = effect(spec, aim)
@@ -197,6 +201,8 @@ def test_a_member_that_is_down_is_not_expected_to_answer() -> None:
         (Isolate(), PRIMARY, "expected node"),
         (Reboot(), PRIMARY, "expected node"),
         (Drain(), PRIMARY, "expected node"),
+        (Delete(), NODE_1, "expected member"),
+        (Delete(), SESSIONS, "expected member, exactly one"),
         (Partition(cut_from="peers"), NODE_1, "expected member"),
         (Partition(cut_from="peers"), Aim(members=("edge-0",)), "expected a member on a platform node"),
         (Partition(cut_from="peers"), Aim(members=("prometheus-0",)), "expected a member on a platform node"),
@@ -207,6 +213,8 @@ def test_a_member_that_is_down_is_not_expected_to_answer() -> None:
         "isolation of a member",
         "reboot of a member",
         "drain of a member",
+        "deletion of a node",
+        "deletion of two members",
         "partition of a node",
         "partition of the edge",
         "partition of an observer",

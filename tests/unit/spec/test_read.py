@@ -19,7 +19,7 @@ SHIPPED = (
     "postgresql-baseline", "postgresql-failover", "redis-crash-primary", "redis-failover",
     "redis-fast-restart", "redis-fast-restart-no-persistence", "redis-kill-primary", "redis-kill-replica",
     "redis-partition-primary", "redis-pause-primary", "redis-pause-replica-kill-primary", "redis-stop-primary",
-    "rolling-restart-session", "session-kill", "short-ttl",
+    "rolling-restart-session", "session-delete", "session-kill", "short-ttl",
 )  # fmt: skip
 SCENARIO = "scenarios/redis/failover.yaml"
 STACK = "stacks/small.yaml"
@@ -301,7 +301,10 @@ MALFORMED = (
         "fault-kind", "kind: power-off", "kind: poweroff", "method[2].provider.arguments.fault.kind: expected one of"
     ),
     experiment(
-        "fault-without-kind", "kind: power-off", "", "fault.kind: is missing, expected one of drain, fast-restart"
+        "fault-without-kind",
+        "kind: power-off",
+        "",
+        "fault.kind: is missing, expected one of delete, drain, fast-restart",
     ),
     experiment("prelude-kind", INJECTED, INJECTED + PRELUDE.replace("pause", "kill"), "prelude.fault.kind"),
     experiment(
@@ -340,19 +343,31 @@ MALFORMED = (
         "drain-member",
         "kind: power-off}\n" + INJECTED,
         "kind: drain}\n        target: {component: session}\n",
-        "target.scope: expected node: drain",
+        "target.scope: expected node: it is done to a whole node (fault drain)",
     ),
     experiment(
         "rolling-restart-member",
         "kind: power-off}\n" + INJECTED,
         "kind: rolling-restart}\n        target: {component: session}\n",
-        "target.scope: expected component: all members are replaced",
+        "target.scope: expected component: it is done to all members (fault rolling-restart)",
     ),
     experiment(
         "rolling-restart-redis",
         "kind: power-off}\n" + INJECTED,
         "kind: rolling-restart}\n        target: {component: redis, scope: component}\n",
         "target.component: expected a service",
+    ),
+    experiment(
+        "delete-of-all",
+        "kind: power-off}\n" + INJECTED,
+        "kind: delete}\n        target: {component: session, scope: component}\n",
+        "target.scope: expected member (fault delete)",
+    ),
+    experiment(
+        "delete-patient",
+        "kind: power-off}\n" + INJECTED,
+        "kind: delete, grace_s: 26}\n        target: {component: session}\n",
+        "fault.grace_s: expected a whole number <= 25",
     ),
     experiment(
         "kill-of-all",

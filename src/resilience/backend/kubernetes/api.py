@@ -95,10 +95,13 @@ class Api:
         """Changes an object by what is given of it (RFC 7396); may be done twice. Raises `ApiError`."""
         return _decoded(self._patient("PATCH", path, {}, change))
 
-    def delete(self, path: str) -> None:
-        """Has an object deleted, with all that it owns; harmless if it is gone. Raises `ApiError`."""
+    def delete(self, path: str, options: Object | None = None) -> None:
+        """Has an object deleted, with all that it owns; harmless if it is gone. Raises `ApiError`.
+
+        ``options``: fields of a `DeleteOptions`, e.g. of whom alone (``preconditions``).
+        """
         try:
-            self._patient("DELETE", path, {"propagationPolicy": "Background"}, None)
+            self._patient("DELETE", path, {"propagationPolicy": "Background"}, options)
         except ApiError as error:
             if error.status != 404:
                 raise

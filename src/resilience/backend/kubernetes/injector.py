@@ -20,16 +20,18 @@ from resilience.backend.injecting import converted, named, never_begun, undone
 from resilience.backend.kubernetes.agents import AgentClock, Agents
 from resilience.backend.kubernetes.backoff import forgotten_at, next_wait_s
 from resilience.backend.kubernetes.split import MACHINE, split
+from resilience.backend.machine.delete import GONE_WITHIN_S
 from resilience.backend.machine.drain import EVICTING_S, MOVED_WITHIN_S
 from resilience.backend.machine.rollout import REPLACED_WITHIN_S
 from resilience.errors import FaultError
-from resilience.spec.fault import Drain, FaultSpec, RollingRestart, Target
+from resilience.spec.fault import Delete, Drain, FaultSpec, RollingRestart, Target
 from resilience.spec.stack import OBSERVER
 
 # How long orders are under way on a machine that is busy, by what they have to pass.
 EXEC_S = 2.0  # a call by `exec` into an agent's pod
 MACHINE_S = 8.0  # a ConfigMap, the harness outside that looks at it, and its process that asks Docker for all nodes
 PODS_S = 4.0  # the API server, asked for each pod of a node, one after the other
+CONNECTING_S = 4.0  # an `exec` into a pod, and what it waits there for an answer
 BACK_WITHIN_S = 30.0  # how long servers may take to be back after healing: the kubelet looks and pulls once more
 ORDER_BACK_WITHIN_S = 60.0  # how long pods may take that an order of the cluster's had moved or replaced
 NODE_BACK_WITHIN_S = 90.0  # how long a node's pods may take: its system, the kubelet, containers, their probes
@@ -44,6 +46,7 @@ NODES = Pace(lead_s=2 * EXEC_S + LOOKS_S_MAX + MACHINE_S, proof_s=EXEC_S + MACHI
 _ORDER_S = MACHINE_S + PODS_S
 # A drain was proved 21 s after it had begun: evictions that wait for budgets, then pods that start elsewhere.
 DRAIN = Pace(lead_s=_ORDER_S, proof_s=EVICTING_S + MOVED_WITHIN_S + _ORDER_S, look_s=_ORDER_S)
+DELETE = Pace(lead_s=_ORDER_S, proof_s=GONE_WITHIN_S + _ORDER_S, look_s=_ORDER_S + CONNECTING_S)  # beside its grace
 ROLLOUT = Pace(lead_s=_ORDER_S, proof_s=REPLACED_WITHIN_S + _ORDER_S, look_s=_ORDER_S)
 
 _APPLY_TIMEOUT_S = NODES.lead_s + APPLIED_WITHIN_S + 5.0
@@ -76,6 +79,14 @@ class Injector:
         """See `FaultCapable`: the cluster itself does it, told by the machine under its nodes."""
         found = self._platform_nodes("drain", nodes)
         return tuple({"primitive": "drain", "node": node, "pods": self._places(members)} for node in found)
+
+    def delete_steps(self, members: Sequence[str], grace_s: int) -> tuple[Json, ...]:
+        """See `FaultCapable`: the API server does it, told likewise, and the StatefulSet makes another."""
+        places = self._places(members)
+        for place in places:
+            if not place["workload"]:
+                raise FaultError(f"deletion of {place['name']}: it is in no StatefulSet, so none would have its name")
+        return ({"primitive": "delete", "grace_s": grace_s, "pods": places},)
 
     def rollout_steps(self, members: Sequence[str]) -> tuple[Json, ...]:
         """See `FaultCapable`: the StatefulSet that the members' pods belong to does it, told likewise."""
@@ -305,6 +316,8 @@ def pace(fault: FaultSpec, target: Target) -> Pace:
     match fault:
         case Drain():
             return DRAIN
+        case Delete(grace_s=grace_s):
+            return msgspec.structs.replace(DELETE, proof_s=DELETE.proof_s + grace_s)
         case RollingRestart():
             return ROLLOUT
         case _:

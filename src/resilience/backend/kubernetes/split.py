@@ -4,7 +4,7 @@
 
     steps    the agent of the node that the members stand on
     nodes    what is done to whole nodes, and what they are: the machine under them. Their own agents are lost with them
-    orders   what the cluster is asked to do (a drain, a rolling restart), and what became of it: the machine, likewise
+    orders   what the cluster is asked to do (a drain, a deletion, …), and what became of it: the machine, likewise
     watches  the agent of the node that is looked at (``of``, ``in``), or looked from (``via``); the witness, an
              unprivileged pod on the observer node, looks for all members of that node
 
@@ -23,8 +23,8 @@ from resilience.spec.stack import OBSERVER, PORTS
 MACHINE = "machine"  # who does something to whole nodes, likewise
 WITNESS = "witness"  # who looks, where the harness' agents are named by the node that they stand on
 LOOKERS_STAY_S = 150.0  # those that look must still be there when a node's pods are back, which takes a while
-_ORDERS = frozenset({"drain", "rollout"})  # what the cluster itself is asked to do, by the machine
-_SEEN_BY_MACHINE = frozenset({"node", "drained", "rolled-out"})
+_ORDERS = frozenset({"drain", "delete", "rollout"})  # what the cluster itself is asked to do, by the machine
+_SEEN_BY_MACHINE = frozenset({"node", "drained", "deleted", "rolled-out"})
 _SUFFERERS = ("members", "folders")
 _DIRECTIONS: Mapping[str, list[str]] = {"in": ["in"], "out": ["out"], "both": ["in", "out"]}
 

@@ -59,6 +59,11 @@ class Injector:
         del members
         raise FaultError(f"drain of {', '.join(nodes)}: no member here could start on another node; it needs kind")
 
+    def delete_steps(self, members: Sequence[str], grace_s: int) -> NoReturn:
+        """See `FaultCapable`; here a member is no object that could be deleted. Raises `FaultError`."""
+        del grace_s
+        raise FaultError(f"deletion of {', '.join(members)}: nobody here makes another member; it needs kind")
+
     def rollout_steps(self, members: Sequence[str]) -> NoReturn:
         """See `FaultCapable`; here nobody replaces members. Raises `FaultError`."""
         raise FaultError(f"rolling restart of {', '.join(members)}: nobody here replaces members; it needs kind")

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, Self
 
 from resilience.agent.error import AgentError
 from resilience.backend.kubernetes.api import Api, ApiError, Object
-from resilience.backend.kubernetes.manifests import COMPONENT, HARNESS
+from resilience.backend.kubernetes.manifests import COMPONENT, HARNESS, NAMESPACES
 from resilience.backend.kubernetes.readiness import is_ready
+from resilience.backend.kubernetes.split import WITNESS
 from resilience.backend.tool import kubectl_output
 from resilience.errors import HarnessError
 
@@ -105,6 +106,18 @@ class ControlPlane:
             raise AgentError(str(error)) from error
         return ""
 
+    def delete(self, place: Place, grace_s: int) -> None:
+        """Has a pod deleted that is still the one named; nothing if it is gone, or another has its name."""
+        options = {
+            "apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": grace_s,
+            "preconditions": {"uid": place["pod_uid"]},
+        }  # fmt: skip
+        try:
+            self._api.delete(_pod(place), options)
+        except ApiError as error:
+            if error.status != _CONFLICT:
+                raise AgentError(str(error)) from error
+
     def restart(self, namespace: str, workload: str, injection_id: str) -> None:
         """Has a StatefulSet replace all its pods, one after the other; a second time for this injection nothing."""
         change = {"spec": {"template": {"metadata": {"annotations": {RESTARTED_BY: injection_id}}}}}
@@ -122,11 +135,25 @@ class ControlPlane:
     def said_by_another(self, component: str, places: Sequence[Place], argv: Sequence[str]) -> str:
         """What a command prints in a pod of the component that is ready and none of these."""
         (space,) = {place["namespace"] for place in places}
-        found = self._asked(lambda: self._api.items(f"/api/v1/namespaces/{space}/pods", f"{COMPONENT}={component}"))
-        names = {pod["metadata"]["name"] for pod in found if is_ready(pod)} - {place["pod"] for place in places}
+        names = self._ready(space, component) - {place["pod"] for place in places}
         if not names:
             raise AgentError(f"{component}: no other member is ready to be asked")
-        return self._asked(lambda: self._run(space, min(names), component, argv))
+        return self.said({"namespace": space, "pod": min(names), "container": component}, argv)
+
+    def said(self, place: Place, argv: Sequence[str]) -> str:
+        """What a command prints in a pod."""
+        return self._asked(lambda: self._run(place["namespace"], place["pod"], place["container"], argv))
+
+    def witness(self) -> Place:
+        """The pod on the observers' node that looks at faults from there."""
+        names = self._ready(NAMESPACES[WITNESS], WITNESS)
+        if not names:
+            raise AgentError("the witness on the observers' node is not ready, so nobody can look")
+        return {"namespace": NAMESPACES[WITNESS], "pod": min(names), "container": WITNESS}
+
+    def _ready(self, space: str, component: str) -> set[str]:
+        found = self._asked(lambda: self._api.items(f"/api/v1/namespaces/{space}/pods", f"{COMPONENT}={component}"))
+        return {pod["metadata"]["name"] for pod in found if is_ready(pod)}
 
     def _found(self, path: str) -> Object | None:
         try:

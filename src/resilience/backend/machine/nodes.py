@@ -32,7 +32,8 @@ class Nodes:
         parts = [*injection["steps"], *injection["watch"]]
         hit = {node["host"] for part in parts for node in part.get("nodes", ())}
         drained = {step["node"]["host"] for step in injection["steps"] if "node" in step}
-        for host in hit | drained:
+        deleted = {pod["host"] for step in injection["steps"] if step["primitive"] == "delete" for pod in step["pods"]}
+        for host in hit | drained | deleted:
             self._require(host, found.get(host))
         for host in drained:
             self._require_uncordoned(host)

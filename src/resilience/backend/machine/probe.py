@@ -9,6 +9,7 @@ from resilience.agent.evidence import Evidence, evidence
 from resilience.agent.probe import Probe
 from resilience.agent.table import made
 from resilience.backend.machine.control_plane import ControlPlane
+from resilience.backend.machine.delete import Deleted
 from resilience.backend.machine.docker import Container, Docker
 from resilience.backend.machine.drain import Drained
 from resilience.backend.machine.rollout import RolledOut
@@ -71,6 +72,7 @@ def probe_of(docker: Docker, plane: ControlPlane, injection_id: str, data: Mappi
     probes: dict[str, Callable[[str, Mapping[str, Any]], Probe]] = {
         "node": partial(NodeState.from_json, docker),
         "drained": partial(Drained.from_json, plane),
+        "deleted": partial(Deleted.from_json, plane),
         "rolled-out": partial(RolledOut.from_json, plane),
     }
     return made("probe", probes, injection_id, data)

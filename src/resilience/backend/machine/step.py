@@ -18,6 +18,7 @@ from resilience.agent.step import Step
 from resilience.agent.table import made
 from resilience.backend.machine import neighbour
 from resilience.backend.machine.control_plane import ControlPlane
+from resilience.backend.machine.delete import Delete
 from resilience.backend.machine.docker import PAUSED, RUNNING, Container, Docker, Link
 from resilience.backend.machine.drain import Drain
 from resilience.backend.machine.rollout import Rollout
@@ -159,6 +160,7 @@ def step_of(docker: Docker, plane: ControlPlane, injection_id: str, data: Mappin
     steps: dict[str, Callable[[str, Mapping[str, Any]], Step]] = {
         **dict.fromkeys(_DO, partial(NodeStep.from_json, docker)),
         "drain": partial(Drain.from_json, plane),
+        "delete": partial(Delete.from_json, plane),
         "rollout": partial(Rollout.from_json, plane),
     }
     return made("primitive", steps, injection_id, data)

@@ -18,6 +18,7 @@ from resilience.backend.machine.docker import Docker
 from resilience.fault.base import Aim
 from resilience.fault.registry import fault_from_spec
 from resilience.spec.fault import (
+    Delete,
     Drain,
     FastRestart,
     FaultSpec,
@@ -106,8 +107,12 @@ def test_every_part_of_a_node_s_fault_is_understood(fault: NodeFault, found: lis
 
 @pytest.mark.parametrize(
     ("fault", "members", "nodes"),
-    [(Drain(), ("redis-cluster-0", "session-1"), ("node-1",)), (RollingRestart(), ("session-0", "session-1"), ())],
-    ids=["drain", "rolling restart"],
+    [
+        (Drain(), ("redis-cluster-0", "session-1"), ("node-1",)),
+        (Delete(grace_s=5), ("session-1",), ()),
+        (RollingRestart(), ("session-0", "session-1"), ()),
+    ],
+    ids=["drain", "delete", "rolling restart"],
 )
 def test_every_part_of_an_order_is_understood(
     fault: FaultSpec, members: tuple[str, ...], nodes: tuple[str, ...], tmp_path: Path
@@ -118,8 +123,9 @@ def test_every_part_of_an_order_is_understood(
     states = {state.name: state for state in platform.states()}
     parts = split(json.loads(json.dumps({"id": "test-1", "ttl_s": 9.0, "steps": steps, "watch": watch})), states)
     assert list(parts) == [MACHINE]
-    docker = FakeDocker(NAME, {"hf-worker": "worker"})
+    hosts = ("hf-worker", "hf-worker2", "hf-worker3")
+    docker = FakeDocker(NAME, dict.fromkeys(hosts, "worker"))
     orders = FakeCluster(dict.fromkeys(members, "hf-worker"))
-    machine = node_of(tmp_path, NAME, frozenset({"hf-worker"}), Docker(docker.run), orders.plane)
+    machine = node_of(tmp_path, NAME, frozenset(hosts), Docker(docker.run), orders.plane)
     told = machine.pods.request(parts[MACHINE])
     machine.job_of({"dir": str(tmp_path), "ledger": "", "base_ns": 0, "injection": told})

@@ -15,12 +15,14 @@ from resilience.backend.kubernetes.mailbox import ANSWERED_WITHIN_S_MAX
 from resilience.backend.kubernetes.platform import KubernetesPlatform
 from resilience.backend.kubernetes.split import LOOKERS_STAY_S, WITNESS
 from resilience.backend.local.place import PROJECT_ROOT
+from resilience.backend.machine.delete import GONE_WITHIN_S
 from resilience.backend.machine.drain import EVICTING_S, MOVED_WITHIN_S
 from resilience.errors import FaultError
 from resilience.fault.base import Aim
 from resilience.fault.injector import Planner
 from resilience.fault.registry import fault_from_spec
 from resilience.spec.fault import (
+    Delete,
     Drain,
     FastRestart,
     FaultSpec,
@@ -506,6 +508,25 @@ def test_a_drain_is_ended_while_its_pods_are_waited_for(
     machine.away = 99
     with pytest.raises(FaultError, match=r"not ended everywhere: .*nobody is there"):
         platform.undo("test-1")
+
+
+def test_a_deletion_is_the_machines_and_lives_for_its_grace_too(platform: KubernetesPlatform, machine: FakeMachine):
+    delete = injection(platform, Delete(grace_s=20), "session-0")
+    (step,), (watch,) = delete["steps"], delete["watch"]
+    assert (step["primitive"], step["grace_s"], [pod["pod"] for pod in step["pods"]]) == ("delete", 20, ["session-0"])
+    assert (watch["pods"][0]["port"], watch["grace_s"]) == (8080, 20)
+    platform.apply(delete)
+    assert machine.asked == [("apply", "test-1")]
+    target = Target(component="session")
+    longer_s = platform.pace(Delete(grace_s=20), target).proof_s - platform.pace(Delete(), target).proof_s
+    assert (longer_s, platform.pace(Delete(), target).proof_s > GONE_WITHIN_S) == (20, True)
+
+
+def test_what_nobody_makes_again_is_not_deleted(api: RecordedApi, platform: KubernetesPlatform):
+    for one in api.answers[pods_path("harmonyflow")]["items"]:
+        one["metadata"]["ownerReferences"] = [{"kind": "ReplicaSet", "name": "x"}]
+    with pytest.raises(FaultError, match="deletion of session-0: it is in no StatefulSet"):
+        platform.delete_steps(["session-0"], 0)
 
 
 def test_a_rolling_restart_is_of_one_stateful_set(platform: KubernetesPlatform, machine: FakeMachine):

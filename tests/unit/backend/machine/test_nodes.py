@@ -109,3 +109,13 @@ def test_pods_of_somebody_else_s_namespace(docker: FakeDocker, cluster: FakeClus
     cluster.labels.clear()
     with pytest.raises(AgentError, match=r"namespace a: it has no label harmonyflow\.dev/harness"):
         nodes(docker, cluster=cluster).request(drain(cluster))
+
+
+def test_a_pod_of_another_node_is_not_deleted(docker: FakeDocker, cluster: FakeCluster) -> None:
+    place = cluster.place(next(iter(cluster.pods)))
+    step = {"primitive": "delete", "grace_s": 0, "pods": [{**place, "host": "hf-worker4"}]}
+    with pytest.raises(AgentError, match="node hf-worker4: no fault may touch it"):
+        nodes(docker, cluster=cluster).request({"id": "test-1", "ttl_s": 35.0, "steps": [step], "watch": []})
+    assert nodes(docker, cluster=cluster).request(
+        {"id": "test-1", "ttl_s": 35.0, "steps": [{**step, "pods": [place]}], "watch": []}
+    )
