@@ -11,6 +11,7 @@ from aiohttp.abc import AbstractResolver
 
 from resilience.backend.base import Evidence, Injected, MemberState, NodeFault, Pace, Proof, Undone
 from resilience.backend.kubernetes.api import Api, ApiError
+from resilience.backend.kubernetes.readiness import is_ready
 from resilience.backend.kubernetes.records import MODULE, listed, packed
 from resilience.backend.kubernetes.staging import Staging
 from resilience.backend.machine.control_plane import ControlPlane
@@ -82,6 +83,9 @@ class FakeFaultPlatform(FakePlatform):
 
     def delete_steps(self, members: Sequence[str], grace_s: int) -> tuple[dict[str, Any], ...]:
         return ({"primitive": "delete", "grace_s": grace_s, "members": list(members)},)
+
+    def scale_steps(self, members: Sequence[str], replicas: int) -> tuple[dict[str, Any], ...]:
+        return ({"primitive": "scale", "replicas": replicas, "members": list(members)},)
 
     def rollout_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
         return ({"primitive": "rollout", "members": list(members)},)
@@ -305,6 +309,8 @@ class FakeCluster:
         self.starts = True  # whether pods that were made get ready
         self.evicts = True  # whether what is accepted is done, too
         self.at_once = False  # whether a rollout has all of them replaced in one second
+        self.sets: dict[str, dict[str, Any]] = {}  # StatefulSets, once somebody has asked for them
+        self.scales = True  # whether the controller of StatefulSets works
         self.restarts: list[str] = []  # names of pods that a rollout has not come to
         self.broken: dict[str, int] = {}  # the status by which the server refuses a method
         self.said = ""  # by Redis members, of their cluster
@@ -338,6 +344,7 @@ class FakeCluster:
         for name in [name for name, left in self.ending.items() if left <= 0]:
             del self.ending[name]
             self._end(name)
+        self._scale()
         for name, pod in self.pods.items():
             if not pod["spec"].get("nodeName") and (host := self._free(name)):
                 self.pods[name] = self._made(name, host, number=int(pod["metadata"]["uid"][-1]), ready=self.starts)
@@ -360,7 +367,9 @@ class FakeCluster:
         if kind == "namespaces":
             return json.dumps({"metadata": {"labels": self.labels}}).encode()
         if kind == "statefulsets":
-            return json.dumps(self._workload(method, name)).encode()
+            return json.dumps(self._workload(method, name, body)).encode()
+        if name == "statefulsets":
+            return json.dumps({"items": [self._workload("GET", one, None) for one in self.sets]}).encode()
         return self._of_pods(method, path, body)
 
     def _of_pods(self, method: str, path: str, body: Any) -> bytes:
@@ -421,14 +430,34 @@ class FakeCluster:
     def _end(self, name: str) -> None:
         self.gone[name] = int(self.pods.pop(name)["metadata"]["uid"][-1]) + 1
 
-    def _workload(self, method: str, name: str) -> dict[str, Any]:
+    def _scale(self) -> None:
+        """Every StatefulSet that was asked for gets as many pods as it is to keep."""
+        for workload, found in self.sets.items() if self.scales else ():
+            found["status"]["observedGeneration"] = found["metadata"]["generation"]
+            keeps = found["spec"]["replicas"]
+            for name in [name for name in self.homes if name.rpartition("-")[0] == workload]:
+                if int(name[-1]) >= keeps:
+                    self.pods.pop(name, None)
+                elif name not in self.pods:
+                    self.pods[name] = self._made(name, self.homes[name], number=2, ready=self.starts)
+
+    def _workload(self, method: str, name: str, body: Any) -> dict[str, Any]:
         mine = sorted(pod for pod in self.pods if pod.rpartition("-")[0] == name)
+        if name not in self.sets and mine:
+            metadata = {"name": name, "namespace": "a", "generation": 2}
+            self.sets[name] = {
+                "metadata": metadata, "spec": {"replicas": len(mine)}, "status": {"observedGeneration": 2}
+            }  # fmt: skip
+        if name not in self.sets:
+            raise ApiError(f"{name}: 404 not found", 404)
         if method == "PATCH":
-            self.restarts = mine
-        left = len(self.restarts)
+            self.sets[name] = merged(self.sets[name], body)
+            self.sets[name]["metadata"]["generation"] += 1
+            self.restarts = mine if "template" in body["spec"] else self.restarts
+        left, ready = len(self.restarts), [pod for pod in mine if is_ready(self.pods[pod])]
         revisions = {"currentRevision": "1" if left else "2", "updateRevision": "2"}
-        status = {"observedGeneration": 2, "updatedReplicas": len(mine) - left, "readyReplicas": len(mine), **revisions}
-        return {"metadata": {"generation": 2}, "spec": {"replicas": len(mine)}, "status": status}
+        counted = {"replicas": len(mine), "updatedReplicas": len(mine) - left, "readyReplicas": len(ready)}
+        return merged(self.sets[name], {"status": {**counted, **revisions}})
 
     def _free(self, name: str) -> str:
         """Where a pod may start; "" for none."""

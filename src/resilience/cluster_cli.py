@@ -223,10 +223,10 @@ def heal(stack: Stack) -> int:
 
 
 def require_whole(cluster: Kind) -> None:
-    """Raises `StackError` if something is done to a node still: no stack could be ended there, nor brought up."""
+    """Raises `StackError` if something is done to a node still, or ordered: no stack could be ended or brought up."""
     if broken := cluster.broken_nodes():
         raise StackError(
-            f"an older run has left nodes of the cluster {cluster.name} broken: {', '.join(broken)};"
+            f"an older run has left the cluster {cluster.name} broken: {', '.join(broken)};"
             " 'resilience heal --stack kind' puts them right"
         )
 

@@ -29,6 +29,7 @@ _STEPS: Mapping[str, str] = {
     "reboot": "cut all links of {to} from inside, kill its container, and start it again",
     "drain": "cordon {node[name]}, and evict {to} as far as disruption budgets let them go",
     "delete": "delete the pod of {to}, which is given {grace_s:g} s to end by itself",
+    "scale": "have {workload} keep {replicas} of {to}, until healing",
     "rollout": "have {to} replaced, one after the other",
 }
 _SIGHTS: Mapping[str, str] = {
@@ -43,6 +44,7 @@ _SIGHTS: Mapping[str, str] = {
     "node": "Docker says of {to} what this has made of it, and that it was well before",
     "drained": "{to} are gone from their node, which takes none, and run elsewhere if nothing binds them to it",
     "deleted": "{to} is gone, or another in its place, and a witness cannot connect to what was there",
+    "scaled": "of {to} those beyond the number are gone, the others are the same, and their controller counts so",
     "rolled-out": "{to} have been replaced, one after the other",
 }
 

@@ -10,8 +10,9 @@ import pytest
 from resilience import cluster_cli
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.machine.control_plane import cordons
+from resilience.backend.machine.scale import scales
 from resilience.errors import FaultError
-from resilience.spec.fault import Delete, Drain, RollingRestart
+from resilience.spec.fault import Delete, Drain, RollingRestart, Scale
 from resilience.spec.read import read_scenario
 from tests.kind.conftest import Field
 from tests.waiting import until
@@ -134,3 +135,38 @@ def test_a_deletion_that_nobody_carried_out_is_not_proved(field: Field) -> None:
     field.injector.inject(injection)
     assert [item.observed for item in failed(field.injector.probe(injection.id))] == ["still there", "accepted"]
     assert field.injector.heal(injection.id, "request").proof.holds
+
+
+@pytest.mark.parametrize("replicas", [0, 1])
+def test_a_scale_is_proved_by_who_is_gone_and_healed_until_all_are_back(field: Field, replicas: int) -> None:
+    injection = field.plan_on_all(Scale(replicas=replicas), "session")
+    field.injector.inject(injection)
+    assert failed(field.injector.probe(injection.id)) == []
+    assert scales(field.cluster.open()) == {"harmonyflow/session": injection.id}
+    healed = field.injector.heal(injection.id, "request")
+    assert (failed(healed.proof), healed.by) == ([], "request")
+    assert scales(field.cluster.open()) == {}
+
+
+def test_a_scale_that_nobody_carried_out_is_not_proved(field: Field) -> None:
+    injection = field.plan_on_all(Scale(replicas=1), "session", steps=())
+    field.injector.inject(injection)
+    assert [item.observed for item in failed(field.injector.probe(injection.id))] == ["2", "still there"]
+    assert field.injector.heal(injection.id, "request").proof.holds
+
+
+def test_a_scale_is_taken_back_when_its_time_is_over(field: Field) -> None:
+    injection = field.plan_on_all(Scale(replicas=1), "session", ttl_s=20.0)
+    field.injector.inject(injection)
+    began = time.monotonic()
+    until(lambda: scales(field.cluster.open()) == {}, 30, every_s=0.5)
+    assert time.monotonic() - began > 15, "something else than its time to live has ended it"
+
+
+def test_heal_takes_a_scale_back_that_nobody_remembers(field: Field, capsys: pytest.CaptureFixture[str]) -> None:
+    injection = field.plan_on_all(Scale(), "session")
+    field.injector.inject(injection)
+    assert field.cluster.broken_nodes() == [f"StatefulSet harmonyflow/session (scaled by {injection.id})"]
+    assert cluster_cli.heal(STACK) == 0
+    assert "StatefulSet harmonyflow/session: keeps 2 pods again" in capsys.readouterr().out
+    assert field.cluster.broken_nodes() == []

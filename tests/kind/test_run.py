@@ -30,7 +30,7 @@ WITHIN_S = 900.0  # with a cluster that is made first
 SCENARIOS = (
     "baseline", "redis-kill-replica", "redis-pause-primary", "redis-partition-primary", "redis-fast-restart",
     "redis-fast-restart-no-persistence", "redis-failover", "node-power-off", "node-freeze", "node-drain",
-    "rolling-restart-session", "session-delete",
+    "rolling-restart-session", "session-delete", "session-scale-down",
 )  # fmt: skip
 FAULT = ("fault-proved", "fault-healed", "experiment-completed")
 

@@ -91,7 +91,7 @@ class StandingCluster(Kind):
 
     def machine(self, api: Api) -> Desk:
         del api
-        where, plane = Path("nowhere"), FakeCluster({}).plane()
+        where, plane = Path("nowhere"), FakeCluster({"session-0": HOSTS[0], "session-1": HOSTS[1]}).plane()
         return Desk("harmonyflow", where, where, lambda: HOSTS, docker=Docker(self.docker.run), plane=plane)
 
 

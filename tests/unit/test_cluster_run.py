@@ -147,6 +147,7 @@ def test_a_record_with_nothing_wrong_is_left_as_it_is(tmp_path: Path) -> None:
         ("node-freeze", True),
         ("rolling-restart-session", True),
         ("session-delete", True),
+        ("session-scale-down", True),
         ("redis-kill-replica", False),
         ("baseline", False),
     ],
@@ -243,7 +244,7 @@ ROOM = "room for the lock"
     [
         (LeftCluster(), "the older stack would be ended now", [ROOM, "room for a stack"]),
         (LeftCluster(injected=True), r"left what it injected: redis-failover-1f0c \(hf-worker\)", [ROOM]),
-        (LeftCluster(broken=True), "nodes of the cluster harmonyflow broken: hf-worker", [ROOM]),
+        (LeftCluster(broken=True), "left the cluster harmonyflow broken: hf-worker", [ROOM]),
         (LeftCluster(terminating=True), "namespace redis is still being ended", []),
     ],
     ids=["well", "injected", "broken", "terminating"],

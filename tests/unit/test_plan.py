@@ -126,6 +126,10 @@ def test_every_shipped_fault_has_words_for_its_steps_and_proofs(name: str):
             {"primitive": "delete", "grace_s": 5, "pods": [{"name": "a"}]},
             "delete the pod of a, which is given 5 s to end by itself",
         ),
+        (
+            {"primitive": "scale", "replicas": 1, "workload": "session", "pods": [{"name": "a"}, {"name": "b"}]},
+            "have session keep 1 of a, b, until healing",
+        ),
         ({"primitive": "rollout", "pods": [{"name": "a"}]}, "have a replaced, one after the other"),
         ({"primitive": "later", "members": [{"name": "a"}, {"name": "b"}]}, "later a, b"),
         ({"primitive": "later"}, "later"),
@@ -138,6 +142,7 @@ def test_every_shipped_fault_has_words_for_its_steps_and_proofs(name: str):
         "signal",
         "drain",
         "delete",
+        "scale",
         "rollout",
         "unknown, with members",
         "unknown",

@@ -135,6 +135,13 @@ class FaultCapable(Protocol):
         """
         ...
 
+    def scale_steps(self, members: Sequence[str], replicas: int) -> tuple[dict[str, Any], ...]:
+        """The agent's steps that have only so many of a component's members run, until healing; ``members``: all.
+
+        Raises `FaultError` where nobody can.
+        """
+        ...
+
     def rollout_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
         """The agent's steps that have all members of a component replaced one after the other.
 

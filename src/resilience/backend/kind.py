@@ -21,6 +21,7 @@ from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.machine.control_plane import cordons, take_cordons_back
 from resilience.backend.machine.desk import Desk, broken_nodes, put_all_right
 from resilience.backend.machine.docker import Docker
+from resilience.backend.machine.scale import scales, take_scales_back
 from resilience.backend.tool import kubectl_output, one_line, output
 from resilience.errors import HarnessError, HostError, StackError
 from resilience.spec.stack import Stack
@@ -159,17 +160,19 @@ class Kind:
         return Desk(self.name, self._nodes_state, self.kubeconfig, allowed)
 
     def broken_nodes(self) -> list[str]:
-        """The nodes that something is done to, and what they are. Raises `StackError`."""
+        """The nodes that something is done to, and what they are; likewise what of the stack. Raises `StackError`."""
         broken = [f"{host} ({told})" for host, told in broken_nodes(Docker(), self.name).items()]
-        return broken + [f"{host} (cordoned by {injection})" for host, injection in cordons(self.open()).items()]
+        api = self.open()
+        broken += [f"{host} (cordoned by {injection})" for host, injection in cordons(api).items()]
+        return broken + [f"StatefulSet {name} (scaled by {injection})" for name, injection in scales(api).items()]
 
     def put_nodes_right(self) -> list[str]:
         """Has every worker run in its networks, whoever did something to it, and takes back what injections have
-        cordoned; a line for each. Raises `StackError`, when both were tried.
+        cordoned and scaled; a line for each. Raises `StackError`, when all were tried.
         """
         told: list[str] = []
         troubles: list[str] = []
-        for step in (self._put_containers_right, self._take_cordons_back):
+        for step in (self._put_containers_right, self._take_cordons_back, self._take_scales_back):
             try:
                 told += step()
             except StackError as error:
@@ -183,6 +186,9 @@ class Kind:
 
     def _take_cordons_back(self) -> list[str]:
         return [f"node {host}: takes members again" for host in take_cordons_back(self.open())]
+
+    def _take_scales_back(self) -> list[str]:
+        return [f"StatefulSet {name}: keeps {was} pods again" for name, was in take_scales_back(self.open()).items()]
 
     def run(self, namespace: str, pod: str, argv: tuple[str, ...], text: str, timeout_s: float) -> str:
         """What a command in a pod prints, given ``text`` as its input. Raises `HostError`, `StackError`."""

@@ -16,6 +16,7 @@ from resilience.fault.pause import PauseFault
 from resilience.fault.power_off import PowerOffFault
 from resilience.fault.reboot import RebootFault
 from resilience.fault.rolling_restart import RollingRestartFault
+from resilience.fault.scale import ScaleFault
 from resilience.spec import fault as spec
 
 FAULTS: Mapping[type, Callable[[Any], Fault]] = {
@@ -29,6 +30,7 @@ FAULTS: Mapping[type, Callable[[Any], Fault]] = {
     spec.Reboot: RebootFault,
     spec.Drain: DrainFault,
     spec.Delete: DeleteFault,
+    spec.Scale: ScaleFault,
     spec.RollingRestart: RollingRestartFault,
     spec.Partition: PartitionFault,
 }

@@ -93,6 +93,11 @@ def deleted(states: Sequence[MemberState], grace_s: float) -> Watch:
     return {"probe": "deleted", "pods": [_listening(state) for state in states], "grace_s": grace_s}
 
 
+def scaled(states: Sequence[MemberState], replicas: int) -> Watch:
+    """So many of these run on, the others are gone, and whoever keeps them running wants it so."""
+    return {"probe": "scaled", "replicas": replicas, "pods": [place(state) for state in states]}
+
+
 def rolled_out(states: Sequence[MemberState]) -> Watch:
     """Each of these has a successor, started one after the other."""
     return {"probe": "rolled-out", "pods": [place(state) for state in states]}

@@ -80,6 +80,14 @@ class Delete(Record, frozen=True, kw_only=True, tag_field="kind", tag="delete"):
     grace_s: Annotated[int, Meta(ge=0, le=25)] = 0
 
 
+class Scale(Record, frozen=True, kw_only=True, tag_field="kind", tag="scale"):
+    """A component is told to run ``replicas`` members only; those with the highest numbers go. Healing has it run as
+    many as before.
+    """
+
+    replicas: Annotated[int, Meta(ge=0)] = 0
+
+
 class RollingRestart(Record, frozen=True, kw_only=True, tag_field="kind", tag="rolling-restart"):
     """All members of a component are replaced one after the other, each once its predecessor's successor is ready, as
     their controller does it. There is nothing to be undone: healing is that it is complete.
@@ -98,7 +106,7 @@ class Partition(Record, frozen=True, kw_only=True, tag_field="kind", tag="partit
 
 
 NodeFault = PowerOff | Freeze | Isolate | Reboot  # what is done to a whole node
-FaultSpec = Noop | Kill | Pause | FastRestart | NodeFault | Drain | Delete | RollingRestart | Partition
+FaultSpec = Noop | Kill | Pause | FastRestart | NodeFault | Drain | Delete | Scale | RollingRestart | Partition
 
 
 class Prelude(Record, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from resilience.backend import choice
 from resilience.backend.choice import BACKENDS, DEFAULT, able, attach, enter, is_in_place
 from resilience.errors import HostError, StackError
 from resilience.outside import STACKS
-from resilience.spec.fault import Delete, Drain, FaultSpec, Freeze, Kill, Reboot, RollingRestart
+from resilience.spec.fault import Delete, Drain, FaultSpec, Freeze, Kill, Reboot, RollingRestart, Scale
 
 
 @pytest.fixture
@@ -48,6 +48,7 @@ def test_attaching_to_nothing(name: str, tmp_path: Path) -> None:
         (Reboot(), ("kind",)),
         (Drain(), ("kind",)),
         (Delete(), ("kind",)),
+        (Scale(), ("kind",)),
         (RollingRestart(), ("kind",)),
     ],
     ids=repr,

@@ -11,6 +11,7 @@ from resilience.backend import kind
 from resilience.backend.kind import Kind, config_file, is_ours, namespaces_up, require_tools
 from resilience.backend.kubernetes.api import Api
 from resilience.backend.local.place import PROJECT_ROOT
+from resilience.backend.machine.scale import Scale
 from resilience.errors import HostError, StackError
 from tests.fakes import FakeCluster
 from tests.unit.backend.kubernetes.cluster import NODES, RecordedApi, node
@@ -212,6 +213,17 @@ def test_a_cordon_of_ours_is_a_broken_node_and_is_taken_back(
     assert cluster.nodes["hf-worker2"]["spec"] == {"unschedulable": True}
 
 
+def test_a_scale_of_ours_is_told_and_taken_back(tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tool(tools, "docker")
+    cluster = FakeCluster({"session-0": "hf-worker", "session-1": "hf-worker"})
+    step = {"namespace": "a", "workload": "session", "replicas": 0}
+    Scale.from_json(cluster.plane(), "test-1", step).do()
+    monkeypatch.setattr(Kind, "open", lambda _self: Api(cluster.call, "a cluster"))
+    assert Kind(tmp_path).broken_nodes() == ["StatefulSet a/session (scaled by test-1)"]
+    assert Kind(tmp_path).put_nodes_right() == ["StatefulSet a/session: keeps 2 pods again"]
+    assert Kind(tmp_path).broken_nodes() == []
+
+
 def test_a_cordon_is_taken_back_although_docker_is_away(tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     tool(tools, "docker", "cannot connect", 1)
     cluster = FakeCluster({})
@@ -292,7 +304,9 @@ INSPECTED = [
 
 def test_workers_that_something_is_done_to_are_named(tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     tool(tools, "docker", json.dumps(INSPECTED))
-    monkeypatch.setattr(Kind, "open", lambda _self: RecordedApi({"/api/v1/nodes": NODES}).api())
+    monkeypatch.setattr(
+        Kind, "open", lambda _self: RecordedApi({"/api/v1/nodes": NODES, "/apis/apps/v1/statefulsets": {}}).api()
+    )
     assert Kind(tmp_path).broken_nodes() == ["harmonyflow-worker (paused, connected)"]
     assert "label=io.x-k8s.kind.cluster=harmonyflow" in (tools / "docker.asked").read_text().split()
 

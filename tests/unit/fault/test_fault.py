@@ -22,6 +22,7 @@ from resilience.spec.fault import (
     PowerOff,
     Reboot,
     RollingRestart,
+    Scale,
 )
 from tests.fakes import FakeFaultPlatform
 from tests.unit.fault.stand import STACK
@@ -68,6 +69,7 @@ def test_every_kind_is_carried_out() -> None:
         (Reboot(), NODE_1, ["reboot"]),
         (Drain(), NODE_1, ["drain"]),
         (Delete(), PRIMARY, ["delete"]),
+        (Scale(), SESSIONS, ["scale"]),
         (RollingRestart(), SESSIONS, ["rollout"]),
         (Partition(cut_from="peers"), PRIMARY, ["drop"]),
     ],
@@ -91,6 +93,7 @@ def test_steps(spec: FaultSpec, aim: Aim, expect: list[str]) -> None:
         Reboot(),
         Drain(),
         Delete(),
+        Scale(),
         RollingRestart(),
         Partition(cut_from="all"),
     ],
@@ -179,7 +182,12 @@ def test_one_direction_still_arrives(direction: Any, arriving: tuple[str, str]) 
 
 @pytest.mark.parametrize(
     ("spec", "aim", "probe"),
-    [(Drain(), NODE_1, "drained"), (Delete(), PRIMARY, "deleted"), (RollingRestart(), SESSIONS, "rolled-out")],
+    [
+        (Drain(), NODE_1, "drained"),
+        (Delete(), PRIMARY, "deleted"),
+        (Scale(), SESSIONS, "scaled"),
+        (RollingRestart(), SESSIONS, "rolled-out"),
+    ],
 )
 def test_whoever_has_to_be_gone_is_looked_for(spec: FaultSpec, aim: Aim, probe: str) -> None:
     (watched,) = effect(spec, aim)

@@ -19,7 +19,7 @@ SHIPPED = (
     "postgresql-baseline", "postgresql-failover", "redis-crash-primary", "redis-failover",
     "redis-fast-restart", "redis-fast-restart-no-persistence", "redis-kill-primary", "redis-kill-replica",
     "redis-partition-primary", "redis-pause-primary", "redis-pause-replica-kill-primary", "redis-stop-primary",
-    "rolling-restart-session", "session-delete", "session-kill", "short-ttl",
+    "rolling-restart-session", "session-delete", "session-kill", "session-scale-down", "short-ttl",
 )  # fmt: skip
 SCENARIO = "scenarios/redis/failover.yaml"
 STACK = "stacks/small.yaml"
@@ -356,6 +356,24 @@ MALFORMED = (
         "kind: power-off}\n" + INJECTED,
         "kind: rolling-restart}\n        target: {component: redis, scope: component}\n",
         "target.component: expected a service",
+    ),
+    experiment(
+        "scale-member",
+        "kind: power-off}\n" + INJECTED,
+        "kind: scale}\n        target: {component: session}\n",
+        "target.scope: expected component: it is done to all members (fault scale)",
+    ),
+    experiment(
+        "scale-redis",
+        "kind: power-off}\n" + INJECTED,
+        "kind: scale}\n        target: {component: redis, scope: component}\n",
+        "target.component: expected a service",
+    ),
+    experiment(
+        "scale-up",
+        "kind: power-off}\n" + INJECTED,
+        "kind: scale, replicas: 9}\n        target: {component: session, scope: component}\n",
+        "fault.replicas: expected less than",
     ),
     experiment(
         "delete-of-all",

@@ -23,8 +23,9 @@ from resilience.backend.kubernetes.split import MACHINE, split
 from resilience.backend.machine.delete import GONE_WITHIN_S
 from resilience.backend.machine.drain import EVICTING_S, MOVED_WITHIN_S
 from resilience.backend.machine.rollout import REPLACED_WITHIN_S
+from resilience.backend.machine.scale import SCALED_WITHIN_S
 from resilience.errors import FaultError
-from resilience.spec.fault import Delete, Drain, FaultSpec, RollingRestart, Target
+from resilience.spec.fault import Delete, Drain, FaultSpec, RollingRestart, Scale, Target
 from resilience.spec.stack import OBSERVER
 
 # How long orders are under way on a machine that is busy, by what they have to pass.
@@ -47,6 +48,7 @@ _ORDER_S = MACHINE_S + PODS_S
 # A drain was proved 21 s after it had begun: evictions that wait for budgets, then pods that start elsewhere.
 DRAIN = Pace(lead_s=_ORDER_S, proof_s=EVICTING_S + MOVED_WITHIN_S + _ORDER_S, look_s=_ORDER_S)
 DELETE = Pace(lead_s=_ORDER_S, proof_s=GONE_WITHIN_S + _ORDER_S, look_s=_ORDER_S + CONNECTING_S)  # beside its grace
+SCALE = Pace(lead_s=_ORDER_S, proof_s=SCALED_WITHIN_S + _ORDER_S, look_s=_ORDER_S)
 ROLLOUT = Pace(lead_s=_ORDER_S, proof_s=REPLACED_WITHIN_S + _ORDER_S, look_s=_ORDER_S)
 
 _APPLY_TIMEOUT_S = NODES.lead_s + APPLIED_WITHIN_S + 5.0
@@ -90,12 +92,20 @@ class Injector:
 
     def rollout_steps(self, members: Sequence[str]) -> tuple[Json, ...]:
         """See `FaultCapable`: the StatefulSet that the members' pods belong to does it, told likewise."""
+        return ({"primitive": "rollout", **self._workload("rolling restart", members)},)
+
+    def scale_steps(self, members: Sequence[str], replicas: int) -> tuple[Json, ...]:
+        """See `FaultCapable`: the StatefulSet that the members' pods belong to does it, told likewise."""
+        return ({"primitive": "scale", "replicas": replicas, **self._workload("scale", members)},)
+
+    def _workload(self, what: str, members: Sequence[str]) -> Json:
+        """The one StatefulSet that keeps these running."""
         places = self._places(members)
         workloads = {(place["namespace"], place["workload"]) for place in places}
         if len(workloads) != 1 or not all(name for _space, name in workloads):
-            raise FaultError(f"rolling restart of {', '.join(members)}: expected all pods of one StatefulSet")
+            raise FaultError(f"{what} of {', '.join(members)}: expected all pods of one StatefulSet")
         ((space, name),) = workloads
-        return ({"primitive": "rollout", "namespace": space, "workload": name, "pods": places},)
+        return {"namespace": space, "workload": name, "pods": places}
 
     def hold_steps(self, members: Sequence[str]) -> tuple[Json, ...]:
         """See `FaultCapable`: nobody hears of the container's end until healing (`agent.withhold`).
@@ -318,6 +328,8 @@ def pace(fault: FaultSpec, target: Target) -> Pace:
             return DRAIN
         case Delete(grace_s=grace_s):
             return msgspec.structs.replace(DELETE, proof_s=DELETE.proof_s + grace_s)
+        case Scale():
+            return SCALE
         case RollingRestart():
             return ROLLOUT
         case _:

@@ -64,6 +64,11 @@ class Injector:
         del grace_s
         raise FaultError(f"deletion of {', '.join(members)}: nobody here makes another member; it needs kind")
 
+    def scale_steps(self, members: Sequence[str], replicas: int) -> NoReturn:
+        """See `FaultCapable`; here a component has the members that its stack file names. Raises `FaultError`."""
+        del replicas
+        raise FaultError(f"scale of {', '.join(members)}: nobody here decides how many run; it needs kind")
+
     def rollout_steps(self, members: Sequence[str]) -> NoReturn:
         """See `FaultCapable`; here nobody replaces members. Raises `FaultError`."""
         raise FaultError(f"rolling restart of {', '.join(members)}: nobody here replaces members; it needs kind")

@@ -80,12 +80,25 @@ class ControlPlane:
 
     def cordoned_by(self, host: str) -> str:
         """The injection that cordoned a node; "" if it takes pods, ``somebody else`` where nothing says who it was."""
-        found = self._found(_node(host))
+        found = self.found(_node(host))
         return _cordoned_by(found) if found else ""
+
+    def found(self, path: str) -> Object | None:
+        """What stands at a path; None for nothing."""
+        try:
+            return self._api.get(path)
+        except ApiError as error:
+            if error.status == _MISSING:
+                return None
+            raise AgentError(str(error)) from error
+
+    def patch(self, path: str, change: Object) -> None:
+        """Changes what stands at a path by what is given of it; may be done twice."""
+        self._asked(lambda: self._api.patch(path, change))
 
     def pod(self, place: Place) -> Pod | None:
         """The pod of this name that there is now, whichever it is."""
-        found = self._found(_pod(place))
+        found = self.found(_pod(place))
         return Pod.from_object(found) if found else None
 
     def evict(self, place: Place, *, dry: bool = False) -> str:
@@ -121,11 +134,11 @@ class ControlPlane:
     def restart(self, namespace: str, workload: str, injection_id: str) -> None:
         """Has a StatefulSet replace all its pods, one after the other; a second time for this injection nothing."""
         change = {"spec": {"template": {"metadata": {"annotations": {RESTARTED_BY: injection_id}}}}}
-        self._asked(lambda: self._api.patch(_workload(namespace, workload), change))
+        self._asked(lambda: self._api.patch(workload_path(namespace, workload), change))
 
     def rollout(self, namespace: str, workload: str) -> str:
         """How far a StatefulSet has come with that: ``complete``, or how many of its pods are replaced and ready."""
-        found = self._asked(lambda: self._api.get(_workload(namespace, workload)))
+        found = self._asked(lambda: self._api.get(workload_path(namespace, workload)))
         status, wanted = found.get("status", {}), found["spec"].get("replicas", 1)
         seen = status.get("observedGeneration", 0) >= found["metadata"].get("generation", 0)
         updated, ready = status.get("updatedReplicas", 0), status.get("readyReplicas", 0)
@@ -154,14 +167,6 @@ class ControlPlane:
     def _ready(self, space: str, component: str) -> set[str]:
         found = self._asked(lambda: self._api.items(f"/api/v1/namespaces/{space}/pods", f"{COMPONENT}={component}"))
         return {pod["metadata"]["name"] for pod in found if is_ready(pod)}
-
-    def _found(self, path: str) -> Object | None:
-        try:
-            return self._api.get(path)
-        except ApiError as error:
-            if error.status == _MISSING:
-                return None
-            raise AgentError(str(error)) from error
 
     def _asked[Answer](self, question: Callable[[], Answer]) -> Answer:
         try:
@@ -205,7 +210,8 @@ def _pod(place: Place) -> str:
     return f"/api/v1/namespaces/{place['namespace']}/pods/{place['pod']}"
 
 
-def _workload(namespace: str, name: str) -> str:
+def workload_path(namespace: str, name: str) -> str:
+    """Where the API has a StatefulSet."""
     return f"/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from resilience.agent.error import AgentError
 from resilience.backend.machine.control_plane import ControlPlane
 from resilience.backend.machine.docker import WORKER, Container, Docker
+from resilience.backend.machine.scale import Scale
 
 TTL_S_MAX = 3_600.0
 
@@ -39,6 +40,9 @@ class Nodes:
             self._require_uncordoned(host)
         for space in {pod["namespace"] for part in parts for pod in part.get("pods", ())}:
             self.plane.require_ours(space)
+        for step in injection["steps"]:
+            if step["primitive"] == "scale":
+                Scale.from_json(self.plane, injection["id"], step).require_possible()
         links = {host: [list(link) for link in found[host].links] for host in hit}
         peers = [host for host, one in found.items() if one.well and host not in hit]
         return {

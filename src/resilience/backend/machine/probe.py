@@ -13,6 +13,7 @@ from resilience.backend.machine.delete import Deleted
 from resilience.backend.machine.docker import Container, Docker
 from resilience.backend.machine.drain import Drained
 from resilience.backend.machine.rollout import RolledOut
+from resilience.backend.machine.scale import Scaled
 from resilience.backend.machine.step import WELL
 
 _EXPECTED = {
@@ -73,6 +74,7 @@ def probe_of(docker: Docker, plane: ControlPlane, injection_id: str, data: Mappi
         "node": partial(NodeState.from_json, docker),
         "drained": partial(Drained.from_json, plane),
         "deleted": partial(Deleted.from_json, plane),
+        "scaled": partial(Scaled.from_json, plane),
         "rolled-out": partial(RolledOut.from_json, plane),
     }
     return made("probe", probes, injection_id, data)

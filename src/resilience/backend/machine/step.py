@@ -22,6 +22,7 @@ from resilience.backend.machine.delete import Delete
 from resilience.backend.machine.docker import PAUSED, RUNNING, Container, Docker, Link
 from resilience.backend.machine.drain import Drain
 from resilience.backend.machine.rollout import Rollout
+from resilience.backend.machine.scale import Scale
 
 WELL = "running, connected"
 SILENT = "running, its links are down"
@@ -161,6 +162,7 @@ def step_of(docker: Docker, plane: ControlPlane, injection_id: str, data: Mappin
         **dict.fromkeys(_DO, partial(NodeStep.from_json, docker)),
         "drain": partial(Drain.from_json, plane),
         "delete": partial(Delete.from_json, plane),
+        "scale": partial(Scale.from_json, plane),
         "rollout": partial(Rollout.from_json, plane),
     }
     return made("primitive", steps, injection_id, data)

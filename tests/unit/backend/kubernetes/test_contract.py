@@ -32,6 +32,7 @@ from resilience.spec.fault import (
     PowerOff,
     Reboot,
     RollingRestart,
+    Scale,
 )
 from resilience.spec.read import read_stack
 from tests.fakes import FakeCluster, FakeDocker
@@ -110,9 +111,10 @@ def test_every_part_of_a_node_s_fault_is_understood(fault: NodeFault, found: lis
     [
         (Drain(), ("redis-cluster-0", "session-1"), ("node-1",)),
         (Delete(grace_s=5), ("session-1",), ()),
+        (Scale(replicas=1), ("session-0", "session-1"), ()),
         (RollingRestart(), ("session-0", "session-1"), ()),
     ],
-    ids=["drain", "delete", "rolling restart"],
+    ids=["drain", "delete", "scale", "rolling restart"],
 )
 def test_every_part_of_an_order_is_understood(
     fault: FaultSpec, members: tuple[str, ...], nodes: tuple[str, ...], tmp_path: Path

@@ -17,6 +17,7 @@ from resilience.backend.kubernetes.split import LOOKERS_STAY_S, WITNESS
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.machine.delete import GONE_WITHIN_S
 from resilience.backend.machine.drain import EVICTING_S, MOVED_WITHIN_S
+from resilience.backend.machine.scale import SCALED_WITHIN_S
 from resilience.errors import FaultError
 from resilience.fault.base import Aim
 from resilience.fault.injector import Planner
@@ -35,6 +36,7 @@ from resilience.spec.fault import (
     PowerOff,
     Reboot,
     RollingRestart,
+    Scale,
     Target,
 )
 from resilience.spec.read import read_scenario, read_stack
@@ -527,6 +529,19 @@ def test_what_nobody_makes_again_is_not_deleted(api: RecordedApi, platform: Kube
         one["metadata"]["ownerReferences"] = [{"kind": "ReplicaSet", "name": "x"}]
     with pytest.raises(FaultError, match="deletion of session-0: it is in no StatefulSet"):
         platform.delete_steps(["session-0"], 0)
+
+
+def test_a_scale_is_of_one_stateful_set_and_the_machines(platform: KubernetesPlatform, machine: FakeMachine):
+    aim, kind = Aim(members=("session-0", "session-1")), fault_from_spec(Scale(replicas=1))
+    (step,), watch = kind.inject(aim, platform), list(kind.effect(aim, platform))
+    assert (step["primitive"], step["replicas"], step["workload"]) == ("scale", 1, "session")
+    assert watch == [{"probe": "scaled", "replicas": 1, "pods": step["pods"]}]
+    platform.apply({"id": "test-1", "ttl_s": 9.0, "steps": [step], "watch": watch})
+    assert machine.asked == [("apply", "test-1")]
+    target = Target(component="session", scope="component")
+    assert platform.pace(Scale(), target).proof_s > SCALED_WITHIN_S
+    with pytest.raises(FaultError, match="scale of session-0, edge-0: expected all pods of one StatefulSet"):
+        platform.scale_steps(["session-0", "edge-0"], 1)
 
 
 def test_a_rolling_restart_is_of_one_stateful_set(platform: KubernetesPlatform, machine: FakeMachine):

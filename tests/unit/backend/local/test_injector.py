@@ -29,6 +29,8 @@ def test_what_only_a_cluster_can_do_is_refused() -> None:
         PaperPlatform(STACK).drain_steps(["node-1"], NODE_1)
     with pytest.raises(FaultError, match=r"rolling restart of session-0, session-1: .* it needs kind"):
         PaperPlatform(STACK).rollout_steps(["session-0", "session-1"])
+    with pytest.raises(FaultError, match=r"scale of session-0, session-1: .* it needs kind"):
+        PaperPlatform(STACK).scale_steps(["session-0", "session-1"], 1)
     with pytest.raises(FaultError, match=r"deletion of session-0: .* it needs kind"):
         PaperPlatform(STACK).delete_steps(["session-0"], 0)
 

@@ -7,6 +7,7 @@ import pytest
 from resilience.agent.error import AgentError
 from resilience.backend.machine.docker import Docker
 from resilience.backend.machine.nodes import Nodes
+from resilience.backend.machine.step import step_of
 from tests.fakes import FakeCluster, FakeDocker
 
 ROLES = {
@@ -119,3 +120,13 @@ def test_a_pod_of_another_node_is_not_deleted(docker: FakeDocker, cluster: FakeC
     assert nodes(docker, cluster=cluster).request(
         {"id": "test-1", "ttl_s": 35.0, "steps": [{**step, "pods": [place]}], "watch": []}
     )
+
+
+def test_what_is_scaled_already_is_not_scaled_again(docker: FakeDocker, cluster: FakeCluster) -> None:
+    pods = [cluster.place(name) for name in cluster.pods if name.startswith("session")]
+    step = {"primitive": "scale", "namespace": "a", "workload": "session", "replicas": 0, "pods": pods}
+    wanted = {"id": "test-1", "ttl_s": 35.0, "steps": [step], "watch": []}
+    assert nodes(docker, cluster=cluster).request(wanted) == wanted
+    step_of(Docker(docker.run), cluster.plane(), "test-2", step).do()
+    with pytest.raises(AgentError, match="StatefulSet session: it is scaled already, by test-2"):
+        nodes(docker, cluster=cluster).request(wanted)
