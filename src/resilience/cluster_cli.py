@@ -26,7 +26,7 @@ from resilience.backend.kubernetes.readiness import reasons, refusals, unready
 from resilience.backend.kubernetes.split import WITNESS
 from resilience.backend.local.image import ImageStore
 from resilience.backend.local.place import cache_dir, calling_user
-from resilience.backend.preflight import There, require_images, require_room, stack_objects
+from resilience.backend.preflight import There, require_images, require_quota, require_room, stack_objects
 from resilience.errors import FaultError, HarnessError, SpecError, StackError
 from resilience.interrupt import Alarm, Interrupted, interruptible
 from resilience.report.progress import Steps
@@ -56,7 +56,7 @@ def build() -> dict[str, str]:
 
 
 def preflight(workers: int = 1) -> None:
-    """Raises `HostError` where no stack could come up on this machine: tools, room, images; makes nothing.
+    """Raises `HostError` where no stack could come up on this machine: tools, room, quotas, images; makes nothing.
 
     ``workers``: of the load (`load.workers`). Raises `StackError` for somebody else's cluster.
     """
@@ -66,6 +66,8 @@ def preflight(workers: int = 1) -> None:
     api = cluster.open() if there else None
     objects = stack_objects(workers)
     require_room(objects, There(cluster=cluster, stack=_stack_stands(api)) if api else There(), workers)
+    if api:
+        require_quota(objects, api, _staying(api))
     require_images(images_of(objects), wanted, _held(cluster) if there else set())
 
 
@@ -75,6 +77,14 @@ def _stack_stands(api: Api) -> bool:
         return bool(set(namespaces_up(api)) - {AGENTS})
     except StackError:
         return False
+
+
+def _staying(api: Api) -> set[str]:
+    """The namespaces that are there and are not made anew with a stack; what is not ours is told later."""
+    try:
+        return {AGENTS} & set(namespaces_up(api))
+    except StackError:
+        return set()
 
 
 def _held(cluster: Kind) -> set[str]:

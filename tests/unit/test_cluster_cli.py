@@ -466,6 +466,7 @@ class Looked(Kind):
     """A cluster that is there or not; its observers' node has the images, or cannot be asked."""
 
     there, answers, ours = True, True, True
+    quotas: tuple[Object, ...] = ()
     memory = ""
 
     def meminfo(self) -> str:
@@ -477,7 +478,8 @@ class Looked(Kind):
     def open(self) -> Api:
         if not self.ours:
             raise StackError("the kind cluster harmonyflow is not the harness's")
-        return RecordedApi({}).api()
+        space = "/api/v1/namespaces/resilience"
+        return RecordedApi({f"{space}/resourcequotas": {"items": self.quotas}, f"{space}/pods": {}}).api()
 
     def images_by_node(self) -> dict[str, set[str]]:
         if not self.answers:
@@ -546,6 +548,30 @@ def test_room_is_needed_for_each_process_of_the_load(looked: Looked, monkeypatch
         cluster_cli.up(read_scenario(ROOT, "baseline", ["load.workers=8"]))
     with pytest.raises(HostError, match=r"one node is asked for 3.\d processors"):
         prepared(Path("nowhere"), break_lock=False, workers=8)
+
+
+@pytest.mark.parametrize("up", [[], ["resilience"], ["redis", "resilience"], None])
+def test_a_quota_that_is_too_small_is_told_before_anything_is_made(
+    looked: Looked, monkeypatch: pytest.MonkeyPatch, up: list[str] | None
+):
+    """Of a namespace that stays; those of a stack are made anew."""
+    metadata = {"name": "small", "namespace": "resilience"}
+    looked.quotas = ({"metadata": metadata, "spec": {"hard": {"pods": "0"}}},)
+    asks = [{**ASKS_FOR_NOTHING[0], "metadata": {"namespace": "resilience"}}]
+    monkeypatch.setattr(cluster_cli, "stack_objects", lambda _workers: asks)
+    monkeypatch.setattr(cluster_cli, "build", lambda: pytest.fail("something was built"))
+
+    def spaces(_api: Api) -> list[str]:
+        if up is None:
+            raise StackError("namespace resilience is still being ended")
+        return up
+
+    monkeypatch.setattr(cluster_cli, "namespaces_up", spaces)
+    if not up:
+        cluster_cli.preflight()
+        return
+    with pytest.raises(HostError, match=r"fit into the cluster: ResourceQuota resilience/small leaves 1 of pods too"):
+        cluster_cli.up(read_scenario(ROOT, "baseline"))
 
 
 @pytest.mark.parametrize(

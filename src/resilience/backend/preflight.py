@@ -1,4 +1,4 @@
-"""What is looked at before anything is made for a stack on kind: whether there is room, and its images can be had."""
+"""What is looked at before anything is made for a stack on kind: room, quotas, and whether its images can be had."""
 
 import shutil
 import socket
@@ -10,9 +10,11 @@ from pathlib import Path
 import msgspec
 
 from resilience.backend.kind import Kind, config_file, docker_info
-from resilience.backend.kubernetes.api import Object
+from resilience.backend.kubernetes.api import Api, Object
 from resilience.backend.kubernetes.images import DEBIAN_ENTRYPOINTS, PROJECT, Images, is_here, override, repository
 from resilience.backend.kubernetes.needs import Needs, needs_of, nodes_by_role
+from resilience.backend.kubernetes.platform import SELECTOR
+from resilience.backend.kubernetes.quota import lacks_quota
 from resilience.backend.kubernetes.workload import run_objects
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.memory import available_bytes
@@ -72,6 +74,21 @@ def require_room(objects: Sequence[Object], there: There, workers: int = 1) -> N
     found += lacks(of, needs, making=there.cluster is None)
     if found:
         raise HostError(f"this stack does not fit on this machine: {'; '.join(found)}")
+
+
+def require_quota(objects: Sequence[Object], api: Api, spaces: Iterable[str]) -> None:
+    """Raises `HostError` where a ResourceQuota leaves too little for the stack in these namespaces, which are there and
+    stay: those of a stack go with it, and their quotas. Raises `ApiError`.
+    """
+    nodes = nodes_by_role(msgspec.yaml.decode(config_file().read_bytes()))
+    found: list[str] = []
+    for space in spaces:
+        wanted = [item for item in objects if item.get("metadata", {}).get("namespace") == space]
+        quotas = api.items(f"/api/v1/namespaces/{space}/resourcequotas")
+        there = [{**pod, "kind": "Pod"} for pod in api.items(f"/api/v1/namespaces/{space}/pods", SELECTOR)]
+        found += lacks_quota(quotas, wanted, there, nodes)
+    if found:
+        raise HostError(f"this stack does not fit into the cluster: {'; '.join(found)}")
 
 
 def machine(info: Object, cluster: Kind | None = None) -> Machine:

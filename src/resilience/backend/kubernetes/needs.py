@@ -25,10 +25,10 @@ def needs_of(objects: Sequence[Object], nodes: Mapping[str, int]) -> Needs:
     processors: dict[str, Fraction] = defaultdict(Fraction)
     memory = storage = Fraction(0)
     for item in objects:
-        pods, role = _pods(item, nodes), _role(item)
+        pods, role = pods_of(item, nodes), _role(item)
         processors[role] += pods * _requested(item, "cpu") / max(1, nodes.get(role, 1))
         memory += pods * _requested(item, "memory")
-        storage += pods * sum(map(_storage, _claims(item)), Fraction(0))
+        storage += storage_of(item, nodes)
     return Needs(
         memory_bytes=int(memory), node_processors=float(max(processors.values(), default=0)), storage_bytes=int(storage)
     )
@@ -50,7 +50,18 @@ def _pod_spec(item: Object) -> Object:
     return spec if item["kind"] == "Pod" else spec.get("template", {}).get("spec", {})
 
 
-def _pods(item: Object, nodes: Mapping[str, int]) -> int:
+def containers_of(item: Object) -> Sequence[Object]:
+    """What runs side by side in each pod that an object makes; none if it makes none."""
+    found: Sequence[Object] = _pod_spec(item).get("containers", ())
+    return found
+
+
+def storage_of(item: Object, nodes: Mapping[str, int]) -> Fraction:
+    """The bytes of all volumes that an object asks for."""
+    return pods_of(item, nodes) * sum(map(_storage, _claims(item)), Fraction(0))
+
+
+def pods_of(item: Object, nodes: Mapping[str, int]) -> int:
     """How many pods an object makes; of what makes none there is one."""
     if item["kind"] == "DaemonSet":
         return nodes.get(_role(item), 0)
@@ -63,8 +74,7 @@ def _role(item: Object) -> str:
 
 def _requested(item: Object, what: str) -> Fraction:
     """By one pod."""
-    containers = _pod_spec(item).get("containers", ())
-    requests = [one.get("resources", {}).get("requests", {}) for one in containers]
+    requests = [one.get("resources", {}).get("requests", {}) for one in containers_of(item)]
     return sum((quantity(asked[what]) for asked in requests if what in asked), Fraction(0))
 
 
