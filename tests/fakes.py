@@ -87,6 +87,9 @@ class FakeFaultPlatform(FakePlatform):
     def scale_steps(self, members: Sequence[str], replicas: int) -> tuple[dict[str, Any], ...]:
         return ({"primitive": "scale", "replicas": replicas, "members": list(members)},)
 
+    def deny_steps(self, members: Sequence[str], others: Sequence[str]) -> tuple[dict[str, Any], ...]:
+        return ({"primitive": "deny", "members": list(members), "to_component": list(others)},)
+
     def rollout_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
         return ({"primitive": "rollout", "members": list(members)},)
 
@@ -309,6 +312,8 @@ class FakeCluster:
         self.starts = True  # whether pods that were made get ready
         self.evicts = True  # whether what is accepted is done, too
         self.at_once = False  # whether a rollout has all of them replaced in one second
+        self.policies: dict[str, dict[str, Any]] = {}
+        self.enforces = True  # whether anybody enforces policies
         self.sets: dict[str, dict[str, Any]] = {}  # StatefulSets, once somebody has asked for them
         self.scales = True  # whether the controller of StatefulSets works
         self.restarts: list[str] = []  # names of pods that a rollout has not come to
@@ -368,6 +373,8 @@ class FakeCluster:
             return json.dumps({"metadata": {"labels": self.labels}}).encode()
         if kind == "statefulsets":
             return json.dumps(self._workload(method, name, body)).encode()
+        if "networkpolicies" in {kind, name}:
+            return json.dumps(self._policy(method, name, body)).encode()
         if name == "statefulsets":
             return json.dumps({"items": [self._workload("GET", one, None) for one in self.sets]}).encode()
         return self._of_pods(method, path, body)
@@ -406,14 +413,36 @@ class FakeCluster:
             self.pods[name] = self._made(name, "", number=2, ready=False)
         return b"{}"
 
-    def run(self, _namespace: str, _pod: str, _container: str, argv: Sequence[str]) -> str:
+    def run(self, _namespace: str, pod: str, _container: str, argv: Sequence[str]) -> str:
         """What a command in a pod prints: of connections, or what members say."""
-        return "\n".join(map(self._connection, argv[3:])) if argv[0] == "python3" else self.said
+        return "\n".join(self._connection(pod, to) for to in argv[3:]) if argv[0] == "python3" else self.said
 
-    def _connection(self, to: str) -> str:
+    def _connection(self, via: str, to: str) -> str:
         address = to.partition(":")[0]
-        there = {pod["status"]["podIP"] for pod in self.pods.values()} | self.kept_ports
-        return "accepted" if address in there else "no route to host"
+        there = {pod["status"]["podIP"]: name for name, pod in self.pods.items()} | dict.fromkeys(self.kept_ports, "x")
+        if address not in there:
+            return "no route to host"
+        return "timed out" if self.enforces and self._denies(via, there[address]) else "accepted"
+
+    def _denies(self, via: str, to: str) -> bool:
+        """Whether a policy lets nothing out from one component to another; all are in one namespace here."""
+        for spec in (policy["spec"] for policy in self.policies.values()):
+            labels = spec["podSelector"].get("matchLabels", {})
+            (others,) = spec["egress"][1]["to"][0]["podSelector"]["matchExpressions"]
+            if labels.get("app.kubernetes.io/component", _component(via)) == _component(via):
+                return _component(to) in others["values"]
+        return False
+
+    def _policy(self, method: str, name: str, body: Any) -> dict[str, Any]:
+        if method == "POST":
+            self.policies[body["metadata"]["name"]] = body
+        elif name == "networkpolicies":
+            return {"items": list(self.policies.values())}
+        elif name not in self.policies:
+            raise ApiError(f"{name}: 404 not found", 404)
+        elif method == "DELETE":
+            self.policies.pop(name)
+        return {} if method in {"POST", "DELETE"} else self.policies[name]
 
     def _delete(self, name: str, options: dict[str, Any]) -> bytes:
         pod = self.pods.get(name)
@@ -477,6 +506,10 @@ class FakeCluster:
                 "podIP": ip if host else "", "conditions": conditions, "containerStatuses": [{"state": running}],
             },
         }  # fmt: skip
+
+
+def _component(name: str) -> str:
+    return name.split("-", maxsplit=1)[0]
 
 
 def merged(item: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ _STEPS: Mapping[str, str] = {
     "drain": "cordon {node[name]}, and evict {to} as far as disruption budgets let them go",
     "delete": "delete the pod of {to}, which is given {grace_s:g} s to end by itself",
     "scale": "have {workload} keep {replicas} of {to}, until healing",
+    "deny": "let no new connection out from {to} to any {to_component}, by a NetworkPolicy of its own, until healing",
     "rollout": "have {to} replaced, one after the other",
 }
 _SIGHTS: Mapping[str, str] = {
@@ -214,6 +215,9 @@ def _sight(item: Mapping[str, Any]) -> str:
             return "the server that {to} runs now is gone"
         case {"probe": "identity", "expect": "succeeded"}:
             return "the server that {to} runs now is gone, and another runs"
+        case {"probe": "denied", "others": others}:
+            reached = _listed(one["name"] for one in others)
+            return f"no new connection from {{to}} to {reached} is accepted, while a witness's to all of them are"
         case {"probe": "datagram", "arrives": arrives}:
             return f"a datagram from {{via}} to {{to}} {'arrives' if arrives else 'does not arrive'}"
         case _:

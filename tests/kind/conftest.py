@@ -26,7 +26,7 @@ from resilience.fault.injector import Injector, heal_all
 from resilience.fault.ledger import Ledger
 from resilience.fault.registry import fault_from_spec
 from resilience.history.clock import RunClock
-from resilience.spec.fault import Drain, FaultSpec, Injection, NodeFault, RollingRestart, Scale, Target
+from resilience.spec.fault import Deny, Drain, FaultSpec, Injection, NodeFault, RollingRestart, Scale, Target
 from resilience.spec.read import read_scenario
 
 # from the observers' node: whatever plays the run, with everything that it has started
@@ -53,7 +53,7 @@ class Field:
         members = tuple(state.name for state in self.platform.states() if state.node == node)
         return self._planned(fault, Aim(members=members, nodes=(node,)), **changes)
 
-    def plan_on_all(self, fault: RollingRestart | Scale, component: str, **changes: Any) -> Injection:
+    def plan_on_all(self, fault: RollingRestart | Scale | Deny, component: str, **changes: Any) -> Injection:
         """The injection of a fault into all members of a component."""
         members = tuple(state.name for state in self.platform.states() if state.component == component)
         return self._planned(fault, Aim(members=members), **changes)

@@ -10,9 +10,10 @@ import pytest
 from resilience import cluster_cli
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.machine.control_plane import cordons
+from resilience.backend.machine.deny import denials
 from resilience.backend.machine.scale import scales
 from resilience.errors import FaultError
-from resilience.spec.fault import Delete, Drain, RollingRestart, Scale
+from resilience.spec.fault import Delete, Deny, Drain, RollingRestart, Scale
 from resilience.spec.read import read_scenario
 from tests.kind.conftest import Field
 from tests.waiting import until
@@ -169,4 +170,39 @@ def test_heal_takes_a_scale_back_that_nobody_remembers(field: Field, capsys: pyt
     assert field.cluster.broken_nodes() == [f"StatefulSet harmonyflow/session (scaled by {injection.id})"]
     assert cluster_cli.heal(STACK) == 0
     assert "StatefulSet harmonyflow/session: keeps 2 pods again" in capsys.readouterr().out
+    assert field.cluster.broken_nodes() == []
+
+
+def test_a_denial_is_proved_between_exactly_these_and_healed_by_its_end(field: Field) -> None:
+    injection = field.plan_on_all(Deny(to="redis"), "session")
+    field.injector.inject(injection)
+    proof = field.injector.probe(injection.id)
+    assert failed(proof) == []
+    assert sum(item.expected == "none" for item in proof.evidence) == 2 * 6
+    assert denials(field.cluster.open()) == {f"harmonyflow/{injection.id}": injection.id}
+    healed = field.injector.heal(injection.id, "request")
+    assert (failed(healed.proof), healed.by) == ([], "request")
+    assert denials(field.cluster.open()) == {}
+
+
+def test_a_denial_that_nobody_wrote_is_not_proved(field: Field) -> None:
+    injection = field.plan_on_all(Deny(to="redis"), "session", steps=())
+    field.injector.inject(injection)
+    assert {item.observed for item in failed(field.injector.probe(injection.id))} == {"gone", "accepted"}
+    assert field.injector.heal(injection.id, "request").proof.holds
+
+
+def test_a_denial_is_taken_back_when_its_time_is_over(field: Field) -> None:
+    injection = field.plan_on_all(Deny(to="redis"), "session", ttl_s=20.0)
+    field.injector.inject(injection)
+    began = time.monotonic()
+    until(lambda: denials(field.cluster.open()) == {}, 30, every_s=0.5)
+    assert time.monotonic() - began > 15, "something else than its time to live has ended it"
+
+
+def test_heal_takes_a_denial_back_that_nobody_remembers(field: Field, capsys: pytest.CaptureFixture[str]) -> None:
+    injection = field.plan_on_all(Deny(to="redis"), "session")
+    field.injector.inject(injection)
+    assert cluster_cli.heal(STACK) == 0
+    assert f"NetworkPolicy harmonyflow/{injection.id}: deleted" in capsys.readouterr().out
     assert field.cluster.broken_nodes() == []

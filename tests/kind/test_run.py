@@ -31,6 +31,7 @@ SCENARIOS = (
     "baseline", "redis-kill-replica", "redis-pause-primary", "redis-partition-primary", "redis-fast-restart",
     "redis-fast-restart-no-persistence", "redis-failover", "node-power-off", "node-freeze", "node-drain",
     "rolling-restart-session", "session-delete", "session-scale-down",
+    "session-denied-redis",
 )  # fmt: skip
 FAULT = ("fault-proved", "fault-healed", "experiment-completed")
 

@@ -32,6 +32,7 @@ def test_a_verdict_is_an_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture
         (["run", "rolling-restart-session"], "fault rolling-restart is not possible on local: use --stack kind"),
         (["run", "session-delete"], "fault delete is not possible on local: use --stack kind"),
         (["run", "session-scale-down"], "fault scale is not possible on local: use --stack kind"),
+        (["run", "session-denied-redis"], "fault deny is not possible on local: use --stack kind"),
         (["suite", "cluster"], "fault drain is not possible on local: use --stack kind"),
         (["plan", "no-such-scenario"], "no-such-scenario"),
         (["suite", "no-such-suite"], "no-such-suite"),

@@ -148,6 +148,7 @@ def test_a_record_with_nothing_wrong_is_left_as_it_is(tmp_path: Path) -> None:
         ("rolling-restart-session", True),
         ("session-delete", True),
         ("session-scale-down", True),
+        ("session-denied-redis", True),
         ("redis-kill-replica", False),
         ("baseline", False),
     ],

@@ -130,6 +130,10 @@ def test_every_shipped_fault_has_words_for_its_steps_and_proofs(name: str):
             {"primitive": "scale", "replicas": 1, "workload": "session", "pods": [{"name": "a"}, {"name": "b"}]},
             "have session keep 1 of a, b, until healing",
         ),
+        (
+            {"primitive": "deny", "to_component": "redis", "pods": [{"name": "a"}, {"name": "b"}]},
+            "let no new connection out from a, b to any redis, by a NetworkPolicy of its own, until healing",
+        ),
         ({"primitive": "rollout", "pods": [{"name": "a"}]}, "have a replaced, one after the other"),
         ({"primitive": "later", "members": [{"name": "a"}, {"name": "b"}]}, "later a, b"),
         ({"primitive": "later"}, "later"),
@@ -143,6 +147,7 @@ def test_every_shipped_fault_has_words_for_its_steps_and_proofs(name: str):
         "drain",
         "delete",
         "scale",
+        "deny",
         "rollout",
         "unknown, with members",
         "unknown",
@@ -234,3 +239,10 @@ def test_what_an_operator_does_and_what_is_written_to_postgresql_is_on_the_scree
     assert plan.steps[-1] == "10 s later, by the runbook: promote the PostgreSQL standby that has received most"
     assert "20 rows/s to PostgreSQL" in shown(scenario, plan)
     assert "PostgreSQL" not in shown(FAILOVER)
+
+
+def test_who_is_denied_what_is_told():
+    watch = {"probe": "denied", "pods": [{"name": "a"}], "others": [{"name": "b"}, {"name": "c"}]}
+    assert list(proofs_in_words([watch])) == [
+        "no new connection from a to b, c is accepted, while a witness's to all of them are"
+    ]

@@ -142,6 +142,14 @@ class FaultCapable(Protocol):
         """
         ...
 
+    def deny_steps(self, members: Sequence[str], others: Sequence[str]) -> tuple[dict[str, Any], ...]:
+        """The agent's steps that let no member of a component open connections to others, which are all of another one,
+        until healing.
+
+        Raises `FaultError` where nobody can.
+        """
+        ...
+
     def rollout_steps(self, members: Sequence[str]) -> tuple[dict[str, Any], ...]:
         """The agent's steps that have all members of a component replaced one after the other.
 

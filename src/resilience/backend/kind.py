@@ -19,6 +19,7 @@ from resilience.backend.kubernetes.manifests import HARNESS, NAMESPACES, NODE, P
 from resilience.backend.kubernetes.platform import SELECTOR, KubernetesPlatform
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.machine.control_plane import cordons, take_cordons_back
+from resilience.backend.machine.deny import denials, take_denials_back
 from resilience.backend.machine.desk import Desk, broken_nodes, put_all_right
 from resilience.backend.machine.docker import Docker
 from resilience.backend.machine.scale import scales, take_scales_back
@@ -164,15 +165,17 @@ class Kind:
         broken = [f"{host} ({told})" for host, told in broken_nodes(Docker(), self.name).items()]
         api = self.open()
         broken += [f"{host} (cordoned by {injection})" for host, injection in cordons(api).items()]
-        return broken + [f"StatefulSet {name} (scaled by {injection})" for name, injection in scales(api).items()]
+        broken += [f"StatefulSet {name} (scaled by {injection})" for name, injection in scales(api).items()]
+        return broken + [f"NetworkPolicy {name} (denies for {injection})" for name, injection in denials(api).items()]
 
     def put_nodes_right(self) -> list[str]:
         """Has every worker run in its networks, whoever did something to it, and takes back what injections have
-        cordoned and scaled; a line for each. Raises `StackError`, when all were tried.
+        cordoned, scaled and denied; a line for each. Raises `StackError`, when all were tried.
         """
         told: list[str] = []
         troubles: list[str] = []
-        for step in (self._put_containers_right, self._take_cordons_back, self._take_scales_back):
+        steps = (self._put_containers_right, self._take_cordons_back, self._take_scales_back, self._take_denials_back)
+        for step in steps:
             try:
                 told += step()
             except StackError as error:
@@ -189,6 +192,9 @@ class Kind:
 
     def _take_scales_back(self) -> list[str]:
         return [f"StatefulSet {name}: keeps {was} pods again" for name, was in take_scales_back(self.open()).items()]
+
+    def _take_denials_back(self) -> list[str]:
+        return [f"NetworkPolicy {name}: deleted" for name in take_denials_back(self.open())]
 
     def run(self, namespace: str, pod: str, argv: tuple[str, ...], text: str, timeout_s: float) -> str:
         """What a command in a pod prints, given ``text`` as its input. Raises `HostError`, `StackError`."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from resilience.fault.base import Fault
 from resilience.fault.delete import DeleteFault
+from resilience.fault.deny import DenyFault
 from resilience.fault.drain import DrainFault
 from resilience.fault.fast_restart import FastRestartFault
 from resilience.fault.freeze import FreezeFault
@@ -31,6 +32,7 @@ FAULTS: Mapping[type, Callable[[Any], Fault]] = {
     spec.Drain: DrainFault,
     spec.Delete: DeleteFault,
     spec.Scale: ScaleFault,
+    spec.Deny: DenyFault,
     spec.RollingRestart: RollingRestartFault,
     spec.Partition: PartitionFault,
 }

@@ -98,6 +98,11 @@ def scaled(states: Sequence[MemberState], replicas: int) -> Watch:
     return {"probe": "scaled", "replicas": replicas, "pods": [place(state) for state in states]}
 
 
+def denied(states: Sequence[MemberState], others: Sequence[MemberState]) -> Watch:
+    """None of these can open a connection to any of the others, while a witness reaches both."""
+    return {"probe": "denied", "pods": [*map(_listening, states)], "others": [*map(_listening, others)]}
+
+
 def rolled_out(states: Sequence[MemberState]) -> Watch:
     """Each of these has a successor, started one after the other."""
     return {"probe": "rolled-out", "pods": [place(state) for state in states]}

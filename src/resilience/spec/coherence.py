@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from resilience.spec.convert import refuse, show
-from resilience.spec.fault import Delete, Drain, FaultSpec, NodeFault, Partition, RollingRestart, Scale, Target
+from resilience.spec.fault import Delete, Deny, Drain, FaultSpec, NodeFault, Partition, RollingRestart, Scale, Target
 from resilience.spec.load import Load
 from resilience.spec.postgresql_coherence import check_postgresql, check_postgresql_load, check_promotion
 from resilience.spec.scenario import Experiment, Scenario, Timeline
@@ -226,9 +226,11 @@ def _check_fault(experiment: Experiment, member_count: int) -> None:
     scopes, why = _scopes(fault)
     if target.scope not in scopes:
         raise refuse(label, "target.scope", f"expected {' or '.join(scopes)}{why} (fault {kind})", target.scope)
-    if isinstance(fault, RollingRestart | Scale) and target.component in {"redis", "postgresql"}:
+    if isinstance(fault, RollingRestart | Scale | Deny) and target.component in {"redis", "postgresql"}:
         expected = "expected a service: a store may fail over for each member"
         raise refuse(label, "target.component", expected, target.component)
+    if isinstance(fault, Deny) and fault.to == target.component:
+        raise refuse(label, "fault.to", f"expected another component than {target.component}", fault.to)
     if isinstance(fault, Scale) and fault.replicas >= member_count:
         expected = f"expected less than {member_count}: {target.component} has no more members"
         raise refuse(label, "fault.replicas", expected, fault.replicas)
@@ -240,7 +242,7 @@ def _scopes(fault: FaultSpec) -> tuple[tuple[str, ...], str]:
     """What a fault can be done to, and why to nothing else."""
     if isinstance(fault, NodeFault | Drain):
         return ("node",), ": it is done to a whole node"
-    if isinstance(fault, RollingRestart | Scale):
+    if isinstance(fault, RollingRestart | Scale | Deny):
         return ("component",), ": it is done to all members"
     return (("member",) if isinstance(fault, Delete) else ("member", "node")), ""
 

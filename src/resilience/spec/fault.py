@@ -88,6 +88,14 @@ class Scale(Record, frozen=True, kw_only=True, tag_field="kind", tag="scale"):
     replicas: Annotated[int, Meta(ge=0)] = 0
 
 
+class Deny(Record, frozen=True, kw_only=True, tag_field="kind", tag="deny"):
+    """The members of a component may open no connection to those of another one, ``to``, as a NetworkPolicy says that
+    was written wrong. What is open by then may stay open. Healing takes that policy away.
+    """
+
+    to: Literal["redis", "session", "collaboration"]
+
+
 class RollingRestart(Record, frozen=True, kw_only=True, tag_field="kind", tag="rolling-restart"):
     """All members of a component are replaced one after the other, each once its predecessor's successor is ready, as
     their controller does it. There is nothing to be undone: healing is that it is complete.
@@ -106,7 +114,7 @@ class Partition(Record, frozen=True, kw_only=True, tag_field="kind", tag="partit
 
 
 NodeFault = PowerOff | Freeze | Isolate | Reboot  # what is done to a whole node
-FaultSpec = Noop | Kill | Pause | FastRestart | NodeFault | Drain | Delete | Scale | RollingRestart | Partition
+FaultSpec = Noop | Kill | Pause | FastRestart | NodeFault | Drain | Delete | Scale | Deny | RollingRestart | Partition
 
 
 class Prelude(Record, frozen=True, kw_only=True):

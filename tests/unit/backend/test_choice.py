@@ -6,7 +6,7 @@ from resilience.backend import choice
 from resilience.backend.choice import BACKENDS, DEFAULT, able, attach, enter, is_in_place
 from resilience.errors import HostError, StackError
 from resilience.outside import STACKS
-from resilience.spec.fault import Delete, Drain, FaultSpec, Freeze, Kill, Reboot, RollingRestart, Scale
+from resilience.spec.fault import Delete, Deny, Drain, FaultSpec, Freeze, Kill, Reboot, RollingRestart, Scale
 
 
 @pytest.fixture
@@ -49,6 +49,7 @@ def test_attaching_to_nothing(name: str, tmp_path: Path) -> None:
         (Drain(), ("kind",)),
         (Delete(), ("kind",)),
         (Scale(), ("kind",)),
+        (Deny(to="redis"), ("kind",)),
         (RollingRestart(), ("kind",)),
     ],
     ids=repr,

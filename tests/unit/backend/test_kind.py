@@ -11,6 +11,7 @@ from resilience.backend import kind
 from resilience.backend.kind import Kind, config_file, is_ours, namespaces_up, require_tools
 from resilience.backend.kubernetes.api import Api
 from resilience.backend.local.place import PROJECT_ROOT
+from resilience.backend.machine.deny import Deny
 from resilience.backend.machine.scale import Scale
 from resilience.errors import HostError, StackError
 from tests.fakes import FakeCluster
@@ -224,6 +225,17 @@ def test_a_scale_of_ours_is_told_and_taken_back(tools: Path, tmp_path: Path, mon
     assert Kind(tmp_path).broken_nodes() == []
 
 
+def test_a_denial_of_ours_is_told_and_taken_back(tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tool(tools, "docker")
+    cluster = FakeCluster({})
+    who = {"namespace": "a", "component": "session", "to_namespace": "b", "to_component": "redis"}
+    Deny.from_json(cluster.plane(), "test-1", who).do()
+    monkeypatch.setattr(Kind, "open", lambda _self: Api(cluster.call, "a cluster"))
+    assert Kind(tmp_path).broken_nodes() == ["NetworkPolicy a/test-1 (denies for test-1)"]
+    assert Kind(tmp_path).put_nodes_right() == ["NetworkPolicy a/test-1: deleted"]
+    assert Kind(tmp_path).broken_nodes() == []
+
+
 def test_a_cordon_is_taken_back_although_docker_is_away(tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     tool(tools, "docker", "cannot connect", 1)
     cluster = FakeCluster({})
@@ -304,9 +316,9 @@ INSPECTED = [
 
 def test_workers_that_something_is_done_to_are_named(tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     tool(tools, "docker", json.dumps(INSPECTED))
-    monkeypatch.setattr(
-        Kind, "open", lambda _self: RecordedApi({"/api/v1/nodes": NODES, "/apis/apps/v1/statefulsets": {}}).api()
-    )
+    lists = ("/apis/apps/v1/statefulsets", "/apis/networking.k8s.io/v1/networkpolicies")
+    answers = {"/api/v1/nodes": NODES, **{path: {} for path in lists}}
+    monkeypatch.setattr(Kind, "open", lambda _self: RecordedApi(answers).api())
     assert Kind(tmp_path).broken_nodes() == ["harmonyflow-worker (paused, connected)"]
     assert "label=io.x-k8s.kind.cluster=harmonyflow" in (tools / "docker.asked").read_text().split()
 

@@ -9,6 +9,7 @@ from resilience.fault.base import Aim, Watch
 from resilience.fault.registry import FAULTS, fault_from_spec
 from resilience.spec.fault import (
     Delete,
+    Deny,
     Drain,
     FastRestart,
     FaultSpec,
@@ -70,6 +71,7 @@ def test_every_kind_is_carried_out() -> None:
         (Drain(), NODE_1, ["drain"]),
         (Delete(), PRIMARY, ["delete"]),
         (Scale(), SESSIONS, ["scale"]),
+        (Deny(to="redis"), SESSIONS, ["deny"]),
         (RollingRestart(), SESSIONS, ["rollout"]),
         (Partition(cut_from="peers"), PRIMARY, ["drop"]),
     ],
@@ -94,6 +96,7 @@ def test_steps(spec: FaultSpec, aim: Aim, expect: list[str]) -> None:
         Drain(),
         Delete(),
         Scale(),
+        Deny(to="redis"),
         RollingRestart(),
         Partition(cut_from="all"),
     ],
@@ -186,12 +189,24 @@ def test_one_direction_still_arrives(direction: Any, arriving: tuple[str, str]) 
         (Drain(), NODE_1, "drained"),
         (Delete(), PRIMARY, "deleted"),
         (Scale(), SESSIONS, "scaled"),
+        (Deny(to="redis"), SESSIONS, "denied"),
         (RollingRestart(), SESSIONS, "rolled-out"),
     ],
 )
 def test_whoever_has_to_be_gone_is_looked_for(spec: FaultSpec, aim: Aim, probe: str) -> None:
     (watched,) = effect(spec, aim)
     assert (watched["probe"], [pod["name"] for pod in watched["pods"]]) == (probe, list(aim.members))
+
+
+def test_who_is_denied_and_to_whom() -> None:
+    platform = FakeFaultPlatform(STACK)
+    platform.stopped.add("redis-cluster-2")
+    (watched,) = effect(Deny(to="redis"), SESSIONS, platform)
+    running = {member.name for member in STACK.of("redis")} - {"redis-cluster-2"}
+    assert ({place["name"] for place in watched["others"]}, watched["others"][0]["port"]) == (running, 6379)
+    platform.stopped |= running
+    with pytest.raises(FaultError, match="no redis runs at the moment"):
+        effect(Deny(to="redis"), SESSIONS, platform)
 
 
 def test_a_member_that_is_down_is_not_expected_to_answer() -> None:

@@ -19,7 +19,8 @@ SHIPPED = (
     "postgresql-baseline", "postgresql-failover", "redis-crash-primary", "redis-failover",
     "redis-fast-restart", "redis-fast-restart-no-persistence", "redis-kill-primary", "redis-kill-replica",
     "redis-partition-primary", "redis-pause-primary", "redis-pause-replica-kill-primary", "redis-stop-primary",
-    "rolling-restart-session", "session-delete", "session-kill", "session-scale-down", "short-ttl",
+    "rolling-restart-session", "session-delete", "session-denied-redis", "session-kill",
+    "session-scale-down", "short-ttl",
 )  # fmt: skip
 SCENARIO = "scenarios/redis/failover.yaml"
 STACK = "stacks/small.yaml"
@@ -304,7 +305,7 @@ MALFORMED = (
         "fault-without-kind",
         "kind: power-off",
         "",
-        "fault.kind: is missing, expected one of delete, drain, fast-restart",
+        "fault.kind: is missing, expected one of delete, deny, drain",
     ),
     experiment("prelude-kind", INJECTED, INJECTED + PRELUDE.replace("pause", "kill"), "prelude.fault.kind"),
     experiment(
@@ -374,6 +375,24 @@ MALFORMED = (
         "kind: power-off}\n" + INJECTED,
         "kind: scale, replicas: 9}\n        target: {component: session, scope: component}\n",
         "fault.replicas: expected less than",
+    ),
+    experiment(
+        "deny-itself",
+        "kind: power-off}\n" + INJECTED,
+        "kind: deny, to: session}\n        target: {component: session, scope: component}\n",
+        "fault.to: expected another component than session",
+    ),
+    experiment(
+        "deny-member",
+        "kind: power-off}\n" + INJECTED,
+        "kind: deny, to: redis}\n        target: {component: session}\n",
+        "target.scope: expected component: it is done to all members (fault deny)",
+    ),
+    experiment(
+        "deny-redis",
+        "kind: power-off}\n" + INJECTED,
+        "kind: deny, to: session}\n        target: {component: redis, scope: component}\n",
+        "target.component: expected a service",
     ),
     experiment(
         "delete-of-all",

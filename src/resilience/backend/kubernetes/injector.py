@@ -19,13 +19,15 @@ from resilience.backend.base import Evidence, Injected, MemberState, NodeFault, 
 from resilience.backend.injecting import converted, named, never_begun, undone
 from resilience.backend.kubernetes.agents import AgentClock, Agents
 from resilience.backend.kubernetes.backoff import forgotten_at, next_wait_s
+from resilience.backend.kubernetes.reach import may_reach
 from resilience.backend.kubernetes.split import MACHINE, split
 from resilience.backend.machine.delete import GONE_WITHIN_S
+from resilience.backend.machine.deny import DENIED_WITHIN_S
 from resilience.backend.machine.drain import EVICTING_S, MOVED_WITHIN_S
 from resilience.backend.machine.rollout import REPLACED_WITHIN_S
 from resilience.backend.machine.scale import SCALED_WITHIN_S
 from resilience.errors import FaultError
-from resilience.spec.fault import Delete, Drain, FaultSpec, RollingRestart, Scale, Target
+from resilience.spec.fault import Delete, Deny, Drain, FaultSpec, RollingRestart, Scale, Target
 from resilience.spec.stack import OBSERVER
 
 # How long orders are under way on a machine that is busy, by what they have to pass.
@@ -47,7 +49,10 @@ NODES = Pace(lead_s=2 * EXEC_S + LOOKS_S_MAX + MACHINE_S, proof_s=EXEC_S + MACHI
 _ORDER_S = MACHINE_S + PODS_S
 # A drain was proved 21 s after it had begun: evictions that wait for budgets, then pods that start elsewhere.
 DRAIN = Pace(lead_s=_ORDER_S, proof_s=EVICTING_S + MOVED_WITHIN_S + _ORDER_S, look_s=_ORDER_S)
-DELETE = Pace(lead_s=_ORDER_S, proof_s=GONE_WITHIN_S + _ORDER_S, look_s=_ORDER_S + CONNECTING_S)  # beside its grace
+# Beside its grace. Who connects has connected once before.
+_CONNECTED_S = _ORDER_S + CONNECTING_S
+DELETE = Pace(lead_s=_CONNECTED_S, proof_s=GONE_WITHIN_S + _CONNECTED_S, look_s=_CONNECTED_S)
+DENY = Pace(lead_s=_CONNECTED_S, proof_s=DENIED_WITHIN_S + _CONNECTED_S, look_s=_CONNECTED_S)
 SCALE = Pace(lead_s=_ORDER_S, proof_s=SCALED_WITHIN_S + _ORDER_S, look_s=_ORDER_S)
 ROLLOUT = Pace(lead_s=_ORDER_S, proof_s=REPLACED_WITHIN_S + _ORDER_S, look_s=_ORDER_S)
 
@@ -97,6 +102,23 @@ class Injector:
     def scale_steps(self, members: Sequence[str], replicas: int) -> tuple[Json, ...]:
         """See `FaultCapable`: the StatefulSet that the members' pods belong to does it, told likewise."""
         return ({"primitive": "scale", "replicas": replicas, **self._workload("scale", members)},)
+
+    def deny_steps(self, members: Sequence[str], others: Sequence[str]) -> tuple[Json, ...]:
+        """See `FaultCapable`: a NetworkPolicy beside those that are there, told likewise."""
+        ((space, component),), ((to_space, to),) = (self._one_component(names) for names in (members, others))
+        if not may_reach(component, to):
+            raise FaultError(f"deny of {component} to {to}: it is not let there anyway, so nothing would change")
+        who = {"namespace": space, "component": component, "to_namespace": to_space, "to_component": to}
+        return ({"primitive": "deny", **who, "pods": self._places(members)},)
+
+    def _one_component(self, members: Sequence[str]) -> set[tuple[str, str]]:
+        found = {
+            (place["namespace"], state.component)
+            for place, state in zip(self._places(members), self._named(members), strict=True)
+        }
+        if len(found) != 1:
+            raise FaultError(f"deny of {', '.join(members)}: expected members of one component")
+        return found
 
     def _workload(self, what: str, members: Sequence[str]) -> Json:
         """The one StatefulSet that keeps these running."""
@@ -330,6 +352,8 @@ def pace(fault: FaultSpec, target: Target) -> Pace:
             return msgspec.structs.replace(DELETE, proof_s=DELETE.proof_s + grace_s)
         case Scale():
             return SCALE
+        case Deny():
+            return DENY
         case RollingRestart():
             return ROLLOUT
         case _:

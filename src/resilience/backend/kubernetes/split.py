@@ -23,8 +23,8 @@ from resilience.spec.stack import OBSERVER, PORTS
 MACHINE = "machine"  # who does something to whole nodes, likewise
 WITNESS = "witness"  # who looks, where the harness' agents are named by the node that they stand on
 LOOKERS_STAY_S = 150.0  # those that look must still be there when a node's pods are back, which takes a while
-_ORDERS = frozenset({"drain", "delete", "scale", "rollout"})  # what the cluster itself is asked to do, by the machine
-_SEEN_BY_MACHINE = frozenset({"node", "drained", "deleted", "scaled", "rolled-out"})
+_ORDERS = frozenset({"drain", "delete", "scale", "deny", "rollout"})  # what the cluster is asked to do, by the machine
+_SEEN_BY_MACHINE = frozenset({"node", "drained", "deleted", "scaled", "denied", "rolled-out"})
 _SUFFERERS = ("members", "folders")
 _DIRECTIONS: Mapping[str, list[str]] = {"in": ["in"], "out": ["out"], "both": ["in", "out"]}
 

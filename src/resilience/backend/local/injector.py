@@ -69,6 +69,10 @@ class Injector:
         del replicas
         raise FaultError(f"scale of {', '.join(members)}: nobody here decides how many run; it needs kind")
 
+    def deny_steps(self, members: Sequence[str], others: Sequence[str]) -> NoReturn:
+        """See `FaultCapable`; here nothing but cables decides who reaches whom. Raises `FaultError`."""
+        raise FaultError(f"deny of {', '.join(members)} to {', '.join(others)}: no policies here; it needs kind")
+
     def rollout_steps(self, members: Sequence[str]) -> NoReturn:
         """See `FaultCapable`; here nobody replaces members. Raises `FaultError`."""
         raise FaultError(f"rolling restart of {', '.join(members)}: nobody here replaces members; it needs kind")

@@ -2,7 +2,7 @@
 
 It is an agent like those on the nodes (`resilience.agent.node`): one folder and one daemon for each injection, which
 outlives whoever asked for it and ends it when its time to live is over. Only its primitives are other ones. What is
-done to a cluster's nodes and pods by its own API (a drain, a rolling restart) is done here too, for the same reason::
+done to a cluster's nodes and pods by its own API (a drain, a deletion, …) is done here too, for the same reason::
 
     python -m resilience.backend.machine apply|probe|undo|open STATE CLUSTER KUBECONFIG HOST,HOST…    one line of JSON
 """

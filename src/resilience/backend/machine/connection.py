@@ -6,6 +6,7 @@ from resilience.agent.error import AgentError
 from resilience.backend.machine.control_plane import ControlPlane, Place
 
 ACCEPTED = "accepted"
+_UNKNOWN = "not known"
 # All at once, each for 2 s: a line for each that says what came of it.
 _OPEN = """
 import socket, sys
@@ -23,6 +24,11 @@ with ThreadPoolExecutor(32) as threads:
 """
 
 
+def is_known(said: str) -> bool:
+    """Whether somebody has looked, whatever came of it."""
+    return not said.startswith(_UNKNOWN)
+
+
 def opened(plane: ControlPlane, via: Place, to: Sequence[str]) -> list[str]:
     """What comes of a connection from a pod to each ``address:port``: `ACCEPTED`, or why not.
 
@@ -33,5 +39,5 @@ def opened(plane: ControlPlane, via: Place, to: Sequence[str]) -> list[str]:
     try:
         said = plane.said(via, ["python3", "-c", _OPEN, *to]).splitlines()
     except AgentError as error:
-        return [f"not known: {error}"] * len(to)
-    return said if len(said) == len(to) else [f"not known: {via['pod']} said {len(said)} lines"] * len(to)
+        return [f"{_UNKNOWN}: {error}"] * len(to)
+    return said if len(said) == len(to) else [f"{_UNKNOWN}: {via['pod']} said {len(said)} lines"] * len(to)

@@ -96,6 +96,22 @@ class ControlPlane:
         """Changes what stands at a path by what is given of it; may be done twice."""
         self._asked(lambda: self._api.patch(path, change))
 
+    def create(self, path: str, item: Object) -> None:
+        """Adds an object to a list; nothing if one of its name is there."""
+        try:
+            self._api.create(path, item)
+        except ApiError as error:
+            if error.status != _CONFLICT:
+                raise AgentError(str(error)) from error
+
+    def remove(self, path: str) -> None:
+        """Has an object deleted; harmless if it is gone."""
+        self._asked(lambda: self._api.delete(path))
+
+    def items(self, path: str) -> list[Object]:
+        """The objects of a list."""
+        return self._asked(lambda: self._api.items(path))
+
     def pod(self, place: Place) -> Pod | None:
         """The pod of this name that there is now, whichever it is."""
         found = self.found(_pod(place))

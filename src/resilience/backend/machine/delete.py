@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from resilience.agent.evidence import Evidence, evidence
-from resilience.backend.machine.connection import ACCEPTED, opened
+from resilience.backend.machine.connection import ACCEPTED, is_known, opened
 from resilience.backend.machine.control_plane import ControlPlane, Place, Pod
 from resilience.backend.machine.pods import Pods
 
@@ -101,7 +101,7 @@ class Deleted:
 
     def _unreached(self, place: Place, observed: str) -> Evidence:
         before = self.reached.get(place["pod"], "not looked at")
-        ok = _is_known(observed) and observed != ACCEPTED and before == ACCEPTED
+        ok = is_known(observed) and observed != ACCEPTED and before == ACCEPTED
         if before != ACCEPTED:
             observed += f", and before the injection: {before}"
         return evidence(f"connection from the witness to {_address(place)}", "none", observed, ok=ok)
@@ -124,7 +124,3 @@ def _succession(place: Place, now: Pod | None) -> str:
 
 def _address(place: Place) -> str:
     return f"{place['address']}:{place['port']}"
-
-
-def _is_known(said: str) -> bool:
-    return not said.startswith("not known")

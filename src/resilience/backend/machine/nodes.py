@@ -8,10 +8,12 @@ from typing import Any
 
 from resilience.agent.error import AgentError
 from resilience.backend.machine.control_plane import ControlPlane
+from resilience.backend.machine.deny import Deny
 from resilience.backend.machine.docker import WORKER, Container, Docker
 from resilience.backend.machine.scale import Scale
 
 TTL_S_MAX = 3_600.0
+_POSSIBLE: Mapping[str, type[Scale | Deny]] = {"scale": Scale, "deny": Deny}  # what the cluster may not allow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +43,8 @@ class Nodes:
         for space in {pod["namespace"] for part in parts for pod in part.get("pods", ())}:
             self.plane.require_ours(space)
         for step in injection["steps"]:
-            if step["primitive"] == "scale":
-                Scale.from_json(self.plane, injection["id"], step).require_possible()
+            if kind := _POSSIBLE.get(step["primitive"]):
+                kind.from_json(self.plane, injection["id"], step).require_possible()
         links = {host: [list(link) for link in found[host].links] for host in hit}
         peers = [host for host, one in found.items() if one.well and host not in hit]
         return {

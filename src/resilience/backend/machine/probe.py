@@ -10,6 +10,7 @@ from resilience.agent.probe import Probe
 from resilience.agent.table import made
 from resilience.backend.machine.control_plane import ControlPlane
 from resilience.backend.machine.delete import Deleted
+from resilience.backend.machine.deny import Denied
 from resilience.backend.machine.docker import Container, Docker
 from resilience.backend.machine.drain import Drained
 from resilience.backend.machine.rollout import RolledOut
@@ -75,6 +76,7 @@ def probe_of(docker: Docker, plane: ControlPlane, injection_id: str, data: Mappi
         "drained": partial(Drained.from_json, plane),
         "deleted": partial(Deleted.from_json, plane),
         "scaled": partial(Scaled.from_json, plane),
+        "denied": partial(Denied.from_json, plane),
         "rolled-out": partial(RolledOut.from_json, plane),
     }
     return made("probe", probes, injection_id, data)

@@ -19,6 +19,7 @@ from resilience.agent.table import made
 from resilience.backend.machine import neighbour
 from resilience.backend.machine.control_plane import ControlPlane
 from resilience.backend.machine.delete import Delete
+from resilience.backend.machine.deny import Deny
 from resilience.backend.machine.docker import PAUSED, RUNNING, Container, Docker, Link
 from resilience.backend.machine.drain import Drain
 from resilience.backend.machine.rollout import Rollout
@@ -163,6 +164,7 @@ def step_of(docker: Docker, plane: ControlPlane, injection_id: str, data: Mappin
         "drain": partial(Drain.from_json, plane),
         "delete": partial(Delete.from_json, plane),
         "scale": partial(Scale.from_json, plane),
+        "deny": partial(Deny.from_json, plane),
         "rollout": partial(Rollout.from_json, plane),
     }
     return made("primitive", steps, injection_id, data)

@@ -19,6 +19,7 @@ from resilience.fault.base import Aim
 from resilience.fault.registry import fault_from_spec
 from resilience.spec.fault import (
     Delete,
+    Deny,
     Drain,
     FastRestart,
     FaultSpec,
@@ -112,9 +113,10 @@ def test_every_part_of_a_node_s_fault_is_understood(fault: NodeFault, found: lis
         (Drain(), ("redis-cluster-0", "session-1"), ("node-1",)),
         (Delete(grace_s=5), ("session-1",), ()),
         (Scale(replicas=1), ("session-0", "session-1"), ()),
+        (Deny(to="redis"), ("session-0", "session-1"), ()),
         (RollingRestart(), ("session-0", "session-1"), ()),
     ],
-    ids=["drain", "delete", "scale", "rolling restart"],
+    ids=["drain", "delete", "scale", "deny", "rolling restart"],
 )
 def test_every_part_of_an_order_is_understood(
     fault: FaultSpec, members: tuple[str, ...], nodes: tuple[str, ...], tmp_path: Path

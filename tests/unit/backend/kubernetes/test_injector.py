@@ -16,6 +16,7 @@ from resilience.backend.kubernetes.platform import KubernetesPlatform
 from resilience.backend.kubernetes.split import LOOKERS_STAY_S, WITNESS
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.machine.delete import GONE_WITHIN_S
+from resilience.backend.machine.deny import DENIED_WITHIN_S
 from resilience.backend.machine.drain import EVICTING_S, MOVED_WITHIN_S
 from resilience.backend.machine.scale import SCALED_WITHIN_S
 from resilience.errors import FaultError
@@ -24,6 +25,7 @@ from resilience.fault.injector import Planner
 from resilience.fault.registry import fault_from_spec
 from resilience.spec.fault import (
     Delete,
+    Deny,
     Drain,
     FastRestart,
     FaultSpec,
@@ -542,6 +544,34 @@ def test_a_scale_is_of_one_stateful_set_and_the_machines(platform: KubernetesPla
     assert platform.pace(Scale(), target).proof_s > SCALED_WITHIN_S
     with pytest.raises(FaultError, match="scale of session-0, edge-0: expected all pods of one StatefulSet"):
         platform.scale_steps(["session-0", "edge-0"], 1)
+
+
+def test_a_denial_is_of_one_component_to_another_and_the_machines(platform: KubernetesPlatform, machine: FakeMachine):
+    aim, kind = Aim(members=("session-0", "session-1")), fault_from_spec(Deny(to="redis"))
+    (step,), (watch,) = kind.inject(aim, platform), kind.effect(aim, platform)
+    who = {key: step[key] for key in ("namespace", "component", "to_namespace", "to_component")}
+    assert who == {
+        "namespace": "harmonyflow", "component": "session", "to_namespace": "redis", "to_component": "redis"
+    }  # fmt: skip
+    assert len(watch["others"]) == len(STACK.of("redis"))
+    platform.apply({"id": "test-1", "ttl_s": 9.0, "steps": [step], "watch": [watch]})
+    assert machine.asked == [("apply", "test-1")]
+    paced = platform.pace(Deny(to="redis"), Target(component="session", scope="component"))
+    assert (paced.proof_s > DENIED_WITHIN_S, paced.lead_s < AHEAD_S_MAX) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("members", "others", "words"),
+    [
+        (["session-0", "edge-0"], ["redis-cluster-0"], "deny of session-0, edge-0: expected members of one component"),
+        (["session-0"], ["redis-cluster-0", "edge-0"], "deny of redis-cluster-0, edge-0: expected members of one"),
+        (["session-0"], ["collaboration-0"], "deny of session to collaboration: it is not let there anyway"),
+    ],
+    ids=["two", "to two", "not let there"],
+)
+def test_whom_nobody_can_deny(platform: KubernetesPlatform, members: list[str], others: list[str], words: str):
+    with pytest.raises(FaultError, match=words):
+        platform.deny_steps(members, others)
 
 
 def test_a_rolling_restart_is_of_one_stateful_set(platform: KubernetesPlatform, machine: FakeMachine):

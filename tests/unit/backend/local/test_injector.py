@@ -31,6 +31,8 @@ def test_what_only_a_cluster_can_do_is_refused() -> None:
         PaperPlatform(STACK).rollout_steps(["session-0", "session-1"])
     with pytest.raises(FaultError, match=r"scale of session-0, session-1: .* it needs kind"):
         PaperPlatform(STACK).scale_steps(["session-0", "session-1"], 1)
+    with pytest.raises(FaultError, match=r"deny of session-0 to redis-cluster-0: .* it needs kind"):
+        PaperPlatform(STACK).deny_steps(["session-0"], ["redis-cluster-0"])
     with pytest.raises(FaultError, match=r"deletion of session-0: .* it needs kind"):
         PaperPlatform(STACK).delete_steps(["session-0"], 0)
 

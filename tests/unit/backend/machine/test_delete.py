@@ -104,7 +104,7 @@ def test_nobody_who_could_look(cluster: FakeCluster, monkeypatch: pytest.MonkeyP
     deletion = Deletion(cluster)
     deletion.step.do()
     cluster.starts = False
-    monkeypatch.setattr(cluster, "_connection", lambda _to: "one line\ntoo many")
+    monkeypatch.setattr(cluster, "_connection", lambda _via, _to: "one line\ntoo many")
     assert failed(deletion.probe.in_effect()) == {WITNESSED: "not known: witness-0 said 2 lines"}
     cluster.witness["status"]["conditions"][0]["status"] = "False"
     with pytest.raises(AgentError, match="the witness on the observers' node is not ready"):

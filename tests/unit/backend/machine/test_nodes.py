@@ -130,3 +130,13 @@ def test_what_is_scaled_already_is_not_scaled_again(docker: FakeDocker, cluster:
     step_of(Docker(docker.run), cluster.plane(), "test-2", step).do()
     with pytest.raises(AgentError, match="StatefulSet session: it is scaled already, by test-2"):
         nodes(docker, cluster=cluster).request(wanted)
+
+
+def test_what_another_policy_allows_is_not_denied(docker: FakeDocker, cluster: FakeCluster) -> None:
+    who = {"namespace": "a", "component": "session", "to_namespace": "a", "to_component": "redis"}
+    step = {"primitive": "deny", **who, "pods": [cluster.place(name) for name in cluster.pods]}
+    wanted = {"id": "test-1", "ttl_s": 35.0, "steps": [step], "watch": []}
+    assert nodes(docker, cluster=cluster).request(wanted) == wanted
+    cluster.policies["theirs"] = {"metadata": {"name": "theirs"}, "spec": {"policyTypes": ["Egress"]}}
+    with pytest.raises(AgentError, match="NetworkPolicy theirs governs egress in namespace a"):
+        nodes(docker, cluster=cluster).request(wanted)

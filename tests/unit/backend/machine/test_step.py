@@ -153,5 +153,5 @@ def test_what_is_no_address_reaches_no_shell(docker: FakeDocker) -> None:
 def test_other_primitives_are_not_for_nodes(docker: FakeDocker) -> None:
     with pytest.raises(AgentError, match="expected one of power-off, freeze, isolate, reboot, drain, delete, scale"):
         step_of(Docker(docker.run), PLANE, "test-1", {"primitive": "signal", "members": []})
-    with pytest.raises(AgentError, match="expected one of node, drained, deleted, scaled, rolled-out"):
+    with pytest.raises(AgentError, match="expected one of node, drained, deleted, scaled, denied, rolled-out"):
         probe_of(Docker(docker.run), PLANE, "test-1", {"probe": "silent"})
