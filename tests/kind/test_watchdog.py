@@ -60,6 +60,8 @@ def cluster(made_by_runs: Kind) -> Iterator[Kind]:
     [
         ("node-freeze", broken_nodes, "(paused, connected)"),
         ("node-power-off", broken_nodes, "(exited, connected)"),
+        ("session-scale-down", broken_nodes, "(scaled by session-scale-down-"),
+        ("session-denied-redis", broken_nodes, "(denies for session-denied-redis-"),
         ("redis-partition-primary", cut_pods, "hf_redis_partition_primary"),
     ],
 )
