@@ -29,6 +29,8 @@ from services.upstream import Upstream, Upstreams, check_forever, is_refusal
 from services.web import BODY_BYTES_MAX, Refusal, Service, guard, main, matches_id, wait_for_signal
 
 CONNECT_TIMEOUT_S = 0.3
+FOUND_WITHIN_S = 10.0  # as long as it takes a node that comes back to have names and routes again
+FOUND_LOOK_S = 0.05
 WS_HEARTBEAT_S = 1.5  # of silence, then a ping that has to be answered in half that time
 CLIENT_HEARTBEAT_S = 20.0
 VISITOR_COOKIE = "visitor"
@@ -84,6 +86,13 @@ class Edge:
         for upstreams in self._upstreams.values():
             for upstream in upstreams.all:
                 self._checks.append(asyncio.create_task(check_forever(upstream, self._client)))
+
+    async def find(self) -> None:
+        """Return once there is an instance of each kind, or in `FOUND_WITHIN_S`: people are told that there is none."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FOUND_WITHIN_S):
+                while not all(upstreams.found for upstreams in self._upstreams.values()):  # noqa: ASYNC110  checks end it
+                    await asyncio.sleep(FOUND_LOOK_S)
 
     async def close(self) -> None:
         """Stop checking and close all connections."""
@@ -259,6 +268,7 @@ async def serve(config: Config) -> None:
     service.add_routes(app)
     edge.add_routes(app)
     await edge.open()
+    await edge.find()  # a client that is refused a connection tries the other edge
     await service.start(app)
     await wait_for_signal()
     await service.stop()

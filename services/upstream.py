@@ -77,6 +77,11 @@ class Upstreams:
         self.all = tuple(upstreams)
         self._next = 0
 
+    @property
+    def found(self) -> bool:
+        """Whether one of them is in; so it is, too, where there are none to be found."""
+        return not self.all or any(upstream.healthy for upstream in self.all)
+
     def choose(self, *, but: Upstream | None = None) -> Upstream | None:
         """The healthy instance whose turn it is, other than `but`; `None` if there is none."""
         for offset in range(len(self.all)):

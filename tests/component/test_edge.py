@@ -195,6 +195,15 @@ def test_requests_reach_every_instance_with_their_id(folder: Path):
         assert post(edge, X_Request_Id="bad id").headers["X-Request-Id"] != "bad id"
 
 
+def test_nobody_is_let_in_before_there_is_an_instance(folder: Path):
+    """Who connects earlier is refused, and tries the other edge; a second later all is well."""
+    with instance(fine) as one:
+        one.healthy = False
+        threading.Timer(1.0, setattr, (one, "healthy", True)).start()
+        with service(folder, "edge", upstreams={"session": [one.address], "collaboration": []}) as edge:
+            assert post(edge).status_code == requests.codes.ok
+
+
 def test_an_instance_that_is_not_healthy_is_out_and_comes_back(folder: Path):
     with instance(fine) as one, instance(fine) as other, edge_over(folder, one, other) as edge:
         one.healthy = False
