@@ -17,7 +17,7 @@ from resilience.backend import memory
 from resilience.backend.local.place import PROJECT_ROOT, cache_elsewhere, calling_user
 from resilience.errors import HostError
 
-IMAGE_BYTES = 2_000_000_000  # an image and its build beside it
+IMAGE_BYTES = 3_000_000_000  # an image and its build beside it
 REPORT_BYTES = 500_000_000
 MEMORY_BYTES = 2_000_000_000
 PROBE_TIMEOUT_S = 20

@@ -101,14 +101,14 @@ CASES = (
         name="no space for the image",
         change={"cache_free_bytes": host.IMAGE_BYTES - 1},
         says=(
-            "the stack image needs 2.0 GB in /home/ada/.cache/harmonyflow",
+            "the stack image needs 3.0 GB in /home/ada/.cache/harmonyflow",
             "or name another place by XDG_CACHE_HOME",
         ),
     ),
     Case(
         name="no space for the image, under sudo",
         change={"cache_free_bytes": 0, "cache_elsewhere": "make it a link to another place"},
-        says=("2.0 GB in /home/ada/.cache/harmonyflow", "free some, or make it a link to another place"),
+        says=("3.0 GB in /home/ada/.cache/harmonyflow", "free some, or make it a link to another place"),
     ),
     Case(name="no space, but an image", change={"cache_free_bytes": 0, "building": False}),
     Case(
