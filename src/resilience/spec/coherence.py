@@ -10,6 +10,7 @@ from resilience.spec.convert import refuse, show
 from resilience.spec.fault import Delete, Deny, Drain, FaultSpec, NodeFault, Partition, RollingRestart, Scale, Target
 from resilience.spec.load import Load
 from resilience.spec.postgresql_coherence import check_postgresql, check_postgresql_load, check_promotion
+from resilience.spec.rabbitmq_coherence import check_rabbitmq
 from resilience.spec.scenario import Experiment, Scenario, Timeline
 from resilience.spec.slo import RatioSource, Slo
 from resilience.spec.stack import GENERATORS, LOADGEN, OBSERVER, OUTSIDE, Shard, Stack, Wait
@@ -36,6 +37,7 @@ def check_stack(stack: Stack, label: str, workers: int = 1) -> None:
     _check_shards(stack, label)
     _check_durability(stack, label)
     check_postgresql(stack, label)
+    check_rabbitmq(stack, label)
 
 
 def check_scenario(scenario: Scenario, label: str) -> None:

@@ -2,7 +2,7 @@
 
 ``seed=7`` · ``durability=async`` · ``durability=wait:1`` (replicas) · ``durability=wait:1:500`` (and time-out in ms) ·
 ``postgresql.durability=async`` · ``postgresql.durability=any:1``, ``first:2`` (standbys) ·
-``postgresql.FIELD=…`` · ``postgresql.failover.operator_delay_s=5`` ·
+``postgresql.FIELD=…`` · ``postgresql.failover.operator_delay_s=5`` · ``rabbitmq.FIELD=…`` ·
 ``load.FIELD=…`` · ``timeline.FIELD=…`` · ``redis.FIELD=…`` · ``stack.FIELD=…`` for the numbers of the stack file ·
 ``programs.COMPONENT=…``.
 """
@@ -17,6 +17,7 @@ from resilience.spec.document import documents_from_text
 from resilience.spec.load import Load
 from resilience.spec.postgresql import AnyStandbys, Asynchronous, FirstStandbys, Manual, Postgresql
 from resilience.spec.postgresql import Durability as PostgresqlDurability
+from resilience.spec.rabbitmq import Rabbitmq
 from resilience.spec.record import Record
 from resilience.spec.scenario import Scenario, Timeline
 from resilience.spec.stack import Async, Durability, Programs, Redis, Wait
@@ -27,6 +28,7 @@ _ROOMS: Mapping[str, frozenset[str]] = {
     "load": frozenset(Load.__struct_fields__),
     "timeline": frozenset(Timeline.__struct_fields__),
     "redis": frozenset(Redis.__struct_fields__),
+    "rabbitmq": frozenset(Rabbitmq.__struct_fields__),
     "stack": _STACK_NUMBERS,
     "programs": frozenset(Programs.__struct_fields__),
     "postgresql": _POSTGRESQL,
@@ -60,7 +62,11 @@ def _apply(scenario: Scenario, override: str, label: str) -> Scenario:  # noqa: 
             return msgspec.structs.replace(scenario, load=_changed(scenario.load, name, value, label, room))
         case "timeline":
             return msgspec.structs.replace(scenario, timeline=_changed(scenario.timeline, name, value, label, room))
-        case "redis" | "programs":
+        case "redis" | "rabbitmq" | "programs":
+            if getattr(scenario.stack, room) is None:
+                raise refuse(
+                    label, key, f"expected a field of what the stack {scenario.stack.name} has: it has no {room}"
+                )
             changed = _changed(getattr(scenario.stack, room), name, value, label, room)
             return _with_stack(scenario, **{room: changed})
         case "postgresql" | "postgresql.failover":

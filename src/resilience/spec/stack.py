@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from resilience.spec.load import numbered
 from resilience.spec.postgresql import Postgresql
+from resilience.spec.rabbitmq import SERVER_PORT, Rabbitmq
 from resilience.spec.record import Record
 
 Milliseconds = Annotated[int, Meta(ge=100, le=600_000)]
@@ -16,6 +17,7 @@ Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,40}\Z")]
 Module = Annotated[str, Meta(pattern=r"^[a-z_][a-z0-9_]*([.][a-z_][a-z0-9_]*)*\Z", max_length=200)]
 Component = Literal[
     "redis",
+    "rabbitmq",
     "session",
     "collaboration",
     "edge",
@@ -36,6 +38,7 @@ OUTSIDE = "outside"  # where the edge stands, as in production
 
 PORTS: dict[str, int] = {
     "redis": 6379,
+    "rabbitmq": SERVER_PORT,
     "session": 8080,
     "collaboration": 8080,
     "edge": 8080,
@@ -121,6 +124,7 @@ class Stack(Record, frozen=True, kw_only=True):
     members: Annotated[tuple[Member, ...], Meta(max_length=500)]
     programs: Programs = Programs()
     postgresql: Postgresql | None = None  # a tier that a stack may have
+    rabbitmq: Rabbitmq | None = None  # None: this stack has none
 
     def member(self, name: str) -> Member:
         """The member of that name. Raises `KeyError` if there is none."""

@@ -1,0 +1,115 @@
+"""A stack with RabbitMQ reads, or is refused with the field that keeps its cluster from working."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from resilience.errors import SpecError
+from resilience.spec.fingerprint import fingerprint
+from resilience.spec.rabbitmq import Rabbitmq, all_queues
+from resilience.spec.read import read_scenario, read_stack
+
+ROOT = Path(__file__).resolve().parents[3]
+STACK = "stacks/small.yaml"
+SETTINGS = "rabbitmq: {net_ticktime_s: 15}\n"
+MEMBERS = """\
+  - {name: q0, component: rabbitmq, node: node-1}
+  - {name: q1, component: rabbitmq, node: node-2}
+  - {name: q2, component: rabbitmq, node: node-3}
+"""
+
+
+def write(project: Path, settings: str = SETTINGS, members: str = MEMBERS) -> None:
+    file = project / STACK
+    file.write_text(file.read_text().replace("members:\n", f"{settings}members:\n{members}"))
+
+
+def test_a_stack_may_have_rabbitmq(project: Path) -> None:
+    write(project)
+    stack = read_stack(project, STACK)
+    assert stack.rabbitmq == Rabbitmq(net_ticktime_s=15)
+    assert [member.name for member in stack.of("rabbitmq")] == ["q0", "q1", "q2"]
+
+
+def test_a_queue_without_dead_letters_has_no_queue_for_them() -> None:
+    assert len(all_queues(Rabbitmq())) == 6
+    assert len(all_queues(Rabbitmq(dead_letter=False))) == 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    name: str
+    settings: str = SETTINGS
+    members: str = MEMBERS
+    expect: str
+
+
+CASES = (
+    Case(name="members without settings", settings="", expect="rabbitmq: expected the settings"),
+    Case(name="settings without members", members="", expect=r"members: expected at least 3 of .* \(got 0\)"),
+    Case(
+        name="two", members=MEMBERS.partition("  - {name: q2")[0], expect=r"members: expected at least 3 .* \(got 2\)"
+    ),
+    Case(
+        name="four",
+        members=MEMBERS + "  - {name: q3, component: rabbitmq, node: node-3}\n",
+        expect=r"members: expected an odd number .* \(got 4\)",
+    ),
+    Case(
+        name="a node with the majority",
+        members=MEMBERS.replace("node-2", "node-1"),
+        expect=r"members: expected no node that holds a majority .* \(node-1 holds 2\)",
+    ),
+    Case(name="observer", members=MEMBERS.replace("node-2", "observer"), expect=r"members\[1\].node: expected one of"),
+    Case(
+        name="a mode that there is not",
+        settings="rabbitmq: {cluster_partition_handling: pause}\n",
+        expect="rabbitmq.cluster_partition_handling",
+    ),
+    Case(name="mirrored", settings="rabbitmq: {queue_kind: mirrored}\n", expect="rabbitmq.queue_kind"),
+    Case(name="no limit", settings="rabbitmq: {delivery_limit: 0}\n", expect="rabbitmq.delivery_limit: expected"),
+    Case(name="priority", settings="rabbitmq: {max_priority: 256}\n", expect="rabbitmq.max_priority: expected"),
+    Case(name="unknown", settings="rabbitmq: {net_ticktime: 9}\n", expect="did you mean 'net_ticktime_s'"),
+    Case(
+        name="a time to live of nothing", settings="rabbitmq: {message_ttl_ms: 0}\n", expect="rabbitmq.message_ttl_ms"
+    ),
+)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_refused(project: Path, case: Case) -> None:
+    write(project, case.settings, case.members)
+    with pytest.raises(SpecError, match=case.expect) as raised:
+        read_stack(project, STACK)
+    assert str(raised.value).startswith(STACK)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_field_is_changed_from_the_command_line(project: Path) -> None:
+    write(project)
+    changed = read_scenario(project, "failover", ["rabbitmq.queue_kind=classic", "rabbitmq.net_ticktime_s=9"])
+    assert changed.stack.rabbitmq == Rabbitmq(net_ticktime_s=9, queue_kind="classic")
+
+
+def test_a_stack_without_it_has_no_fields_to_change(project: Path) -> None:
+    with pytest.raises(
+        SpecError, match=r"rabbitmq\.queue_kind: expected a field .* the stack small .* has no rabbitmq"
+    ):
+        read_scenario(project, "failover", ["rabbitmq.queue_kind=classic"])
+
+
+def test_a_stack_without_it_is_the_stack_that_it_was_before() -> None:
+    """Controls of before are found again: their fingerprint is over the fields that there were then."""
+    scenario = read_scenario(ROOT, "baseline")
+    found = fingerprint(scenario, harness="h", servers="s", host={})
+    before = json.loads(msgspec.json.encode(scenario.stack))
+    assert before.pop("rabbitmq") is None
+    encoded = json.dumps(before, separators=(",", ":"), ensure_ascii=False).encode()
+    assert found.stack == hashlib.sha256(encoded).hexdigest()[:16]
+    there = msgspec.structs.replace(scenario.stack, rabbitmq=Rabbitmq())
+    other = fingerprint(msgspec.structs.replace(scenario, stack=there), harness="h", servers="s", host={})
+    assert other.stack != found.stack
