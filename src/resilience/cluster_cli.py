@@ -306,8 +306,9 @@ def require_reference_services(stack: Stack) -> None:
 
     So does a tier that has no manifests.
     """
-    if stack.postgresql is not None:
-        raise SpecError(f"stack {stack.name}: postgresql: there are no manifests of it for kind: use --stack local")
+    for tier in ("postgresql", "rabbitmq"):
+        if getattr(stack, tier) is not None:
+            raise SpecError(f"stack {stack.name}: {tier}: there are no manifests of it for kind: use --stack local")
     if stack.programs != Programs():
         raise SpecError(
             f"stack {stack.name}: programs: on kind services are the project's own image: use --stack local"

@@ -35,6 +35,7 @@ from resilience.cluster_cli import (
 from resilience.cluster_run import prepared
 from resilience.errors import FaultError, HostError, SpecError, StackError
 from resilience.spec.postgresql import Postgresql
+from resilience.spec.rabbitmq import Rabbitmq
 from resilience.spec.read import read_scenario, read_stack
 from resilience.spec.stack import Programs
 from tests.fakes import FakeAgents, FakeLease, FakeMachine
@@ -145,10 +146,12 @@ def test_a_stack_of_other_programs_is_refused_where_services_are_images():
         require_reference_services(other)
 
 
-def test_a_stack_with_a_tier_that_has_no_manifests_is_refused():
-    tier = Postgresql(primary="pg-0", replicas=("pg-1",))
-    with pytest.raises(SpecError, match=r"postgresql: .*: use --stack local"):
-        require_reference_services(msgspec.structs.replace(STACK, postgresql=tier))
+@pytest.mark.parametrize(
+    ("tier", "spec"), [("postgresql", Postgresql(primary="pg-0", replicas=("pg-1",))), ("rabbitmq", Rabbitmq())]
+)
+def test_a_stack_with_a_tier_that_has_no_manifests_is_refused(tier: str, spec: object):
+    with pytest.raises(SpecError, match=rf"{tier}: .*: use --stack local"):
+        require_reference_services(msgspec.structs.replace(STACK, **{tier: spec}))
 
 
 class BrokenNodes(Kind):

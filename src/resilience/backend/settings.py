@@ -12,12 +12,14 @@ import jinja2
 import msgspec
 
 from resilience.backend.local.place import PROJECT_ROOT
+from resilience.spec.rabbitmq import METRICS_PORT
 from resilience.spec.stack import PORTS, Member, Stack
 
 NOT_SCRAPED = frozenset({"redis", "postgresql", "pgbouncer"})  # by themselves: exporters ask Redis and PostgreSQL
 DATA_KEEP = {"redis": ["nodes.conf"]}  # who a member is in its cluster, which a loss of data does not change
 DRAINED = ("session", "collaboration")  # those whose health an edge looks at
 DRAIN_S = 2.0  # two failed checks of an edge, one each 0.5 s, and as long again on a busy machine
+METRICS_PORTS = {"rabbitmq": METRICS_PORT}  # where a component is scraped, if that is another port than its own
 SERVICE_TIMEOUT_S = 1.0  # of one request inside a service: under the clients' 2 s, so that they hear the answer
 
 Hosts = Callable[[Member], str]
@@ -67,7 +69,8 @@ def prometheus_yml(stack: Stack, hosts: Hosts) -> str:
 
 
 def _targets(stack: Stack, component: str, hosts: Hosts) -> list[dict[str, str]]:
-    return [{"address": _endpoint(one, hosts), "member": one.name, "node": one.node} for one in stack.of(component)]
+    port = METRICS_PORTS.get(component, PORTS[component])
+    return [{"address": f"{hosts(one)}:{port}", "member": one.name, "node": one.node} for one in stack.of(component)]
 
 
 def exporter_passwords(stack: Stack, hosts: Hosts, password: str) -> bytes:

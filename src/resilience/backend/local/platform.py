@@ -18,6 +18,8 @@ from resilience.backend.local.injector import Injector
 from resilience.backend.local.kubelet import Kubelet, Server
 from resilience.backend.local.member import Ground, Pod
 from resilience.backend.local.place import PROJECT_ROOT
+from resilience.backend.local.rabbitmq import tool_environment
+from resilience.backend.local.secret import write_secret
 from resilience.backend.local.server import OWN_CODE, POSTGRESQL_PASSWORD, Site, by_name, prepare
 from resilience.backend.local.tool import TIMEOUT_S, call
 from resilience.backend.postgresql_settings import DATABASES, databases_ini
@@ -135,7 +137,7 @@ class OwnedLocalPlatform(LocalPlatform):
     def enter(self, name: str, argv: Sequence[str], streams: Sequence[int]) -> "subprocess.Popen[bytes]":
         """Starts a person's command in a member, whether its server runs or not. Raises `StackError`.
 
-        ``redis-cli`` and ``psql`` find the stack's passwords in their environment.
+        ``redis-cli`` and ``psql`` find the stack's passwords in their environment, ``rabbitmqctl`` its cookie.
         """
         if name not in self._pods:
             raise StackError(f"{name}: the stack has no such member; it has {', '.join(self._pods)}")
@@ -151,6 +153,8 @@ class OwnedLocalPlatform(LocalPlatform):
                 here = {"PGHOST": "/tmp", "PGPORT": str(PORTS[component])}  # noqa: S108  the socket's folder, its own
                 who = {"PGUSER": user, "PGDATABASE": "harmonyflow", "PGPASSWORD": self.secret(POSTGRESQL_PASSWORD)}
                 return here | who
+            case "rabbitmq":
+                return tool_environment()
             case _:
                 return {}
 
@@ -240,8 +244,7 @@ class LocalBackend:
         """A secret of the stack, made anew for each stack when it is asked for first."""
         file = self._secret_file(name)
         if not file.exists():
-            file.touch(mode=0o600)
-            file.write_text(secrets.token_hex(24))
+            write_secret(file, secrets.token_hex(24))
         return file.read_text()
 
     def _secret_file(self, name: str) -> Path:

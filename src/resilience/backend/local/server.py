@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resilience.backend.local.member import Pod
+from resilience.backend.local.rabbitmq import rabbitmq
 from resilience.backend.local.sandbox import python
+from resilience.backend.local.secret import write_secret
 from resilience.backend.postgresql_settings import (
     SECRETS,
     START,
@@ -40,7 +42,7 @@ def prepare(pod: Pod, site: Site) -> tuple[str, ...]:
 
 
 def _redis(pod: Pod, site: Site) -> tuple[str, ...]:
-    _write_secret(pod.config / "redis.conf", redis_conf(site.stack, site.password, pod.address))
+    write_secret(pod.config / "redis.conf", redis_conf(site.stack, site.password, pod.address))
     return ("/usr/bin/redis-server", "/config/redis.conf")
 
 
@@ -70,6 +72,10 @@ def _postgres_exporter(pod: Pod, site: Site) -> tuple[str, ...]:
     )
 
 
+def _rabbitmq(pod: Pod, site: Site) -> tuple[str, ...]:
+    return rabbitmq(pod, site.stack, site.secret)
+
+
 def _service(pod: Pod, site: Site) -> tuple[str, ...]:
     path = pod.config / "service.json"
     path.write_bytes(service_json(site.stack, pod.member, by_name, str(site.password_file)))
@@ -95,7 +101,7 @@ def _prometheus(pod: Pod, site: Site) -> tuple[str, ...]:
 
 def _redis_exporter(pod: Pod, site: Site) -> tuple[str, ...]:
     passwords = exporter_passwords(site.stack, by_name, site.password)
-    _write_secret(pod.config / "passwords.json", passwords.decode())
+    write_secret(pod.config / "passwords.json", passwords.decode())
     return (
         "/usr/bin/prometheus-redis-exporter",
         "-redis.addr=",
@@ -126,6 +132,7 @@ _PREPARE: Mapping[str, Callable[[Pod, Site], tuple[str, ...]]] = {
     "postgresql": _postgresql,
     "pgbouncer": _pgbouncer,
     "postgres-exporter": _postgres_exporter,
+    "rabbitmq": _rabbitmq,
     "session": _service,
     "collaboration": _service,
     "edge": _service,
@@ -141,11 +148,6 @@ _PREPARE: Mapping[str, Callable[[Pod, Site], tuple[str, ...]]] = {
 def _write_files(pod: Pod, files: Files) -> None:
     for name, text in files.items():
         if name in SECRETS:
-            _write_secret(pod.config / name, text)
+            write_secret(pod.config / name, text)
         else:
             (pod.config / name).write_text(text)
-
-
-def _write_secret(path: Path, text: str) -> None:
-    path.touch(mode=0o600)
-    path.write_text(text)
