@@ -39,6 +39,7 @@ from resilience.report.terminal import plain
 from resilience.spec.scenario import Scenario, Timeline
 from resilience.spec.stack import PORTS
 from resilience.stack.postgresql import live_roles as postgresql_roles
+from resilience.stack.rabbitmq import queue_roles
 from resilience.stack.readiness import READY_TIMEOUT_S, stack_ready
 from resilience.stack.redis_cluster import live_roles
 from resilience.standing import ENTRANCE_ENV, Entrance, Post
@@ -137,6 +138,7 @@ class Hall:
             "states": msgspec.to_builtins(self.platform.states()),
             "roles": msgspec.to_builtins(live_roles(self.platform)),
             "postgresql": msgspec.to_builtins(postgresql_roles(self.platform)),
+            "queues": msgspec.to_builtins(queue_roles(self.platform)) if self.platform.stack.rabbitmq else [],
             "open": [self._open(injection.id, ledger) for injection in ledger.open_injections()],
             "left_s": max(0.0, self.until_s - time.monotonic()),
         }

@@ -36,6 +36,7 @@ def status_screen(
         members.add_column(column, justify="right" if column == "restarts" else "left")
     roles = {role["member"]: f"{role['role']}, shard {role['group']}" for role in look["roles"]}
     roles |= {role["member"]: _in_postgresql(role) for role in look.get("postgresql", ())}
+    roles |= _led(look.get("queues", ()))
     for state in look["states"]:
         role = roles.get(state["name"], state["component"])
         cells = (state["name"], state["node"], role, _server(state), str(state["restarts"]))
@@ -50,6 +51,14 @@ def _in_postgresql(role: Mapping[str, Any]) -> str:
         words += [role["synchrony"] or "not streaming"]
         words += [] if role["lag_bytes"] is None else [f"{role['lag_bytes']} bytes behind"]
     return ", ".join(words)
+
+
+def _led(queues: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What each member leads of the queues; one that is none's leader follows them all."""
+    led: dict[str, list[str]] = {}
+    for role in queues:
+        led.setdefault(role["member"], []).extend([role["queue"]] if role["role"] == "leader" else [])
+    return {member: f"leads {', '.join(names)}" if names else "leads no queue" for member, names in led.items()}
 
 
 def _server(state: Mapping[str, Any]) -> str:

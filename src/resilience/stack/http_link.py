@@ -42,12 +42,13 @@ def http_ask(
     method: str = "GET",
     payload: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
+    port: int | None = None,
 ) -> HttpAnswer:
     """Asks a member over HTTP; ``payload`` is sent as JSON. Raises `StackError` if no answer comes.
 
-    ``timeout_s`` holds for connecting and for each part of the answer.
+    ``timeout_s`` holds for connecting and for each part of the answer; ``port`` is another than the component's own.
     """
-    connection = http.client.HTTPConnection(member.address, PORTS[member.component], timeout=timeout_s)
+    connection = http.client.HTTPConnection(member.address, port or PORTS[member.component], timeout=timeout_s)
     body = None if payload is None else json.dumps(payload)
     typed = {} if body is None else {"Content-Type": "application/json"}
     try:

@@ -2,10 +2,11 @@
 
 ::
 
-    Redis: form ─▶ ready ─┐
-    PostgreSQL: ready ────┤  where the stack has it
-    services: /healthz ───┼─▶ create a session through an edge
-    Prometheus: scraped ──┘
+    Redis: form ─▶ ready ────────────────────────────────────────────────┐
+    PostgreSQL: ready ───────────────────────────────────────────────────┤  where the stack has it
+    RabbitMQ: one cluster ─▶ queues declared ─▶ ready ───────────────────┤  likewise
+    services: /healthz ──────────────────────────────────────────────────┼─▶ create a session through an edge
+    Prometheus: scraped ─────────────────────────────────────────────────┘
 """
 
 import time
@@ -13,7 +14,7 @@ from uuid import uuid4
 
 from resilience.backend.base import Platform
 from resilience.errors import StackError
-from resilience.stack import postgresql, prometheus, redis_cluster, service
+from resilience.stack import postgresql, prometheus, rabbitmq, redis_cluster, service
 from resilience.stack.ends import Ends
 from resilience.stack.http_link import http_ask
 from resilience.stack.wait import Pause, wait_all, wait_until
@@ -45,9 +46,15 @@ def stack_ready(platform: Platform, deadline: float) -> float:
     def postgresql_ready(pause: Pause) -> None:
         postgresql.wait_ready(platform, deadline, pause)
 
+    def rabbitmq_ready(pause: Pause) -> None:
+        rabbitmq.form(platform, deadline, pause)
+        rabbitmq.wait_ready(platform, deadline, pause)
+
     jobs = {"redis": redis_ready, "services": services_ready, "prometheus": prometheus_ready}
     if platform.stack.postgresql is not None:
         jobs["postgresql"] = postgresql_ready
+    if platform.stack.rabbitmq is not None:
+        jobs["rabbitmq"] = rabbitmq_ready
     try:
         wait_all(jobs, ends.too_many)
         first_request(platform, deadline)

@@ -1,13 +1,17 @@
 """Versions and configuration of the servers as they say it themselves, without any secret: ``servers.json``."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from resilience.backend.base import MemberState, Platform
 from resilience.backend.settings import redis_settings
 from resilience.errors import StackError
+from resilience.spec.rabbitmq import VHOST
 from resilience.stack.http_link import http_ask
 from resilience.stack.postgresql_link import PASSWORD, SUPERUSER, PostgresqlLink, PostgresqlLinks, Rows
+from resilience.stack.rabbitmq import PASSWORD as RABBITMQ_PASSWORD
+from resilience.stack.rabbitmq import ask
 from resilience.stack.redis_link import Answers, RedisLinks
 from resilience.stack.redis_survey import fields_from_info
 from resilience.stack.service import service_states
@@ -16,6 +20,7 @@ SECRET_MARKS = ("pass", "auth")  # a directive whose name holds one of these is 
 REDIS_FACTS = ("redis_version", "redis_build_id", "run_id", "os", "arch_bits", "multiplexing_api")
 POSTGRESQL_SETTINGS = "SELECT name, setting FROM pg_settings WHERE source <> 'default' OR name = 'server_version'"
 PROMETHEUS_STATUS = ("buildinfo", "flags", "config")
+RABBITMQ_FACTS = ("net_ticktime", "mem_limit", "disk_free_limit", "fd_total", "enabled_plugins", "rates_mode")
 OK = 200
 
 Description = dict[str, Any]
@@ -34,6 +39,8 @@ def servers(platform: Platform) -> dict[str, Description]:
     for state in platform.states():
         if state.component == "prometheus":
             described[state.name] = _described(prometheus, state)
+        elif state.component == "rabbitmq":
+            described[state.name] = _described(partial(rabbitmq, password=platform.secret(RABBITMQ_PASSWORD)), state)
     return described
 
 
@@ -135,6 +142,20 @@ def prometheus(state: MemberState) -> Description:
         "facts": status["buildinfo"],
         "flags": status["flags"],
         "config": status["config"]["yaml"],
+    }
+
+
+def rabbitmq(state: MemberState, password: str) -> Description:
+    """A RabbitMQ member's versions, the settings that it tells of, and its policies. Raises `StackError`."""
+    overview = ask(state, password, "/api/overview?columns=rabbitmq_version,erlang_version,cluster_name")
+    node = ask(state, password, f"/api/nodes/rabbit@{state.name}?columns={','.join(RABBITMQ_FACTS)}")
+    policies = ask(state, password, f"/api/policies/{VHOST}")
+    return {
+        "component": "rabbitmq",
+        "version": overview["rabbitmq_version"],
+        "facts": overview,
+        "config": {name: node[name] for name in RABBITMQ_FACTS if name in node},
+        "policies": {policy["name"]: policy["definition"] for policy in policies},
     }
 
 

@@ -63,6 +63,20 @@ def test_a_postgresql_member_is_shown_with_its_timeline_and_its_lag():
     assert line_of(text, "pg-3").split()[2:] == ["unreachable", "running", "0"]
 
 
+def test_who_leads_which_queue():
+    text = shown(
+        states=[member(f"rabbitmq-{number}", "rabbitmq") for number in range(3)],
+        queues=[
+            {"member": "rabbitmq-0", "queue": "session-events", "role": "leader"},
+            {"member": "rabbitmq-0", "queue": "session-events.dead", "role": "leader"},
+            {"member": "rabbitmq-1", "queue": "session-events", "role": "follower"},
+        ],
+    )
+    assert "leads session-events, session-events.dead" in line_of(text, "rabbitmq-0")
+    assert "leads no queue" in line_of(text, "rabbitmq-1")
+    assert line_of(text, "rabbitmq-2").split()[2] == "rabbitmq", "it answered nothing"
+
+
 def test_what_is_injected_says_when_it_ends():
     one = {"id": "x-1", "fault": "kill", "members": ["a", "b\x1b"], "since_s": 12.0, "ttl_s": 35.0}
     text = shown(open=[one, one | {"since_s": None}])

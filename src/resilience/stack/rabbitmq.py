@@ -1,0 +1,131 @@
+"""Declares the queues of a RabbitMQ cluster once its members have found each other, and says how it stands.
+
+Members are asked over the management plugin's HTTP API: it is a documented interface, answers in milliseconds, and
+tells each member's own view. (The command-line tools say the same and start an Erlang machine of their own for each
+question.) While a peer is silent, a member's API may not answer before it has given the peer up, so each question has
+a time-out, and all members are asked at the same time.
+"""
+
+import base64
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from resilience.backend.base import MemberState, Platform
+from resilience.backend.rabbitmq_settings import queue_definitions
+from resilience.errors import StackError
+from resilience.spec.rabbitmq import MANAGEMENT_PORT, USER, VHOST
+from resilience.stack.http_link import HttpAnswer, http_ask
+from resilience.stack.rabbitmq_view import (
+    MemberView,
+    QueueRole,
+    apart,
+    roles,
+    undeclared,
+    unready,
+    view_from_answers,
+)
+from resilience.stack.redis_cluster import shortened
+from resilience.stack.wait import Pause, wait_until
+
+POLL_S = 0.1
+ASK_TIMEOUT_S = 1.0
+TELL_TIMEOUT_S = 10.0
+PASSWORD = "rabbitmq-password"  # noqa: S105  the name of a secret
+_OK = 200
+_DONE = frozenset({200, 201, 204})
+_NODES = "/api/nodes?columns=name,running,partitions,mem_alarm,disk_free_alarm"
+_QUEUES = f"/api/queues/{VHOST}?columns=name,type,state,node,leader,members,online"
+
+Views = dict[str, MemberView | StackError]
+
+
+def form(platform: Platform, deadline: float, pause: Pause | None = None) -> float:
+    """Waits until the members are one cluster, and declares the queues in it; returns the seconds it took.
+
+    A quorum queue has followers on the members that there are when it is declared, so it is not declared earlier.
+    Raises `StackError` when ``deadline`` has passed.
+    """
+    return wait_until(
+        "forming the RabbitMQ cluster", lambda: _advance(platform), deadline=deadline, every_s=POLL_S, pause=pause
+    )
+
+
+def wait_ready(platform: Platform, deadline: float, pause: Pause | None = None) -> float:
+    """Waits until every member sees all others running, and every queue with its leader and all copies online.
+
+    Returns the seconds it took. Raises `StackError` that says which member says what else.
+    """
+
+    def unmet() -> str:
+        return shortened(unready(platform.stack, survey(platform)))
+
+    return wait_until("RabbitMQ's readiness", unmet, deadline=deadline, every_s=POLL_S, pause=pause)
+
+
+def survey(platform: Platform) -> Views:
+    """What each member says now, or why it says nothing."""
+    states = _states(platform)
+    password = platform.secret(PASSWORD)
+    with ThreadPoolExecutor(max_workers=max(1, len(states))) as pool:
+        views = pool.map(lambda state: _view(state, password), states)
+        return dict(zip((state.name for state in states), views, strict=True))
+
+
+def queue_roles(platform: Platform) -> tuple[QueueRole, ...]:
+    """Who leads each queue, and who follows, by those members that answer now; empty if none does."""
+    return roles([view for view in survey(platform).values() if isinstance(view, MemberView)])
+
+
+def ask(state: MemberState, password: str, path: str, timeout_s: float = ASK_TIMEOUT_S) -> Any:
+    """A member's answer over its management API. Raises `StackError` if there is none, or another than asked for."""
+    answer = http_ask(state, path, timeout_s=timeout_s, headers=_login(password), port=MANAGEMENT_PORT)
+    if answer.status != _OK:
+        raise StackError(str(answer))
+    return answer.json()
+
+
+def tell(
+    state: MemberState, password: str, path: str, payload: Mapping[str, Any], timeout_s: float = TELL_TIMEOUT_S
+) -> HttpAnswer:
+    """Tells a member something over its management API. Raises `StackError` if it refuses, or does not answer."""
+    answer = http_ask(
+        state,
+        path,
+        timeout_s=timeout_s,
+        method="POST",
+        payload=payload,
+        headers=_login(password),
+        port=MANAGEMENT_PORT,
+    )
+    if answer.status not in _DONE:
+        raise StackError(str(answer))
+    return answer
+
+
+def _advance(platform: Platform) -> str:
+    """Does what can be done now; says what is still missing."""
+    views = survey(platform)
+    if reasons := apart(platform.stack, views):
+        return shortened(reasons)
+    missing = undeclared(platform.stack, views)
+    if missing:
+        definitions = queue_definitions(platform.stack)
+        tell(_states(platform)[0], platform.secret(PASSWORD), "/api/definitions", definitions)
+    return f"not declared: {', '.join(missing)}" if missing else ""
+
+
+def _states(platform: Platform) -> list[MemberState]:
+    return [state for state in platform.states() if state.component == "rabbitmq"]
+
+
+def _view(state: MemberState, password: str) -> MemberView | StackError:
+    try:
+        return view_from_answers(state.name, ask(state, password, _NODES), ask(state, password, _QUEUES))
+    except StackError as error:
+        return error
+
+
+def _login(password: str) -> dict[str, str]:
+    words = base64.b64encode(f"{USER}:{password}".encode()).decode()
+    return {"Authorization": f"Basic {words}"}

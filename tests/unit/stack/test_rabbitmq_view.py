@@ -1,0 +1,179 @@
+"""What members' answers mean, and each thing that keeps a cluster from being ready."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import pytest
+
+from resilience.errors import StackError
+from resilience.spec.rabbitmq import Rabbitmq
+from resilience.spec.stack import Async, Member, Redis, Stack
+from resilience.stack.rabbitmq_view import (
+    MemberView,
+    QueueRole,
+    QueueView,
+    apart,
+    roles,
+    undeclared,
+    unready,
+    view_from_answers,
+)
+
+NAMES = ("rabbitmq-0", "rabbitmq-1", "rabbitmq-2")
+STACK = Stack(
+    name="three",
+    durability=Async(),
+    nodes=("node-1", "node-2", "node-3"),
+    restart_delay_s=1,
+    session_ttl_s=600,
+    scrape_interval_s=1,
+    redis=Redis(),
+    shards=(),
+    members=tuple(Member(name=name, component="rabbitmq", node=f"node-{at}") for at, name in enumerate(NAMES, 1)),
+    rabbitmq=Rabbitmq(dead_letter=False),
+)
+QUEUES = ("session-events", "content-processing", "collaboration-sync")
+
+
+def queue(name: str = QUEUES[0], leader: str = NAMES[0], online: tuple[str, ...] = NAMES) -> QueueView:
+    return QueueView(queue=name, leader=leader, copies=NAMES, online=online)
+
+
+def view(**fields: Any) -> MemberView:
+    whole: dict[str, Any] = {
+        "running": NAMES,
+        "told": True,
+        "partitioned": (),
+        "alarms": (),
+        "queues": tuple(map(queue, QUEUES)),
+    }
+    return MemberView(**(whole | fields))
+
+
+WELL: dict[str, MemberView | StackError] = dict.fromkeys(NAMES, view())
+
+
+def test_a_whole_cluster_is_ready() -> None:
+    assert apart(STACK, WELL) == []
+    assert unready(STACK, WELL) == []
+    assert undeclared(STACK, WELL) == []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    name: str
+    said: MemberView | StackError  # by rabbitmq-1; the others say that all is well
+    expect: str
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(name="silent", said=StackError("rabbitmq-1 does not answer"), expect="rabbitmq-1 does not answer"),
+        Case(name="alone", said=view(running=NAMES[1:2]), expect="does not see rabbitmq-0, rabbitmq-2 running"),
+        Case(name="cut off", said=view(partitioned=NAMES[:1]), expect="it was cut off from rabbitmq-0"),
+        Case(name="alarm", said=view(alarms=("rabbitmq-2: disk",)), expect="an alarm (rabbitmq-2: disk)"),
+        Case(name="no word", said=view(told=False), expect="has not told of partitions and alarms yet"),
+        Case(name="no queue", said=view(queues=view().queues[1:]), expect="there is no queue session-events"),
+        Case(name="no leader", said=view(queues=(queue(leader=""), *view().queues[1:])), expect="has no leader"),
+        Case(
+            name="a copy is away",
+            said=view(queues=(queue(online=NAMES[:2]), *view().queues[1:])),
+            expect="session-events has 2 of 3 copies online",
+        ),
+    ],
+    ids=lambda case: case.name,
+)
+def test_one_members_word_is_enough_to_be_unready(case: Case) -> None:
+    reasons = unready(STACK, WELL | {"rabbitmq-1": case.said})
+    assert len(reasons) == 1
+    assert "rabbitmq-1" in reasons[0]
+    assert case.expect in reasons[0]
+
+
+def test_a_classic_queue_has_one_copy() -> None:
+    stack = msgspec.structs.replace(STACK, rabbitmq=Rabbitmq(queue_kind="classic", dead_letter=False))
+    there = tuple(QueueView(queue=name, leader=NAMES[1], copies=NAMES[1:2], online=NAMES[1:2]) for name in QUEUES)
+    assert unready(stack, dict.fromkeys(NAMES, view(queues=there))) == []
+    gone = (msgspec.structs.replace(there[0], leader="", online=()), *there[1:])
+    assert unready(
+        stack, {NAMES[0]: view(queues=gone), NAMES[1]: view(queues=there), NAMES[2]: view(queues=there)}
+    ) == ["rabbitmq-0: session-events has no leader"]
+
+
+def test_queues_are_declared_until_every_member_knows_them() -> None:
+    stack = msgspec.structs.replace(STACK, rabbitmq=Rabbitmq())
+    assert undeclared(stack, WELL) == [f"{name}.dead" for name in QUEUES]
+    assert undeclared(STACK, WELL | {"rabbitmq-2": view(queues=())}) == list(QUEUES)
+
+
+NODES = [
+    {"name": "rabbit@rabbitmq-0", "running": True, "partitions": [], "mem_alarm": False, "disk_free_alarm": False},
+    {
+        "name": "rabbit@rabbitmq-1",
+        "running": True,
+        "partitions": ["rabbit@rabbitmq-2"],
+        "mem_alarm": True,
+        "disk_free_alarm": 0,
+    },
+    {"name": "rabbit@rabbitmq-2", "running": False},
+]
+
+
+def test_answers_are_read_from_the_members_own_point_of_view() -> None:
+    quorum = {
+        "name": "q",
+        "type": "quorum",
+        "state": "running",
+        "node": "rabbit@rabbitmq-1",
+        "leader": "rabbit@rabbitmq-1",
+        "members": ["rabbit@rabbitmq-2", "rabbit@rabbitmq-1", "rabbit@rabbitmq-0"],
+        "online": ["rabbit@rabbitmq-1", "rabbit@rabbitmq-0"],
+    }
+    classic = {"name": "c", "type": "classic", "state": "running", "node": "rabbit@rabbitmq-0"}
+    seen = view_from_answers("rabbitmq-1", NODES, [quorum, classic, classic | {"name": "d", "state": "down"}])
+    assert seen == MemberView(
+        running=NAMES[:2],
+        told=True,
+        partitioned=("rabbitmq-2",),
+        alarms=("rabbitmq-1: memory",),
+        queues=(
+            QueueView(queue="q", leader="rabbitmq-1", copies=NAMES, online=NAMES[:2]),
+            QueueView(queue="c", leader="rabbitmq-0", copies=NAMES[:1], online=NAMES[:1]),
+            QueueView(queue="d", leader="", copies=NAMES[:1], online=()),
+        ),
+    )
+    assert view_from_answers("rabbitmq-0", NODES, []).partitioned == ()
+    assert not view_from_answers("rabbitmq-2", NODES, []).told
+
+
+@pytest.mark.parametrize("nodes", [None, 3, [3], [{}], {"error": "x"}])
+def test_an_answer_of_another_shape_is_a_members_misbehaviour(nodes: Any) -> None:
+    with pytest.raises(StackError, match="rabbitmq-1 answers about its cluster"):
+        view_from_answers("rabbitmq-1", nodes, [])
+
+
+def led_by(*leaders: str) -> list[MemberView]:
+    return [view(queues=(queue(leader=leader),)) for leader in leaders]
+
+
+@pytest.mark.parametrize(
+    ("leaders", "leader"),
+    [
+        (("rabbitmq-0", "rabbitmq-0", "rabbitmq-0"), "rabbitmq-0"),
+        (("rabbitmq-0", "rabbitmq-1", "rabbitmq-1"), "rabbitmq-1"),
+        (("rabbitmq-0", "rabbitmq-1"), ""),
+        (("", "", "rabbitmq-1"), ""),
+        (("rabbitmq-2",), "rabbitmq-2"),
+    ],
+)
+def test_a_leader_is_whom_most_of_those_who_answer_name(leaders: tuple[str, ...], leader: str) -> None:
+    found = roles(led_by(*leaders))
+    assert [role.member for role in found if role.role == "leader"] == ([leader] if leader else [])
+    followers = [QueueRole(member=name, queue=QUEUES[0], role="follower") for name in NAMES if name != leader]
+    assert [role for role in found if role.role == "follower"] == (followers if leader else [])
+
+
+def test_nobody_who_answers_is_nobody_who_leads() -> None:
+    assert roles([]) == ()
