@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 
 from resilience.backend.local.paper import PaperPlatform
 from resilience.errors import FaultError
-from resilience.fault.base import FaultPlatform, MemberRole, NoTarget, Watch
+from resilience.fault.base import FaultPlatform, MemberRole, NoTarget, QueueRole, Watch
 from resilience.fault.injector import Planner
 from resilience.report.plan import FaultPlan
 from resilience.spec.fault import Injection, PreludeInjection
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Stack
 from resilience.stack.postgresql_role import PostgresqlRole
+from resilience.stack.rabbitmq_view import initial_queue_roles
 from resilience.stack.redis_role import RedisRole as KnownRole
 
 _STEPS: Mapping[str, str] = {
@@ -72,6 +73,7 @@ class Ground:
     platform: FaultPlatform
     roles: Sequence[MemberRole]
     known: str  # says to people where members and roles are known from
+    queue_roles: Sequence[QueueRole] = ()
     names: Mapping[str, str] = field(default_factory=dict)  # by address, of what is no member
     carried: Callable[[Injection], Carried] = _as_it_is
 
@@ -81,8 +83,11 @@ def fault_plan(scenario: Scenario, known: str) -> FaultPlan | None:
 
     ``known`` says to people where the roles are known from.
     """
-    roles = initial_roles(scenario.stack)
-    return fault_plan_on(scenario, Ground(platform=PaperPlatform(scenario.stack), roles=roles, known=known))
+    stack = scenario.stack
+    ground = Ground(
+        platform=PaperPlatform(stack), roles=initial_roles(stack), queue_roles=initial_queue_roles(stack), known=known
+    )
+    return fault_plan_on(scenario, ground)
 
 
 def fault_plan_on(scenario: Scenario, ground: Ground) -> FaultPlan | None:
@@ -90,7 +95,7 @@ def fault_plan_on(scenario: Scenario, ground: Ground) -> FaultPlan | None:
     experiment = scenario.experiment
     if experiment is None:
         return None
-    planner = Planner(platform=ground.platform, roles=lambda: ground.roles)
+    planner = Planner(platform=ground.platform, roles=lambda: ground.roles, queue_roles=lambda: ground.queue_roles)
     planned_s = planner.planned_s(scenario.timeline.fault_s, experiment.fault, experiment.target)
     try:
         injection = planner.plan("plan", experiment.fault, experiment.target, planned_s, experiment.prelude)
@@ -133,6 +138,11 @@ def _told(injection: Injection, carried: Carried, ground: Ground) -> FaultPlan:
     states = ground.platform.states()
     components = {state.name: state.component for state in states}
     parts = {role.member: _part(role) for role in ground.roles}
+    parts |= {
+        role.member: f"{role.role} of {role.queue}"
+        for role in ground.queue_roles
+        if (role.queue, role.role) == (injection.target.queue, injection.target.role)
+    }
     names = {**ground.names, **{state.address: state.name for state in states}}
     return FaultPlan(
         known=ground.known,

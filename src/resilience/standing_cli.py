@@ -32,6 +32,7 @@ from resilience.spec.read import read_scenario
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Stack
 from resilience.stack.postgresql_role import PostgresqlRole
+from resilience.stack.rabbitmq_view import QueueRole
 from resilience.stack.redis_role import RedisRole
 from resilience.standing import ASK_TIMEOUT_S, Asked, Post, Standing, down, life_s, refuse_second, require_standing, up
 from resilience.standing import supervise as supervise_stack
@@ -153,8 +154,10 @@ def _plan_on_standing(scenario: Scenario) -> FaultPlan | None:
     states = msgspec.convert(look["states"], tuple[MemberState, ...])
     roles = msgspec.convert(look["roles"], tuple[RedisRole, ...])
     others = msgspec.convert(look["postgresql"], tuple[PostgresqlRole, ...])
+    queue_roles = msgspec.convert(look["queues"], tuple[QueueRole, ...])
     platform = PaperPlatform(msgspec.convert(look["stack"], Stack), states)
-    return fault_plan_on(scenario, Ground(platform=platform, roles=(*roles, *others), known=known))
+    ground = Ground(platform=platform, roles=(*roles, *others), queue_roles=queue_roles, known=known)
+    return fault_plan_on(scenario, ground)
 
 
 # --- up and down -----------------------------------------------------------------------------------------------------

@@ -138,7 +138,7 @@ class Hall:
             "states": msgspec.to_builtins(self.platform.states()),
             "roles": msgspec.to_builtins(live_roles(self.platform)),
             "postgresql": msgspec.to_builtins(postgresql_roles(self.platform)),
-            "queues": msgspec.to_builtins(queue_roles(self.platform)) if self.platform.stack.rabbitmq else [],
+            "queues": msgspec.to_builtins(queue_roles(self.platform)),
             "open": [self._open(injection.id, ledger) for injection in ledger.open_injections()],
             "left_s": max(0.0, self.until_s - time.monotonic()),
         }

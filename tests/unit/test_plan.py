@@ -246,3 +246,13 @@ def test_who_is_denied_what_is_told():
     assert list(proofs_in_words([watch])) == [
         "no new connection from a to b, c is accepted, while a witness's to all of them are"
     ]
+
+
+def test_a_queues_leader_is_told_as_such():
+    scenario = read_scenario(ROOT, "rabbitmq-kill-leader")
+    plan = fault_plan(scenario, "")
+    assert plan
+    text = " ".join(shown(scenario, plan).split())
+    assert "rabbitmq-0 (leader of session-events)" in text
+    assert "send SIGKILL to the server of rabbitmq-0" in text
+    assert "a new connection from prometheus-0 to rabbitmq-0 is refused" in text

@@ -7,6 +7,7 @@ at that moment.
 
 import base64
 import hashlib
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -21,7 +22,6 @@ from resilience.spec.rabbitmq import (
     USER,
     VHOST,
     Rabbitmq,
-    all_queues,
     dead_letter_exchange,
     dead_letter_queue,
 )
@@ -62,27 +62,29 @@ def definitions_json(stack: Stack, password: str, salt: bytes) -> bytes:
     )
 
 
-def queue_definitions(stack: Stack) -> dict[str, Any]:
-    """The queues, and where each one's dead letters go; plain JSON."""
+def queue_definitions(stack: Stack, names: Collection[str]) -> dict[str, Any]:
+    """These queues, and, of those that take dead letters, the exchanges that these come by; plain JSON."""
     rabbitmq = settings_of(stack)
+    dead = {dead_letter_queue(queue): dead_letter_exchange(queue) for queue in QUEUES}
+    taking = {queue: dead[queue] for queue in names if queue in dead}
     exchanges = [
-        {"name": dead_letter_exchange(queue), "vhost": VHOST, "type": "fanout", **_LASTING, "internal": False}
-        for queue in (QUEUES if rabbitmq.dead_letter else ())
+        {"name": exchange, "vhost": VHOST, "type": "fanout", **_LASTING, "internal": False}
+        for exchange in taking.values()
     ]
     bindings = [
         {
-            "source": dead_letter_exchange(queue),
+            "source": exchange,
             "vhost": VHOST,
-            "destination": dead_letter_queue(queue),
+            "destination": queue,
             "destination_type": "queue",
             "routing_key": "",
             "arguments": {},
         }
-        for queue in (QUEUES if rabbitmq.dead_letter else ())
+        for queue, exchange in taking.items()
     ]
     queues = [
         {"name": queue, "vhost": VHOST, "durable": True, "auto_delete": False, "arguments": _arguments(queue, rabbitmq)}
-        for queue in all_queues(rabbitmq)
+        for queue in names
     ]
     return {"queues": queues, "exchanges": exchanges, "bindings": bindings}
 

@@ -11,6 +11,7 @@ from resilience.chaos.session import Session
 from resilience.chaos.steady import members_down, shards_without_replica
 from resilience.errors import FaultError
 from resilience.stack.postgresql import unreplicated
+from resilience.stack.rabbitmq import incomplete
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -70,6 +71,10 @@ def _rejoin(session: Session) -> Answer:
     return Answer(list(play.rejoin(session)))
 
 
+def _queues_replicated(session: Session) -> Answer:
+    return _none("queues", incomplete(session.platform))
+
+
 def _load_at_rate(session: Session) -> Answer:
     if not session.loaded:
         return Answer(value=True, says=("load: the harness drives none here, so its rate was not looked at",))
@@ -91,5 +96,6 @@ _ACTIVITIES: Mapping[str, Callable[..., Answer]] = {
     "members_running": _members_running,
     "shards_replicated": _shards_replicated,
     "postgresql_replicated": _postgresql_replicated,
+    "queues_replicated": _queues_replicated,
     "load_at_rate": _load_at_rate,
 }

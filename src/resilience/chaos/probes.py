@@ -2,7 +2,15 @@
 
 from resilience.chaos.reach import call
 
-__all__ = ["healed", "in_effect", "load_at_rate", "members_running", "postgresql_replicated", "shards_replicated"]
+__all__ = [
+    "healed",
+    "in_effect",
+    "load_at_rate",
+    "members_running",
+    "postgresql_replicated",
+    "queues_replicated",
+    "shards_replicated",
+]
 
 
 def in_effect(when: str) -> bool:
@@ -28,6 +36,11 @@ def shards_replicated() -> bool:
 def postgresql_replicated() -> bool:
     """Whether PostgreSQL has one primary, from which all its other members stream."""
     return _true(call("postgresql_replicated"))
+
+
+def queues_replicated() -> bool:
+    """Whether the RabbitMQ members are one cluster, and every queue has its leader and all its copies online."""
+    return _true(call("queues_replicated"))
 
 
 def load_at_rate() -> bool:

@@ -20,6 +20,7 @@ from resilience.history.record import Event, PhaseWindow
 from resilience.history.writer import Writer
 from resilience.spec.scenario import Scenario
 from resilience.stack.postgresql import live_roles as postgresql_roles
+from resilience.stack.rabbitmq import queue_roles
 from resilience.stack.redis_cluster import live_roles
 
 SESSION_ENV = "RESILIENCE_SESSION"
@@ -101,6 +102,7 @@ def session_on(platform: FaultPlatform, run_dir: Path, scenario: Scenario, clock
     injector = Injector(
         platform=platform,
         roles=lambda: (*live_roles(platform), *postgresql_roles(platform)),
+        queue_roles=lambda: queue_roles(platform),
         ledger=Ledger(run_dir / "ledger.jsonl"),
         clock=clock,
         say=say,

@@ -35,7 +35,32 @@ class MemberRole(Protocol):
         ...
 
 
+class QueueRole(Protocol):
+    """What a RabbitMQ member is to a queue at the moment; `resilience.stack.rabbitmq.queue_roles` knows."""
+
+    @property
+    def member(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def queue(self) -> str:
+        """The queue's name."""
+        ...
+
+    @property
+    def role(self) -> str:
+        """``leader`` or ``follower``."""
+        ...
+
+
 Roles = Callable[[], Sequence[MemberRole]]
+QueueRoles = Callable[[], Sequence[QueueRole]]
+
+
+def no_queues() -> tuple[QueueRole, ...]:
+    """The roles where there is no RabbitMQ."""
+    return ()
 
 
 class FaultPlatform(Platform, FaultCapable, Protocol):

@@ -13,7 +13,7 @@ import msgspec
 
 from resilience.backend.base import Injected, Pace, Proof, Say, ToldBy, Undone
 from resilience.errors import FaultError
-from resilience.fault.base import FaultPlatform, NoTarget, Roles
+from resilience.fault.base import FaultPlatform, NoTarget, QueueRoles, Roles, no_queues
 from resilience.fault.ledger import Entry, Ledger
 from resilience.fault.registry import fault_from_spec
 from resilience.fault.target import resolve
@@ -52,6 +52,7 @@ class Planner:
 
     platform: FaultPlatform
     roles: Roles
+    queue_roles: QueueRoles = no_queues
 
     def planned_s(self, fault_s: float, fault: FaultSpec, target: Target) -> float:
         """How long an injection of that kind lasts here at most; see `lasts_s`."""
@@ -61,7 +62,7 @@ class Planner:
         self, injection_id: str, fault: FaultSpec, target: Target, planned_s: float, prelude: Prelude | None = None
     ) -> Injection | NoTarget:
         """Resolves the target now and works out what has to be done; only looks. Raises `FaultError`, `StackError`."""
-        aim = resolve(target, self.platform.states(), self.roles)
+        aim = resolve(target, self.platform.states(), self.roles, self.queue_roles)
         if isinstance(aim, NoTarget):
             return aim
         before = self._plan_prelude(prelude)
@@ -83,7 +84,7 @@ class Planner:
     def _plan_prelude(self, prelude: Prelude | None) -> PreludeInjection | NoTarget | None:
         if prelude is None:
             return None
-        aim = resolve(prelude.target, self.platform.states(), self.roles)
+        aim = resolve(prelude.target, self.platform.states(), self.roles, self.queue_roles)
         if isinstance(aim, NoTarget):
             return aim
         kind = fault_from_spec(prelude.fault)

@@ -4,23 +4,28 @@ from collections.abc import Sequence
 
 from resilience.backend.base import MemberState
 from resilience.errors import FaultError
-from resilience.fault.base import Aim, MemberRole, NoTarget, Roles
+from resilience.fault.base import Aim, MemberRole, NoTarget, QueueRole, QueueRoles, Roles, no_queues
 from resilience.spec.fault import Target
 from resilience.spec.stack import OBSERVER, OUTSIDE
 
 HAVE_ROLES = frozenset({"redis", "postgresql"})
 
 
-def resolve(target: Target, states: Sequence[MemberState], roles: Roles) -> Aim | NoTarget:
+def resolve(
+    target: Target, states: Sequence[MemberState], roles: Roles, queue_roles: QueueRoles = no_queues
+) -> Aim | NoTarget:
     """The first running member that the target means, in the order of the stack file, the node that holds it, or all
     that it means.
 
-    ``roles`` is asked only if the target needs it. Raises `FaultError` for a node that no fault may touch, and what
-    ``roles`` raises.
+    ``roles`` and ``queue_roles`` are asked only if the target needs them. Raises `FaultError` for a node that no fault
+    may touch, and what they raise.
     """
     named = [state for state in states if state.component == target.component]
     if target.component in HAVE_ROLES and (target.role != "any" or target.shard is not None):
         wanted = _meant(target, roles())
+        named = [state for state in named if state.name in wanted]
+    if target.queue is not None:
+        wanted = _of_queue(target, queue_roles())
         named = [state for state in named if state.name in wanted]
     running = [state for state in named if state.running]
     if not running:
@@ -36,6 +41,10 @@ def _meant(target: Target, roles: Sequence[MemberRole]) -> set[str]:
     return {role.member for role in roles if target.shard in {None, role.group} and target.role in {"any", role.role}}
 
 
+def _of_queue(target: Target, roles: Sequence[QueueRole]) -> set[str]:
+    return {role.member for role in roles if role.queue == target.queue and role.role == target.role}
+
+
 def _whole_node(node: str, states: Sequence[MemberState]) -> Aim:
     if node in {OBSERVER, OUTSIDE}:
         raise FaultError(f"target: node {node} is no platform node, and no fault may touch it")
@@ -45,6 +54,7 @@ def _whole_node(node: str, states: Sequence[MemberState]) -> Aim:
 def _reason(target: Target, named: Sequence[MemberState]) -> str:
     wanted = target.component if target.role == "any" else f"{target.component} {target.role}"
     wanted += "" if target.shard is None else f" of shard {target.shard}"
+    wanted += "" if target.queue is None else f" of {target.queue}"
     if not named:
         return f"no {wanted} at the moment"
     return f"no {wanted} runs at the moment ({', '.join(state.name for state in named)} do not)"

@@ -5,11 +5,15 @@ from typing import Any
 
 from resilience.backend.base import MemberState
 from resilience.fault.base import Watch
+from resilience.spec.rabbitmq import DISTRIBUTION_PORT
 from resilience.spec.stack import PORTS
 
-SERVING = ("redis", "postgresql", "session", "collaboration", "edge")  # components that listen whenever they run
+# components that listen whenever they run
+SERVING = ("redis", "postgresql", "rabbitmq", "session", "collaboration", "edge")
 _STARTUP = "\0\0\0\x10\0\3\0\0user\0x\0\0"  # version 3.0, of a user x: the server asks him for his password
-_SAY = {"redis": "PING\r\n", "postgresql": _STARTUP}
+_SAY = {"redis": "PING\r\n", "postgresql": _STARTUP, "rabbitmq": "AMQP\0\0\x09\1"}
+# where packets are seen to pass: a RabbitMQ member in a minority closes the port of its clients, and keeps this one
+_DOORS = {**PORTS, "rabbitmq": DISTRIBUTION_PORT}
 _SAY_HTTP = "GET /healthz HTTP/1.1\r\nHost: {name}\r\n\r\n"
 
 
@@ -35,17 +39,17 @@ def silent(via: MemberState, to: MemberState) -> Watch:
 
 def unreachable(via: MemberState, to: MemberState) -> Watch:
     """A new connection times out."""
-    return {"probe": "unreachable", "via": place(via), "to": place(to), "port": PORTS[to.component]}
+    return {"probe": "unreachable", "via": place(via), "to": place(to), "port": _DOORS[to.component]}
 
 
 def reachable(via: MemberState, to: MemberState) -> Watch:
     """A new connection is accepted."""
-    return {"probe": "reachable", "via": place(via), "to": place(to), "port": PORTS[to.component]}
+    return {"probe": "reachable", "via": place(via), "to": place(to), "port": _DOORS[to.component]}
 
 
 def refused(via: MemberState, to: MemberState) -> Watch:
     """A new connection is refused: nobody listens."""
-    return {"probe": "refused", "via": place(via), "to": place(to), "port": PORTS[to.component]}
+    return {"probe": "refused", "via": place(via), "to": place(to), "port": _DOORS[to.component]}
 
 
 def datagram(via: MemberState, to: MemberState, *, arrives: bool) -> Watch:

@@ -10,7 +10,7 @@ from resilience.spec.convert import refuse, show
 from resilience.spec.fault import Delete, Deny, Drain, FaultSpec, NodeFault, Partition, RollingRestart, Scale, Target
 from resilience.spec.load import Load
 from resilience.spec.postgresql_coherence import check_postgresql, check_postgresql_load, check_promotion
-from resilience.spec.rabbitmq_coherence import check_rabbitmq
+from resilience.spec.rabbitmq_coherence import check_queue, check_rabbitmq, least_fault_s
 from resilience.spec.scenario import Experiment, Scenario, Timeline
 from resilience.spec.slo import RatioSource, Slo
 from resilience.spec.stack import GENERATORS, LOADGEN, OBSERVER, OUTSIDE, Shard, Stack, Wait
@@ -152,6 +152,10 @@ def _check_timeline(scenario: Scenario, label: str) -> None:
     if timeline.fault_s < least_s:
         expected = f"expected at least {least_s:g} s, twice the cluster's node time-out and 5 s"
         raise refuse(label, "timeline.fault_s", expected, timeline.fault_s)
+    if timeline.fault_s < least_fault_s(scenario.experiment.target, scenario.stack):
+        least_s = least_fault_s(scenario.experiment.target, scenario.stack)
+        expected = f"expected at least {least_s:g} s, which members take to give up a silent one, and 5 s"
+        raise refuse(label, "timeline.fault_s", expected, timeline.fault_s)
     if timeline.recovery_s <= 0:
         raise refuse(label, "timeline.recovery_s", "expected more than 0", timeline.recovery_s)
 
@@ -192,7 +196,8 @@ def _check_target(target: Target, stack: Stack, label: str, field: str) -> None:
     members = stack.of(target.component)
     if not members:
         raise refuse(label, f"{field}.component", f"expected a component of the stack {stack.name}", target.component)
-    if target.component == "postgresql":
+    check_queue(target, stack, label, field)
+    if target.component in {"postgresql", "rabbitmq"}:
         _check_no_shard(target, label, field)
     elif target.component != "redis":
         _check_no_role(target, label, field)

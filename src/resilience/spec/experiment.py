@@ -36,7 +36,9 @@ METHOD = (
 # What a person does about a lost primary of PostgreSQL: it may stand behind the step that it is named after.
 RUNBOOK = {"in_effect injected": "promote", "healed": "rejoin"}
 ROLLBACKS = ("heal rollback",)
-_STEADY_STATE = frozenset({"members_running", "shards_replicated", "postgresql_replicated", "load_at_rate"})
+_STEADY_STATE = frozenset(
+    {"members_running", "shards_replicated", "postgresql_replicated", "queues_replicated", "load_at_rate"}
+)
 Text = Annotated[str, Meta(min_length=1, max_length=2_000)]
 
 
@@ -51,7 +53,13 @@ class _ProbeProvider(Record, frozen=True, kw_only=True):
     type: Literal["python"]
     module: Literal["resilience.chaos.probes"]
     func: Literal[
-        "in_effect", "healed", "members_running", "shards_replicated", "postgresql_replicated", "load_at_rate"
+        "in_effect",
+        "healed",
+        "members_running",
+        "shards_replicated",
+        "postgresql_replicated",
+        "queues_replicated",
+        "load_at_rate",
     ]
     arguments: dict[str, Any] = field(default_factory=dict)
 

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from resilience.spec.rabbitmq import QueueName
 from resilience.spec.record import Record
 
 
@@ -11,13 +12,15 @@ class Target(Record, frozen=True, kw_only=True):
     """A logical selector, resolved at the moment of injection; never a pod or an address.
 
     ``shard`` counts from 1 in the order of the stack file and means the shard by its slots, whoever owns them now.
+    ``queue`` means whoever leads or follows it at that moment, by the members' own word.
     ``scope: node`` means the node (and so every member on it) that holds the selected member, ``scope: component`` all
     members of the component.
     """
 
-    component: Literal["redis", "postgresql", "session", "collaboration", "edge"]
-    role: Literal["primary", "replica", "any"] = "any"
+    component: Literal["redis", "postgresql", "rabbitmq", "session", "collaboration", "edge"]
+    role: Literal["primary", "replica", "leader", "follower", "any"] = "any"
     shard: Annotated[int, Meta(ge=1)] | None = None
+    queue: QueueName | None = None
     scope: Literal["member", "node", "component"] = "member"
 
 

@@ -6,11 +6,13 @@ from msgspec import Meta
 
 from resilience.spec.record import Record
 
-QUEUES = ("session-events", "content-processing", "collaboration-sync")
-PRIORITY_QUEUE = "session-events"
+QueueName = Literal["session-events", "content-processing", "collaboration-sync"]
+QUEUES: tuple[QueueName, ...] = ("session-events", "content-processing", "collaboration-sync")
+PRIORITY_QUEUE: QueueName = "session-events"
 VHOST = "harmonyflow"
 USER = "harmonyflow"
 SERVER_PORT, MANAGEMENT_PORT, METRICS_PORT = 5672, 15672, 15692
+DISTRIBUTION_PORT = 25672  # by which members talk to one another
 
 YEAR_MS = 366 * 86_400_000
 

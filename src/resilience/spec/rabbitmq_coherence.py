@@ -3,9 +3,11 @@
 from collections import Counter
 
 from resilience.spec.convert import refuse
+from resilience.spec.fault import Target
 from resilience.spec.stack import Stack
 
 MEMBERS_MIN = 3  # a majority has to survive the loss of one
+GIVEN_UP_AFTER = 1.25  # of the tick time, at most: how long a silent member may be taken for a member
 
 
 def check_rabbitmq(stack: Stack, label: str) -> None:
@@ -26,3 +28,27 @@ def check_rabbitmq(stack: Stack, label: str) -> None:
     if 2 * count > len(members):
         expected = f"expected no node that holds a majority of component rabbitmq ({node} holds {count})"
         raise refuse(label, "members", expected)
+
+
+def check_queue(target: Target, stack: Stack, label: str, field: str) -> None:
+    """A leader and a follower are those of a queue, which has them. Raises `SpecError`."""
+    if target.component != "rabbitmq":
+        if target.queue is not None:
+            raise refuse(label, f"{field}.queue", "expected none: only rabbitmq has queues", target.queue)
+        if target.role in {"leader", "follower"}:
+            raise refuse(label, f"{field}.role", "expected another role: only queues of rabbitmq have it", target.role)
+        return
+    if target.role in {"primary", "replica"}:
+        raise refuse(label, f"{field}.role", "expected leader, follower or any: no queue has this one", target.role)
+    if (target.queue is None) != (target.role == "any"):
+        expected = "expected the queue" if target.queue is None else "expected leader or follower of the queue"
+        raise refuse(label, f"{field}.{'queue' if target.queue is None else 'role'}", expected, target.role)
+    if target.role == "follower" and stack.rabbitmq is not None and stack.rabbitmq.queue_kind == "classic":
+        raise refuse(label, f"{field}.role", "expected leader: a classic queue has no followers", target.role)
+
+
+def least_fault_s(target: Target, stack: Stack) -> float:
+    """How long a fault has to last at least, so that the others have noticed whatever it is: seconds."""
+    if target.component != "rabbitmq" or stack.rabbitmq is None:
+        return 0.0
+    return GIVEN_UP_AFTER * stack.rabbitmq.net_ticktime_s + 5

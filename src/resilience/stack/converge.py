@@ -7,6 +7,7 @@ from resilience.backend.base import Platform
 from resilience.errors import StackError
 from resilience.stack.postgresql import Gathering
 from resilience.stack.prometheus import STARTED_LATER
+from resilience.stack.rabbitmq import incomplete
 from resilience.stack.redis_cluster import shortened
 from resilience.stack.redis_link import RedisLinks
 from resilience.stack.redis_survey import diverged, survey, written_before
@@ -51,8 +52,11 @@ class Look:
         self._written: dict[str, int] = {}
 
     def amiss(self) -> list[str]:
-        """What keeps the stack from being whole now: members that do not run, else Redis, PostgreSQL, the services."""
-        return self._stopped() or self._redis() or self._gathering.amiss() or self._services()
+        """What keeps the stack from being whole now: members that do not run, else the stores, else the services."""
+        return self._stopped() or self._redis() or self._gathering.amiss() or self._rabbitmq() or self._services()
+
+    def _rabbitmq(self) -> list[str]:
+        return [] if self._platform.stack.rabbitmq is None else incomplete(self._platform)
 
     def _stopped(self) -> list[str]:
         return [

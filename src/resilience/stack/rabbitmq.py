@@ -20,6 +20,7 @@ from resilience.stack.rabbitmq_view import (
     MemberView,
     QueueRole,
     apart,
+    homes,
     roles,
     undeclared,
     unready,
@@ -43,7 +44,8 @@ Views = dict[str, MemberView | StackError]
 def form(platform: Platform, deadline: float, pause: Pause | None = None) -> float:
     """Waits until the members are one cluster, and declares the queues in it; returns the seconds it took.
 
-    A quorum queue has followers on the members that there are when it is declared, so it is not declared earlier.
+    A quorum queue has followers on the members that there are when it is declared, so it is not declared earlier; it is
+    led by the member that was told to declare it, so that each run begins with the same leaders.
     Raises `StackError` when ``deadline`` has passed.
     """
     return wait_until(
@@ -72,8 +74,17 @@ def survey(platform: Platform) -> Views:
         return dict(zip((state.name for state in states), views, strict=True))
 
 
+def incomplete(platform: Platform) -> list[str]:
+    """Why the cluster is not whole now, by each member's own word; empty if it is."""
+    if platform.stack.rabbitmq is None:
+        return [f"the stack {platform.stack.name} has no RabbitMQ"]
+    return unready(platform.stack, survey(platform))
+
+
 def queue_roles(platform: Platform) -> tuple[QueueRole, ...]:
-    """Who leads each queue, and who follows, by those members that answer now; empty if none does."""
+    """Who leads each queue, and who follows, by those members that answer now; empty if none does, or there is none."""
+    if platform.stack.rabbitmq is None:
+        return ()
     return roles([view for view in survey(platform).values() if isinstance(view, MemberView)])
 
 
@@ -109,9 +120,10 @@ def _advance(platform: Platform) -> str:
     if reasons := apart(platform.stack, views):
         return shortened(reasons)
     missing = undeclared(platform.stack, views)
-    if missing:
-        definitions = queue_definitions(platform.stack)
-        tell(_states(platform)[0], platform.secret(PASSWORD), "/api/definitions", definitions)
+    for state in _states(platform):
+        mine = [queue for queue in missing if homes(platform.stack)[queue] == state.name]
+        if mine:
+            tell(state, platform.secret(PASSWORD), "/api/definitions", queue_definitions(platform.stack, mine))
     return f"not declared: {', '.join(missing)}" if missing else ""
 
 

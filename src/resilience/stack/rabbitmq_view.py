@@ -134,6 +134,25 @@ def undeclared(stack: Stack, views: Mapping[str, MemberView | StackError]) -> li
     return [name for name in all_queues(stack.rabbitmq) if not all(name in queues for queues in known)]
 
 
+def homes(stack: Stack) -> dict[str, str]:
+    """The member that each queue is declared on, and is led by until something happens to it: each in turn."""
+    assert stack.rabbitmq is not None
+    members = stack.of("rabbitmq")
+    return {name: members[at % len(members)].name for at, name in enumerate(all_queues(stack.rabbitmq))}
+
+
+def initial_queue_roles(stack: Stack) -> tuple[QueueRole, ...]:
+    """Who leads and who follows each queue right after they were declared; nobody where there is no RabbitMQ."""
+    if stack.rabbitmq is None:
+        return ()
+    every = [member.name for member in stack.of("rabbitmq")]
+    return tuple(
+        QueueRole(member=member, queue=name, role="leader" if member == home else "follower")
+        for name, home in homes(stack).items()
+        for member in (every if stack.rabbitmq.queue_kind == "quorum" else [home])
+    )
+
+
 def roles(views: Sequence[MemberView]) -> tuple[QueueRole, ...]:
     """Who leads each queue and who follows, by the statement of most members; of a queue that they disagree about in
     halves nobody is known to be the leader.

@@ -10,7 +10,7 @@ import pytest
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.rabbitmq_settings import definitions_json, password_hash, queue_definitions, rabbitmq_conf
 from resilience.backend.settings import prometheus_yml
-from resilience.spec.rabbitmq import QUEUES, Rabbitmq
+from resilience.spec.rabbitmq import QUEUES, Rabbitmq, all_queues
 from resilience.spec.read import read_stack
 from resilience.spec.stack import Member, Stack
 
@@ -73,7 +73,7 @@ def test_policies(fields: dict[str, object], expect: dict[str, object]) -> None:
 
 
 def test_each_queue_has_a_queue_for_its_dead_letters() -> None:
-    told = queue_definitions(stack())
+    told = queue_definitions(stack(), all_queues(Rabbitmq()))
     assert {queue["name"] for queue in told["queues"]} == {*QUEUES, *(f"{queue}.dead" for queue in QUEUES)}
     assert {(one["source"], one["destination"]) for one in told["bindings"]} == {
         (f"{queue}.dlx", f"{queue}.dead") for queue in QUEUES
@@ -83,7 +83,7 @@ def test_each_queue_has_a_queue_for_its_dead_letters() -> None:
 
 
 def test_only_a_classic_queue_is_told_its_priorities() -> None:
-    told = queue_definitions(stack(queue_kind="classic", max_priority=7, dead_letter=False))
+    told = queue_definitions(stack(queue_kind="classic", max_priority=7, dead_letter=False), QUEUES)
     assert {queue["name"]: queue["arguments"].get("x-max-priority") for queue in told["queues"]} == {
         "session-events": 7,
         "content-processing": None,

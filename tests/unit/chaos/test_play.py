@@ -170,7 +170,7 @@ def test_no_target_touches_nothing_and_ends_the_method(stand: Stand) -> None:
     with pytest.raises(FaultError, match="nothing was injected"):
         play.inject(stand.session, KILL, REPLICA | {"shard": 3})
     assert stand.platform.told == []
-    assert stand.events("no-target")[0].data["target"] == {**REPLICA, "shard": 3, "scope": "member"}
+    assert stand.events("no-target")[0].data["target"] == {**REPLICA, "shard": 3, "queue": None, "scope": "member"}
     assert [window.end == play.NEVER for window in stand.windows()] == [False, True]
     with pytest.raises(FaultError, match="nothing to hold"):
         play.hold(stand.session, "fault", 25.0)

@@ -7,6 +7,7 @@ from resilience.errors import FaultError
 from resilience.fault.base import Aim, NoTarget
 from resilience.fault.target import resolve
 from resilience.spec.fault import Target
+from resilience.spec.rabbitmq import QueueName
 from resilience.spec.read import read_stack
 from tests.fakes import FakeFaultPlatform
 from tests.unit.fault.stand import ROLES, ROOT, STACK, Role
@@ -18,6 +19,10 @@ class Case:
     target: Target
     expect: Aim | str  # the aim, or a part of the reason why there is none
     stopped: frozenset[str] = frozenset()
+
+
+def target_of(role: Literal["leader", "follower"], queue: QueueName) -> Target:
+    return Target(component="rabbitmq", role=role, queue=queue)
 
 
 NODE_2 = ("redis-cluster-1", "redis-cluster-3", "session-1", "collaboration-0")
@@ -88,3 +93,55 @@ def test_postgresql_members_are_meant_by_what_they_are_now() -> None:
     assert meant("primary") == Aim(members=(names[2],))
     assert meant("replica") == Aim(members=(names[1],))
     assert meant("any") == Aim(members=(names[0],))
+
+
+@dataclass(frozen=True)
+class QueueRole:
+    member: str
+    queue: str
+    role: str
+
+
+QUEUES = read_stack(ROOT, "stacks/local/rabbitmq.yaml")
+QUEUE_ROLES = (
+    QueueRole("rabbitmq-0", "session-events", "follower"),
+    QueueRole("rabbitmq-1", "session-events", "follower"),
+    QueueRole("rabbitmq-2", "session-events", "leader"),
+    QueueRole("rabbitmq-0", "content-processing", "leader"),
+)
+ON_NODE_3 = ("redis-cluster-2", "redis-cluster-4", "rabbitmq-2", "collaboration-1")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("leader", target_of("leader", "session-events"), Aim(members=("rabbitmq-2",))),
+        Case("follower", target_of("follower", "session-events"), Aim(members=("rabbitmq-0",))),
+        Case(
+            "next follower",
+            target_of("follower", "session-events"),
+            Aim(members=("rabbitmq-1",)),
+            frozenset({"rabbitmq-0"}),
+        ),
+        Case(
+            "nobody leads", target_of("leader", "collaboration-sync"), "no rabbitmq leader of collaboration-sync at the"
+        ),
+        Case("it is down", target_of("leader", "session-events"), "(rabbitmq-2 do not)", frozenset({"rabbitmq-2"})),
+        Case("any", Target(component="rabbitmq"), Aim(members=("rabbitmq-0",))),
+        Case(
+            "its node",
+            Target(component="rabbitmq", role="leader", queue="session-events", scope="node"),
+            Aim(members=ON_NODE_3, nodes=("node-3",)),
+        ),
+    ],
+    ids=lambda case: case.name,
+)
+def test_a_queues_leader_and_followers(case: Case) -> None:
+    platform = FakeFaultPlatform(QUEUES)
+    platform.stopped |= case.stopped
+    found = resolve(case.target, platform.states(), lambda: ROLES, lambda: QUEUE_ROLES)
+    if isinstance(case.expect, Aim):
+        assert found == case.expect
+    else:
+        assert isinstance(found, NoTarget)
+        assert case.expect in found.reason

@@ -113,3 +113,49 @@ def test_a_stack_without_it_is_the_stack_that_it_was_before() -> None:
     there = msgspec.structs.replace(scenario.stack, rabbitmq=Rabbitmq())
     other = fingerprint(msgspec.structs.replace(scenario, stack=there), harness="h", servers="s", host={})
     assert other.stack != found.stack
+
+
+EXPERIMENT = "experiments/lose-node.yaml"
+BY_SHARD = "{component: redis, role: primary, shard: 1, scope: node}"
+
+
+@pytest.mark.parametrize(
+    ("target", "settings", "expect"),
+    [
+        ("{component: rabbitmq, role: leader}", SETTINGS, "target.queue: expected the queue"),
+        ("{component: rabbitmq, queue: session-events}", SETTINGS, "target.role: expected leader or follower"),
+        ("{component: rabbitmq, role: leader, queue: x}", SETTINGS, "target.queue"),
+        ("{component: rabbitmq, role: primary, queue: session-events}", SETTINGS, "target.role: expected leader, f"),
+        ("{component: rabbitmq, shard: 1}", SETTINGS, "target.shard: expected none: only redis"),
+        ("{component: redis, queue: session-events}", SETTINGS, "target.queue: expected none: only rabbitmq"),
+        ("{component: session, role: leader}", SETTINGS, "target.role: expected another role: only queues"),
+        (
+            "{component: rabbitmq, role: follower, queue: session-events}",
+            "rabbitmq: {net_ticktime_s: 15, queue_kind: classic}\n",
+            "target.role: expected leader: a classic queue has no followers",
+        ),
+        (
+            "{component: rabbitmq, role: leader, queue: session-events, scope: node}",
+            "rabbitmq: {net_ticktime_s: 17}\n",
+            r"timeline.fault_s: expected at least 26.25 s, .* \(got 25",
+        ),
+        ("{component: rabbitmq, scope: node}", "", "target.component: expected a component of the stack small"),
+    ],
+)
+def test_a_target_that_no_member_could_be_is_refused(project: Path, target: str, settings: str, expect: str) -> None:
+    write(project, settings, MEMBERS if settings else "")
+    file = project / EXPERIMENT
+    assert BY_SHARD in file.read_text()
+    file.write_text(file.read_text().replace(BY_SHARD, target))
+    with pytest.raises(SpecError, match=expect):
+        read_scenario(project, "failover")
+
+
+def test_a_queues_leader_can_be_a_target(project: Path) -> None:
+    write(project)
+    file = project / EXPERIMENT
+    wanted = "{component: rabbitmq, role: leader, queue: collaboration-sync, scope: node}"
+    file.write_text(file.read_text().replace(BY_SHARD, wanted))
+    experiment = read_scenario(project, "failover").experiment
+    assert experiment is not None
+    assert experiment.target.queue == "collaboration-sync"

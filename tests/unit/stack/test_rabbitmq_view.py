@@ -14,6 +14,8 @@ from resilience.stack.rabbitmq_view import (
     QueueRole,
     QueueView,
     apart,
+    homes,
+    initial_queue_roles,
     roles,
     undeclared,
     unready,
@@ -106,6 +108,19 @@ def test_queues_are_declared_until_every_member_knows_them() -> None:
     stack = msgspec.structs.replace(STACK, rabbitmq=Rabbitmq())
     assert undeclared(stack, WELL) == [f"{name}.dead" for name in QUEUES]
     assert undeclared(STACK, WELL | {"rabbitmq-2": view(queues=())}) == list(QUEUES)
+
+
+def test_each_queue_begins_on_a_member_in_turn() -> None:
+    assert homes(STACK) == dict(zip(QUEUES, NAMES, strict=True))
+    first = [role for role in initial_queue_roles(STACK) if role.queue == QUEUES[1]]
+    assert [(role.member, role.role) for role in first] == [
+        ("rabbitmq-0", "follower"),
+        ("rabbitmq-1", "leader"),
+        ("rabbitmq-2", "follower"),
+    ]
+    classic = msgspec.structs.replace(STACK, rabbitmq=Rabbitmq(queue_kind="classic"))
+    assert {role.role for role in initial_queue_roles(classic)} == {"leader"}
+    assert initial_queue_roles(msgspec.structs.replace(STACK, rabbitmq=None)) == ()
 
 
 NODES = [
