@@ -24,6 +24,7 @@ from resilience.stack.rabbitmq_view import (
     roles,
     undeclared,
     unready,
+    untold,
     view_from_answers,
 )
 from resilience.stack.redis_cluster import shortened
@@ -78,7 +79,8 @@ def incomplete(platform: Platform) -> list[str]:
     """Why the cluster is not whole now, by each member's own word; empty if it is."""
     if platform.stack.rabbitmq is None:
         return [f"the stack {platform.stack.name} has no RabbitMQ"]
-    return unready(platform.stack, survey(platform))
+    views = survey(platform)
+    return unready(platform.stack, views) + untold(views)
 
 
 def queue_roles(platform: Platform) -> tuple[QueueRole, ...]:

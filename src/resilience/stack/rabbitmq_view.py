@@ -31,7 +31,7 @@ class MemberView(msgspec.Struct, frozen=True, kw_only=True):
     """A member's statement of its cluster."""
 
     running: tuple[str, ...]  # whom it sees running, itself among them
-    told: bool  # whether it has told of its partitions and alarms yet, which takes a second after its start
+    told: bool  # whether it has told of its partitions and alarms yet, which takes some seconds after its start
     partitioned: tuple[str, ...]  # from whom it says that it was cut off, and has not been put right since
     alarms: tuple[str, ...]  # ``member: memory`` or ``member: disk``: nobody may publish while there is one
     queues: tuple[QueueView, ...]
@@ -108,9 +108,14 @@ def unready(stack: Stack, views: Mapping[str, MemberView | StackError]) -> list[
     reasons = apart(stack, views)
     for name, view in views.items():
         if isinstance(view, MemberView):
-            reasons += [] if view.told else [f"{name} has not told of partitions and alarms yet"]
             reasons += [f"{name}: {reason}" for reason in _incomplete(stack, view)]
     return reasons
+
+
+def untold(views: Mapping[str, MemberView | StackError]) -> list[str]:
+    """The members that have not told of partitions and alarms since their start: that there is none is not known."""
+    silent = (name for name, view in views.items() if isinstance(view, MemberView) and not view.told)
+    return [f"{name} has not told of partitions and alarms yet" for name in silent]
 
 
 def _incomplete(stack: Stack, view: MemberView) -> Iterator[str]:

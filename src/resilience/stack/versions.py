@@ -1,5 +1,6 @@
 """Versions and configuration of the servers as they say it themselves, without any secret: ``servers.json``."""
 
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -15,12 +16,14 @@ from resilience.stack.rabbitmq import ask
 from resilience.stack.redis_link import Answers, RedisLinks
 from resilience.stack.redis_survey import fields_from_info
 from resilience.stack.service import service_states
+from resilience.stack.wait import wait_until
 
 SECRET_MARKS = ("pass", "auth")  # a directive whose name holds one of these is left out
 REDIS_FACTS = ("redis_version", "redis_build_id", "run_id", "os", "arch_bits", "multiplexing_api")
 POSTGRESQL_SETTINGS = "SELECT name, setting FROM pg_settings WHERE source <> 'default' OR name = 'server_version'"
 PROMETHEUS_STATUS = ("buildinfo", "flags", "config")
 RABBITMQ_FACTS = ("net_ticktime", "mem_limit", "disk_free_limit", "fd_total", "enabled_plugins", "rates_mode")
+TOLD_WITHIN_S = 10.0
 OK = 200
 
 Description = dict[str, Any]
@@ -146,15 +149,24 @@ def prometheus(state: MemberState) -> Description:
 
 
 def rabbitmq(state: MemberState, password: str) -> Description:
-    """A RabbitMQ member's versions, the settings that it tells of, and its policies. Raises `StackError`."""
+    """A RabbitMQ member's versions, the settings that it tells of, and its policies. Raises `StackError`.
+
+    Of itself a member tells some seconds after its start.
+    """
     overview = ask(state, password, "/api/overview?columns=rabbitmq_version,erlang_version,cluster_name")
-    node = ask(state, password, f"/api/nodes/rabbit@{state.name}?columns={','.join(RABBITMQ_FACTS)}")
+    node: dict[str, Any] = {}
+
+    def untold() -> str:
+        node.update(ask(state, password, f"/api/nodes/rabbit@{state.name}?columns={','.join(RABBITMQ_FACTS)}"))
+        return "" if set(RABBITMQ_FACTS) <= set(node) else "they are not known yet"
+
+    wait_until(f"asking {state.name} for its settings", untold, deadline=time.monotonic() + TOLD_WITHIN_S)
     policies = ask(state, password, f"/api/policies/{VHOST}")
     return {
         "component": "rabbitmq",
         "version": overview["rabbitmq_version"],
         "facts": overview,
-        "config": {name: node[name] for name in RABBITMQ_FACTS if name in node},
+        "config": {name: node[name] for name in RABBITMQ_FACTS},
         "policies": {policy["name"]: policy["definition"] for policy in policies},
     }
 

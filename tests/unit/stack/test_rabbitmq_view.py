@@ -19,6 +19,7 @@ from resilience.stack.rabbitmq_view import (
     roles,
     undeclared,
     unready,
+    untold,
     view_from_answers,
 )
 
@@ -76,7 +77,6 @@ class Case:
         Case(name="alone", said=view(running=NAMES[1:2]), expect="does not see rabbitmq-0, rabbitmq-2 running"),
         Case(name="cut off", said=view(partitioned=NAMES[:1]), expect="it was cut off from rabbitmq-0"),
         Case(name="alarm", said=view(alarms=("rabbitmq-2: disk",)), expect="an alarm (rabbitmq-2: disk)"),
-        Case(name="no word", said=view(told=False), expect="has not told of partitions and alarms yet"),
         Case(name="no queue", said=view(queues=view().queues[1:]), expect="there is no queue session-events"),
         Case(name="no leader", said=view(queues=(queue(leader=""), *view().queues[1:])), expect="has no leader"),
         Case(
@@ -92,6 +92,11 @@ def test_one_members_word_is_enough_to_be_unready(case: Case) -> None:
     assert len(reasons) == 1
     assert "rabbitmq-1" in reasons[0]
     assert case.expect in reasons[0]
+
+
+def test_that_nothing_was_told_is_told() -> None:
+    assert untold(WELL | {"rabbitmq-0": StackError("silent")}) == []
+    assert untold(WELL | {"rabbitmq-2": view(told=False)}) == ["rabbitmq-2 has not told of partitions and alarms yet"]
 
 
 def test_a_classic_queue_has_one_copy() -> None:
