@@ -9,7 +9,7 @@ from resilience.spec.rabbitmq import VHOST, Rabbitmq
 from resilience.spec.stack import Async, Member, Redis, Stack
 from resilience.stack.rabbitmq import PASSWORD, form, queue_roles, tell, wait_ready
 
-PATIENCE_S = 90.0  # the machine may be busy with something else
+PATIENCE_S = 60.0  # the machine may be busy with something else
 NAMES = ("rabbitmq-0", "rabbitmq-1", "rabbitmq-2")
 STACK = Stack(
     name="three",

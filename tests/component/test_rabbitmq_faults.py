@@ -13,6 +13,7 @@ from resilience.backend.base import Proof
 from resilience.backend.local.place import calling_user
 from resilience.backend.local.platform import OwnedLocalPlatform, PlatformFile
 from resilience.backend.local.sandbox import state_dir
+from resilience.errors import StackError
 from resilience.fault.base import NoTarget
 from resilience.fault.injector import Injector
 from resilience.fault.ledger import Ledger
@@ -20,7 +21,7 @@ from resilience.history.clock import RunClock
 from resilience.spec.fault import FastRestart, FaultSpec, Injection, Kill, Partition, Pause, Target
 from resilience.spec.rabbitmq import QueueName
 from resilience.spec.stack import Member
-from resilience.stack.rabbitmq import queue_roles
+from resilience.stack.rabbitmq import queue_roles, survey
 from tests.component.local_stack import brought_up
 from tests.component.rabbitmq_members import NAMES, STACK, eventually, leader_of, publish, ready, take, texts
 
@@ -69,6 +70,12 @@ def proof(injector: Injector, injection: Injection, *, holds: bool) -> Proof:
     return eventually(lambda: injector.probe(injection.id), lambda seen: seen.holds is holds)
 
 
+def refuses(platform: OwnedLocalPlatform, member: str) -> bool:
+    """Whether a member that is in a minority has stopped to serve."""
+    view = survey(platform)[member]
+    return isinstance(view, StackError) and "refused" in str(view)
+
+
 @pytest.mark.parametrize("fault", FAULTS, ids=kind_of)
 def test_nothing_done_is_nothing_proved(injector: Injector, fault: FaultSpec) -> None:
     nothing = msgspec.structs.replace(planned(injector, fault, "nothing"), steps=())
@@ -92,6 +99,11 @@ def test_the_leader_suffers_is_followed_and_comes_back(
     if not isinstance(fault, FastRestart):
         others = [name for name in NAMES if name != victim]
         eventually(lambda: leader_of(up, QUEUE), lambda leader: leader in others)
+        proof(injector, injection, holds=True)
+    if isinstance(
+        fault, Partition
+    ):  # one that ends before the member has fallen silent leaves the cluster in two parts
+        eventually(lambda: refuses(up, victim), bool)
         proof(injector, injection, holds=True)
     healed = injector.heal(injection.id, "request")
     assert healed.proof.holds, healed.proof
