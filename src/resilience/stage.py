@@ -40,6 +40,7 @@ from resilience.stack.audit import audit
 from resilience.stack.converge import wait_converged
 from resilience.stack.postgresql_audit import audit_rows
 from resilience.stack.postgresql_watch import PostgresqlWatch
+from resilience.stack.rabbitmq_drain import drain
 from resilience.stack.readiness import READY_TIMEOUT_S, stack_ready
 from resilience.stack.redis_cluster import shard_layout
 from resilience.stack.replicas import compare_replicas
@@ -49,6 +50,7 @@ from resilience.stack.watch import RoleWatch
 CONVERGE_TIMEOUT_S = 60.0
 AUDIT_TIMEOUT_S = 60.0
 REPLICAS_TIMEOUT_S = 10.0
+_OF_SHARDS = frozenset({"session", "collaboration"})  # kinds of ops whose keys Redis holds, beside the direct client's
 
 
 class Stage:
@@ -184,8 +186,16 @@ class Stage:
         attempted = Attempted.of(read_history(self._record.directory).ops)
         self._try(lambda: self._compare_replicas(platform, attempted))
         self._try(lambda: self._audit(platform, attempted))
+        self._try(lambda: self._drain(platform))
         if platform.stack.postgresql is not None:
             self._audit_rows(platform, attempted)
+
+    def _drain(self, platform: OwnedPlatform) -> None:
+        """Takes what is left out of the queues, where the stack has any."""
+        if platform.stack.rabbitmq is None:
+            return
+        with Writer(self._record.audit) as writer, unanswered(self._notebook.event, "audit-incomplete"):
+            drain(platform, writer, clock=self._notebook.clock, deadline=time.monotonic() + AUDIT_TIMEOUT_S)
 
     def _audit(self, platform: OwnedPlatform, attempted: "Attempted") -> None:
         """Reads back all that was attempted, acknowledged or not."""
@@ -250,7 +260,7 @@ class Attempted(NamedTuple):
                 direct.add((ops.keys[key], group))
             elif family == "postgresql":
                 rows.add(ops.keys[key])
-            else:
+            elif family in _OF_SHARDS:
                 (sessions if family == "session" else rooms).add(ops.keys[key])
         return cls(sorted(sessions), sorted(rooms), sorted(direct), sorted(rows))
 

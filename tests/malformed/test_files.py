@@ -56,7 +56,7 @@ HARMLESS = (
     Harmless("empty-list", r"tags|blast_radius\.may_suffer|known_weaknesses", "there need not be any"),
     Harmless("item-twice", r"tags|steady-state-hypothesis\.probes", "asking or saying the same twice is no mistake"),
     Harmless("dropped", r"blast_radius|blast_radius\.others_outage_s_max|known_weaknesses(\.\*\.(group|durability))?|"
-             r"seed|load(\.\w+)?|checks|set(\..*)?|.*\.runs\.\*\.(title|set|expect)(\..*)?|tags|redis\.\w+|"
+             r"seed|load(\.\w+)?|checks|set(\..*)?|.*\.runs\.\*\.(title|set|expect)(\..*)?|tags|(redis|rabbitmq)\.\w+|"
              r"configuration\.\w+\.default|metadata\.(labels|displayName)|spec\.description|"
              r"rollbacks\.\*\.provider\.arguments\.by|known_weaknesses\.\*\.within\..*|"
              r".*arguments\.target\.(role|scope)|metadata\.annotations\.resilience/events-min",
@@ -70,7 +70,7 @@ HARMLESS = (
     Harmless("zero", r"(.*set\.)?redis\.(cluster_replica_validity_factor|min_replicas_to_write|shutdown_timeout_s|"
              r"snapshot_every_s|min_replicas_max_lag_s)", "redis.conf: 0 switches it off"),
     Harmless("zero", r"seed", "any number of 32 bits is a seed"),
-    Harmless("truth", r"(.*set\.)?redis\.\w+", "both are right for a switch"),
+    Harmless("truth", r"(.*set\.)?(redis|rabbitmq)\.\w+", "both are right for a switch"),
 )  # fmt: skip
 
 

@@ -217,7 +217,8 @@ NOT_ON_KIND = {"redis-pause-replica-kill-primary": "a prelude is not possible in
 
 def could_be_on_kind(name: str) -> bool:
     """Whether there are manifests of all that its stack has."""
-    return read_scenario(PROJECT_ROOT, name).stack.postgresql is None
+    stack = read_scenario(PROJECT_ROOT, name).stack
+    return stack.postgresql is None and stack.rabbitmq is None
 
 
 SHIPPED = [name for name in list_scenarios(PROJECT_ROOT) if name != "baseline" and could_be_on_kind(name)]

@@ -35,7 +35,7 @@ TABLE = {
     "check": room("spec history", "msgspec numpy"),
     "agent": room(),
     "backend": room("errors spec agent", "msgspec jinja2 kubernetes urllib3 websocket"),
-    "stack": room("errors spec backend history", "msgspec psycopg redis"),
+    "stack": room("errors spec backend history", "msgspec pika psycopg redis"),
     "fault": room("errors spec backend stack history", "msgspec"),
     "load": room("errors spec history", "msgspec"),
     "metrics": room("errors spec history", "msgspec prometheus_api_client requests"),
@@ -51,7 +51,7 @@ TABLE = {
     "loadgen": Room(
         ours=frozenset({"resilience.history", "resilience.spec"}),
         others=frozenset(
-            {"gevent", "locust", "msgspec", "prometheus_client", "psycopg", "redis", "uvloop", "websocket"}
+            {"gevent", "locust", "msgspec", "pika", "prometheus_client", "psycopg", "redis", "uvloop", "websocket"}
         ),
     ),
     "services": room("", "aiohttp msgspec prometheus_client redis uvloop yarl"),

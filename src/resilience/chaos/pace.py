@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from resilience.history.record import Invoked
+from resilience.spec.rabbitmq import QUEUES
 from resilience.spec.scenario import Scenario
 
 WINDOW_US = 5_000_000
@@ -37,6 +38,7 @@ def _least(scenario: Scenario) -> dict[str, float]:
         "collaboration.edit": load.edit_rate_ops_per_s_min or load.edit_rate_ops_per_s * LEAST_RATIO,
         **{f"direct.write of shard {group}": direct for group, _ in enumerate(scenario.stack.shards, start=1)},
         **_least_of_postgresql(scenario),
+        **_least_of_queues(scenario),
     }
 
 
@@ -46,6 +48,12 @@ def _least_of_postgresql(scenario: Scenario) -> dict[str, float]:
         return {}
     load = scenario.load
     return {"postgresql.write": 2 * (load.postgresql_rate_ops_per_s_min or load.postgresql_ops_per_s * LEAST_RATIO)}
+
+
+def _least_of_queues(scenario: Scenario) -> dict[str, float]:
+    load = scenario.load
+    least = load.rabbitmq_rate_ops_per_s_min or load.rabbitmq_ops_per_s * LEAST_RATIO
+    return {f"rabbitmq.publish to {queue}": least for queue in (QUEUES if scenario.stack.rabbitmq else ())}
 
 
 def _rates(directory: Path, end_us: int) -> dict[str, float]:
@@ -62,6 +70,8 @@ def _rates(directory: Path, end_us: int) -> dict[str, float]:
 def _part(op: Invoked) -> str:
     if op.kind.startswith("session."):
         return "session"
+    if op.kind == "rabbitmq.publish":
+        return f"rabbitmq.publish to {op.key}"
     return f"direct.write of shard {op.group}" if op.kind == "direct.write" else op.kind
 
 

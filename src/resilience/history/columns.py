@@ -66,6 +66,10 @@ class Ops:
         """Which ops were due in one of these phases, as their generator booked them."""
         return of_codes(self.phase, (phase in phases for phase in self.phases))
 
+    def with_key(self, key: str) -> Flags:
+        """Which ops are on this key."""
+        return np.equal(self.key, _code(self.keys, key))
+
     def with_error(self, error: str) -> Flags:
         """Which ops ended with an error of this class."""
         return np.equal(self.error, _code(self.errors, error))

@@ -11,6 +11,7 @@ import msgspec
 from resilience.history.record import Event
 from resilience.spec.load import Load, numbered
 from resilience.spec.plan import WHOLE, Share
+from resilience.spec.rabbitmq import QUEUES
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Stack
 
@@ -80,6 +81,10 @@ def _postgresql_argv(plan: Path, environment: Mapping[str, str]) -> list[str]:
     return ["env", *_variables(environment), sys.executable, "-m", "loadgen.postgresql_client", str(plan)]
 
 
+def _rabbitmq_argv(plan: Path, environment: Mapping[str, str]) -> list[str]:
+    return ["env", *_variables(environment), sys.executable, "-m", "loadgen.rabbitmq_client", str(plan)]
+
+
 def _least(rate: float, least: float | None) -> float:
     return RATE_SHARE_MIN * rate if least is None else least
 
@@ -103,6 +108,11 @@ def _postgresql_rates(scenario: Scenario) -> dict[str, float]:
     return dict.fromkeys(("pgbouncer", "direct"), _least(load.postgresql_ops_per_s, load.postgresql_rate_ops_per_s_min))
 
 
+def _rabbitmq_rates(scenario: Scenario) -> dict[str, float]:
+    load = scenario.load
+    return dict.fromkeys(QUEUES, _least(load.rabbitmq_ops_per_s, load.rabbitmq_rate_ops_per_s_min))
+
+
 CLIENTS: tuple[ClientSpec, ...] = (
     ClientSpec(
         name="locust",
@@ -113,12 +123,14 @@ CLIENTS: tuple[ClientSpec, ...] = (
     ),
     ClientSpec(name="direct", component="direct-client", argv=_direct_argv, rates_min=_direct_rates),
     ClientSpec(name="postgresql", component="postgresql-client", argv=_postgresql_argv, rates_min=_postgresql_rates),
+    ClientSpec(name="rabbitmq", component="rabbitmq-client", argv=_rabbitmq_argv, rates_min=_rabbitmq_rates),
 )
 
 
 def clients_of(stack: Stack) -> tuple[ClientSpec, ...]:
     """The clients that drive a stack: each tier that it may do without has one of its own."""
-    return tuple(spec for spec in CLIENTS if spec.component != "postgresql-client" or stack.postgresql is not None)
+    has = {"postgresql-client": stack.postgresql is not None, "rabbitmq-client": stack.rabbitmq is not None}
+    return tuple(spec for spec in CLIENTS if has.get(spec.component, True))
 
 
 class Client:

@@ -6,7 +6,8 @@ from pathlib import Path
 from msgspec import UNSET
 
 from resilience.history.clock import RunClock, kernel_boot_id
-from resilience.spec.plan import WHOLE, LoadPlan, PostgresqlPlan, ShardPlan, Share, links_max
+from resilience.spec.plan import WHOLE, LoadPlan, PostgresqlPlan, RabbitmqPlan, ShardPlan, Share, links_max
+from resilience.spec.rabbitmq import QUEUES, USER, VHOST
 from resilience.spec.scenario import Scenario
 from resilience.spec.slo import RatioSource
 from resilience.spec.stack import PORTS
@@ -51,6 +52,7 @@ def plan_for(
         latency_bounds_s=latency_bounds_s(scenario),
         metrics_port=PORTS[component],
         postgresql=_postgresql(scenario, secret_file) if component == "postgresql-client" else None,
+        rabbitmq=_rabbitmq(scenario, secret_file) if component == "rabbitmq-client" else None,
         clock_address=clock_address,
         share=UNSET if share == WHOLE else share,
     )
@@ -71,4 +73,16 @@ def _postgresql(scenario: Scenario, secret_file: Callable[[str], Path]) -> Postg
         password_file=str(secret_file("postgresql-password")),
         rate_ops_per_s=scenario.load.postgresql_ops_per_s,
         links_max=links_max(scenario.load),
+    )
+
+
+def _rabbitmq(scenario: Scenario, secret_file: Callable[[str], Path]) -> RabbitmqPlan:
+    members = scenario.stack.of("rabbitmq")
+    return RabbitmqPlan(
+        members={member.name: f"{member.name}:{PORTS['rabbitmq']}" for member in members},
+        queues=QUEUES,
+        vhost=VHOST,
+        user=USER,
+        password_file=str(secret_file("rabbitmq-password")),
+        rate_ops_per_s=scenario.load.rabbitmq_ops_per_s,
     )

@@ -171,6 +171,9 @@ def _check_load(load: Load, label: str) -> None:
     if load.timeout_s >= load.stop_timeout_s:
         expected = f"expected less than load.stop_timeout_s ({load.stop_timeout_s:g} s)"
         raise refuse(label, "load.timeout_s", expected, load.timeout_s)
+    least, rate = load.rabbitmq_rate_ops_per_s_min, load.rabbitmq_ops_per_s
+    if least is not None and least > rate:
+        raise refuse(label, "load.rabbitmq_rate_ops_per_s_min", f"expected at most {rate:g}, what is asked for", least)
     for name in ("session_rate_ops_per_s", "edit_rate_ops_per_s", "direct_rate_ops_per_s"):
         least, rate = getattr(load, f"{name}_min"), getattr(load, name)
         if least is not None and least > rate:
@@ -233,7 +236,7 @@ def _check_fault(experiment: Experiment, member_count: int) -> None:
     scopes, why = _scopes(fault)
     if target.scope not in scopes:
         raise refuse(label, "target.scope", f"expected {' or '.join(scopes)}{why} (fault {kind})", target.scope)
-    if isinstance(fault, RollingRestart | Scale | Deny) and target.component in {"redis", "postgresql"}:
+    if isinstance(fault, RollingRestart | Scale | Deny) and target.component in {"redis", "postgresql", "rabbitmq"}:
         expected = "expected a service: a store may fail over for each member"
         raise refuse(label, "target.component", expected, target.component)
     if isinstance(fault, Deny) and fault.to == target.component:

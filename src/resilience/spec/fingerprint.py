@@ -16,7 +16,16 @@ from resilience.spec.stack import Stack
 
 _DIGITS = 16
 # tiers that a stack may do without, and what a load is asked for of them alone
-_OPTIONAL = frozenset({"postgresql", "postgresql_rate_ops_per_s", "postgresql_rate_ops_per_s_min", "rabbitmq"})
+_OPTIONAL = frozenset(
+    {
+        "postgresql",
+        "postgresql_rate_ops_per_s",
+        "postgresql_rate_ops_per_s_min",
+        "rabbitmq",
+        "rabbitmq_rate_ops_per_s",
+        "rabbitmq_rate_ops_per_s_min",
+    }
+)
 _BOOT = "boot_id"  # of the machine's facts, the one that has an ingredient of its own
 _IN_WORDS: Mapping[str, str] = {
     "stack": "another stack",

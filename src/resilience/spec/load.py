@@ -15,6 +15,7 @@ Workers = Annotated[int, Meta(ge=1, le=WORKERS_MAX)]
 
 
 POSTGRESQL_RATE_OPS_PER_S = 20.0  # each way, every 50 ms: outages are told to that
+RABBITMQ_RATE_OPS_PER_S = 30.0  # through each of three members ten times a second: outages are told to a tenth
 
 
 class Load(Record, frozen=True, kw_only=True):
@@ -35,6 +36,9 @@ class Load(Record, frozen=True, kw_only=True):
     # `POSTGRESQL_RATE_OPS_PER_S`
     postgresql_rate_ops_per_s: Rate | None = None
     postgresql_rate_ops_per_s_min: Rate | None = None
+    # to each queue, where the stack has RabbitMQ; None: `RABBITMQ_RATE_OPS_PER_S`
+    rabbitmq_rate_ops_per_s: Rate | None = None
+    rabbitmq_rate_ops_per_s_min: Rate | None = None
     timeout_s: Seconds = 2.0  # of one op, seen from its client; always under stop_timeout_s
     stop_timeout_s: Seconds = 6.0  # how long unfinished ops are waited for at the end
     workers: Workers | UnsetType = UNSET  # processes that make session ops and edits, each its share; absent: 1
@@ -53,6 +57,11 @@ class Load(Record, frozen=True, kw_only=True):
     def postgresql_ops_per_s(self) -> float:
         """What is asked for each way to PostgreSQL."""
         return POSTGRESQL_RATE_OPS_PER_S if self.postgresql_rate_ops_per_s is None else self.postgresql_rate_ops_per_s
+
+    @property
+    def rabbitmq_ops_per_s(self) -> float:
+        """What is asked for to each queue."""
+        return RABBITMQ_RATE_OPS_PER_S if self.rabbitmq_rate_ops_per_s is None else self.rabbitmq_rate_ops_per_s
 
 
 def numbered(name: str, index: int) -> str:

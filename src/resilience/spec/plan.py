@@ -65,6 +65,17 @@ class Share(Record, frozen=True, kw_only=True):
 WHOLE = Share()
 
 
+class RabbitmqPlan(Record, frozen=True, kw_only=True):
+    """Where the RabbitMQ client publishes and consumes, and how often."""
+
+    members: dict[str, str]  # host:port by name
+    queues: tuple[str, ...]
+    vhost: str
+    user: str
+    password_file: str
+    rate_ops_per_s: float  # to each queue
+
+
 class LoadPlan(Record, frozen=True, kw_only=True):
     """Everything that Locust and the direct client need to know.
 
@@ -86,6 +97,7 @@ class LoadPlan(Record, frozen=True, kw_only=True):
     latency_bounds_s: tuple[float, ...]  # bounds of the histograms' buckets; every SLO's threshold is one of them
     metrics_port: Annotated[int, Meta(ge=1, le=65_535)]
     postgresql: PostgresqlPlan | None = None  # for its client alone
+    rabbitmq: RabbitmqPlan | None = None  # for its client alone
     clock_address: str = ""  # host:port where that clock is told (`load.clock`); "": nobody stands under another kernel
     share: Share | UnsetType = UNSET  # absent: all of it
 

@@ -12,9 +12,9 @@ GIVEN_UP_AFTER = 1.25  # of the tick time, at most: how long a silent member may
 
 def check_rabbitmq(stack: Stack, label: str) -> None:
     """Settings and members belong together, and no node takes the majority. Raises `SpecError`."""
-    members = stack.of("rabbitmq")
+    members, clients = stack.of("rabbitmq"), len(stack.of("rabbitmq-client"))
     if stack.rabbitmq is None:
-        if members:
+        if members or clients:
             expected = "expected the settings of the cluster that the stack's rabbitmq members form"
             raise refuse(label, "rabbitmq", expected)
         return
@@ -28,6 +28,8 @@ def check_rabbitmq(stack: Stack, label: str) -> None:
     if 2 * count > len(members):
         expected = f"expected no node that holds a majority of component rabbitmq ({node} holds {count})"
         raise refuse(label, "members", expected)
+    if clients != 1:
+        raise refuse(label, "members", f"expected exactly one rabbitmq-client (got {clients})")
 
 
 def check_queue(target: Target, stack: Stack, label: str, field: str) -> None:

@@ -30,9 +30,10 @@ Component = Literal[
     "loadgen",  # Locust: a member without a server of its own until the load is started
     "direct-client",  # likewise
     "postgresql-client",  # likewise, where the stack has PostgreSQL
+    "rabbitmq-client",  # likewise, where the stack has RabbitMQ
 ]
 LOADGEN: Component = "loadgen"
-GENERATORS = (LOADGEN, "direct-client", "postgresql-client")
+GENERATORS = (LOADGEN, "direct-client", "postgresql-client", "rabbitmq-client")
 OBSERVER = "observer"  # the node that no fault may touch
 OUTSIDE = "outside"  # where the edge stands, as in production
 
@@ -50,6 +51,7 @@ PORTS: dict[str, int] = {
     "postgres-exporter": 9187,
     "loadgen": 9646,
     "direct-client": 9647,
+    "rabbitmq-client": 9648,
     "postgresql-client": 9649,
 }
 

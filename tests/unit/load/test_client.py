@@ -7,11 +7,13 @@ import msgspec
 import pytest
 
 from resilience.history.record import Event
-from resilience.load.client import CLIENTS, Client, short_of
+from resilience.load.client import CLIENTS, Client, clients_of, short_of
 from resilience.spec.plan import WHOLE, Share
+from resilience.spec.read import read_stack
 from tests.histories import by_two, scenario
 
-LOCUST, DIRECT, POSTGRESQL = CLIENTS
+PROJECT_ROOT = Path(__file__).resolve().parents[3]
+LOCUST, DIRECT, POSTGRESQL, RABBITMQ = CLIENTS
 
 
 class Done:
@@ -36,6 +38,13 @@ def second(tmp_path: Path, at: int, end: bytes = b"\n", **ok_by: int):
     line = msgspec.json.encode(Event("generator", at, {"client": "locust", "ok_by": ok_by}))
     with (tmp_path / "locust.stats.jsonl").open("ab") as file:
         file.write(line + end)
+
+
+def test_a_tier_that_a_stack_does_not_have_has_no_client():
+    names = [spec.name for spec in clients_of(read_stack(PROJECT_ROOT, "stacks/local/harmonyflow.yaml"))]
+    assert names == ["locust", "direct"]
+    assert clients_of(read_stack(PROJECT_ROOT, "stacks/local/rabbitmq.yaml")) == (LOCUST, DIRECT, RABBITMQ)
+    assert RABBITMQ.argv(Path("/r/x.json"), {})[-3:] == ["-m", "loadgen.rabbitmq_client", "/r/x.json"]
 
 
 def test_commands():

@@ -12,6 +12,7 @@ from resilience.errors import SpecError
 from resilience.spec.fingerprint import fingerprint
 from resilience.spec.rabbitmq import Rabbitmq, all_queues
 from resilience.spec.read import read_scenario, read_stack
+from resilience.spec.record import Record
 
 ROOT = Path(__file__).resolve().parents[3]
 STACK = "stacks/small.yaml"
@@ -21,11 +22,13 @@ MEMBERS = """\
   - {name: q1, component: rabbitmq, node: node-2}
   - {name: q2, component: rabbitmq, node: node-3}
 """
+CLIENT = "  - {name: rabbitmq-client, component: rabbitmq-client, node: observer}\n"
 
 
 def write(project: Path, settings: str = SETTINGS, members: str = MEMBERS) -> None:
     file = project / STACK
-    file.write_text(file.read_text().replace("members:\n", f"{settings}members:\n{members}"))
+    clients = CLIENT if members and "rabbitmq-client" not in members else ""
+    file.write_text(file.read_text().replace("members:\n", f"{settings}members:\n{members}{clients}"))
 
 
 def test_a_stack_may_have_rabbitmq(project: Path) -> None:
@@ -66,6 +69,10 @@ CASES = (
     ),
     Case(name="observer", members=MEMBERS.replace("node-2", "observer"), expect=r"members\[1\].node: expected one of"),
     Case(
+        name="two clients", members=MEMBERS + CLIENT + CLIENT.replace("name: r", "name: x-r"), expect=r"client \(got 2"
+    ),
+    Case(name="a client of nothing", settings="", members=CLIENT, expect="rabbitmq: expected the settings"),
+    Case(
         name="a mode that there is not",
         settings="rabbitmq: {cluster_partition_handling: pause}\n",
         expect="rabbitmq.cluster_partition_handling",
@@ -102,14 +109,19 @@ def test_a_stack_without_it_has_no_fields_to_change(project: Path) -> None:
         read_scenario(project, "failover", ["rabbitmq.queue_kind=classic"])
 
 
+def digest_without(record: Record, *names: str) -> str:
+    """The digest that a record had before it had these fields."""
+    before = json.loads(msgspec.json.encode(record))
+    assert all(before.pop(name) is None for name in names)
+    return hashlib.sha256(json.dumps(before, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()[:16]
+
+
 def test_a_stack_without_it_is_the_stack_that_it_was_before() -> None:
     """Controls of before are found again: their fingerprint is over the fields that there were then."""
     scenario = read_scenario(ROOT, "baseline")
     found = fingerprint(scenario, harness="h", servers="s", host={})
-    before = json.loads(msgspec.json.encode(scenario.stack))
-    assert before.pop("rabbitmq") is None
-    encoded = json.dumps(before, separators=(",", ":"), ensure_ascii=False).encode()
-    assert found.stack == hashlib.sha256(encoded).hexdigest()[:16]
+    assert found.stack == digest_without(scenario.stack, "rabbitmq")
+    assert found.load == digest_without(scenario.load, "rabbitmq_rate_ops_per_s", "rabbitmq_rate_ops_per_s_min")
     there = msgspec.structs.replace(scenario.stack, rabbitmq=Rabbitmq())
     other = fingerprint(msgspec.structs.replace(scenario, stack=there), harness="h", servers="s", host={})
     assert other.stack != found.stack

@@ -142,6 +142,7 @@ _PREPARE: Mapping[str, Callable[[Pod, Site], tuple[str, ...]]] = {
     "loadgen": _later,
     "direct-client": _later,
     "postgresql-client": _later,
+    "rabbitmq-client": _later,
 }
 
 

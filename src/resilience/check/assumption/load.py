@@ -13,6 +13,7 @@ from resilience.check.window import JUDGED, judged_windows
 from resilience.history.columns import Flags
 from resilience.history.read import History
 from resilience.spec.load import Load
+from resilience.spec.rabbitmq import QUEUES
 from resilience.spec.scenario import Scenario
 from resilience.spec.slo import RatioSource
 
@@ -58,6 +59,10 @@ def _streams(scenario: Scenario, history: History) -> Iterator[tuple[str, Flags,
     if scenario.stack.postgresql is not None:
         least = 2 * _least(load.postgresql_ops_per_s, load.postgresql_rate_ops_per_s_min)
         yield "writes to PostgreSQL, both ways", ops.of_kind("postgresql.write"), least
+    if scenario.stack.rabbitmq is not None:
+        least = _least(load.rabbitmq_ops_per_s, load.rabbitmq_rate_ops_per_s_min)
+        for queue in QUEUES:
+            yield f"publishes to {queue}", ops.of_kind("rabbitmq.publish") & ops.with_key(queue), least
 
 
 def _shares(what: str, rows: Flags, least: float, history: History) -> Iterator[tuple[str, Flags, float]]:
