@@ -10,7 +10,7 @@ from resilience.spec.convert import refuse, show
 from resilience.spec.fault import Delete, Deny, Drain, FaultSpec, NodeFault, Partition, RollingRestart, Scale, Target
 from resilience.spec.load import Load
 from resilience.spec.postgresql_coherence import check_postgresql, check_postgresql_load, check_promotion
-from resilience.spec.rabbitmq_coherence import check_queue, check_rabbitmq, least_fault_s
+from resilience.spec.rabbitmq_coherence import check_queue, check_rabbitmq, check_rabbitmq_load, least_fault_s
 from resilience.spec.scenario import Experiment, Scenario, Timeline
 from resilience.spec.slo import RatioSource, Slo
 from resilience.spec.stack import GENERATORS, LOADGEN, OBSERVER, OUTSIDE, Shard, Stack, Wait
@@ -47,6 +47,7 @@ def check_scenario(scenario: Scenario, label: str) -> None:
     _check_timeline(scenario, label)
     _check_load(scenario.load, label)
     check_postgresql_load(scenario, label)
+    check_rabbitmq_load(scenario.load, scenario.stack, label)
     if scenario.experiment is not None:
         _check_experiment(scenario.experiment, scenario.stack)
         check_promotion(scenario, label)
@@ -171,9 +172,6 @@ def _check_load(load: Load, label: str) -> None:
     if load.timeout_s >= load.stop_timeout_s:
         expected = f"expected less than load.stop_timeout_s ({load.stop_timeout_s:g} s)"
         raise refuse(label, "load.timeout_s", expected, load.timeout_s)
-    least, rate = load.rabbitmq_rate_ops_per_s_min, load.rabbitmq_ops_per_s
-    if least is not None and least > rate:
-        raise refuse(label, "load.rabbitmq_rate_ops_per_s_min", f"expected at most {rate:g}, what is asked for", least)
     for name in ("session_rate_ops_per_s", "edit_rate_ops_per_s", "direct_rate_ops_per_s"):
         least, rate = getattr(load, f"{name}_min"), getattr(load, name)
         if least is not None and least > rate:

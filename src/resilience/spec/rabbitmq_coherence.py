@@ -4,6 +4,7 @@ from collections import Counter
 
 from resilience.spec.convert import refuse
 from resilience.spec.fault import Target
+from resilience.spec.load import Load
 from resilience.spec.stack import Stack
 
 MEMBERS_MIN = 3  # a majority has to survive the loss of one
@@ -30,6 +31,17 @@ def check_rabbitmq(stack: Stack, label: str) -> None:
         raise refuse(label, "members", expected)
     if clients != 1:
         raise refuse(label, "members", f"expected exactly one rabbitmq-client (got {clients})")
+
+
+def check_rabbitmq_load(load: Load, stack: Stack, label: str) -> None:
+    """Where messages are to be published there are queues, and no more are demanded than asked for."""
+    least, rate = load.rabbitmq_rate_ops_per_s_min, load.rabbitmq_ops_per_s
+    if stack.rabbitmq is None:
+        for field in ("rabbitmq_rate_ops_per_s", "rabbitmq_rate_ops_per_s_min"):
+            if (value := getattr(load, field)) is not None:
+                raise refuse(label, f"load.{field}", "expected none: the stack has no RabbitMQ", value)
+    elif least is not None and least > rate:
+        raise refuse(label, "load.rabbitmq_rate_ops_per_s_min", f"expected at most {rate:g}, what is asked for", least)
 
 
 def check_queue(target: Target, stack: Stack, label: str, field: str) -> None:

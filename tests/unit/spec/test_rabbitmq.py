@@ -120,8 +120,10 @@ def test_a_stack_without_it_is_the_stack_that_it_was_before() -> None:
     """Controls of before are found again: their fingerprint is over the fields that there were then."""
     scenario = read_scenario(ROOT, "baseline")
     found = fingerprint(scenario, harness="h", servers="s", host={})
-    assert found.stack == digest_without(scenario.stack, "rabbitmq")
-    assert found.load == digest_without(scenario.load, "rabbitmq_rate_ops_per_s", "rabbitmq_rate_ops_per_s_min")
+    tiers = ("postgresql", "rabbitmq")
+    assert found.stack == digest_without(scenario.stack, *tiers)
+    rates = [f"{tier}_rate_ops_per_s{end}" for tier in tiers for end in ("", "_min")]
+    assert found.load == digest_without(scenario.load, *rates)
     there = msgspec.structs.replace(scenario.stack, rabbitmq=Rabbitmq())
     other = fingerprint(msgspec.structs.replace(scenario, stack=there), harness="h", servers="s", host={})
     assert other.stack != found.stack
@@ -171,3 +173,20 @@ def test_a_queues_leader_can_be_a_target(project: Path) -> None:
     experiment = read_scenario(project, "failover").experiment
     assert experiment is not None
     assert experiment.target.queue == "collaboration-sync"
+
+
+@pytest.mark.parametrize(
+    ("settings", "override", "expect"),
+    [
+        (
+            "",
+            "load.rabbitmq_rate_ops_per_s=5",
+            r"load\.rabbitmq_rate_ops_per_s: expected none: the stack has no RabbitMQ",
+        ),
+        (SETTINGS, "load.rabbitmq_rate_ops_per_s_min=31", r"load\.rabbitmq_rate_ops_per_s_min: expected at most 30"),
+    ],
+)
+def test_a_load_that_cannot_be_is_refused(project: Path, settings: str, override: str, expect: str) -> None:
+    write(project, settings, MEMBERS if settings else "")
+    with pytest.raises(SpecError, match=expect):
+        read_scenario(project, "failover", [override])

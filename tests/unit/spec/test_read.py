@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = (
     "baseline", "collaboration-kill", "edge-kill", "no-effect", "node-drain", "node-freeze", "node-power-off",
     "postgresql-baseline", "postgresql-failover", "rabbitmq-baseline", "rabbitmq-fast-restart-leader",
-    "rabbitmq-kill-leader", "rabbitmq-partition-leader", "rabbitmq-pause-leader", "redis-crash-primary", "redis-failover",
+    "rabbitmq-kill-leader", "rabbitmq-partition-leader", "rabbitmq-pause-leader", "redis-crash-primary",
+    "redis-failover",
     "redis-fast-restart", "redis-fast-restart-no-persistence", "redis-kill-primary", "redis-kill-replica",
     "redis-partition-primary", "redis-pause-primary", "redis-pause-replica-kill-primary", "redis-stop-primary",
     "rolling-restart-session", "session-delete", "session-denied-redis", "session-kill",
