@@ -254,5 +254,7 @@ def test_a_queues_leader_is_told_as_such():
     assert plan
     text = " ".join(shown(scenario, plan).split())
     assert "rabbitmq-0 (leader of session-events)" in text
+    assert "30 messages/s to each of 3 queues" in text
+    assert "messages/s" not in shown(FAILOVER)
     assert "send SIGKILL to the server of rabbitmq-0" in text
     assert "a new connection from prometheus-0 to rabbitmq-0 is refused" in text

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from resilience.report.terminal import plain
+from resilience.spec.rabbitmq import QUEUES
 from resilience.spec.scenario import Scenario
 from resilience.spec.slo import RatioSource, Slo
 from resilience.spec.stack import Stack, Wait
@@ -70,7 +71,7 @@ def _load(scenario: Scenario) -> Text:
     return plain(
         f"{load.session_rate_ops_per_s:g} session ops/s, {load.edit_rate_ops_per_s:g} edits/s{made_by}"
         f" {load.direct_rate_ops_per_s:g} direct writes/s to each of {len(scenario.stack.shards)} shards"
-        f"{_rows(scenario)}"
+        f"{_rows(scenario)}{_messages(scenario)}"
     )
 
 
@@ -79,6 +80,13 @@ def _rows(scenario: Scenario) -> str:
         return ""
     rate = scenario.load.postgresql_ops_per_s
     return f", {rate:g} rows/s to PostgreSQL through PgBouncers and as many straight to its primary"
+
+
+def _messages(scenario: Scenario) -> str:
+    if scenario.stack.rabbitmq is None:
+        return ""
+    rate = scenario.load.rabbitmq_ops_per_s
+    return f", {rate:g} messages/s to each of {len(QUEUES)} queues, through each member in turn"
 
 
 def _timeline(scenario: Scenario) -> Table:
