@@ -25,8 +25,10 @@ from resilience.history.read import History, read_history
 from resilience.history.record import (
     AuditDone,
     ClockPair,
+    Consumed,
     Delivered,
     DirectRead,
+    Drained,
     Dropped,
     Event,
     Invoked,
@@ -35,6 +37,7 @@ from resilience.history.record import (
     Line,
     PhaseWindow,
     QueryFailed,
+    QueueRead,
     Returned,
     RoomRead,
     RowRead,
@@ -45,6 +48,7 @@ from resilience.spec.fault import FaultSpec, PowerOff, Target
 from resilience.spec.fingerprint import Fingerprint
 from resilience.spec.load import Load
 from resilience.spec.postgresql import Postgresql
+from resilience.spec.rabbitmq import QUEUES, Rabbitmq, all_queues
 from resilience.spec.scenario import Experiment, Scenario, Timeline
 from resilience.spec.slo import FindingSource, RatioSource, Slo
 from resilience.spec.stack import GENERATORS, Async, Durability, Member, Redis, Shard, Stack
@@ -64,7 +68,7 @@ OWED = 'load_deliveries_total{outcome="expected"}'
 GROUPS = (1, 2, 3)
 
 
-TIERS = ("postgresql",)  # what a stack may have besides, each with a client of its name
+TIERS = ("postgresql", "rabbitmq")  # what a stack may have besides, each with a client of its name
 POSTGRESQL = ("postgresql-primary-0", "postgresql-replica-0", "postgresql-replica-1")
 
 
@@ -90,6 +94,7 @@ def stack(durability: Durability | None = None, tiers: tuple[str, ...] = ()) -> 
         shards=tuple(Shard(primary=f"redis-cluster-{n}", replicas=(f"redis-cluster-{3 + n}",)) for n in range(3)),
         members=redis + others + _members_of(tiers),
         postgresql=Postgresql(primary=POSTGRESQL[0], replicas=POSTGRESQL[1:]) if "postgresql" in tiers else None,
+        rabbitmq=Rabbitmq() if "rabbitmq" in tiers else None,
     )
 
 
@@ -98,7 +103,8 @@ def _members_of(tiers: tuple[str, ...]) -> tuple[Member, ...]:
     postgresql = tuple(
         Member(name=name, component="postgresql", node=f"node-{n}") for n, name in enumerate(POSTGRESQL, 1)
     )
-    return postgresql if "postgresql" in tiers else ()
+    rabbitmq = tuple(Member(name=f"rabbitmq-{n}", component="rabbitmq", node=f"node-{1 + n}") for n in range(3))
+    return (postgresql if "postgresql" in tiers else ()) + (rabbitmq if "rabbitmq" in tiers else ())
 
 
 LOAD = Load(session_rate_ops_per_s=10, edit_rate_ops_per_s=5, rooms=2, room_members=2, direct_rate_ops_per_s=20)
@@ -258,6 +264,8 @@ class Recorded:
     sessions: dict[str, SessionRead] = field(default_factory=dict)
     rooms: dict[str, RoomRead] = field(default_factory=dict)
     rows: list[RowRead] = field(default_factory=list)
+    consumed: list[Consumed] = field(default_factory=list)
+    queues: list[QueueRead] = field(default_factory=list)
     audited: list[str] = field(default_factory=lambda: ["direct", "session", "room"])
     audited_at: dict[str, int] = field(default_factory=dict)  # where it is not 5 s after the end
     series: list[Series] | None = None
@@ -307,6 +315,8 @@ class Recorded:
                     RowRead(row.key, None if row.key == op.key else row.value, row.member, row.timeline)
                     for row in self.rows
                 ]
+            case "rabbitmq":
+                self.consumed = [line for line in self.consumed if line.value != op.value]
             case _:
                 room = self.rooms[op.key]
                 self.rooms[op.key] = RoomRead(
@@ -341,6 +351,8 @@ class Recorded:
             lines = [line for op in self.ops if op.client == client for line in op.lines()]
             if client == "locust":
                 lines += [*self.joins, *self.deliveries, *self.leaves, *self.dropped]
+            if client == "rabbitmq":
+                lines += self.consumed
             _write(directory / "load" / f"{client}.ops.jsonl", lines)
         for client, summary in self.summaries.items():
             counts = self._counts(client)
@@ -396,12 +408,12 @@ class Recorded:
     def _audit(self) -> list[Line]:
         counts = {
             "direct": len(self.direct), "session": len(self.sessions), "room": len(self.rooms),
-            "postgresql": len(self.rows),
+            "postgresql": len(self.rows), "rabbitmq": sum(len(line.messages) for line in self.queues),
         }  # fmt: skip
         kinds: Any = self.audited
         done = [AuditDone(kind, counts[kind], self.audited_at.get(kind, END + 5 * S)) for kind in kinds]
         reads: tuple[Line, ...] = (*self.direct.values(), *self.sessions.values(), *self.rooms.values())
-        return [*reads, *self.rows, *done]
+        return [*reads, *self.rows, *self.queues, *done]
 
     def history(self, directory: Path, about: Scenario) -> History:
         """The run, saved and read again; samples that follow from it are right, and go the shorter way."""
@@ -489,6 +501,8 @@ def _made(fault: bool, outage_us: int, load: Load, tiers: tuple[str, ...]) -> Re
     run.change("replicas", compared=dict(zip(REPLICAS, keys.values(), strict=True)))
     if "postgresql" in tiers:
         _add_rows(run, phase_at)
+    if "rabbitmq" in tiers:
+        _add_messages(run, phase_at)
     return run
 
 
@@ -642,6 +656,23 @@ def _add_rows(run: Recorded, phase_at: PhaseAt) -> None:
         op.end("ok", 3_000)
         run.ops.append(op)
         run.rows.append(RowRead(key, value, POSTGRESQL[0], 1))
+
+
+def _add_messages(run: Recorded, phase_at: PhaseAt) -> None:
+    """A message each 50 ms, to one queue after the other; each has a consumer, but what comes last is left in it."""
+    run.audited.append("rabbitmq")
+    run.summaries["rabbitmq"] = {"client": "rabbitmq", "exit": 0}
+    left: dict[str, list[Drained]] = {queue: [] for queue in all_queues(Rabbitmq())}
+    for number, due in enumerate(range(15_000, END, S // 20), start=1):
+        queue, value = QUEUES[number % len(QUEUES)], f"rabbitmq-42-{number}"
+        op = Op("rabbitmq", number, "rabbitmq.publish", queue, value, 0, phase_at(due), due, due + 300)
+        op.end("ok", 4_000)
+        run.ops.append(op)
+        if due < END - S:
+            run.consumed.append(Consumed(f"consumer-{queue}", queue, value, due + 6_000, False, True))
+        else:
+            left[queue].append(Drained(value, redelivered=False))
+    run.queues = [QueueRead(queue, tuple(messages)) for queue, messages in left.items()]
 
 
 def samples(history: History, about: Scenario) -> list[Series]:

@@ -24,6 +24,7 @@ from resilience.check.convergence import convergence
 from resilience.check.durability.collaboration import collaboration
 from resilience.check.durability.direct import direct
 from resilience.check.durability.postgresql import postgresql
+from resilience.check.durability.rabbitmq import rabbitmq
 from resilience.check.durability.session import session
 from resilience.check.expiry import expiry
 from resilience.check.finding import Finding, Judgement, Verdict, worst
@@ -33,6 +34,7 @@ from resilience.check.latency import latency
 from resilience.check.measure import combined
 from resilience.check.members import members
 from resilience.check.placement import placement
+from resilience.check.rabbitmq.order import order_of_messages
 from resilience.check.reconciliation import reconciliation
 from resilience.check.recovery import recovery
 from resilience.check.slo import measured_slos, slo
@@ -63,6 +65,7 @@ ASSUMPTIONS: dict[str, Check] = {
     "assumption.audit-complete": audit.audit_complete,
     "assumption.postgresql-known": record.postgresql_known,
     "assumption.postgresql-audited": audit.rows_audited,
+    "assumption.rabbitmq-drained": audit.queues_drained,
 }
 
 CHECKS: dict[str, Check] = {
@@ -70,6 +73,8 @@ CHECKS: dict[str, Check] = {
     "durability.session": session,
     "durability.collaboration": collaboration,
     "durability.postgresql": postgresql,
+    "durability.rabbitmq": rabbitmq,
+    "order.rabbitmq": order_of_messages,
     "recovery": recovery,
     "slo": slo,
     "availability": availability,
@@ -86,7 +91,11 @@ CHECKS: dict[str, Check] = {
 }
 
 # what a stack need not have: the component that each of these checks looks at
-TIERS: dict[str, str] = {"durability.postgresql": "postgresql"}
+TIERS: dict[str, str] = {
+    "durability.postgresql": "postgresql",
+    "durability.rabbitmq": "rabbitmq",
+    "order.rabbitmq": "rabbitmq",
+}
 
 
 def checks_of(stack: Stack, checks: Iterable[str] = CHECKS) -> tuple[str, ...]:

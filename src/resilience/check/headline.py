@@ -7,7 +7,7 @@ from resilience.check.measure import combined
 from resilience.check.text import count, span
 
 # what is worse comes first: data, then service, then numbers that explain
-_WORST_FIRST = ("durability.", "session.", "collaboration.", "recovery", "slo.", "availability", "latency")
+_WORST_FIRST = ("durability.", "session.", "collaboration.", "order.", "recovery", "slo.", "availability", "latency")
 
 
 def headline(verdict: Verdict, findings: Iterable[Finding]) -> str:

@@ -82,6 +82,12 @@ def swap(run: Recorded) -> None:
     run.deliveries[one], run.deliveries[other] = run.deliveries[other], run.deliveries[one]
 
 
+def overtake(run: Recorded) -> None:
+    """Of two messages of a queue without priorities the later one is handed out first."""
+    one, other = [n for n, line in enumerate(run.consumed) if line.queue == "content-processing"][10:12]
+    run.consumed[one], run.consumed[other] = run.consumed[other], run.consumed[one]
+
+
 def never_expires(run: Recorded) -> None:
     read = next(read for read in run.sessions.values() if read.state == "live")
     run.sessions[read.key] = SessionRead(read.key, read.group, True, "live", read.version, -1, read.log)
@@ -120,6 +126,9 @@ CASES = (
     Case(check="durability.collaboration", change=lose("collaboration.edit"), says="1 acknowledged edit lost"),
     Case(check="durability.postgresql", says="1 acknowledged row lost",
          change=lambda run: run.lose(run.good("postgresql.write", phase="steady")[7])),
+    Case(check="durability.rabbitmq", says="1 acknowledged message lost",
+         change=lambda run: run.lose(run.good("rabbitmq.publish", phase="steady")[7])),
+    Case(check="order.rabbitmq", change=overtake, says="1 message came after later ones"),
     Case(check="recovery", change=lose_the_shard_again, says="no write succeeded in the last"),
     Case(check="slo", change=refuse_reads, says="Session requests answered in phase fault"),
     Case(check="availability", says="sick before any fault",

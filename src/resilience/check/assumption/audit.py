@@ -12,7 +12,7 @@ from resilience.history.columns import OK, Flags
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
 
-_COUNTED = {"postgresql": "rows"}
+_COUNTED = {"postgresql": "rows", "rabbitmq": "messages"}
 
 
 def audit_complete(scenario: Scenario, history: History) -> tuple[Finding, ...]:
@@ -58,6 +58,18 @@ def _read_from(history: History) -> Iterator[str]:
     primary = "" if ended is None else primary_at(history, POSTGRESQL, ended)
     if primary and any(member != primary for member, _ in sources):
         yield f"rows were read from {sources[0][0]}, and {primary} was the primary"
+
+
+def queues_drained(scenario: Scenario, history: History) -> tuple[Finding, ...]:
+    """After healing, every queue that was published to, or consumed from, was emptied."""
+    del scenario
+    ops, consumed, messages = history.ops, history.consumed, history.audit.messages
+    reasons = [*_told(history, "rabbitmq"), *_undone(history, {"rabbitmq": len(messages)})]
+    published = np.unique(ops.key[ops.of_kind("rabbitmq.publish")]).tolist()
+    used = {ops.keys[code] for code in published} | set(consumed.queues)
+    reasons += [f"{queue} was not drained" for queue in sorted(used - set(messages.queues))]
+    measured = f"{len(messages.queues)} queues, {len(messages)} messages"
+    return (held_unless("rabbitmq-drained", "RabbitMQ's queues were drained", reasons, measured, "all"),)
 
 
 def _told(history: History, store: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Books what the audit found, and makes findings of it: one for each shard, and one for PostgreSQL.
+"""Books what the audit found, and makes findings of it: one for each shard or queue, one for PostgreSQL.
 
 *lost*: acknowledged, and not there. *recovered*: unknown to its client, and there; also a value that a client sent in
 its last moment, of which nothing is on record (`unrecorded`). A *defect* is anything that must never be: a duplicate, a
@@ -44,7 +44,7 @@ from resilience.check.fault import (
 from resilience.check.finding import Finding, Where
 from resilience.check.text import count, span
 from resilience.check.window import JUDGED
-from resilience.history.columns import OK, Flags, Ints
+from resilience.history.columns import OK, Codes, Flags, Ints
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Async
@@ -79,8 +79,13 @@ class Booked:
     recovered: Ints
     defects: tuple[Defect, ...]
     unrecorded: tuple[int, ...] = ()  # the shard of each value that is there and whose op is not on record
+    group: Codes | None = None  # of each op, where it is not the shard
     acked_locally: Ints = field(default_factory=NO_ROWS.copy)
     lost_locally: Ints = field(default_factory=NO_ROWS.copy)  # those of them that are not there
+
+    def groups(self, history: History) -> Codes:
+        """The group that each op belongs to."""
+        return history.ops.group if self.group is None else self.group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +121,7 @@ def of_shards(name: str, noun: str) -> Ledger:
 
 def findings(ledger: Ledger, scenario: Scenario, history: History, booked: Booked) -> tuple[Finding, ...]:
     """A finding for each shard that such a write was sent to; one for none if there was no write at all."""
-    groups = set(history.ops.group[booked.writes].tolist()) | {defect.group for defect in booked.defects}
+    groups = set(booked.groups(history)[booked.writes].tolist()) | {defect.group for defect in booked.defects}
     shards = (_shard(ledger, group, scenario, history, booked) for group in sorted(groups or {0}))
     return tuple(_of_shard(ledger, shard, history) for shard in shards)
 
@@ -146,7 +151,7 @@ class _Shard:
 
 
 def _shard(ledger: Ledger, group: int, scenario: Scenario, history: History, booked: Booked) -> _Shard:
-    groups = history.ops.group
+    groups = booked.groups(history)
     lost = booked.lost[groups[booked.lost] == group]
     excused_by = ledger.excuses(scenario, history, group)
     allowed = _allowed(history, lost, excused_by)
@@ -166,7 +171,7 @@ def _shard(ledger: Ledger, group: int, scenario: Scenario, history: History, boo
 
 
 def _acked(booked: Booked, group: int, history: History) -> Flags:
-    acked: Flags = booked.writes & (history.ops.group == group) & (history.ops.outcome == OK)
+    acked: Flags = booked.writes & (booked.groups(history) == group) & (history.ops.outcome == OK)
     acked[booked.acked_locally] = False
     return acked
 

@@ -1,0 +1,153 @@
+"""Messages of RabbitMQ: each that was confirmed must have been handed to a consumer, or be in a queue at the end.
+
+Publishes and sights of messages are compared as multisets, queue by queue, after all queues have been drained. A
+message that was never seen again is lost. One that died by design (expired, rejected, delivered too often) and is in
+its dead-letter queue is there; how many are, and why, is told. The server promises *at least once*: a message may come
+again if it is flagged as redelivered, or if its publish was repeated; without either it is a duplicate.
+
+A message that was handed over, not acknowledged, and that is not in the queue at the end is no loss: somebody had it,
+and its acknowledgement may have been under way as the connection ended. It is counted as *unsettled*.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+from msgspec.structs import replace
+
+from resilience.check import needs
+from resilience.check.durability.booking import Booked, Defect, Ledger, What, findings
+from resilience.check.durability.unrecorded import unrecorded
+from resilience.check.finding import Finding
+from resilience.check.rabbitmq.traffic import NONE, Traffic, traffic
+from resilience.history.columns import FAIL, OK, UNKNOWN, Codes, Flags, Ints
+from resilience.history.read import History
+from resilience.spec.scenario import Scenario
+
+NAME = "durability.rabbitmq"
+_LESS_SURE = np.array([0, 2, 1])  # by outcome: an acknowledged publish is there before one that is unknown, or refused
+
+
+def rabbitmq(scenario: Scenario, history: History) -> tuple[Finding, ...]:
+    """A finding for each queue that was published to, or that something is in which nobody published."""
+    seen = traffic(history)
+    booked = book(history, seen)
+    ledger = Ledger(
+        name=NAME,
+        noun="message",
+        audit=(*needs.QUEUES, "assumption.history-whole", "assumption.generator-alive"),  # consumers tell half of it
+        primaries=(),
+        place=lambda queue: f"queue {seen.queues[queue]}" if seen.queues else "",
+        excuses=lambda *_: (),  # what is confirmed is on the disks of a majority, or on that of a classic queue's node
+        hits=lambda _: (),
+        by_phase=True,
+    )
+    return tuple(_told(finding, history, seen) for finding in findings(ledger, scenario, history, booked))
+
+
+def book(history: History, seen: Traffic) -> Booked:
+    """What consumers and the audit saw of the publishes; an op's group is its queue."""
+    writes = np.zeros(len(history.ops), dtype=np.bool_)
+    writes[seen.sent] = True
+    group = np.zeros(len(history.ops), dtype=np.int32)
+    group[seen.sent] = seen.sent_queue
+    outcome, rank = history.ops.outcome[seen.sent], _ranks(history, seen)
+    sights = seen.times(np.ones(len(seen.value), dtype=np.bool_))
+    fresh = np.maximum(seen.times(seen.fresh), sights > 0)  # one that was only seen flagged came once at least
+    late = unrecorded(history, writes)
+    strangers = np.flatnonzero((seen.own == NONE) & (sights > 0)).tolist()
+    beyond = {code for code in strangers if late(seen.values[code])}
+    places = _first_places(seen)
+    there = rank < fresh[seen.sent_value]
+    return Booked(
+        writes=writes,
+        group=group,
+        lost=seen.sent[(outcome == OK) & (rank >= sights[seen.sent_value])],
+        recovered=seen.sent[(outcome == UNKNOWN) & there],
+        defects=(
+            *_refused(history, seen, (outcome == FAIL) & there),
+            *_duplicates(seen, outcome),
+            *_misplaced(seen),
+            *(_defect("unexpected", seen, places[code], code, "nobody published it")
+              for code in strangers if code not in beyond),
+        ),
+        unrecorded=tuple(places[code] for code in beyond),
+    )  # fmt: skip
+
+
+def _ranks(history: History, seen: Traffic) -> Ints:
+    """Of each publish how many others of the same value are surer to be there than it."""
+    order = np.lexsort((_LESS_SURE[history.ops.outcome[seen.sent]], seen.sent_value))
+    sorted_values = seen.sent_value[order]
+    ranks = np.empty(len(order), dtype=np.int64)
+    ranks[order] = np.arange(len(order)) - np.searchsorted(sorted_values, sorted_values)
+    return ranks
+
+
+def _first_places(seen: Traffic) -> dict[int, int]:
+    """Of each value that was seen the queue that it was seen in first."""
+    return dict(zip(seen.value[::-1].tolist(), seen.queue[::-1].tolist(), strict=True))
+
+
+def _refused(history: History, seen: Traffic, which: Flags) -> Iterator[Defect]:
+    for index in np.flatnonzero(which).tolist():
+        code, row = int(seen.sent_value[index]), int(seen.sent[index])
+        yield _defect("refused but there", seen, int(seen.sent_queue[index]), code, history.ops.name(row))
+
+
+def _duplicates(seen: Traffic, outcome: Codes) -> Iterator[Defect]:
+    """Values that came as new, or died, more often than they were published."""
+    published = np.bincount(seen.sent_value[outcome != FAIL], minlength=len(seen.values))
+    allowed = np.maximum(published, 1)
+    for what, times in (("was handed out as new", seen.times(seen.fresh)), ("died", seen.times(seen.dead))):
+        for code in np.flatnonzero((seen.own != NONE) & (times > allowed)).tolist():
+            detail = f"{what} {times[code]} times, published {published[code]} times"
+            yield _defect("duplicated", seen, int(seen.own[code]), code, detail)
+
+
+def _misplaced(seen: Traffic) -> Iterator[Defect]:
+    """Messages that were seen in another queue than their own, alive."""
+    own = seen.own[seen.value]
+    for index in np.flatnonzero((own != NONE) & ~seen.dead & (seen.queue != own)).tolist():
+        detail = f"was published to {seen.queues[own[index]]}"
+        yield _defect("unexpected", seen, int(seen.queue[index]), int(seen.value[index]), detail)
+
+
+def _defect(what: What, seen: Traffic, queue: int, value: int, detail: str) -> Defect:
+    return Defect(what=what, group=queue, key=seen.values[value], detail=detail)
+
+
+def _told(finding: Finding, history: History, seen: Traffic) -> Finding:
+    """The finding, which also says how often messages came again, which died and of what, and which nobody settled."""
+    queue = next((code for code, name in enumerate(seen.queues) if finding.where.group == f"queue {name}"), NONE)
+    of_it = seen.own[seen.value] == queue
+    reasons = _deaths(history, seen, queue)
+    counts = {
+        "redelivered": int((of_it & seen.redelivered & ~seen.drained).sum()),
+        "dead_lettered": int((of_it & seen.dead).sum()),
+        "unsettled": _unsettled(seen, queue),
+    }
+    words = {
+        "redelivered": "handed over again",
+        "dead_lettered": f"in the dead-letter queue ({', '.join(f'{n:,} {of}' for of, n in reasons.items())})",
+        "unsettled": "handed over, not acknowledged and not left",
+    }
+    told = [finding.reason, *(f"{number:,} {words[name]}" for name, number in counts.items() if number)]
+    measures = {f"{NAME}.{name}_ops": float(number) for name, number in counts.items()}
+    return replace(finding, reason="; ".join(filter(None, told)), measures=finding.measures | measures)
+
+
+def _deaths(history: History, seen: Traffic, queue: int) -> Counter[str]:
+    """Of what the messages of a queue died that are in its dead-letter queue, or were taken out of it."""
+    messages = history.audit.messages
+    of_it = seen.dead & (seen.own[seen.value] == queue)
+    died_of = messages.died_of[of_it[seen.drained]].tolist()  # the audit's are all those that were drained
+    found = Counter(messages.reasons[code] or "for no known reason" for code in died_of)
+    return found + Counter({"handed over there": int((of_it & ~seen.drained).sum())})
+
+
+def _unsettled(seen: Traffic, queue: int) -> int:
+    """How many messages of a queue were handed over, and neither acknowledged, nor seen again by the audit."""
+    settled = seen.times(seen.acked | seen.drained) > 0
+    handed = seen.times(~seen.drained) > 0
+    return int((handed & ~settled & (seen.own == queue)).sum())

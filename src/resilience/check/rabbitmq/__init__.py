@@ -1,0 +1,1 @@
+"""What became of messages, and in which order they came."""
