@@ -10,6 +10,7 @@ from resilience.spec.convert import refuse, show
 from resilience.spec.fault import Delete, Deny, Drain, FaultSpec, NodeFault, Partition, RollingRestart, Scale, Target
 from resilience.spec.load import Load
 from resilience.spec.postgresql_coherence import check_postgresql, check_postgresql_load, check_promotion
+from resilience.spec.rabbitmq import all_queues
 from resilience.spec.rabbitmq_coherence import check_queue, check_rabbitmq, check_rabbitmq_load, least_fault_s
 from resilience.spec.scenario import Experiment, Scenario, Timeline
 from resilience.spec.slo import RatioSource, Slo
@@ -55,7 +56,7 @@ def check_scenario(scenario: Scenario, label: str) -> None:
     for index, weakness in enumerate(scenario.known_weaknesses):
         check_bounds(weakness.within, label, f"known_weaknesses[{index}].within")
         if weakness.group:
-            _check_group(weakness.group, scenario.stack, label, f"known_weaknesses[{index}].group")
+            _check_one_of(_places(scenario.stack), weakness.group, label, f"known_weaknesses[{index}].group")
     _unique([slo.name for slo in scenario.slos], label, "slos")
     for slo in scenario.slos:
         _check_slo(slo, scenario, label)
@@ -65,13 +66,26 @@ def _check_blast_radius(scenario: Scenario, label: str) -> None:
     groups = scenario.blast_radius.may_suffer if scenario.blast_radius else ()
     _unique(groups, label, "blast_radius.may_suffer")
     for index, group in enumerate(groups):
-        _check_group(group, scenario.stack, label, f"blast_radius.may_suffer[{index}]")
+        _check_one_of(_shards(scenario.stack), group, label, f"blast_radius.may_suffer[{index}]")
 
 
-def _check_group(group: str, stack: Stack, label: str, field: str) -> None:
-    known = [f"shard {number}" for number in range(1, len(stack.shards) + 1)]
+def _check_one_of(known: Iterable[str], group: str, label: str, field: str) -> None:
+    known = tuple(known)
     if group not in known:
         raise refuse(label, field, f"expected one of {', '.join(known)}", group)
+
+
+def _shards(stack: Stack) -> Iterator[str]:
+    return (f"shard {number}" for number in range(1, len(stack.shards) + 1))
+
+
+def _places(stack: Stack) -> Iterator[str]:
+    """What a finding may speak of, as it names it."""
+    yield from _shards(stack)
+    if stack.postgresql is not None:
+        yield "postgresql"
+    if stack.rabbitmq is not None:
+        yield from (f"queue {queue}" for queue in all_queues(stack.rabbitmq))
 
 
 def check_bounds(bounds: Mapping[str, tuple[float, float]], label: str, field: str) -> None:

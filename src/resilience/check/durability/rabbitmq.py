@@ -57,7 +57,7 @@ def book(history: History, seen: Traffic) -> Booked:
     late = unrecorded(history, writes)
     strangers = np.flatnonzero((seen.own == NONE) & (sights > 0)).tolist()
     beyond = {code for code in strangers if late(seen.values[code])}
-    places = _first_places(seen)
+    places = _first_places(seen) if strangers else {}
     there = rank < fresh[seen.sent_value]
     return Booked(
         writes=writes,
