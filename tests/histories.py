@@ -112,7 +112,8 @@ LOAD = Load(session_rate_ops_per_s=10, edit_rate_ops_per_s=5, rooms=2, room_memb
 
 def load(tiers: tuple[str, ...]) -> Load:
     """What a stack with these tiers gets."""
-    return msgspec.structs.replace(LOAD, postgresql_rate_ops_per_s=10.0) if "postgresql" in tiers else LOAD
+    rates = {"postgresql": 10.0, "rabbitmq": 6.5}  # rows each way, and messages to each of three queues
+    return msgspec.structs.replace(LOAD, **{f"{tier}_rate_ops_per_s": rates[tier] for tier in tiers})
 
 
 def availability_slo(phase: Any, target: float) -> Slo:

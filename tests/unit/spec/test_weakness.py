@@ -6,7 +6,6 @@ from msgspec.structs import replace
 from resilience.errors import SpecError
 from resilience.spec.blast import BlastRadius
 from resilience.spec.coherence import check_scenario
-from resilience.spec.load import Load
 from resilience.spec.scenario import Scenario
 from resilience.spec.weakness import KnownWeakness
 from tests.histories import TIERS, scenario
@@ -14,7 +13,7 @@ from tests.histories import TIERS, scenario
 
 def weak_at(group: str, *tiers: str) -> Scenario:
     weakness = KnownWeakness(finding="durability", within={"value": (1, 2)}, seen="always", why="known", group=group)
-    return replace(scenario(tiers=tiers), known_weaknesses=(weakness,), load=Load())
+    return replace(scenario(tiers=tiers), known_weaknesses=(weakness,))
 
 
 @pytest.mark.parametrize("group", ["", "shard 3", "postgresql", "queue session-events", "queue session-events.dead"])
