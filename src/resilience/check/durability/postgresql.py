@@ -14,7 +14,15 @@ from msgspec.structs import replace
 from resilience.check import needs
 from resilience.check.durability.booking import Booked, Defect, Ledger, What, findings
 from resilience.check.durability.unrecorded import unrecorded
-from resilience.check.fault import POSTGRESQL, Applied, hit_postgresql, injections, primary_at
+from resilience.check.fault import (
+    POSTGRESQL,
+    Applied,
+    HitShard,
+    hit_postgresql,
+    injections,
+    primary_at,
+    promoted_at,
+)
 from resilience.check.finding import Finding
 from resilience.history.columns import FAIL, OK, UNKNOWN, Flags, Ints, Texts
 from resilience.history.read import History
@@ -40,17 +48,22 @@ def may_lose(stack: Stack) -> bool:
 
 
 def excuses(scenario: Scenario, history: History, group: int) -> tuple[Applied, ...]:
-    """The injections around which acknowledged rows may be lost: those that hit the primary, where none is waited for.
+    """The injections around which acknowledged rows may be lost: those that hit the primary, where none is waited for
+    and another took over. What was acknowledged is on the primary: one that comes back by itself has to have it.
 
     Where nobody saw who was the primary it may have been any: a finding rests on that (`needs.PRIMARY`).
     """
     if not may_lose(scenario.stack):
         return ()
-    return tuple(
-        injection
-        for injection in injections(history)
-        if primary_at(history, group, injection.began) in {"", *injection.members}
-    )
+    tier = scenario.stack.postgresql
+    unflushed = tier is not None and tier.synchronous_commit == "off"  # then a primary that comes back lacks some, too
+    found = []
+    for injection in injections(history):
+        primary = primary_at(history, group, injection.began)
+        another = promoted_at(history, HitShard(group=group, primary=primary, injection=injection)) is not None
+        if not primary or (primary in injection.members and (another or unflushed)):
+            found.append(injection)
+    return tuple(found)
 
 
 ROWS = Ledger(
