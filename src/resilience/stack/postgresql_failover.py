@@ -56,6 +56,7 @@ def promote(platform: Platform) -> Promotion:
     with PostgresqlLinks(platform, ASK_TIMEOUT_S) as links:
         before = looks(links)
         former = primary_of(before) or _followed(links, before)
+        candidate(before, former)  # raises where nobody could be promoted: then nobody is fenced either
         fenced = _fenced(links, primary_of(before))
         member = candidate(looks(links) if fenced else before, former)
         _promote(platform, member)
