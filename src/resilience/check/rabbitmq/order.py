@@ -13,7 +13,8 @@ all of them. Only acknowledged publishes have a place, by when they were called:
 after later ones, and one that was repeated has two. A *gap* is a place that nobody was given for the first time, though
 a later one was: it came flagged, died, or is lost (``durability.rabbitmq``), so it is told and no fail.
 
-Messages of a queue with priorities overtake each other by design: its order is not judged.
+A queue with priorities is held to it, too: the load gives no message one, and those of the same priority keep their
+order.
 """
 
 from dataclasses import dataclass
@@ -27,7 +28,6 @@ from resilience.check.rabbitmq.traffic import NONE, Traffic, traffic
 from resilience.check.text import count
 from resilience.history.columns import OK, Codes, Flags, Ints
 from resilience.history.read import History
-from resilience.spec.rabbitmq import PRIORITY_QUEUE
 from resilience.spec.scenario import Scenario
 
 NAME = "order.rabbitmq"
@@ -144,16 +144,6 @@ def _gaps(seen: Traffic, place: Ints, first: Ints) -> Ints:
 
 def _of_queue(queue: int, history: History, seen: Traffic, found: Ordered, gaps: Ints) -> Finding:
     name = seen.queues[queue]
-    if name == PRIORITY_QUEUE:
-        return Finding(
-            check=NAME,
-            verdict="pass",
-            title=f"the order of {name} is not judged",
-            measured="not judged",
-            allowed="any",
-            reason="its messages have priorities, by which they overtake one another",
-            where=Where(group=f"queue {name}"),
-        )
     of_it = found.queue == queue
     wrong = np.flatnonzero(of_it & found.inverted)
     furthest = int((found.before[wrong] - found.place[wrong]).max(initial=0))
