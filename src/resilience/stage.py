@@ -194,7 +194,8 @@ class Stage:
         """Takes what is left out of the queues, where the stack has any."""
         if platform.stack.rabbitmq is None:
             return
-        with Writer(self._record.audit) as writer, unanswered(self._notebook.event, "audit-incomplete"):
+        note = partial(self._notebook_about, "rabbitmq")
+        with Writer(self._record.audit) as writer, unanswered(note, "audit-incomplete"):
             drain(platform, writer, clock=self._notebook.clock, deadline=time.monotonic() + AUDIT_TIMEOUT_S)
 
     def _audit(self, platform: OwnedPlatform, attempted: "Attempted") -> None:
