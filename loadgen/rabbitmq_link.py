@@ -104,7 +104,12 @@ class Line:
             self._connection.close()
 
     def connected(self, connection: Any) -> None:
-        """The connection stands; a channel is asked for."""
+        """The connection stands; a channel is asked for, unless all was over by then: what a consumer took now would be
+        on nobody's record.
+        """
+        if self._closing:
+            connection.close()
+            return
         connection.channel(on_open_callback=self._channel_opened)
 
     def refused(self, _connection: Any, error: BaseException) -> None:

@@ -237,3 +237,14 @@ async def test_a_line_that_was_closed_is_not_opened_again() -> None:
     await asyncio.sleep(0.3)
     assert len(opened) == 1
     assert callable(connection_for(PLAN, lambda: "rabbitmq-0", ""))
+
+
+async def test_a_connection_that_stands_when_all_is_over_is_of_no_use() -> None:
+    """What a consumer took on it would be in nobody's record."""
+    channels: list[Any] = []
+    line = Line(lambda _line: None, channels.append, lambda: None)
+    line.open()
+    line.close()
+    connection = FakeConnection(FakeChannel())
+    line.connected(connection)
+    assert (channels, connection.is_open) == ([], False)
