@@ -734,6 +734,9 @@ WORKERS = (
          reason="locust-1 left no ops"),
     Case(name="one stood still at the end of a phase", change=lambda run: stand_still(run, "locust-1", END - 4 * S),
          breaks="load-rate", reason="session ops of locust-1 in recovery: 4.0 ops/s, at least 4.5 needed"),
+    Case(name="one sent no edit at all", change=lambda run: setattr(run, "ops", [
+             op for op in run.ops if (op.client, op.kind) != ("locust-1", "collaboration.edit")]),
+         breaks="load-rate", reason="edits of locust-1 in steady: 0.0 ops/s"),
     Case(name="one fell behind", change=lambda run: late_edits(run, "locust-1"), breaks="schedule-lag",
          reason="locust-1 in fault: 30.0 ms behind its schedule"),
     Case(name="one was not scraped, its neighbour was", change=lambda run: no_more_scraped(run, "loadgen-1"),

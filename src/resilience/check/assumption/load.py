@@ -71,9 +71,9 @@ def _shares(what: str, rows: Flags, least: float, history: History) -> Iterator[
     One that sent nothing at all is told by `generator_alive`.
     """
     for client in history.ops.clients:
-        own = rows & history.ops.of_client(client)
-        if own.any():
-            yield f"{what} of {client}", own, least
+        own = history.ops.of_client(client)
+        if (own & history.ops.of_kind("session.", "collaboration.edit")).any():
+            yield f"{what} of {client}", rows & own, least
 
 
 def _direct_least(load: Load) -> float:
