@@ -370,7 +370,8 @@ class FakeCluster:
         if path.startswith("/api/v1/nodes"):
             return json.dumps(self._node(method, name if kind == "nodes" else "", body)).encode()
         if kind == "namespaces":
-            return json.dumps({"metadata": {"labels": self.labels}}).encode()
+            labels = {} if path.endswith("/kube-system") else self.labels
+            return json.dumps({"metadata": {"labels": labels}}).encode()
         if kind == "statefulsets":
             return json.dumps(self._workload(method, name, body)).encode()
         if "networkpolicies" in {kind, name}:
@@ -482,7 +483,7 @@ class FakeCluster:
         if method == "PATCH":
             self.sets[name] = merged(self.sets[name], body)
             self.sets[name]["metadata"]["generation"] += 1
-            self.restarts = mine if "template" in body["spec"] else self.restarts
+            self.restarts = mine if "template" in body.get("spec", {}) else self.restarts
         left, ready = len(self.restarts), [pod for pod in mine if is_ready(self.pods[pod])]
         revisions = {"currentRevision": "1" if left else "2", "updateRevision": "2"}
         counted = {"replicas": len(mine), "updatedReplicas": len(mine) - left, "readyReplicas": len(ready)}

@@ -40,7 +40,8 @@ class Nodes:
             self._require(host, found.get(host))
         for host in drained:
             self._require_uncordoned(host)
-        for space in {pod["namespace"] for part in parts for pod in part.get("pods", ())}:
+        named = {part["namespace"] for part in parts if "namespace" in part}
+        for space in named | {pod["namespace"] for part in parts for pod in part.get("pods", ())}:
             self.plane.require_ours(space)
         for step in injection["steps"]:
             if kind := _POSSIBLE.get(step["primitive"]):

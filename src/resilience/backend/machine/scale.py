@@ -21,6 +21,7 @@ from resilience.backend.machine.pods import Pods
 
 SCALED_BY = "harmonyflow.dev/scaled-by"  # on a StatefulSet: the injection that changed how many pods it keeps
 SCALED_FROM = "harmonyflow.dev/scaled-from"  # and how many these were
+SCALED_TO = "harmonyflow.dev/scaled-to"  # and how many it was told to keep: another number is somebody else's
 SCALED_WITHIN_S = 30.0  # pods that end in their grace period
 _AS_BEFORE = "as many as it is to keep, ready"
 
@@ -88,7 +89,7 @@ class Scale:
         """Says how many, and marks how many there were, in one change. Raises `AgentError`."""
         self.require_possible()
         was = Kept.from_object(self.plane.found(self.path) or {}).wanted
-        marks = {SCALED_BY: self.injection_id, SCALED_FROM: str(was)}
+        marks = {SCALED_BY: self.injection_id, SCALED_FROM: str(was), SCALED_TO: str(self.replicas)}
         self.plane.patch(self.path, {"metadata": {"annotations": marks}, "spec": {"replicas": self.replicas}})
 
     def undo(self) -> None:
@@ -168,12 +169,14 @@ def scales(api: Api) -> dict[str, str]:
 
 
 def take_scales_back(api: Api) -> dict[str, int]:
-    """Has those keep as many pods as before; which they were, and how many. Raises `ApiError`."""
+    """Has those keep as many pods as before, unless somebody else has changed that since; which they were, and how many
+    they are to keep now. Raises `ApiError`.
+    """
     done = {}
     for found in _scaled(api):
         change = _taken_back(found)
         api.patch(workload_path(found["metadata"]["namespace"], found["metadata"]["name"]), change)
-        done[_name(found)] = int(change["spec"]["replicas"])
+        done[_name(found)] = int(change.get("spec", found["spec"]).get("replicas", 1))
     return done
 
 
@@ -182,9 +185,10 @@ def _scaled(api: Api) -> list[Object]:
 
 
 def _taken_back(found: Object) -> Object:
-    """The change that undoes it; the number that stands there is ours, and nobody else's is touched."""
-    marks = {SCALED_BY: None, SCALED_FROM: None}
-    return {"metadata": {"annotations": marks}, "spec": {"replicas": int(_mark(found, SCALED_FROM))}}
+    """The change that undoes it: the number, while it is the one that the injection has set, and the marks."""
+    marks: Object = {"metadata": {"annotations": {SCALED_BY: None, SCALED_FROM: None, SCALED_TO: None}}}
+    was, ours = _mark(found, SCALED_FROM), str(found["spec"].get("replicas", 1)) == _mark(found, SCALED_TO)
+    return {**marks, "spec": {"replicas": int(was)}} if ours and was.isdecimal() else marks
 
 
 def _mark(found: Object, name: str) -> str:

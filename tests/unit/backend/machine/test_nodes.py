@@ -112,6 +112,14 @@ def test_pods_of_somebody_else_s_namespace(docker: FakeDocker, cluster: FakeClus
         nodes(docker, cluster=cluster).request(drain(cluster))
 
 
+def test_a_workload_of_somebody_else_s_namespace(docker: FakeDocker, cluster: FakeCluster) -> None:
+    """The pods that it names are the harness's, what it would scale is not."""
+    pods = [cluster.place(name) for name in cluster.pods if name.startswith("session")]
+    step = {"primitive": "scale", "namespace": "kube-system", "workload": "session", "replicas": 0, "pods": pods}
+    with pytest.raises(AgentError, match=r"namespace kube-system"):
+        nodes(docker, cluster=cluster).request({"id": "test-1", "ttl_s": 35.0, "steps": [step], "watch": []})
+
+
 def test_a_pod_of_another_node_is_not_deleted(docker: FakeDocker, cluster: FakeCluster) -> None:
     place = cluster.place(next(iter(cluster.pods)))
     step = {"primitive": "delete", "grace_s": 0, "pods": [{**place, "host": "hf-worker4"}]}

@@ -56,6 +56,27 @@ def test_it_is_done_proved_undone_and_healed(cluster: FakeCluster) -> None:
     assert cluster.sets["session"]["metadata"]["annotations"] == {}
 
 
+@pytest.mark.parametrize("heal", ["by the injection", "by whoever finds it"])
+def test_what_somebody_else_has_scaled_since_stays(cluster: FakeCluster, heal: str) -> None:
+    scaled = Scaled(cluster)
+    scaled.step.do()
+    cluster.sets["session"]["spec"]["replicas"] = 5
+    if heal == "by the injection":
+        scaled.step.undo()
+    else:
+        assert take_scales_back(cluster.plane()._api) == {"a/session": 5}
+    assert cluster.sets["session"]["spec"]["replicas"] == 5
+    assert cluster.sets["session"]["metadata"]["annotations"] == {}
+
+
+def test_a_mark_that_says_nothing_is_taken_away(cluster: FakeCluster) -> None:
+    scaled = Scaled(cluster)
+    scaled.step.do()
+    cluster.sets["session"]["metadata"]["annotations"]["harmonyflow.dev/scaled-from"] = "two"
+    assert take_scales_back(cluster.plane()._api) == {"a/session": 1}
+    assert cluster.sets["session"]["metadata"]["annotations"] == {}
+
+
 def test_down_to_none(cluster: FakeCluster) -> None:
     scaled = Scaled(cluster, 0)
     scaled.step.do()
