@@ -176,7 +176,8 @@ def take_scales_back(api: Api) -> dict[str, int]:
     for found in _scaled(api):
         change = _taken_back(found)
         api.patch(workload_path(found["metadata"]["namespace"], found["metadata"]["name"]), change)
-        done[_name(found)] = int(change.get("spec", found["spec"]).get("replicas", 1))
+        kept: Object = change.get("spec") or found["spec"]
+        done[_name(found)] = int(kept.get("replicas", 1))
     return done
 
 
