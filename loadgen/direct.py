@@ -8,21 +8,19 @@ Run as ``python -m loadgen.direct PLAN``.
 
 import asyncio
 import math
-import signal
 import sys
 import time
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
-import uvloop
-from prometheus_client import disable_created_metrics, start_http_server
 from redis.asyncio.connection import Connection
 from redis.exceptions import RedisError
 
-from loadgen.arrivals import Schedule
 from loadgen.direct_link import Node, connection_to, reply_of
 from loadgen.direct_topology import Topology
 from loadgen.direct_write import Write, WriteForm
-from loadgen.generator import EXIT_INTERRUPTED, EXIT_STOPPED, TICK_S, Generator, be_punctual, load_plan
+from loadgen.scheduled import ScheduledClient, main
 from loadgen.shards import ShardMap, slot_of
 from resilience.history.record import Outcome
 from resilience.spec.plan import LoadPlan
@@ -34,16 +32,14 @@ POLL_S = 0.1
 POLL_TIMEOUT_S = 0.3
 OUTSTANDING_SHARE = 1.5  # places for writes on their way, as a multiple of what a silent node fills
 OUTSTANDING_MIN = 16
-_NAP_S = 0.5
 
 
-class DirectClient:
-    """All of it: the schedule, the nodes, the watch over the topology, and the end."""
+class DirectClient(ScheduledClient):
+    """The nodes, and the watch over the topology."""
 
     def __init__(self, plan: LoadPlan) -> None:
         """Opens the generator's files; nothing is connected. Raises `OSError`."""
-        self.generator = Generator(CLIENT, plan, (KIND,))
-        self._plan = plan
+        super().__init__(CLIENT, KIND, plan)
         self._password = Path(plan.redis_password_file).read_text().strip()
         self._form = WriteForm(plan.durability, TTL_S)
         shards = ShardMap(plan.shards)
@@ -55,61 +51,32 @@ class DirectClient:
         self._outstanding_max = max(OUTSTANDING_MIN, math.ceil(rate * plan.load.timeout_s * OUTSTANDING_SHARE))
         self._nodes: dict[str, Node] = {}
         self._answering: set[str] = set()
-        self._interrupted = asyncio.Event()
 
-    async def run(self) -> int:
-        """Everything from the first write to the signal that ends the process; its exit code."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._interrupted.set)
+    @property
+    def _rate_ops_per_s(self) -> float:
+        return self._plan.load.direct_rate_ops_per_s * len(self._groups)
+
+    @property
+    def _standing(self) -> int:
+        return len(self._answering)
+
+    def _watches(self) -> list[Coroutine[Any, Any, None]]:
         addresses = [address for shard in self._plan.shards for address in (shard.primary, *shard.replicas)]
-        async with asyncio.TaskGroup() as group:
-            watches = [group.create_task(self._watch(address)) for address in addresses]
-            arrivals = group.create_task(self._arrive())
-            await self._keep_time()
-            for task in (*watches, arrivals):
-                task.cancel()
-        exit_code = EXIT_STOPPED if self.generator.over else EXIT_INTERRUPTED
-        for node in self._nodes.values():
-            await node.close()
-        self.generator.finish(exit_code)
-        await self._interrupted.wait()  # the metrics are still to be scraped
-        return exit_code
+        return [self._watch(address) for address in addresses]
 
-    async def _keep_time(self) -> None:
-        """Ticks until the load is over and drained, or the process is interrupted. Raises what a link raised."""
-        second_at, end_at = time.monotonic() + 1.0, math.inf
-        while not self._interrupted.is_set() and time.monotonic() < end_at:
-            await asyncio.sleep(TICK_S)
-            self.generator.tick()
-            self._tick_nodes()
-            if time.monotonic() >= second_at:
-                self.generator.second(len(self._answering))
-                second_at += 1.0
-            if self.generator.over:
-                drained = self.generator.recorder.inflight == 0
-                end_at = 0.0 if drained else min(end_at, time.monotonic() + self._plan.load.stop_timeout_s)
-
-    def _tick_nodes(self) -> None:
+    def _tick(self) -> None:
         now = time.monotonic()
         for node in self._nodes.values():
             node.expire(now)
             if node.problem is not None:
                 raise node.problem
 
-    async def _arrive(self) -> None:
-        rate = self._plan.load.direct_rate_ops_per_s * len(self._groups)
-        start_us = self.generator.clock.now_us()
-        schedule = Schedule(rate_ops_per_s=rate, start_us=start_us, seed=self._plan.seed, jitter=False)
-        for n, due in enumerate(schedule):
-            await self._sleep_until(due)
-            if self.generator.over_at(due) or self.generator.over:
-                return
-            self._write(self._groups[n % len(self._groups)], n, due)
+    async def _close(self) -> None:
+        for node in self._nodes.values():
+            await node.close()
 
-    async def _sleep_until(self, due: int) -> None:
-        while (left_us := due - self.generator.clock.now_us()) > 0 and not self.generator.over:  # noqa: ASYNC110  the clock ends it
-            await asyncio.sleep(min(_NAP_S, left_us / 1e6))
+    def _send(self, n: int, due: int) -> None:
+        self._write(self._groups[n % len(self._groups)], n, due)
 
     def _write(self, group: int, n: int, due: int) -> None:
         recorder, phase = self.generator.recorder, self.generator.phase_at(due)
@@ -162,19 +129,5 @@ class DirectClient:
             self._topology.learn(view.decode(), address)
 
 
-async def serve(plan: LoadPlan) -> int:
-    """Serves the metrics and runs the client; the exit code."""
-    client = DirectClient(plan)
-    start_http_server(plan.metrics_port, registry=client.generator.metrics.registry)
-    return await client.run()
-
-
-def main() -> int:
-    """Reads the plan that the first argument names, and runs."""
-    be_punctual()
-    disable_created_metrics()  # type: ignore[no-untyped-call]  # their lines would be half of every scrape
-    return uvloop.run(serve(load_plan(Path(sys.argv[1]))))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(DirectClient))

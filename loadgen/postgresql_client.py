@@ -8,30 +8,25 @@ Run as ``python -m loadgen.postgresql_client PLAN``.
 """
 
 import asyncio
-import math
-import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 
-import uvloop
-from prometheus_client import disable_created_metrics, start_http_server
 from psycopg import OperationalError
 
-from loadgen.arrivals import Schedule
 from loadgen.direct_write import Write
-from loadgen.generator import EXIT_INTERRUPTED, EXIT_STOPPED, TICK_S, Generator, be_punctual, load_plan
 from loadgen.postgresql_link import TABLE, Node, UnreachedError, ask, connected, conninfo_of
+from loadgen.scheduled import ScheduledClient, main
 from resilience.history.record import Outcome
-from resilience.spec.plan import LoadPlan, PostgresqlPlan
+from resilience.spec.plan import LoadPlan
 
 CLIENT = "postgresql"
 KIND = "postgresql.write"
 POLL_S = 0.1
 POLL_TIMEOUT_S = 0.3
 PREPARE_TIMEOUT_S = 2.0
-_NAP_S = 0.5
 _TIMELINE = b"""SELECT CASE WHEN NOT pg_is_in_recovery() THEN
     ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END"""
 
@@ -68,70 +63,42 @@ class Turn:
         self._at = (self._at + 1) % len(self._addresses)
 
 
-class PostgresqlClient:
-    """All of it: the schedule, the connections, the watch over who is primary, and the end."""
+class PostgresqlClient(ScheduledClient):
+    """The connections, and the watch over who is primary."""
 
-    def __init__(self, plan: LoadPlan, postgresql: PostgresqlPlan) -> None:
-        """Opens the generator's files; nothing is connected. Raises `OSError`."""
-        self.generator = Generator(CLIENT, plan, (KIND,))
-        self._plan = plan
-        self._postgresql = postgresql
+    def __init__(self, plan: LoadPlan) -> None:
+        """See `ScheduledClient`. Raises `ValueError` for a plan without PostgreSQL."""
+        super().__init__(CLIENT, KIND, plan)
+        if plan.postgresql is None:
+            raise ValueError("the plan has no PostgreSQL")
+        postgresql = self._postgresql = plan.postgresql
         self._password = Path(postgresql.password_file).read_text().strip()
         self._links_max = postgresql.links_max
         self._primary = Primary(postgresql.members[postgresql.primary])
         self._turn = Turn(postgresql.pgbouncers)
         self._nodes: dict[str, Node] = {}
-        self._interrupted = asyncio.Event()
 
-    async def run(self) -> int:
-        """Everything from the first write to the signal that ends the process; its exit code."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._interrupted.set)
-        async with asyncio.TaskGroup() as group:
-            watches = [group.create_task(self._watch(address)) for address in self._postgresql.members.values()]
-            arrivals = group.create_task(self._arrive())
-            await self._keep_time()
-            for task in (*watches, arrivals):
-                task.cancel()
-        exit_code = EXIT_STOPPED if self.generator.over else EXIT_INTERRUPTED
-        for node in self._nodes.values():
-            await node.close()
-        self.generator.finish(exit_code)
-        await self._interrupted.wait()  # the metrics are still to be scraped
-        return exit_code
+    @property
+    def _rate_ops_per_s(self) -> float:
+        return 2 * self._postgresql.rate_ops_per_s
 
-    async def _keep_time(self) -> None:
-        """Ticks until the load is over and drained, or the process is interrupted. Raises what a link raised."""
-        second_at, end_at = time.monotonic() + 1.0, math.inf
-        while not self._interrupted.is_set() and time.monotonic() < end_at:
-            await asyncio.sleep(TICK_S)
-            self.generator.tick()
-            self._tick_nodes()
-            if time.monotonic() >= second_at:
-                self.generator.second(sum(node.stands for node in self._nodes.values()))
-                second_at += 1.0
-            if self.generator.over:
-                drained = self.generator.recorder.inflight == 0
-                end_at = 0.0 if drained else min(end_at, time.monotonic() + self._plan.load.stop_timeout_s)
+    @property
+    def _standing(self) -> int:
+        return sum(node.stands for node in self._nodes.values())
 
-    def _tick_nodes(self) -> None:
+    def _watches(self) -> list[Coroutine[Any, Any, None]]:
+        return [self._watch(address) for address in self._postgresql.members.values()]
+
+    def _tick(self) -> None:
         now = time.monotonic()
         for node in self._nodes.values():
             node.expire(now)
             if node.problem is not None:
                 raise node.problem
 
-    async def _arrive(self) -> None:
-        await self._prepare()
-        rate = 2 * self._postgresql.rate_ops_per_s
-        start_us = self.generator.clock.now_us()
-        schedule = Schedule(rate_ops_per_s=rate, start_us=start_us, seed=self._plan.seed, jitter=False)
-        for n, due in enumerate(schedule):
-            await self._sleep_until(due)
-            if self.generator.over_at(due) or self.generator.over:
-                return
-            self._write(n, due)
+    async def _close(self) -> None:
+        for node in self._nodes.values():
+            await node.close()
 
     async def _prepare(self) -> None:
         """Makes the table, before anything is due. Tries until it is there."""
@@ -154,11 +121,7 @@ class PostgresqlClient:
         finally:
             connection.finish()
 
-    async def _sleep_until(self, due: int) -> None:
-        while (left_us := due - self.generator.clock.now_us()) > 0 and not self.generator.over:  # noqa: ASYNC110  the clock ends it
-            await asyncio.sleep(min(_NAP_S, left_us / 1e6))
-
-    def _write(self, n: int, due: int) -> None:
+    def _send(self, n: int, due: int) -> None:
         recorder, phase = self.generator.recorder, self.generator.phase_at(due)
         stream, node = ("direct", self._node(self._primary.address)) if n % 2 else ("pgbouncer", self._through())
         if not node.has_room:
@@ -208,21 +171,5 @@ class PostgresqlClient:
                 connection.finish()
 
 
-async def serve(plan: LoadPlan) -> int:
-    """Serves the metrics and runs the client; the exit code."""
-    if plan.postgresql is None:
-        raise ValueError("the plan has no PostgreSQL")
-    client = PostgresqlClient(plan, plan.postgresql)
-    start_http_server(plan.metrics_port, registry=client.generator.metrics.registry)
-    return await client.run()
-
-
-def main() -> int:
-    """Reads the plan that the first argument names, and runs."""
-    be_punctual()
-    disable_created_metrics()  # type: ignore[no-untyped-call]  # their lines would be half of every scrape
-    return uvloop.run(serve(load_plan(Path(sys.argv[1]))))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(PostgresqlClient))

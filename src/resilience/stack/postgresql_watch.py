@@ -6,8 +6,8 @@ one that takes writes while another does on a higher timeline is stray, whether 
 
 import time
 from collections.abc import Callable
-from threading import Event as Flag
-from threading import Lock, Thread
+from functools import partial
+from threading import Lock
 from typing import Self
 
 from resilience.backend.base import Platform
@@ -16,10 +16,10 @@ from resilience.history.clock import RunClock
 from resilience.history.record import Event
 from resilience.stack.postgresql_link import PASSWORD, PostgresqlLink
 from resilience.stack.postgresql_role import QUESTION, Look, PostgresqlRole, decide, look_from_text
+from resilience.stack.watching import Threads
 
 EVERY_S = 0.1
 TIMEOUT_S = 0.3  # a member that takes longer counts as unreachable
-JOIN_S = 10.0
 
 Emit = Callable[[Event], None]
 
@@ -36,42 +36,30 @@ class PostgresqlWatch:
         self._clock = clock
         self._emit = emit
         self._lock = Lock()
-        self._stopping = Flag()
-        self._errors: list[Exception] = []
         self._looks: dict[str, Look | StackError] = {}
         self._told: dict[str, tuple[str, int]] = {}  # by member: its role and timeline, as they were told last
         self._hosts = {state.name: state.address for state in platform.states() if state.component == "postgresql"}
-        self._threads = [
-            Thread(target=self._run, args=(name, host), name=f"watch-{name}", daemon=True)
-            for name, host in self._hosts.items()
-        ]
+        self._threads = Threads(
+            "watching the roles of PostgreSQL",
+            {name: partial(self._run, name, host) for name, host in self._hosts.items()},
+        )
 
     def start(self) -> Self:
         """Starts watching; once for each watch."""
-        for thread in self._threads:
-            thread.start()
+        self._threads.start()
         return self
 
     def stop(self) -> None:
         """Stops watching. Raises `ExceptionGroup` with whatever went wrong in the background."""
-        self._stopping.set()
-        ends_at = time.monotonic() + JOIN_S
-        for thread in self._threads:
-            thread.join(max(0.0, ends_at - time.monotonic()))
-        stuck = [thread.name for thread in self._threads if thread.is_alive()]
-        errors = [*self._errors, *(StackError(f"{name} did not end within {JOIN_S} s") for name in stuck)]
-        if errors:
-            raise ExceptionGroup("watching the roles of PostgreSQL went wrong", errors)
+        self._threads.stop()
 
     def _run(self, member: str, host: str) -> None:
         link = PostgresqlLink(member, host, self._platform.secret(PASSWORD), TIMEOUT_S)
         try:
-            while not self._stopping.is_set():
+            while not self._threads.stopping.is_set():
                 began = time.monotonic()
                 self._heard(member, _look(link))
-                self._stopping.wait(max(0.0, began + EVERY_S - time.monotonic()))
-        except Exception as error:  # noqa: BLE001  the boundary of a thread: `stop` raises it in the caller
-            self._errors.append(error)
+                self._threads.stopping.wait(max(0.0, began + EVERY_S - time.monotonic()))
         finally:
             link.close()
 

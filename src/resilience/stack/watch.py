@@ -6,8 +6,8 @@ call themselves primary of one shard at the same time: that is a split, and the 
 
 import time
 from collections.abc import Callable, Mapping
-from threading import Event as Flag
-from threading import Lock, Thread
+from functools import partial
+from threading import Lock
 from typing import Any, Self
 
 import msgspec
@@ -21,6 +21,7 @@ from resilience.stack.cluster_nodes import ClusterView, view_from_text
 from resilience.stack.cluster_nodes import Flag as ClusterFlag
 from resilience.stack.redis_link import RedisLink
 from resilience.stack.redis_role import RedisRole, decide, formed_group, own_role
+from resilience.stack.watching import Threads
 
 EVERY_S = 0.1
 TIMEOUT_S = 0.3  # a member that takes longer counts as unreachable
@@ -86,32 +87,21 @@ class RoleWatch:
         self._clock = clock
         self._emit = emit
         self._lock = Lock()
-        self._stopping = Flag()
-        self._errors: list[Exception] = []
         self._views: dict[str, ClusterView] = {}
         self._hosts = {state.name: state.address for state in platform.states() if state.component == "redis"}
-        self._threads = [
-            Thread(target=self._run, args=(state,), name=f"watch-{state.name}", daemon=True)
-            for state in platform.states()
-            if state.component == "redis"
-        ]
+        self._threads = Threads(
+            "watching the roles of Redis",
+            {state.name: partial(self._run, state) for state in platform.states() if state.component == "redis"},
+        )
 
     def start(self) -> Self:
         """Starts watching; once for each watch."""
-        for thread in self._threads:
-            thread.start()
+        self._threads.start()
         return self
 
     def stop(self) -> None:
         """Stops watching. Raises `ExceptionGroup` with whatever went wrong in the background."""
-        self._stopping.set()
-        ends_at = time.monotonic() + JOIN_S
-        for thread in self._threads:
-            thread.join(max(0.0, ends_at - time.monotonic()))
-        stuck = [thread.name for thread in self._threads if thread.is_alive()]
-        errors = [*self._errors, *(StackError(f"{name} did not end within {JOIN_S} s") for name in stuck)]
-        if errors:
-            raise ExceptionGroup("watching the roles of Redis went wrong", errors)
+        self._threads.stop()
 
     def roles(self) -> tuple[RedisRole, ...]:
         """The roles by the members' last statements; a member that has not answered yet is unreachable."""
@@ -123,14 +113,12 @@ class RoleWatch:
         before: Statement | None = None
         looked_up = time.monotonic()
         try:
-            while not self._stopping.is_set():
+            while not self._threads.stopping.is_set():
                 began = time.monotonic()
                 before = self._look(link, before)
                 if before.role.role == "unreachable" and began - looked_up > MOVED_EVERY_S:
                     link, looked_up = self._followed(link), began
-                self._stopping.wait(max(0.0, began + EVERY_S - time.monotonic()))
-        except Exception as error:  # noqa: BLE001  the boundary of a thread: `stop` raises it in the caller
-            self._errors.append(error)
+                self._threads.stopping.wait(max(0.0, began + EVERY_S - time.monotonic()))
         finally:
             link.close()
 
