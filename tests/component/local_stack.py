@@ -1,5 +1,6 @@
 """Stacks of the local backend, brought up for a test."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,3 +24,5 @@ def brought_up(stack: Stack, image: Path, with_logs: Path) -> Iterator[OwnedLoca
         yield owned
     finally:
         owned.down()
+        for folder in ("pods", "archive"):  # all tests share the sandbox's 4 GB, and a PostgreSQL tier takes 0.3
+            shutil.rmtree(state / folder)
