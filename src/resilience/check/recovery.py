@@ -16,6 +16,7 @@ a replica is there again (``WAIT``, ``min-replicas-to-write``), they wait for th
 """
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from resilience.check import needs
 from resilience.check.fault import SECOND_US, HitShard, failover_expected, hit_shards, injections, promoted_at
@@ -134,15 +135,15 @@ def _expected_range(scenario: Scenario, shard: HitShard, outage: Outage | None, 
     timeout_s = scenario.stack.redis.cluster_node_timeout_ms / 1000
     low_s, high_s = timeout_s + 0.5, 2 * timeout_s + 2.5
     held_back = isinstance(scenario.stack.durability, Wait) or scenario.stack.redis.min_replicas_to_write > 0
-    took_s = None if restored is None else (restored - shard.injection.applied) / SECOND_US
-    verdict, reason = _range_verdict(took_s, low_s, high_s, held_back=held_back, any_outage=outage is not None)
+    took = _took(shard, restored)
+    verdict, reason = _range_verdict(took, low_s, high_s, held_back=held_back, any_outage=outage is not None)
     return Finding(
         check="recovery.range",
         verdict=verdict,
         title=f"shard {shard.group}: the failover took as long as the node time-out of {timeout_s:g} s makes it",
-        measured="not restored" if took_s is None else seconds(took_s),
+        measured="not restored" if took is None else _took_text(took, low_s),
         allowed=f"at least {low_s:g} s" if held_back else f"{low_s:g} s to {high_s:g} s",
-        value=took_s,
+        value=None if took is None else took.least_s,
         unit="s",
         reason=reason,
         where=_where(shard.group, outage),
@@ -150,16 +151,36 @@ def _expected_range(scenario: Scenario, shard: HitShard, outage: Outage | None, 
     )
 
 
+class _Took(NamedTuple):
+    """How long a failover took: the instant at which a fault takes effect is known no better than when whoever makes it
+    began and was done (the power of a node takes a second and more).
+    """
+
+    least_s: float
+    most_s: float
+
+
+def _took(shard: HitShard, restored: int | None) -> _Took | None:
+    if restored is None:
+        return None
+    since = shard.injection.applied, shard.injection.began
+    return _Took(*((restored - instant) / SECOND_US for instant in since))
+
+
+def _took_text(took: _Took, low_s: float) -> str:
+    return f"{seconds(took.least_s)} to {seconds(took.most_s)}" if took.least_s < low_s else seconds(took.least_s)
+
+
 def _range_verdict(
-    took_s: float | None, low_s: float, high_s: float, *, held_back: bool, any_outage: bool
+    took: _Took | None, low_s: float, high_s: float, *, held_back: bool, any_outage: bool
 ) -> tuple[Verdict, str]:
     if not any_outage:
         return "inconclusive", "no outage where a failover was expected: the fault had no effect"
-    if took_s is None:
+    if took is None:
         return "fail", "no write succeeded any more"
-    if took_s < low_s:
+    if took.most_s < low_s:
         return "inconclusive", "sooner than a failover can be: the fault was not effective, or it was a manual failover"
-    if took_s > high_s and not held_back:
+    if took.least_s > high_s and not held_back:
         return "fail", "later than one election explains: a first one failed, or clients found the new primary late"
     return "pass", "writes wait for a replica, so for the healing" if held_back else ""
 

@@ -52,6 +52,8 @@ CASES = (
     Case(name="just soon enough", verdicts={}, outage_us=5_500_000),
     Case(name="too soon for a failover", verdicts={"recovery.range": "inconclusive"}, outage_us=5_400_000,
          says="manual failover"),
+    Case(name="soon enough since the fault began to be made", verdicts={}, outage_us=5_400_000,
+         change=lambda run: run.change("injected", began_us=APPLIED - S)),
     Case(name="no outage at all", verdicts={"recovery.range": "inconclusive"}, outage_us=0, says="no effect"),
     Case(name="just in time", verdicts={}, outage_us=12_400_000),
     Case(name="too late", verdicts={"recovery.range": "fail"}, outage_us=12_600_000, says="later than one election"),
