@@ -79,7 +79,7 @@ class Edge:
         parts = urlsplit(url)
         self.host = parts.hostname or ""
         self.port = parts.port or 80
-        self.avoided_until = 0.0
+        self.avoided_until = 0.0  # 0: it could be reached the last time
         self._idle: list[tuple[float, http.client.HTTPConnection]] = []
 
     def take(self) -> http.client.HTTPConnection | None:
@@ -92,14 +92,19 @@ class Edge:
         return None
 
     def connect(self, timeout_s: float) -> http.client.HTTPConnection:
-        """A new connection. Raises `OSError`; the edge is avoided for a while then."""
+        """A new connection. Raises `OSError`: the edge is avoided for a while then, and tried by one op at a time until
+        one has got in, as a load balancer sends nobody to what fails its checks.
+        """
         connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout_s)
         connection.auto_open = 0  # never reconnects by itself
+        if self.avoided_until:
+            self.avoided_until = time.monotonic() + timeout_s
         try:
             connection.connect()
         except OSError:
             self.avoided_until = time.monotonic() + AVOID_S
             raise
+        self.avoided_until = 0.0
         connection.sock.settimeout(None)  # from here on the op's own time-out rules
         return connection
 
