@@ -114,6 +114,7 @@ def run_objects(image: str, workers: int = 1) -> list[Object]:
 
 
 def _pod_spec(containers: Sequence[Object]) -> Object:
+    # A member's name is asked for in the cluster only: while its pod is away, a server beyond takes seconds to say no.
     searched = [f"{SERVICES.get(name, name)}.{NAMESPACES[name]}.svc.cluster.local" for name in _SEARCHED]
     return {
         "automountServiceAccountToken": False,
@@ -123,7 +124,7 @@ def _pod_spec(containers: Sequence[Object]) -> Object:
         "terminationGracePeriodSeconds": 10,
         "nodeSelector": {"harmonyflow.dev/role": "observer"},
         "tolerations": [{"key": "harmonyflow.dev/role", "value": "observer", "effect": "NoSchedule"}],
-        "dnsConfig": {"searches": searched},
+        "dnsConfig": {"searches": searched, "options": [{"name": "no-tld-query"}]},
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": 10_001,
