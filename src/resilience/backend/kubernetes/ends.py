@@ -3,17 +3,25 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from resilience.backend.base import MemberState, Say
 from resilience.errors import StackError
 
 EVERY_S = 1.0
 TOLD_TO = timedelta(seconds=1)  # what the instants of containers are cut off to
+GOES_ON = timedelta(seconds=4)  # a server whose pod was deleted by force, which kubelet has to notice, and gives 2 s
 NODES_EVERY = 3  # looks: what is told of nodes is tens of seconds old anyway
 _JOIN_S = 45.0  # a question that an API server which is away does not answer yet
 
 News = dict[str, Any]  # the data of an event ``member``, or ``node``
+
+
+class Seen(NamedTuple):
+    """A member as it was at a look."""
+
+    state: MemberState
+    at: datetime
 
 
 def first_news(states: Sequence[MemberState]) -> Iterator[News]:
@@ -22,22 +30,32 @@ def first_news(states: Sequence[MemberState]) -> Iterator[News]:
 
 
 def news(
-    before: Mapping[str, MemberState], after: Sequence[MemberState], looked: datetime, now: datetime
+    before: Mapping[str, Seen], after: Sequence[MemberState], now: datetime, *, last: bool = False
 ) -> Iterator[News]:
-    """What became of members between the look before and the one ``now``; a pod in another's place is an end, too.
+    """What became of members between when each was last seen and the look ``now``; a pod in another's place is an end,
+    too.
 
-    Kubelet and API tell of an end late, and not exactly: see `history.event` for ``late_us`` and ``unsure_us``.
+    Kubelet and API tell of an end late, and not exactly: see `history.event` for ``late_us`` and ``unsure_us``. That a
+    pod is away is no end yet, unless this is the ``last`` look: its server may go on.
     """
     for state in after:
         known = before.get(state.name)
-        if known is None or known.identity == state.identity:
+        if known is None or known.state.identity == state.identity:
             continue
-        if known.identity:
-            told = state.handle if _ends_told(state) == known.handle.get("container_id") else {}  # not another's end
-            when = _when(told.get("ended_at") or "", looked, now)
+        if _may_go_on(known, state, now) and not last:
+            continue
+        if known.state.identity:
+            of_known = _ends_told(state) == known.state.handle.get("container_id")
+            told = state.handle if of_known else {}  # not another's end
+            when = _when(told.get("ended_at") or "", known.at, now)
             yield {"member": state.name, "what": "exited", "code": told.get("last_exit"), **when}
         if state.identity:
-            yield {"member": state.name, "what": "restarted" if known.identity else "started"}
+            yield {"member": state.name, "what": "restarted" if known.state.identity else "started"}
+
+
+def _may_go_on(known: Seen, state: MemberState, now: datetime) -> bool:
+    """Whether a member without a pod may still have the server that it had."""
+    return bool(known.state.identity) and not state.handle and now - known.at < GOES_ON
 
 
 def _ends_told(state: MemberState) -> str | None:
@@ -79,8 +97,7 @@ class EndsWatch:
         self._say = say
         self._stopping = threading.Event()
         self._trouble: Exception | None = None  # what keeps it from having seen all
-        self._known: dict[str, MemberState] = {}
-        self._looked = datetime.now(UTC)
+        self._known: dict[str, Seen] = {}
         self._thread = threading.Thread(target=self._run, name="ends", daemon=True)
 
     def start(self) -> None:
@@ -88,7 +105,7 @@ class EndsWatch:
         states = self._states()
         for data in first_news(states):
             self._say("member", data)
-        self._remember(states)
+        self._remember(states, datetime.now(UTC))
         self._thread.start()
 
     def stop(self) -> None:
@@ -107,11 +124,11 @@ class EndsWatch:
         try:
             while not stopping:
                 stopping = self._stopping.wait(EVERY_S)
-                self._look()
+                self._look(last=stopping)
         except Exception as error:  # noqa: BLE001  of a thread's own: it is told when the watch is stopped
             self._trouble = error
 
-    def _look(self) -> None:
+    def _look(self, *, last: bool = False) -> None:
         try:
             states = self._states()
             nodes = self._nodes() if self._looks % NODES_EVERY == 0 else self._known_nodes
@@ -119,14 +136,20 @@ class EndsWatch:
             self._trouble = error
             return
         self._trouble = None
-        for data in news(self._known, states, self._looked, datetime.now(UTC)):
+        now = datetime.now(UTC)
+        for data in news(self._known, states, now, last=last):
             self._say("member", data)
         for data in nodes_news(self._known_nodes, nodes):
             self._say("node", data)
         self._known_nodes = nodes
         self._looks += 1
-        self._remember(states)
+        self._remember(states, now)
 
-    def _remember(self, states: Sequence[MemberState]) -> None:
-        self._known = {state.name: state for state in states}
-        self._looked = datetime.now(UTC)
+    def _remember(self, states: Sequence[MemberState], now: datetime) -> None:
+        last = self._known
+        self._known = {
+            state.name: last[state.name]
+            if state.name in last and _may_go_on(last[state.name], state, now)
+            else Seen(state, now)
+            for state in states
+        }

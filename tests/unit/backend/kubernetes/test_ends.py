@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from resilience.backend.base import MemberState
-from resilience.backend.kubernetes.ends import NODES_EVERY, EndsWatch, News, first_news, news, nodes_news
+from resilience.backend.kubernetes.ends import GOES_ON, NODES_EVERY, EndsWatch, News, Seen, first_news, news, nodes_news
 from resilience.backend.kubernetes.place import servers
 from resilience.errors import StackError
 
@@ -21,6 +21,10 @@ def member(identity: str, last_exit: int | None = None, ended_at: str = "", ende
         name="edge-0", component="edge", node="node-1", address="10.0.0.1", running=bool(identity), identity=identity,
         restarts=0, handle={"last_exit": last_exit, "ended_at": ended_at, "ended_id": ended, "container_id": "c1"},
     )  # fmt: skip
+
+
+WAS = {"edge-0": Seen(member("a/1"), LOOKED)}
+AWAY = msgspec.structs.replace(member(""), handle={})  # no pod
 
 
 @pytest.mark.parametrize(
@@ -46,17 +50,34 @@ def member(identity: str, last_exit: int | None = None, ended_at: str = "", ende
     ids=["the same", "still away", "ended", "back", "restarted between two looks"],
 )
 def test_news(before: str, after: MemberState, told: list[News]) -> None:
-    assert list(news({"edge-0": member(before)}, [after], LOOKED, NOW)) == told
+    assert list(news({"edge-0": Seen(member(before), LOOKED)}, [after], NOW)) == told
 
 
 def test_a_member_that_nobody_has_seen_before_is_no_news() -> None:
-    assert list(news({}, [member("a/1")], LOOKED, NOW)) == []
+    assert list(news({}, [member("a/1")], NOW)) == []
 
 
 @pytest.mark.parametrize("ended", ["c0", "c2", ""], ids=["the one before", "the one after", "nobody says which"])
 def test_the_end_of_another_container_of_the_pod_is_not_taken_for_it(ended: str) -> None:
-    (exited,) = news({"edge-0": member("a/1")}, [member("", 137, "2026-11-25T11:00:00Z", ended)], LOOKED, NOW)
+    (exited,) = news(WAS, [member("", 137, "2026-11-25T11:00:00Z", ended)], NOW)
     assert exited == {"member": "edge-0", "what": "exited", "code": None, "late_us": 0, "unsure_us": 1_500_000}
+
+
+def test_a_server_whose_pod_is_away_may_go_on_for_a_while() -> None:
+    assert list(news(WAS, [AWAY], NOW)) == []
+    assert [data["what"] for data in news(WAS, [AWAY], NOW, last=True)] == ["exited"]
+    (exited,) = news(WAS, [AWAY], LOOKED + GOES_ON)
+    assert (exited["what"], exited["late_us"], exited["unsure_us"]) == ("exited", 0, GOES_ON.total_seconds() * 1e6)
+
+
+def test_a_server_whose_pod_was_away_has_ended_once_another_runs_in_its_place() -> None:
+    said: list[News] = []
+    looks = iter([[member("a/1")], [AWAY], [AWAY], [member("b/1")]])
+    watch = EndsWatch(lambda: next(looks), lambda _name, data: said.append(data))
+    for _ in range(4):
+        watch._look()
+    assert [data["what"] for data in said] == ["exited", "restarted"]
+    assert said[0]["unsure_us"] > 0
 
 
 def watched(states: Callable[[], Sequence[MemberState]]) -> EndsWatch:
@@ -89,7 +110,7 @@ def test_a_watch_that_saw_all_is_stopped_in_silence() -> None:
 
 
 def test_an_end_within_the_second_that_it_is_told_by_is_not_late() -> None:
-    (ended,) = news({"edge-0": member("a/1")}, [member("", 0, "2026-11-25T12:00:07Z")], LOOKED, NOW)
+    (ended,) = news(WAS, [member("", 0, "2026-11-25T12:00:07Z")], NOW)
     assert ended["late_us"] == 0
 
 
