@@ -35,10 +35,11 @@ class RabbitmqClient(ScheduledClient):
             Publisher(connection_for(rabbitmq, lambda name=member: name, password), self._settle)  # type: ignore[misc]
             for member in rabbitmq.members
         ]
-        self._consumers = [
-            Consumer(rabbitmq, queue, password, self._hand, first) for first, queue in enumerate(rabbitmq.queues)
-        ]
-        self._lines: tuple[Publisher | Consumer, ...] = (*self._publishers, *self._consumers)
+        self._consumers = {
+            queue: Consumer(rabbitmq, queue, password, self._hand, first) for first, queue in enumerate(rabbitmq.queues)
+        }
+        self._lines: tuple[Publisher | Consumer, ...] = (*self._publishers, *self._consumers.values())
+        self._behind = dict.fromkeys(rabbitmq.queues, 0)  # how many were confirmed more than were acknowledged
 
     @property
     def _rate_ops_per_s(self) -> float:
@@ -55,6 +56,8 @@ class RabbitmqClient(ScheduledClient):
     def _tick(self) -> None:
         for publisher in self._publishers:
             publisher.expire(time.monotonic())
+        for queue, consumer in self._consumers.items():
+            consumer.work(self._behind[queue] - self._rabbitmq.backlog_messages)
 
     async def _close(self) -> None:
         for line in self._lines:
@@ -73,13 +76,15 @@ class RabbitmqClient(ScheduledClient):
         publisher.submit(Publish(op, queue, value, time.monotonic() + self._plan.load.timeout_s))
 
     def _settle(self, op: Op, outcome: Outcome, error: str) -> None:
+        self._behind[op.stream] += outcome == "ok"
         self.generator.recorder.returned(op, outcome, error=error)
 
-    def _hand(self, consumer: str, value: str, redelivered: bool) -> None:  # noqa: FBT001  as the server flags it
+    def _hand(self, consumer: str, value: str, redelivered: bool, acked: bool) -> None:  # noqa: FBT001  as the server flags it
         """On record before its acknowledgement is sent: one that is handed over again is then known to be."""
         queue = consumer.partition("/")[0]
+        self._behind[queue] -= acked
         at = self.generator.clock.now_us()
-        self.generator.recorder.write(Consumed(consumer, queue, value, at, redelivered, acked=True))
+        self.generator.recorder.write(Consumed(consumer, queue, value, at, redelivered, acked))
 
 
 if __name__ == "__main__":

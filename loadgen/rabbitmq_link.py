@@ -11,6 +11,7 @@ A connection to a member that is silent ends by its heartbeat, or its handshake 
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +31,8 @@ NEVER = "not-connected"  # why a publish was not sent, before anything is known 
 UNROUTABLE = "unroutable"
 
 Settle = Callable[[Op, Outcome, str], None]
-Hand = Callable[[str, str, bool], None]  # a message: the consumer that has it, its value, whether it came again
+# a message: the consumer that has it, its value, whether it came again, whether it is acknowledged now
+Hand = Callable[[str, str, bool, bool], None]
 
 
 @dataclass(slots=True)
@@ -103,6 +105,12 @@ class Line:
         if self._connection is not None and self._connection.is_open:
             self._connection.close()
 
+    def drop(self) -> None:
+        """Gives up the channel and its connection; both are made anew."""
+        self._forget_channel()
+        if self._connection is not None and self._connection.is_open:
+            self._connection.close()
+
     def connected(self, connection: Any) -> None:
         """The connection stands; a channel is asked for, unless all was over by then: what a consumer took now would be
         on nobody's record.
@@ -129,9 +137,7 @@ class Line:
 
     def _channel_closed(self, _channel: Any, _error: BaseException) -> None:
         """The server has ended the channel alone (a queue is gone, say): the connection goes with it."""
-        self._forget_channel()
-        if self._connection is not None and self._connection.is_open:
-            self._connection.close()
+        self.drop()
 
     def _forget_channel(self) -> None:
         if self.channel is not None:
@@ -228,23 +234,53 @@ def _outcome(publish: Publish, *, acked: bool) -> tuple[Outcome, str]:
     return ("fail", UNROUTABLE) if publish.returned else ("ok", "")
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A message that the server has handed over and that has not been dealt with; ``tag`` is that of its channel."""
+
+    tag: int
+    value: str
+    redelivered: bool
+
+
 class Consumer:
-    """Consumes one queue, through the next member each time that a connection is lost; acknowledges each message."""
+    """Consumes one queue, through the next member each time that a connection is lost.
+
+    It deals with its messages one after the other, and only when it is told to (`work`): until then it holds them, as
+    a consumer does that is behind. What it holds as its connection is lost is dropped: it is the server's again, and it
+    will be handed over once more.
+    """
 
     def __init__(self, plan: RabbitmqPlan, queue: str, password: str, hand: Hand, first: int = 0) -> None:
-        """``first`` is the place of the member that it begins with."""
+        """``hand`` books what was dealt with, or dropped; ``first`` is the place of the member that it begins with."""
         self._queue = queue
         self._hand = hand
         self._members = list(plan.members)
         self._next = first
         self._channels = 0
-        self._line = Line(connection_for(plan, self._member, password), self._opened, _nothing)
-        self.open, self.close = self._line.open, self._line.close
+        self._consuming = False
+        self._held: deque[Held] = deque()
+        self._line = Line(connection_for(plan, self._member, password), self._opened, self._lost)
+        self.open = self._line.open
 
     @property
     def stands(self) -> bool:
-        """Whether it consumes now."""
-        return self._line.channel is not None
+        """Whether it consumes now; one that the server has cancelled does not, though its connection may stand."""
+        return self._consuming
+
+    def work(self, most: int) -> None:
+        """Acknowledges so many of the messages that it holds, the oldest first, each booked before that."""
+        channel = self._line.channel
+        while channel is not None and self._held and most > 0:
+            held = self._held.popleft()
+            self._book(held, acked=True)
+            channel.basic_ack(held.tag)
+            most -= 1
+
+    def close(self) -> None:
+        """Ends it for good: whatever is unacknowledged is the server's again."""
+        self._line.close()
+        self._lost()
 
     def _member(self) -> str:
         self._next += 1
@@ -252,15 +288,26 @@ class Consumer:
 
     def _opened(self, channel: Any) -> None:
         self._channels += 1
-        consumer = f"{self._queue}/{self._channels}"
-
-        def delivered(channel: Any, method: Any, _properties: Any, body: bytes) -> None:
-            self._hand(consumer, body.decode(errors="replace"), method.redelivered)
-            channel.basic_ack(method.delivery_tag)
-
+        channel.add_on_cancel_callback(self._cancelled)
         channel.basic_qos(prefetch_count=PREFETCH)
-        channel.basic_consume(self._queue, delivered)
+        channel.basic_consume(self._queue, self._delivered, callback=self._begun)
 
+    def _begun(self, _frame: Any) -> None:
+        """The server has taken it for a consumer."""
+        self._consuming = self._line.channel is not None
 
-def _nothing() -> None:
-    """A consumer that loses its connection has nothing to book: what it holds comes again."""
+    def _cancelled(self, _frame: Any) -> None:
+        """The server has taken the queue from it, whose member is away, say: another channel may get it again."""
+        self._line.drop()
+
+    def _delivered(self, _channel: Any, method: Any, _properties: Any, body: bytes) -> None:
+        if self._line.channel is not None:  # else it is the server's again: nobody is left to deal with it
+            self._held.append(Held(method.delivery_tag, body.decode(errors="replace"), method.redelivered))
+
+    def _lost(self) -> None:
+        self._consuming = False
+        while self._held:
+            self._book(self._held.popleft(), acked=False)
+
+    def _book(self, held: Held, *, acked: bool) -> None:
+        self._hand(f"{self._queue}/{self._channels}", held.value, held.redelivered, acked)

@@ -6,10 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -31,6 +31,7 @@ from tests.component.rabbitmq_members import NAMES, STACK, eventually, leader_of
 
 pytestmark = pytest.mark.component
 RATE_OPS_PER_S = 20.0
+BACKLOG = 10
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +83,7 @@ def client(up: OwnedLocalPlatform, tmp_path: Path) -> Iterator[Client]:
             user=USER,
             password_file=str(up.secret_file(PASSWORD)),
             rate_ops_per_s=RATE_OPS_PER_S,
+            backlog_messages=BACKLOG,
         ),
     )
     path = tmp_path / "rabbitmq.plan.json"
@@ -109,10 +111,6 @@ def drained(up: OwnedLocalPlatform, folder: Path, clock: RunClock) -> list[Audit
     return msgspec.json.Decoder(AuditLine).decode_lines(path.read_bytes())
 
 
-def values_of(lines: list[Any]) -> set[str]:
-    return {line.value for line in lines if isinstance(line, Consumed)}
-
-
 def test_a_killed_leader_loses_nothing_that_was_confirmed(up: OwnedLocalPlatform, client: Client) -> None:
     eventually(
         lambda: client.count("ok") if client.process.poll() is None else pytest.fail(client.log()), lambda n: n > 60
@@ -138,9 +136,18 @@ def test_a_killed_leader_loses_nothing_that_was_confirmed(up: OwnedLocalPlatform
     confirmed = {invoked[line.id].value for line in ends.values() if line.outcome == "ok"}
     assert len(confirmed) < len(invoked), "some were to be published through a member that was dead"
 
+    taken = {line.value for line in lines if isinstance(line, Consumed) and line.acked}
+    dropped = {line.value for line in lines if isinstance(line, Consumed) and not line.acked}
+    assert dropped, "what the consumer of the killed member held"
     audit = drained(up, client.folder, client.clock)
     left = {message.value for line in audit if isinstance(line, QueueRead) for message in line.messages}
-    assert confirmed <= values_of(lines) | left
+    assert confirmed <= taken | left
+    assert dropped <= taken | left, "it was handed out again"
+    fresh = [line.value for line in lines if isinstance(line, Consumed) and not line.redelivered]
+    assert len(fresh) == len(set(fresh)), "with the server's flag"
+    behind = Counter(invoked[line.id].key for line in ends.values() if line.outcome == "ok")
+    behind.subtract(line.queue for line in lines if isinstance(line, Consumed) and line.acked)
+    assert all(number >= BACKLOG for number in behind.values()), behind
     done = audit[-1]
     assert isinstance(done, AuditDone)
     assert done.kind == "rabbitmq"

@@ -94,8 +94,8 @@ class Left(Line, frozen=True, tag="l"):
 class Consumed(Line, frozen=True, tag="c"):
     """A consumer was handed a message of a queue; ``redelivered`` is the server's own flag on it.
 
-    ``acked``: its acknowledgement was sent. One line for each time that a message is handed over, also where the
-    consumer never comes to acknowledge it.
+    ``acked``: its acknowledgement was about to be sent; else the consumer lost the message with its connection, and
+    never sent one. One line for each time that a message is handed over; ``at`` is when one or the other came to pass.
     """
 
     consumer: str  # unique for one consumer (one channel of one connection) over the whole run

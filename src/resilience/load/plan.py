@@ -85,4 +85,5 @@ def _rabbitmq(scenario: Scenario, secret_file: Callable[[str], Path]) -> Rabbitm
         user=USER,
         password_file=str(secret_file("rabbitmq-password")),
         rate_ops_per_s=scenario.load.rabbitmq_ops_per_s,
+        backlog_messages=scenario.load.rabbitmq_backlog_messages,
     )

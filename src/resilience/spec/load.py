@@ -1,5 +1,6 @@
 """The load of a scenario: how much of what arrives, and the least that a verdict can rest on."""
 
+import math
 from typing import Annotated
 
 import msgspec
@@ -16,6 +17,7 @@ Workers = Annotated[int, Meta(ge=1, le=WORKERS_MAX)]
 
 POSTGRESQL_RATE_OPS_PER_S = 20.0  # each way, every 50 ms: outages are told to that
 RABBITMQ_RATE_OPS_PER_S = 30.0  # through each of three members ten times a second: outages are told to a tenth
+RABBITMQ_BACKLOG_S = 10.0  # how far consumers are behind: there has to be something in a queue that could be lost
 
 
 class Load(Record, frozen=True, kw_only=True):
@@ -62,6 +64,11 @@ class Load(Record, frozen=True, kw_only=True):
     def rabbitmq_ops_per_s(self) -> float:
         """What is asked for to each queue."""
         return RABBITMQ_RATE_OPS_PER_S if self.rabbitmq_rate_ops_per_s is None else self.rabbitmq_rate_ops_per_s
+
+    @property
+    def rabbitmq_backlog_messages(self) -> int:
+        """How many confirmed messages consumers leave in each queue."""
+        return math.ceil(self.rabbitmq_ops_per_s * RABBITMQ_BACKLOG_S)
 
 
 def numbered(name: str, index: int) -> str:

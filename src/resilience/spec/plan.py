@@ -74,6 +74,7 @@ class RabbitmqPlan(Record, frozen=True, kw_only=True):
     user: str
     password_file: str
     rate_ops_per_s: float  # to each queue
+    backlog_messages: Annotated[int, Meta(ge=0)]  # how many confirmed messages consumers leave in each queue
 
 
 class LoadPlan(Record, frozen=True, kw_only=True):

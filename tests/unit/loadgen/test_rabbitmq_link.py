@@ -19,6 +19,7 @@ PLAN = RabbitmqPlan(
     user="u",
     password_file="",
     rate_ops_per_s=10,
+    backlog_messages=3,
 )
 ACK, NACK = pika.spec.Basic.Ack, pika.spec.Basic.Nack
 
@@ -47,8 +48,15 @@ class FakeChannel:
     def basic_qos(self, *, prefetch_count: int) -> None:
         self.prefetch = prefetch_count
 
-    def basic_consume(self, queue: str, callback: Any) -> None:
-        self.callbacks["message"] = callback
+    def add_on_cancel_callback(self, callback: Any) -> None:
+        self.callbacks["cancel"] = callback
+
+    def basic_consume(self, queue: str, on_message: Any, *, callback: Any) -> None:
+        self.callbacks |= {"message": on_message, "consuming": callback}
+
+    def hand_over(self, tag: int, value: str, *, redelivered: bool = False) -> None:
+        method = SimpleNamespace(delivery_tag=tag, redelivered=redelivered)
+        self.callbacks["message"](self, method, None, value.encode())
 
     def basic_ack(self, tag: int) -> None:
         self.acked.append(tag)
@@ -198,34 +206,85 @@ def test_nothing_is_tried_twice_unasked() -> None:
     assert asked.credentials.password == "secret"
 
 
-async def test_a_consumer_books_before_it_acknowledges_and_goes_on_through_the_next_member(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    asked: list[str] = []
-    channels: list[FakeChannel] = []
+class ConsumerRig:
+    """A consumer whose connections are fakes, and what it booked, with how much was acknowledged by then."""
 
-    def connect(parameters: Any, *, on_open_callback: Any, **_: Any) -> FakeConnection:
-        asked.append(parameters.host)
-        channels.append(FakeChannel())
-        connection = FakeConnection(channels[-1])
-        on_open_callback(connection)
-        return connection
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[str] = []
+        self.channels: list[FakeChannel] = []
+        self.connections: list[FakeConnection] = []
+        self.booked: list[tuple[str, str, bool, bool, int]] = []
+        monkeypatch.setattr("loadgen.rabbitmq_link.AsyncioConnection", self._connect)
+        self.consumer = Consumer(
+            PLAN, "q", "", lambda *seen: self.booked.append((*seen, len(self.channels[-1].acked))), first=1
+        )
+        self.consumer.open()
 
-    monkeypatch.setattr("loadgen.rabbitmq_link.AsyncioConnection", connect)
-    handed: list[tuple[str, str, bool, int]] = []
-    consumer = Consumer(PLAN, "q", "", lambda *seen: handed.append((*seen, len(channels[-1].acked))), first=1)
-    consumer.open()
-    channels[0].callbacks["message"](channels[0], SimpleNamespace(delivery_tag=4, redelivered=False), None, b"v-1")
-    assert handed == [("q/1", "v-1", False, 0)], "not acknowledged yet"
-    assert channels[0].acked == [4]
-    assert channels[0].prefetch > 0
+    def _connect(self, parameters: Any, *, on_open_callback: Any, **_: Any) -> FakeConnection:
+        self.asked.append(parameters.host)
+        self.channels.append(FakeChannel())
+        self.connections.append(FakeConnection(self.channels[-1]))
+        on_open_callback(self.connections[-1])
+        return self.connections[-1]
 
-    consumer._line.closed(None, RuntimeError())
-    await asyncio.sleep(0.3)
-    channels[1].callbacks["message"](channels[1], SimpleNamespace(delivery_tag=1, redelivered=True), None, b"v-1")
-    assert asked == ["b", "a"]
-    assert handed[1:] == [("q/2", "v-1", True, 0)]
-    consumer.close()
+    async def lose(self) -> None:
+        self.consumer._line.closed(None, RuntimeError())
+        await asyncio.sleep(0.3)
+
+
+@pytest.fixture
+async def consuming(monkeypatch: pytest.MonkeyPatch) -> ConsumerRig:
+    return ConsumerRig(monkeypatch)
+
+
+async def test_a_consumer_holds_what_it_has_until_it_is_told_to_work(consuming: ConsumerRig) -> None:
+    channel = consuming.channels[0]
+    for tag in (4, 5, 6):
+        channel.hand_over(tag, f"v-{tag}")
+    assert (consuming.booked, channel.acked) == ([], [])
+    consuming.consumer.work(2)
+    assert consuming.booked == [("q/1", "v-4", False, True, 0), ("q/1", "v-5", False, True, 1)], "each before its ack"
+    assert channel.acked == [4, 5]
+    consuming.consumer.work(0)
+    consuming.consumer.work(-7)
+    assert channel.acked == [4, 5]
+    assert channel.prefetch > 0
+
+
+async def test_what_a_consumer_holds_as_its_connection_is_lost_was_never_acknowledged(consuming: ConsumerRig) -> None:
+    consuming.channels[0].hand_over(1, "v-1")
+    consuming.channels[0].hand_over(2, "v-2")
+    consuming.consumer.work(1)
+    await consuming.lose()
+    consuming.consumer.work(9)
+    assert consuming.booked[1:] == [("q/1", "v-2", False, False, 1)]
+    assert consuming.asked == ["b", "a"], "it goes on through the next member"
+
+    consuming.channels[1].hand_over(1, "v-2", redelivered=True)
+    consuming.consumer.work(9)
+    assert consuming.booked[2:] == [("q/2", "v-2", True, True, 0)]
+    consuming.channels[1].hand_over(2, "v-3")
+    consuming.consumer.close()
+    consuming.channels[1].hand_over(3, "v-4")
+    consuming.consumer.work(9)
+    assert consuming.booked[3:] == [("q/2", "v-3", False, False, 1)], "what comes when all is over is nobody's"
+
+
+async def test_a_consumer_stands_from_when_the_server_says_so_until_it_cancels_it(consuming: ConsumerRig) -> None:
+    stood = [consuming.consumer.stands]
+    consuming.channels[0].callbacks["consuming"](None)
+    stood.append(consuming.consumer.stands)
+    consuming.channels[0].hand_over(1, "v-1")
+    consuming.channels[0].callbacks["cancel"](None)
+    stood.append(consuming.consumer.stands)
+    assert not consuming.connections[0].is_open, "it begins anew"
+    assert consuming.booked == [("q/1", "v-1", False, False, 0)]
+    await consuming.lose()
+    consuming.channels[1].callbacks["consuming"](None)
+    stood.append(consuming.consumer.stands)
+    consuming.consumer.close()
+    stood.append(consuming.consumer.stands)
+    assert stood == [False, True, False, True, False]
 
 
 async def test_a_line_that_was_closed_is_not_opened_again() -> None:
