@@ -58,6 +58,7 @@ WALL0 = 1_760_000_000.0  # the run's base on the wall clock, in seconds since 19
 STEADY, FAULT, RECOVERY, END = 2 * S, 22 * S, 42 * S, 62 * S
 BEGAN, APPLIED = FAULT, FAULT + 10_000
 RESTORED = APPLIED + 8 * S
+BEHIND = 3 * S  # a consumer acknowledges a message so long after it was published
 INJECTION = "power-off-1"
 AVAILABLE = 'load_ops_total{op=~"session[.].+",outcome="ok"}'
 ALL_OPS = 'load_ops_total{op=~"session[.].+"}'
@@ -660,7 +661,7 @@ def _add_rows(run: Recorded, phase_at: PhaseAt) -> None:
 
 
 def _add_messages(run: Recorded, phase_at: PhaseAt) -> None:
-    """A message each 50 ms, to one queue after the other; each has a consumer, but what comes last is left in it."""
+    """A message each 50 ms, to one queue after the other; each has a consumer that is behind, which leaves the rest."""
     run.audited.append("rabbitmq")
     run.summaries["rabbitmq"] = {"client": "rabbitmq", "exit": 0}
     left: dict[str, list[Drained]] = {queue: [] for queue in all_queues(Rabbitmq())}
@@ -669,8 +670,8 @@ def _add_messages(run: Recorded, phase_at: PhaseAt) -> None:
         op = Op("rabbitmq", number, "rabbitmq.publish", queue, value, 0, phase_at(due), due, due + 300)
         op.end("ok", 4_000)
         run.ops.append(op)
-        if due < END - S:
-            run.consumed.append(Consumed(f"consumer-{queue}", queue, value, due + 6_000, False, True))
+        if due < END - BEHIND:
+            run.consumed.append(Consumed(f"consumer-{queue}", queue, value, due + BEHIND, False, True))
         else:
             left[queue].append(Drained(value, redelivered=False))
     run.queues = [QueueRead(queue, tuple(messages)) for queue, messages in left.items()]

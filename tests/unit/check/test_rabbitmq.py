@@ -29,6 +29,7 @@ TIER = ("rabbitmq",)
 ABOUT = scenario(tiers=TIER)
 QUEUE, OTHER, PRIORITIES = "content-processing", "collaboration-sync", "session-events"
 EARLY, LATE = APPLIED - 3 * S, APPLIED + 3 * S
+AT_REST = "20 messages at rest as the fault took effect"  # 20 a second to three queues, whose consumers are 3 s behind
 CHECKS = {"durability.rabbitmq": rabbitmq, "order.rabbitmq": order_of_messages}
 
 
@@ -76,9 +77,9 @@ def lose_one_of_two_publishes(run: Recorded) -> None:
     run.ops.append(dataclasses.replace(published(run), id=90_000))
 
 
-def die(run: Recorded, died_of: str, times: int = 1) -> None:
+def die(run: Recorded, died_of: str, times: int = 1, at: int = EARLY) -> None:
     """The message is in its dead-letter queue instead."""
-    op = published(run)
+    op = published(run, at)
     run.lose(op)
     for _ in range(times):
         leave(run, op, f"{QUEUE}.dead", died_of=died_of)
@@ -90,8 +91,8 @@ def taken_out_of_the_dead_letters(run: Recorded) -> None:
     run.consumed[at] = replace(run.consumed[at], queue=f"{QUEUE}.dead", consumer="undertaker")
 
 
-def doubt(run: Recorded, *, there: bool) -> None:
-    op = published(run)
+def doubt(run: Recorded, *, there: bool, at: int = EARLY) -> None:
+    op = published(run, at)
     op.end("unknown", 2 * S, "timeout")
     if not there:
         run.lose(op)
@@ -170,8 +171,8 @@ CASES = (
          says="1 in the dead-letter queue (1 delivery_limit)"),
     Case(name="dead, and taken out", change=taken_out_of_the_dead_letters, verdict="pass",
          says="1 in the dead-letter queue (1 handed over there)"),
-    Case(name="never acknowledged", change=lambda run: never_acknowledged(run, left=False), verdict="pass",
-         says="1 handed over, not acknowledged and not left"),
+    Case(name="never acknowledged", change=lambda run: never_acknowledged(run, left=False),
+         says="lost of phases: 1 in steady; 1 handed over, never acknowledged and not left"),
     Case(name="not acknowledged, and left", change=lambda run: never_acknowledged(run, left=True), verdict="pass",
          says="0 of 414 acknowledged messages lost"),
 )  # fmt: skip
@@ -197,9 +198,9 @@ def test_exactly_this_is_found(case: Case, tmp_path: Path) -> None:
 def test_of_each_queue_everything_is_there(tmp_path: Path) -> None:
     found = rabbitmq(ABOUT, recorded(tiers=TIER).history(tmp_path, ABOUT))
     assert {finding.where.group: (finding.verdict, finding.measured, finding.reason) for finding in found} == {
-        f"queue {QUEUE}": ("pass", "0 of 414 acknowledged messages lost, 0 recovered", ""),
-        f"queue {OTHER}": ("pass", "0 of 413 acknowledged messages lost, 0 recovered", ""),
-        f"queue {PRIORITIES}": ("pass", "0 of 413 acknowledged messages lost, 0 recovered", ""),
+        f"queue {QUEUE}": ("pass", f"0 of 414 acknowledged messages lost, 0 recovered; {AT_REST}", ""),
+        f"queue {OTHER}": ("pass", f"0 of 413 acknowledged messages lost, 0 recovered; {AT_REST}", ""),
+        f"queue {PRIORITIES}": ("pass", f"0 of 413 acknowledged messages lost, 0 recovered; {AT_REST}", ""),
     }
     assert {finding.allowed for finding in found} == {"none lost"}
 
@@ -218,6 +219,64 @@ def test_what_is_told_of_a_queue_is_measured(tmp_path: Path) -> None:
     assert measures == {
         "redelivered": 1, "dead_lettered": 1, "unsettled": 0, "lost": 1, "lost_in_steady": 0, "lost_in_fault": 1,
     }  # fmt: skip
+
+
+def without_backlog(run: Recorded, queue: str) -> None:
+    """Its consumer acknowledges each message within milliseconds."""
+    sent = {op.value: op.called for op in run.good("rabbitmq.publish")}
+    run.consumed = [
+        replace(line, at=sent[line.value] + 5_000) if line.queue == queue else line for line in run.consumed
+    ]
+
+
+def test_a_queue_that_had_nothing_to_lose_is_no_pass(tmp_path: Path) -> None:
+    run = recorded(tiers=TIER)
+    without_backlog(run, QUEUE)
+    found = {finding.where.group: finding for finding in rabbitmq(ABOUT, run.history(tmp_path, ABOUT))}
+    finding = found.pop(f"queue {QUEUE}")
+    assert finding.verdict == "inconclusive"
+    assert finding.reason == "nothing was at rest in it that the fault could have lost"
+    assert finding.measures["durability.rabbitmq.at_rest_ops"] == 0
+    assert {other.verdict for other in found.values()} == {"pass"}
+    assert {other.measures["durability.rabbitmq.at_rest_ops"] for other in found.values()} == {20}
+
+
+def test_a_loss_is_one_whatever_was_at_rest(tmp_path: Path) -> None:
+    run = recorded(tiers=TIER)
+    without_backlog(run, QUEUE)
+    lose(LATE)(run)
+    found = {finding.where.group: finding for finding in rabbitmq(ABOUT, run.history(tmp_path, ABOUT))}
+    assert found[f"queue {QUEUE}"].verdict == "fail"
+
+
+def test_where_nothing_was_broken_nothing_has_to_be_at_rest(tmp_path: Path) -> None:
+    run = recorded(tiers=TIER)
+    without_backlog(run, QUEUE)
+    run.events = [event for event in run.events if event.name != "injected"]
+    found = rabbitmq(ABOUT, run.history(tmp_path, ABOUT))
+    assert {finding.verdict for finding in found} == {"pass"}
+    assert not any("at rest" in finding.measured for finding in found)
+
+
+@pytest.mark.parametrize(
+    ("change", "rest", "gone"),
+    [
+        (lose(APPLIED - S), 20, 1),
+        (lose(EARLY - S), 21, 1),
+        (lose(LATE), 20, 0),
+        (lambda run: die(run, "expired", at=APPLIED - S), 19, 0),
+        (lambda run: doubt(run, there=True, at=APPLIED - S), 19, 0),
+    ],
+    ids=["lost at rest", "lost long before", "lost later", "dead", "unknown"],
+)
+def test_what_was_at_rest_is_counted_and_what_of_it_is_gone(
+    change: Callable[[Recorded], object], rest: int, gone: int, tmp_path: Path
+) -> None:
+    run = recorded(tiers=TIER)
+    change(run)
+    finding = next(f for f in rabbitmq(ABOUT, run.history(tmp_path, ABOUT)) if f.where.group == f"queue {QUEUE}")
+    names = ("at_rest", "lost_at_rest")
+    assert tuple(finding.measures[f"durability.rabbitmq.{name}_ops"] for name in names) == (rest, gone)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,16 @@
-"""Messages of RabbitMQ: each that was confirmed must have been handed to a consumer, or be in a queue at the end.
+"""Messages of RabbitMQ: each that was confirmed must have been acknowledged by a consumer, or be in a queue at the end.
 
 Publishes and sights of messages are compared as multisets, queue by queue, after all queues have been drained. A
 message that was never seen again is lost. One that died by design (expired, rejected, delivered too often) and is in
 its dead-letter queue is there; how many are, and why, is told. The server promises *at least once*: a message may come
 again if it is flagged as redelivered, or if its publish was repeated; without either it is a duplicate.
 
-A message that was handed over, not acknowledged, and that is not in the queue at the end is no loss: somebody had it,
-and its acknowledgement may have been under way as the connection ended. It is counted as *unsettled*.
+A message that was handed over is its consumer's only once that has acknowledged it: until then the server has to keep
+it, and to hand it over again. One that nobody acknowledged, and that is not there at the end, is lost like any other,
+and counted as *unsettled* besides, since somebody had it in hand.
+
+A fault can only lose what is there: how many messages were *at rest* as it took effect (confirmed, acknowledged by no
+consumer, not dead) is told of each queue. Where it was none, that none is lost says nothing.
 """
 
 from collections import Counter
@@ -18,8 +22,10 @@ from msgspec.structs import replace
 from resilience.check import needs
 from resilience.check.durability.booking import Booked, Defect, Ledger, What, findings
 from resilience.check.durability.unrecorded import unrecorded
+from resilience.check.fault import injections
 from resilience.check.finding import Finding
 from resilience.check.rabbitmq.traffic import NONE, Traffic, traffic
+from resilience.check.text import count
 from resilience.history.columns import FAIL, OK, UNKNOWN, Codes, Flags, Ints
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
@@ -42,7 +48,12 @@ def rabbitmq(scenario: Scenario, history: History) -> tuple[Finding, ...]:
         hits=lambda _: (),
         by_phase=True,
     )
-    return tuple(_told(finding, history, seen) for finding in findings(ledger, scenario, history, booked))
+    found = tuple(_told(finding, history, seen) for finding in findings(ledger, scenario, history, booked))
+    applied = next((injection.applied for injection in injections(history)), None)
+    if applied is None:
+        return found
+    rest = _at_rest(history, seen, applied)
+    return tuple(_at_stake(finding, seen, rest, booked.lost) for finding in found)
 
 
 def book(history: History, seen: Traffic) -> Booked:
@@ -53,6 +64,7 @@ def book(history: History, seen: Traffic) -> Booked:
     group[seen.sent] = seen.sent_queue
     outcome, rank = history.ops.outcome[seen.sent], _ranks(history, seen)
     sights = seen.times(np.ones(len(seen.value), dtype=np.bool_))
+    settled = seen.times(seen.acked | seen.drained)
     fresh = np.maximum(seen.times(seen.fresh), sights > 0)  # one that was only seen flagged came once at least
     late = unrecorded(history, writes)
     strangers = np.flatnonzero((seen.own == NONE) & (sights > 0)).tolist()
@@ -62,7 +74,7 @@ def book(history: History, seen: Traffic) -> Booked:
     return Booked(
         writes=writes,
         group=group,
-        lost=seen.sent[(outcome == OK) & (rank >= sights[seen.sent_value])],
+        lost=seen.sent[(outcome == OK) & (rank >= settled[seen.sent_value])],
         recovered=seen.sent[(outcome == UNKNOWN) & there],
         defects=(
             *_refused(history, seen, (outcome == FAIL) & there),
@@ -119,7 +131,7 @@ def _defect(what: What, seen: Traffic, queue: int, value: int, detail: str) -> D
 
 def _told(finding: Finding, history: History, seen: Traffic) -> Finding:
     """The finding, which also says how often messages came again, which died and of what, and which nobody settled."""
-    queue = next((code for code, name in enumerate(seen.queues) if finding.where.group == f"queue {name}"), NONE)
+    queue = _queue_of(finding, seen)
     of_it = seen.own[seen.value] == queue
     reasons = _deaths(history, seen, queue)
     counts = {
@@ -130,7 +142,7 @@ def _told(finding: Finding, history: History, seen: Traffic) -> Finding:
     words = {
         "redelivered": "handed over again",
         "dead_lettered": f"in the dead-letter queue ({', '.join(f'{n:,} {of}' for of, n in reasons.items())})",
-        "unsettled": "handed over, not acknowledged and not left",
+        "unsettled": "handed over, never acknowledged and not left",
     }
     told = [finding.reason, *(f"{number:,} {words[name]}" for name, number in counts.items() if number)]
     measures = {f"{NAME}.{name}_ops": float(number) for name, number in counts.items()}
@@ -151,3 +163,36 @@ def _unsettled(seen: Traffic, queue: int) -> int:
     settled = seen.times(seen.acked | seen.drained) > 0
     handed = seen.times(~seen.drained) > 0
     return int((handed & ~settled & (seen.own == queue)).sum())
+
+
+def _at_rest(history: History, seen: Traffic, instant_us: int) -> Flags:
+    """Which values were at rest at an instant."""
+    ops, consumed = history.ops, history.consumed
+    confirmed = (ops.outcome[seen.sent] == OK) & (ops.returned[seen.sent] <= instant_us)
+    found = np.zeros(len(seen.values), dtype=np.bool_)
+    found[seen.sent_value[confirmed]] = True
+    taken = seen.acked.copy()
+    taken[: len(consumed)] &= consumed.at <= instant_us
+    found[seen.value[taken | seen.dead]] = False
+    return found
+
+
+def _at_stake(finding: Finding, seen: Traffic, rest: Flags, lost: Ints) -> Finding:
+    """The finding, which also says how much the fault could lose; a pass that had nothing to lose is none."""
+    mine = rest & (seen.own == _queue_of(finding, seen))
+    number = int(mine.sum())
+    gone = int(mine[seen.sent_value[np.isin(seen.sent, lost)]].sum())
+    measures = {f"{NAME}.at_rest_ops": float(number), f"{NAME}.lost_at_rest_ops": float(gone)}
+    told = replace(
+        finding,
+        measured=f"{finding.measured}; {count(number, 'message')} at rest as the fault took effect",
+        measures=finding.measures | measures,
+    )
+    if number or finding.verdict != "pass":
+        return told
+    reason = "; ".join(filter(None, ("nothing was at rest in it that the fault could have lost", finding.reason)))
+    return replace(told, verdict="inconclusive", reason=reason)
+
+
+def _queue_of(finding: Finding, seen: Traffic) -> int:
+    return next((code for code, name in enumerate(seen.queues) if finding.where.group == f"queue {name}"), NONE)
