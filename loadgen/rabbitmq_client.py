@@ -7,6 +7,7 @@ handed to anybody nor left in its queue at the end.
 Run as ``python -m loadgen.rabbitmq_client PLAN``.
 """
 
+import asyncio
 import sys
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ from resilience.spec.plan import LoadPlan
 
 CLIENT = "rabbitmq"
 KIND = "rabbitmq.publish"
+LAST_S = 1.0  # until nothing is on its way to a consumer any more
 
 
 class RabbitmqClient(ScheduledClient):
@@ -32,14 +34,20 @@ class RabbitmqClient(ScheduledClient):
         rabbitmq = self._rabbitmq = plan.rabbitmq
         password = Path(rabbitmq.password_file).read_text().strip()
         self._publishers = [
-            Publisher(connection_for(rabbitmq, lambda name=member: name, password), self._settle)  # type: ignore[misc]
+            Publisher(
+                connection_for(rabbitmq, lambda name=member: name, password),  # type: ignore[misc]
+                self._settle,
+                persistent=rabbitmq.persistent,
+            )
             for member in rabbitmq.members
         ]
         self._consumers = {
-            queue: Consumer(rabbitmq, queue, password, self._hand, first) for first, queue in enumerate(rabbitmq.queues)
+            queue: Consumer(rabbitmq, queue, password, self._hand, first=first, fit=self._fit)
+            for first, queue in enumerate(rabbitmq.queues)
         }
         self._lines: tuple[Publisher | Consumer, ...] = (*self._publishers, *self._consumers.values())
-        self._behind = dict.fromkeys(rabbitmq.queues, 0)  # how many were confirmed more than were acknowledged
+        self._behind = dict.fromkeys(rabbitmq.queues, 0)  # how many were confirmed more than were dealt with
+        self._poison: set[str] = set()
 
     @property
     def _rate_ops_per_s(self) -> float:
@@ -60,6 +68,11 @@ class RabbitmqClient(ScheduledClient):
             consumer.work(self._behind[queue] - self._rabbitmq.backlog_messages)
 
     async def _close(self) -> None:
+        """What is unacknowledged stays with the server; what it takes for acknowledged is dealt with, all of it."""
+        if self._rabbitmq.automatic_ack:
+            await asyncio.sleep(LAST_S)
+            for consumer in self._consumers.values():
+                consumer.work(sys.maxsize)
         for line in self._lines:
             line.close()
 
@@ -70,10 +83,16 @@ class RabbitmqClient(ScheduledClient):
 
     def _publish(self, publisher: Publisher, queue: str, n: int, due: int) -> None:
         value = f"{CLIENT}-{self._plan.seed}-{n}"
+        every = self._rabbitmq.poison_every
+        if every and n // len(self._rabbitmq.queues) % every == 0:
+            self._poison.add(value)
         op = self.generator.recorder.invoked(
             stream=queue, kind=KIND, key=queue, value=value, group=0, phase=self.generator.phase_at(due), due=due
         )
         publisher.submit(Publish(op, queue, value, time.monotonic() + self._plan.load.timeout_s))
+
+    def _fit(self, value: str) -> bool:
+        return value not in self._poison
 
     def _settle(self, op: Op, outcome: Outcome, error: str) -> None:
         self._behind[op.stream] += outcome == "ok"
@@ -82,7 +101,7 @@ class RabbitmqClient(ScheduledClient):
     def _hand(self, consumer: str, value: str, redelivered: bool, acked: bool) -> None:  # noqa: FBT001  as the server flags it
         """On record before its acknowledgement is sent: one that is handed over again is then known to be."""
         queue = consumer.partition("/")[0]
-        self._behind[queue] -= acked
+        self._behind[queue] -= acked or not (redelivered or self._fit(value))  # what is rejected is dealt with, once
         at = self.generator.clock.now_us()
         self.generator.recorder.write(Consumed(consumer, queue, value, at, redelivered, acked))
 

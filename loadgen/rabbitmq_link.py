@@ -165,11 +165,12 @@ def connection_for(plan: RabbitmqPlan, member: Callable[[], str], password: str)
 
 
 class Publisher:
-    """Publishes through one member, each message persistent and mandatory, and waits for the server's confirms."""
+    """Publishes through one member, each message mandatory, and waits for the server's confirms."""
 
-    def __init__(self, connect: Callable[[Line], Any], settle: Settle) -> None:
-        """Nothing is connected; see `open`."""
+    def __init__(self, connect: Callable[[Line], Any], settle: Settle, *, persistent: bool = True) -> None:
+        """``persistent`` is the messages' delivery mode. Nothing is connected; see `open`."""
         self._settle = settle
+        self._mode = pika.DeliveryMode.Persistent if persistent else pika.DeliveryMode.Transient
         self._pending: dict[int, Publish] = {}  # by delivery tag, oldest first
         self._tag = 0
         self._line = Line(connect, self._opened, self._lost)
@@ -188,7 +189,7 @@ class Publisher:
             return
         self._tag += 1
         self._pending[self._tag] = publish
-        properties = pika.BasicProperties(delivery_mode=pika.DeliveryMode.Persistent, message_id=publish.value)
+        properties = pika.BasicProperties(delivery_mode=self._mode, message_id=publish.value)
         channel.basic_publish("", publish.queue, publish.value.encode(), properties, mandatory=True)
 
     def expire(self, now: float) -> None:
@@ -247,14 +248,26 @@ class Consumer:
     """Consumes one queue, through the next member each time that a connection is lost.
 
     It deals with its messages one after the other, and only when it is told to (`work`): until then it holds them, as
-    a consumer does that is behind. What it holds as its connection is lost is dropped: it is the server's again, and it
-    will be handed over once more.
+    a consumer does that is behind. It dies with its connection, and what it holds then is dropped: that is the server's
+    again, and will be handed over once more, unless the server took it for acknowledged as it was sent. A message that
+    it is not ``fit`` for it rejects as it comes, so that the server hands it over again.
     """
 
-    def __init__(self, plan: RabbitmqPlan, queue: str, password: str, hand: Hand, first: int = 0) -> None:
+    def __init__(
+        self,
+        plan: RabbitmqPlan,
+        queue: str,
+        password: str,
+        hand: Hand,
+        *,
+        first: int = 0,
+        fit: Callable[[str], bool] = lambda _value: True,
+    ) -> None:
         """``hand`` books what was dealt with, or dropped; ``first`` is the place of the member that it begins with."""
         self._queue = queue
         self._hand = hand
+        self._fit = fit
+        self._automatic = plan.automatic_ack
         self._members = list(plan.members)
         self._next = first
         self._channels = 0
@@ -269,12 +282,13 @@ class Consumer:
         return self._consuming
 
     def work(self, most: int) -> None:
-        """Acknowledges so many of the messages that it holds, the oldest first, each booked before that."""
+        """Deals with so many of the messages that it holds, the oldest first, each booked before it is acknowledged."""
         channel = self._line.channel
         while channel is not None and self._held and most > 0:
             held = self._held.popleft()
             self._book(held, acked=True)
-            channel.basic_ack(held.tag)
+            if not self._automatic:
+                channel.basic_ack(held.tag)
             most -= 1
 
     def close(self) -> None:
@@ -290,7 +304,7 @@ class Consumer:
         self._channels += 1
         channel.add_on_cancel_callback(self._cancelled)
         channel.basic_qos(prefetch_count=PREFETCH)
-        channel.basic_consume(self._queue, self._delivered, callback=self._begun)
+        channel.basic_consume(self._queue, self._delivered, auto_ack=self._automatic, callback=self._begun)
 
     def _begun(self, _frame: Any) -> None:
         """The server has taken it for a consumer."""
@@ -300,9 +314,15 @@ class Consumer:
         """The server has taken the queue from it, whose member is away, say: another channel may get it again."""
         self._line.drop()
 
-    def _delivered(self, _channel: Any, method: Any, _properties: Any, body: bytes) -> None:
-        if self._line.channel is not None:  # else it is the server's again: nobody is left to deal with it
-            self._held.append(Held(method.delivery_tag, body.decode(errors="replace"), method.redelivered))
+    def _delivered(self, channel: Any, method: Any, _properties: Any, body: bytes) -> None:
+        if self._line.channel is None:  # all is over: nobody is left to deal with it
+            return
+        held = Held(method.delivery_tag, body.decode(errors="replace"), method.redelivered)
+        if self._fit(held.value):
+            self._held.append(held)
+        else:
+            self._book(held, acked=False)
+            channel.basic_reject(held.tag, requeue=True)
 
     def _lost(self) -> None:
         self._consuming = False

@@ -77,7 +77,8 @@ def _postgresql(scenario: Scenario, secret_file: Callable[[str], Path]) -> Postg
 
 
 def _rabbitmq(scenario: Scenario, secret_file: Callable[[str], Path]) -> RabbitmqPlan:
-    members = scenario.stack.of("rabbitmq")
+    members, rabbitmq = scenario.stack.of("rabbitmq"), scenario.stack.rabbitmq
+    assert rabbitmq is not None  # only a stack that has the tier has its client
     return RabbitmqPlan(
         members={member.name: f"{member.name}:{PORTS['rabbitmq']}" for member in members},
         queues=QUEUES,
@@ -86,4 +87,7 @@ def _rabbitmq(scenario: Scenario, secret_file: Callable[[str], Path]) -> Rabbitm
         password_file=str(secret_file("rabbitmq-password")),
         rate_ops_per_s=scenario.load.rabbitmq_ops_per_s,
         backlog_messages=scenario.load.rabbitmq_backlog_messages,
+        persistent=rabbitmq.delivery_mode == "persistent",
+        automatic_ack=rabbitmq.acknowledgement == "automatic",
+        poison_every=scenario.load.rabbitmq_poison_every or 0,
     )

@@ -24,6 +24,7 @@ _OPTIONAL = frozenset(
         "rabbitmq",
         "rabbitmq_rate_ops_per_s",
         "rabbitmq_rate_ops_per_s_min",
+        "rabbitmq_poison_every",
     }
 )
 _BOOT = "boot_id"  # of the machine's facts, the one that has an ingredient of its own

@@ -41,6 +41,8 @@ class Load(Record, frozen=True, kw_only=True):
     # to each queue, where the stack has RabbitMQ; None: `RABBITMQ_RATE_OPS_PER_S`
     rabbitmq_rate_ops_per_s: Rate | None = None
     rabbitmq_rate_ops_per_s_min: Rate | None = None
+    # every so many-th message to each queue is a poison message: its consumer can only reject it, each time; None: none
+    rabbitmq_poison_every: Count | None = None
     timeout_s: Seconds = 2.0  # of one op, seen from its client; always under stop_timeout_s
     stop_timeout_s: Seconds = 6.0  # how long unfinished ops are waited for at the end
     workers: Workers | UnsetType = UNSET  # processes that make session ops and edits, each its share; absent: 1

@@ -75,6 +75,9 @@ class RabbitmqPlan(Record, frozen=True, kw_only=True):
     password_file: str
     rate_ops_per_s: float  # to each queue
     backlog_messages: Annotated[int, Meta(ge=0)]  # how many confirmed messages consumers leave in each queue
+    persistent: bool = True  # the delivery mode of every message
+    automatic_ack: bool = False  # the server takes what it has sent to a consumer for acknowledged
+    poison_every: int = 0  # every so many-th message to each queue is one that its consumer rejects; 0: none
 
 
 class LoadPlan(Record, frozen=True, kw_only=True):

@@ -22,7 +22,9 @@ class Rabbitmq(Record, frozen=True, kw_only=True):
 
     Messages of a quorum queue have two priorities in RabbitMQ 4.0, always: 0 to 4 and those over it. A classic queue
     has those that it was declared with, so ``max_priority`` is for them alone. ``delivery_limit`` is for quorum queues
-    alone: a classic queue delivers a message as often as it comes back.
+    alone: a classic queue delivers a message as often as it comes back. ``delivery_mode`` is that of every message that
+    is published, ``acknowledgement`` the mode of every consumer: with ``automatic`` a message is acknowledged as the
+    server has sent it, whatever becomes of it then.
     """
 
     cluster_partition_handling: Literal["ignore", "pause_minority", "autoheal"] = "pause_minority"
@@ -32,6 +34,8 @@ class Rabbitmq(Record, frozen=True, kw_only=True):
     message_ttl_ms: Annotated[int, Meta(ge=1_000, le=YEAR_MS)] = 3_600_000
     delivery_limit: Annotated[int, Meta(ge=1, le=1_000_000)] = 20
     dead_letter: bool = True  # False: what is expired or delivered too often is gone
+    delivery_mode: Literal["persistent", "transient"] = "persistent"  # a quorum queue keeps either kind on its disks
+    acknowledgement: Literal["manual", "automatic"] = "manual"
 
 
 def dead_letter_queue(queue: str) -> str:

@@ -5,6 +5,7 @@ from collections import Counter
 from resilience.spec.convert import refuse
 from resilience.spec.fault import Target
 from resilience.spec.load import Load
+from resilience.spec.rabbitmq import Rabbitmq
 from resilience.spec.stack import Stack
 
 MEMBERS_MIN = 3  # a majority has to survive the loss of one
@@ -37,11 +38,23 @@ def check_rabbitmq_load(load: Load, stack: Stack, label: str) -> None:
     """Where messages are to be published there are queues, and no more are demanded than asked for."""
     least, rate = load.rabbitmq_rate_ops_per_s_min, load.rabbitmq_ops_per_s
     if stack.rabbitmq is None:
-        for field in ("rabbitmq_rate_ops_per_s", "rabbitmq_rate_ops_per_s_min"):
+        for field in ("rabbitmq_rate_ops_per_s", "rabbitmq_rate_ops_per_s_min", "rabbitmq_poison_every"):
             if (value := getattr(load, field)) is not None:
                 raise refuse(label, f"load.{field}", "expected none: the stack has no RabbitMQ", value)
     elif least is not None and least > rate:
         raise refuse(label, "load.rabbitmq_rate_ops_per_s_min", f"expected at most {rate:g}, what is asked for", least)
+    elif load.rabbitmq_poison_every is not None:
+        _check_poison(stack.rabbitmq, load.rabbitmq_poison_every, label)
+
+
+def _check_poison(rabbitmq: Rabbitmq, every: int, label: str) -> None:
+    """What is rejected comes to an end: by the delivery limit, which a quorum queue alone has."""
+    if rabbitmq.queue_kind != "quorum":
+        expected = "expected none where queues are classic: they hand a rejected message out again without end"
+        raise refuse(label, "load.rabbitmq_poison_every", expected, every)
+    if rabbitmq.acknowledgement != "manual":
+        expected = "expected none where acknowledgement is automatic: nothing can be rejected any more"
+        raise refuse(label, "load.rabbitmq_poison_every", expected, every)
 
 
 def check_queue(target: Target, stack: Stack, label: str, field: str) -> None:

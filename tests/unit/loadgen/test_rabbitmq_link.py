@@ -4,6 +4,7 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pika
 import pytest
 from pika.exceptions import AMQPConnectionError
@@ -30,6 +31,7 @@ class FakeChannel:
     def __init__(self) -> None:
         self.published: list[tuple[str, bytes, pika.BasicProperties, bool]] = []
         self.acked: list[int] = []
+        self.rejected: list[int] = []
         self.callbacks: dict[str, Any] = {}
 
     def add_on_close_callback(self, callback: Any) -> None:
@@ -51,7 +53,8 @@ class FakeChannel:
     def add_on_cancel_callback(self, callback: Any) -> None:
         self.callbacks["cancel"] = callback
 
-    def basic_consume(self, queue: str, on_message: Any, *, callback: Any) -> None:
+    def basic_consume(self, queue: str, on_message: Any, *, auto_ack: bool, callback: Any) -> None:
+        self.automatic = auto_ack
         self.callbacks |= {"message": on_message, "consuming": callback}
 
     def hand_over(self, tag: int, value: str, *, redelivered: bool = False) -> None:
@@ -59,7 +62,12 @@ class FakeChannel:
         self.callbacks["message"](self, method, None, value.encode())
 
     def basic_ack(self, tag: int) -> None:
+        assert not self.automatic
         self.acked.append(tag)
+
+    def basic_reject(self, tag: int, *, requeue: bool) -> None:
+        assert requeue
+        self.rejected.append(tag)
 
 
 class FakeConnection:
@@ -209,15 +217,13 @@ def test_nothing_is_tried_twice_unasked() -> None:
 class ConsumerRig:
     """A consumer whose connections are fakes, and what it booked, with how much was acknowledged by then."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, plan: RabbitmqPlan = PLAN) -> None:
         self.asked: list[str] = []
         self.channels: list[FakeChannel] = []
         self.connections: list[FakeConnection] = []
         self.booked: list[tuple[str, str, bool, bool, int]] = []
         monkeypatch.setattr("loadgen.rabbitmq_link.AsyncioConnection", self._connect)
-        self.consumer = Consumer(
-            PLAN, "q", "", lambda *seen: self.booked.append((*seen, len(self.channels[-1].acked))), first=1
-        )
+        self.consumer = Consumer(plan, "q", "", self._book, first=1, fit=lambda value: value != "poison")
         self.consumer.open()
 
     def _connect(self, parameters: Any, *, on_open_callback: Any, **_: Any) -> FakeConnection:
@@ -226,6 +232,9 @@ class ConsumerRig:
         self.connections.append(FakeConnection(self.channels[-1]))
         on_open_callback(self.connections[-1])
         return self.connections[-1]
+
+    def _book(self, consumer: str, value: str, redelivered: bool, acked: bool) -> None:
+        self.booked.append((consumer, value, redelivered, acked, len(self.channels[-1].acked)))
 
     async def lose(self) -> None:
         self.consumer._line.closed(None, RuntimeError())
@@ -285,6 +294,40 @@ async def test_a_consumer_stands_from_when_the_server_says_so_until_it_cancels_i
     consuming.consumer.close()
     stood.append(consuming.consumer.stands)
     assert stood == [False, True, False, True, False]
+
+
+async def test_a_poison_message_is_rejected_as_it_comes(consuming: ConsumerRig) -> None:
+    channel = consuming.channels[0]
+    channel.hand_over(1, "v-1")
+    channel.hand_over(2, "poison")
+    channel.hand_over(3, "poison", redelivered=True)
+    assert channel.rejected == [2, 3]
+    assert consuming.booked == [("q/1", "poison", False, False, 0), ("q/1", "poison", True, False, 0)]
+    consuming.consumer.work(9)
+    assert channel.acked == [1]
+
+
+async def test_what_was_acknowledged_automatically_dies_with_its_consumer(monkeypatch: pytest.MonkeyPatch) -> None:
+    consuming = ConsumerRig(monkeypatch, msgspec.structs.replace(PLAN, automatic_ack=True))
+    channel = consuming.channels[0]
+    assert channel.automatic
+    for tag in (1, 2):
+        channel.hand_over(tag, f"v-{tag}")
+    consuming.consumer.work(1)
+    await consuming.lose()
+    assert consuming.booked == [("q/1", "v-1", False, True, 0), ("q/1", "v-2", False, False, 0)]
+    assert (channel.acked, channel.rejected) == ([], [])
+
+
+@pytest.mark.parametrize(("persistent", "mode"), [(True, 2), (False, 1)])
+def test_the_delivery_mode_is_the_plans(persistent: bool, mode: int) -> None:
+    channel = FakeChannel()
+    publisher = Publisher(lambda _line: FakeConnection(channel), lambda *_: None, persistent=persistent)
+    publisher.open()
+    publisher._line.connected(FakeConnection(channel))
+    publisher.submit(Publish(Op(1, "rabbitmq.publish", "steady", "q", 0), "q", "v", 10.0))
+    ((_, _, properties, _),) = channel.published
+    assert properties.delivery_mode == mode
 
 
 async def test_a_line_that_was_closed_is_not_opened_again() -> None:

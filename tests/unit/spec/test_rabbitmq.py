@@ -123,7 +123,7 @@ def test_a_stack_without_it_is_the_stack_that_it_was_before() -> None:
     tiers = ("postgresql", "rabbitmq")
     assert found.stack == digest_without(scenario.stack, *tiers)
     rates = [f"{tier}_rate_ops_per_s{end}" for tier in tiers for end in ("", "_min")]
-    assert found.load == digest_without(scenario.load, *rates)
+    assert found.load == digest_without(scenario.load, *rates, "rabbitmq_poison_every")
     there = msgspec.structs.replace(scenario.stack, rabbitmq=Rabbitmq())
     other = fingerprint(msgspec.structs.replace(scenario, stack=there), harness="h", servers="s", host={})
     assert other.stack != found.stack
@@ -184,6 +184,17 @@ def test_a_queues_leader_can_be_a_target(project: Path) -> None:
             r"load\.rabbitmq_rate_ops_per_s: expected none: the stack has no RabbitMQ",
         ),
         (SETTINGS, "load.rabbitmq_rate_ops_per_s_min=31", r"load\.rabbitmq_rate_ops_per_s_min: expected at most 30"),
+        ("", "load.rabbitmq_poison_every=5", r"load\.rabbitmq_poison_every: expected none: the stack has no RabbitMQ"),
+        (
+            "rabbitmq: {net_ticktime_s: 15, queue_kind: classic}\n",
+            "load.rabbitmq_poison_every=5",
+            r"load\.rabbitmq_poison_every: expected none where queues are classic",
+        ),
+        (
+            "rabbitmq: {net_ticktime_s: 15, acknowledgement: automatic}\n",
+            "load.rabbitmq_poison_every=5",
+            r"load\.rabbitmq_poison_every: expected none where acknowledgement is automatic",
+        ),
     ],
 )
 def test_a_load_that_cannot_be_is_refused(project: Path, settings: str, override: str, expect: str) -> None:
