@@ -11,6 +11,7 @@ from resilience.outside import INTERRUPTED_CODES, Ended, Wanted
 from resilience.report.suite import Result, SuiteRow
 from resilience.spec.suite import Expectation, Suite, SuiteRun
 
+_NAMES = {"redis": "Redis", "rabbitmq": "RabbitMQ"}
 RunOne = Callable[[Wanted], Ended]
 Say = Callable[[str], None]
 
@@ -55,17 +56,22 @@ def _row_of(run: SuiteRun, ended: Ended) -> SuiteRow:
 
 
 def strange_server(expect: Expectation, directory: Path | None) -> str:
-    """Why an expectation says nothing about a run: its Redis is of another series. "" if it does."""
-    if not expect.redis:
+    """Why an expectation says nothing about a run: a server is of another series. "" if it does."""
+    if not expect.series:
         return ""
     identity = read_identity(directory) if directory else None
-    versions = identity.versions.get("redis", ()) if identity else ()
+    versions = identity.versions if identity else {}
+    return "; ".join(
+        strange for name, series in expect.series.items() if (strange := _strange(name, series, versions.get(name, ())))
+    )
+
+
+def _strange(component: str, series: str, versions: tuple[str, ...]) -> str:
+    expected = f"expected is what {_NAMES[component]} {series} does"
     if not versions:
-        return f"expected is what Redis {expect.redis} does, and which one answered is not on record"
-    others = [version for version in versions if not f"{version}.".startswith(f"{expect.redis}.")]
-    if not others:
-        return ""
-    return f"expected is what Redis {expect.redis} does, and {', '.join(others)} answered: it needs a row of its own"
+        return f"{expected}, and which one answered is not on record"
+    others = [version for version in versions if not f"{version}.".startswith(f"{series}.")]
+    return f"{expected}, and {', '.join(others)} answered: it needs a row of its own" if others else ""
 
 
 def missed_expectation(expect: Expectation, judgement: Judgement) -> str:

@@ -14,7 +14,7 @@ from resilience.outside import VERDICT_CODES, Ended, Wanted
 from resilience.report.suite import Result, SuiteRow, suite_code, suite_json, suite_junit, suite_table
 from resilience.spec.read import read_suite
 from resilience.spec.suite import Expectation, Suite, SuiteRun
-from resilience.suite import missed_expectation, run_suite
+from resilience.suite import missed_expectation, run_suite, strange_server
 from tests.fakes import FakeRuns
 from tests.histories import IDENTITY, Recorded, scenario
 
@@ -118,6 +118,15 @@ def test_numbers_of_one_server_say_nothing_of_another(
     (row,) = run_suite(suite, REPORTS, 7, runs, runs.said.append)
     assert row.result == result
     assert says in row.line
+
+
+def test_numbers_may_be_those_of_rabbitmq(tmp_path: Path) -> None:
+    expect = Expectation(rabbitmq="4.0", measures={"durability.rabbitmq.lost_ops": (0, 0)})
+    for folder, said in (("4.0.5", ""), ("4.3.0", "expected is what RabbitMQ 4.0 does, and 4.3.0 answered")):
+        identity = msgspec.structs.replace(IDENTITY, versions={"redis": ("8.0.2",), "rabbitmq": (folder,)})
+        Recorded(identity=identity).save(tmp_path / folder, scenario())
+        assert strange_server(expect, tmp_path / folder).partition(": it needs")[0] == said
+    assert "what RabbitMQ 4.0 does, and which one answered is not on record" in strange_server(expect, None)
 
 
 def test_numbers_of_no_server_are_refused() -> None:
