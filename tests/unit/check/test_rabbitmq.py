@@ -221,6 +221,21 @@ def test_what_is_told_of_a_queue_is_measured(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_how_often_what_is_lost_was_handed_over_is_measured(tmp_path: Path) -> None:
+    """Two were lost with their server, one of them in a consumer's hands, and one was rejected until it was dropped."""
+    run = recorded(tiers=TIER)
+    never, once, often = (published(run, LATE + number * S) for number in range(3))
+    run.lose(never)
+    for op, times in ((once, 1), (often, 3)):
+        at = place_of(run, op)
+        run.consumed[at] = replace(run.consumed[at], acked=False)
+        for _ in range(times - 1):
+            hand_over(run, op, redelivered=True)
+    finding = next(f for f in rabbitmq(ABOUT, run.history(tmp_path, ABOUT)) if f.where.group == f"queue {QUEUE}")
+    names = ("lost_ops", "unsettled_ops", "lost_handed_least", "lost_handed_most")
+    assert tuple(finding.measures[f"durability.rabbitmq.{name}"] for name in names) == (3, 2, 0, 3)
+
+
 def without_backlog(run: Recorded, queue: str) -> None:
     """Its consumer acknowledges each message within milliseconds."""
     sent = {op.value: op.called for op in run.good("rabbitmq.publish")}

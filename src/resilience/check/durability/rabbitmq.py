@@ -7,7 +7,9 @@ again if it is flagged as redelivered, or if its publish was repeated; without e
 
 A message that was handed over is its consumer's only once that has acknowledged it: until then the server has to keep
 it, and to hand it over again. One that nobody acknowledged, and that is not there at the end, is lost like any other,
-and counted as *unsettled* besides, since somebody had it in hand.
+and counted as *unsettled* besides, since somebody had it in hand. How often a lost message was handed over tells what
+it was lost by: never or once with the server that held it, once with a consumer that acknowledged automatically, as
+often as the delivery limit lets it where it was dropped by that.
 
 A fault can only lose what is there: how many messages were *at rest* as it took effect (confirmed, acknowledged by no
 consumer, not dead) is told of each queue. Where it was none, that none is lost says nothing.
@@ -48,7 +50,7 @@ def rabbitmq(scenario: Scenario, history: History) -> tuple[Finding, ...]:
         hits=lambda _: (),
         by_phase=True,
     )
-    found = tuple(_told(finding, history, seen) for finding in findings(ledger, scenario, history, booked))
+    found = tuple(_told(finding, history, seen, booked.lost) for finding in findings(ledger, scenario, history, booked))
     applied = next((injection.applied for injection in injections(history)), None)
     if applied is None:
         return found
@@ -129,7 +131,7 @@ def _defect(what: What, seen: Traffic, queue: int, value: int, detail: str) -> D
     return Defect(what=what, group=queue, key=seen.values[value], detail=detail)
 
 
-def _told(finding: Finding, history: History, seen: Traffic) -> Finding:
+def _told(finding: Finding, history: History, seen: Traffic, lost: Ints) -> Finding:
     """The finding, which also says how often messages came again, which died and of what, and which nobody settled."""
     queue = _queue_of(finding, seen)
     of_it = seen.own[seen.value] == queue
@@ -145,8 +147,17 @@ def _told(finding: Finding, history: History, seen: Traffic) -> Finding:
         "unsettled": "handed over, never acknowledged and not left",
     }
     told = [finding.reason, *(f"{number:,} {words[name]}" for name, number in counts.items() if number)]
-    measures = {f"{NAME}.{name}_ops": float(number) for name, number in counts.items()}
+    measures = {f"{NAME}.{name}_ops": float(number) for name, number in counts.items()} | _handed(seen, queue, lost)
     return replace(finding, reason="; ".join(filter(None, told)), measures=finding.measures | measures)
+
+
+def _handed(seen: Traffic, queue: int, lost: Ints) -> dict[str, float]:
+    """How often consumers were handed the lost messages of a queue, at least and at most; nothing if none is lost."""
+    values = seen.sent_value[np.isin(seen.sent, lost) & (seen.sent_queue == queue)]
+    if not len(values):
+        return {}
+    times = seen.times(~seen.drained)[values]
+    return {f"{NAME}.lost_handed_least": float(times.min()), f"{NAME}.lost_handed_most": float(times.max())}
 
 
 def _deaths(history: History, seen: Traffic, queue: int) -> Counter[str]:
