@@ -29,6 +29,7 @@ from resilience.history.clock import RunClock
 from resilience.spec.fault import Deny, Drain, FaultSpec, Injection, NodeFault, RollingRestart, Scale, Target
 from resilience.spec.read import read_scenario
 
+QUICK = PROJECT_ROOT / "tests" / "kind-config-quick.yaml"
 # from the observers' node: whatever plays the run, with everything that it has started
 KILL_RUNNER = (
     'for p in /proc/[0-9]*; do tr "\\0" " " < $p/cmdline 2>/dev/null | grep -q "[r]esilience.play"'
@@ -90,13 +91,15 @@ def unusable() -> str:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Kind]:
-    """A cluster with the shipped stack."""
+    """A cluster with the shipped stack; one that is made here detects quickly."""
     if why := unusable():
         pytest.skip(why)
     found = Kind(cluster_cli.cache_folder())
     is_up = found.exists() and bool(namespaces_up(found.open()))
     if not is_up:
-        assert cluster_cli.up(read_scenario(PROJECT_ROOT, "baseline")) == 0
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(cluster_cli, "config_file", lambda: QUICK)
+            assert cluster_cli.up(read_scenario(PROJECT_ROOT, "baseline")) == 0
     yield found
     if not is_up:
         take_down(found)

@@ -18,9 +18,10 @@ import pytest
 from resilience.backend.kind import Kind, platform_of
 from resilience.backend.kubernetes.workload import NAMESPACE, RECORDS, RUNNER
 from resilience.backend.local.place import PROJECT_ROOT
+from resilience.backend.tool import output
 from resilience.errors import StackError
 from resilience.spec.read import read_scenario
-from tests.kind.conftest import kill_runner
+from tests.kind.conftest import QUICK, kill_runner
 
 pytestmark = pytest.mark.kind
 
@@ -33,6 +34,8 @@ SCENARIOS = (
     "rolling-restart-session", "session-delete", "session-scale-down",
     "session-denied-redis",
 )  # fmt: skip
+CONTROL_PLANE, OBSERVER = "harmonyflow-control-plane", "harmonyflow-worker4"
+VOLUMES = "/var/local-path-provisioner"  # where kind's provisioner keeps them, in each node
 FAULT = ("fault-proved", "fault-healed", "experiment-completed")
 
 
@@ -103,6 +106,46 @@ def test_a_record_comes_out_whole_although_its_line_breaks(
         time.sleep(0.5)
     assert broken, "no call was under way when it was looked for"
     assert finding(verdict_of(tmp_path), "history-whole")["verdict"] == "pass"
+
+
+def test_an_api_server_that_is_restarted_in_the_middle_costs_no_record(
+    running: "subprocess.Popen[str]", made_by_runs: Kind, tmp_path: Path
+) -> None:
+    wait_phase(running, "steady")
+    before = api_server(made_by_runs)
+    output(["docker", "exec", CONTROL_PLANE, "kill", "-KILL", before], timeout_s=30)
+    running.communicate(timeout=WITHIN_S)
+    assert running.returncode in {0, 1, 3}  # of the record, not of how the machine did
+    verdict = verdict_of(tmp_path)
+    for name in ("history-whole", "not-interrupted"):
+        assert finding(verdict, name)["verdict"] == "pass", finding(verdict, name)
+    assert api_server(made_by_runs) != before
+
+
+def api_server(cluster: Kind) -> str:
+    """The process of the API server, in its node."""
+    assert cluster.exists()
+    return output(["docker", "exec", CONTROL_PLANE, "pgrep", "-x", "kube-apiserver"], timeout_s=30).strip()
+
+
+@pytest.fixture
+def small_disk(made_by_runs: Kind) -> Iterator[None]:
+    """The observers' node has room for a few MB of what pods keep."""
+    if not made_by_runs.exists():
+        made_by_runs.create(QUICK)
+    output(["docker", "exec", OBSERVER, "mount", "-t", "tmpfs", "-o", "size=3m", "small", VOLUMES], timeout_s=30)
+    yield
+    output(["docker", "exec", OBSERVER, "umount", "--lazy", VOLUMES], timeout_s=30)
+
+
+def test_a_full_disk_of_the_observers_is_told_and_never_green(small_disk: None, tmp_path: Path) -> None:
+    done = subprocess.run(
+        argv("baseline", tmp_path, *SHORT), cwd=PROJECT_ROOT, check=False, timeout=WITHIN_S, capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert done.returncode in {3, 4}
+    assert "free some space on the observers' node" in " ".join((done.stdout + done.stderr).split()), done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 def end_calls(cluster: Kind) -> int:
