@@ -20,10 +20,10 @@ from loadgen.direct_write import Write
 from loadgen.postgresql_link import TABLE, Node, UnreachedError, ask, connected, conninfo_of
 from loadgen.scheduled import ScheduledClient, main
 from resilience.history.record import Outcome
+from resilience.history.way import KIND, row_key, way_of
 from resilience.spec.plan import LoadPlan
 
 CLIENT = "postgresql"
-KIND = "postgresql.write"
 POLL_S = 0.1
 POLL_TIMEOUT_S = 0.3
 PREPARE_TIMEOUT_S = 2.0
@@ -123,12 +123,13 @@ class PostgresqlClient(ScheduledClient):
 
     def _send(self, n: int, due: int) -> None:
         recorder, phase = self.generator.recorder, self.generator.phase_at(due)
-        stream, node = ("direct", self._node(self._primary.address)) if n % 2 else ("pgbouncer", self._through())
+        key, value = row_key(n), f"{CLIENT}-{self._plan.seed}-{n}"
+        way = way_of(key)
+        node = self._node(self._primary.address) if way == "direct" else self._through()
         if not node.has_room:
             recorder.dropped(KIND, phase, due)
             return
-        key, value = f"pg:{n}", f"{CLIENT}-{self._plan.seed}-{n}"
-        op = recorder.invoked(stream=stream, kind=KIND, key=key, value=value, group=0, phase=phase, due=due)
+        op = recorder.invoked(stream=way, kind=KIND, key=key, value=value, group=0, phase=phase, due=due)
         node.submit(Write(op, key, value, time.monotonic() + self._plan.load.timeout_s))
 
     def _through(self) -> Node:
