@@ -34,6 +34,7 @@ from resilience.check.latency import latency
 from resilience.check.measure import combined
 from resilience.check.members import members
 from resilience.check.placement import placement
+from resilience.check.postgresql.recovery import recovery_of_rows
 from resilience.check.rabbitmq.order import order_of_messages
 from resilience.check.reconciliation import reconciliation
 from resilience.check.recovery import recovery
@@ -76,6 +77,7 @@ CHECKS: dict[str, Check] = {
     "durability.rabbitmq": rabbitmq,
     "order.rabbitmq": order_of_messages,
     "recovery": recovery,
+    "recovery.postgresql": recovery_of_rows,
     "slo": slo,
     "availability": availability,
     "latency": latency,
@@ -93,6 +95,7 @@ CHECKS: dict[str, Check] = {
 # what a stack need not have: the component that each of these checks looks at
 TIERS: dict[str, str] = {
     "durability.postgresql": "postgresql",
+    "recovery.postgresql": "postgresql",
     "durability.rabbitmq": "rabbitmq",
     "order.rabbitmq": "rabbitmq",
 }

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from resilience.check.finding import Finding, Verdict
 from resilience.check.measure import combined
-from resilience.check.text import count, span
+from resilience.check.text import count, seconds, span
 
 # what is worse comes first: data, then service, then numbers that explain
 _WORST_FIRST = ("durability.", "session.", "collaboration.", "order.", "recovery", "slo.", "availability", "latency")
@@ -24,8 +24,18 @@ def headline(verdict: Verdict, findings: Iterable[Finding]) -> str:
         line = f"pass: known weakness, seen again: {_said(known[0])}{more}"
     else:
         judged = sum(not finding.check.startswith("assumption.") for finding in found)
-        return f"pass: {lost or 'no acknowledged write lost'}; {count(judged, 'finding')}, all within bounds"
+        told = "; ".join(filter(None, (lost or "no acknowledged write lost", _operated(found))))
+        return f"pass: {told}; {count(judged, 'finding')}, all within bounds"
     return f"{line}; {lost}" if lost else line
+
+
+def _operated(found: tuple[Finding, ...]) -> str:
+    """How long people waited for PostgreSQL, and how much of that for a person, "" where nobody did."""
+    measures = combined(finding for finding in found if finding.check == "recovery.postgresql")
+    if "recovery.postgresql.operator_s" not in measures:
+        return ""
+    outage, operator = (seconds(measures[f"recovery.postgresql.{name}"]) for name in ("outage_s", "operator_s"))
+    return f"no rows of PostgreSQL for {outage}, {operator} of it until the operator began"
 
 
 def _failed(found: tuple[Finding, ...]) -> str:

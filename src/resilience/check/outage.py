@@ -1,5 +1,7 @@
 """Outages of a shard, from the direct client's writes: it keeps its schedule whatever becomes of its answers.
 
+Those of PostgreSQL come from its own client's rows in the same way, once for each way on which they are written.
+
 An outage is a maximal interval without an acknowledged write that is longer than the larger of three times the 99th
 percentile of such gaps before the fault, and two periods of the schedule: its *limit*. How long it lasted is known up
 to the distance of the writes around it::
@@ -17,9 +19,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from resilience.check.fault import SECOND_US, load_end_us
+from resilience.check.fault import POSTGRESQL, SECOND_US, load_end_us
+from resilience.check.way import rows_by
 from resilience.history.columns import OK, Flags, Ints
 from resilience.history.read import History
+from resilience.history.way import Way
 from resilience.spec.scenario import Scenario
 
 GAP_FACTOR = 3
@@ -50,8 +54,13 @@ class Outage:
 def outages(scenario: Scenario, history: History, group: int) -> tuple[Outage, ...]:
     """All outages of a shard from the steady phase on, in the order of time."""
     writes = history.ops.of_kind("direct.write") & (history.ops.group == group)
-    limit_us = _limit_us(scenario, history, _acked(history, writes))
-    return gaps(history, writes, group, limit_us)
+    return gaps(history, writes, group, _limit_us(history, writes, scenario.load.direct_rate_ops_per_s))
+
+
+def outages_of_rows(scenario: Scenario, history: History, way: Way) -> tuple[Outage, ...]:
+    """All outages of PostgreSQL for those who write on a way, from the steady phase on, in the order of time."""
+    rows = rows_by(history.ops, way)
+    return gaps(history, rows, POSTGRESQL, _limit_us(history, rows, scenario.load.postgresql_ops_per_s))
 
 
 def gaps(history: History, rows: Flags, group: int, longer_than_us: float) -> tuple[Outage, ...]:
@@ -80,8 +89,9 @@ def _acked(history: History, rows: Flags) -> Ints:
     return judged
 
 
-def _limit_us(scenario: Scenario, history: History, acked: Ints) -> float:
-    period_us = SECOND_US / scenario.load.direct_rate_ops_per_s
+def _limit_us(history: History, rows: Flags, rate_ops_per_s: float) -> float:
+    period_us = SECOND_US / rate_ops_per_s
+    acked = _acked(history, rows)
     steady = history.window("steady")
     before = acked[(acked >= steady.start) & (acked < steady.end)] if steady else acked[:0]
     usual = float(np.percentile(np.diff(before), 99)) if len(before) > 1 else 0.0

@@ -54,6 +54,8 @@ _TILES = (
     ("recovery.first_good_write_s", "first good write after the fault", "{:.2f} s"),
     ("recovery.outage_s", "longest outage of a shard that was hit, at most", "{:.2f} s"),
     ("recovery.steady_again_s", "steady again after", "{:.2f} s"),
+    ("recovery.postgresql.outage_s", "longest outage of PostgreSQL, at most", "{:.2f} s"),
+    ("recovery.postgresql.operator_s", "of it until the operator began", "{:.2f} s"),
     ("durability.acked_ops", "acknowledged writes audited", "{:,.0f}"),
     ("durability.lost_ops", "of them lost", "{:,.0f}"),
 )

@@ -8,6 +8,8 @@ import pytest
 from resilience.check.availability import availability
 from resilience.check.latency import latency
 from resilience.check.text import percent
+from resilience.check.way import WORDS
+from resilience.history.way import Way, way_of
 from tests.histories import SLOS, Recorded, S, baseline, recorded, scenario
 
 
@@ -53,6 +55,41 @@ def test_each_group_and_phase_has_its_number(tmp_path: Path) -> None:
     assert len(findings) == (3 + 3 + 2) * 3  # rooms are on two shards
     hit = next(f for f in findings if f.title.startswith("direct") and f.where.group == "shard 1" and f.value != 1)
     assert (hit.where.phase, hit.measured) == ("fault", "60 % of 400 ops ok")
+
+
+def refuse_rows(run: Recorded, way: Way, phase: str, all_but: int) -> None:
+    for op in [op for op in run.of("postgresql.write", phase=phase) if way_of(op.key) == way][all_but:]:
+        op.end("fail", 3_000, "57P03")
+
+
+@pytest.mark.parametrize(
+    ("way", "phase", "all_but", "reason"),
+    [
+        ("direct", "steady", 198, ""),
+        ("direct", "steady", 197, "sick before any fault"),
+        ("pgbouncer", "steady", 197, "sick before any fault"),
+        ("pgbouncer", "fault", 1, ""),
+        ("pgbouncer", "fault", 0, "none of 200 ops succeeded"),
+        ("direct", "recovery", 0, "none of 200 ops succeeded"),
+    ],
+)
+def test_rows_are_judged_by_the_way_on_which_they_are_written(
+    way: Way, phase: str, all_but: int, reason: str, tmp_path: Path
+) -> None:
+    run, about = recorded(tiers=("postgresql",)), scenario(tiers=("postgresql",))
+    refuse_rows(run, way, phase, all_but)
+    found = [one for one in availability(about, run.history(tmp_path, about)) if one.where.group == "postgresql"]
+    assert len(found) == 2 * 3
+    odd = [(one.title, one.reason) for one in found if one.verdict != "pass"]
+    assert odd == ([(f"{WORDS[way]} in phase {phase}", reason)] if reason else [])
+
+
+def test_a_way_on_which_nobody_wrote_is_inconclusive(tmp_path: Path) -> None:
+    run, about = recorded(tiers=("postgresql",)), scenario(tiers=("postgresql",))
+    run.ops = [op for op in run.ops if op.kind != "postgresql.write" or way_of(op.key) == "direct"]
+    odd = [one for one in availability(about, run.history(tmp_path, about)) if one.verdict != "pass"]
+    assert {(one.verdict, one.reason) for one in odd} == {("inconclusive", "no row was sent on this way in this phase")}
+    assert len(odd) == 3
 
 
 def slow(run: Recorded, number: int, after_us: int) -> None:

@@ -100,6 +100,14 @@ def leave_rooms_alone(run: Recorded) -> None:
             op.end("unknown", 2 * S, "timeout")
 
 
+def write_no_rows_for_a_while(run: Recorded) -> None:
+    """PostgreSQL, which was left alone, takes no row for a second and a half."""
+    for op in run.of("postgresql.write", phase="recovery"):
+        if RECOVERY + 5 * S <= op.due < RECOVERY + 6 * S + S // 2:
+            op.end("fail", 1_500, "57P03")
+            run.lose(op)
+
+
 def count_less(run: Recorded) -> None:
     """session-0 counts three of the sessions that its edge saw created in the steady phase not at all."""
 
@@ -130,6 +138,7 @@ CASES = (
          change=lambda run: run.lose(run.good("rabbitmq.publish", phase="steady")[7])),
     Case(check="order.rabbitmq", change=overtake, says="1 message came after later ones"),
     Case(check="recovery", change=lose_the_shard_again, says="no write succeeded in the last"),
+    Case(check="recovery.postgresql", change=write_no_rows_for_a_while, says="which nothing excuses"),
     Case(check="slo", change=refuse_reads, says="Session requests answered in phase fault"),
     Case(check="availability", says="sick before any fault",
          change=lambda run: refuse_writes(run, run.of("direct.write", 2, "steady")[::50])),

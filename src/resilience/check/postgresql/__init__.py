@@ -1,0 +1,1 @@
+"""Checks of PostgreSQL, beside what it lost."""
