@@ -21,6 +21,7 @@ import msgspec
 from resilience.backend.base import Backend, OwnedPlatform, Undone
 from resilience.backend.choice import enter
 from resilience.chaos.session import SessionFile, session_on
+from resilience.check.fault import latest_timeline
 from resilience.errors import FaultError, StackError
 from resilience.fault.injector import Injector, heal_all, us_from_ns
 from resilience.fault.ledger import Ledger
@@ -183,12 +184,13 @@ class Stage:
 
     def _read_back(self, platform: OwnedPlatform) -> None:
         """What the primaries hold, which is audited, and whether their replicas hold the same."""
-        attempted = Attempted.of(read_history(self._record.directory).ops)
+        history = read_history(self._record.directory)
+        attempted = Attempted.of(history.ops)
         self._try(lambda: self._compare_replicas(platform, attempted))
         self._try(lambda: self._audit(platform, attempted))
         self._try(lambda: self._drain(platform))
         if platform.stack.postgresql is not None:
-            self._audit_rows(platform, attempted)
+            self._audit_rows(platform, attempted, latest_timeline(history))
 
     def _drain(self, platform: OwnedPlatform) -> None:
         """Takes what is left out of the queues, where the stack has any."""
@@ -211,11 +213,18 @@ class Stage:
                 deadline=time.monotonic() + AUDIT_TIMEOUT_S,
             )
 
-    def _audit_rows(self, platform: OwnedPlatform, attempted: "Attempted") -> None:
+    def _audit_rows(self, platform: OwnedPlatform, attempted: "Attempted", timeline_min: int) -> None:
         note = partial(self._notebook_about, "postgresql")
         with Writer(self._record.audit) as writer, unanswered(note, "audit-incomplete"):
             deadline = time.monotonic() + AUDIT_TIMEOUT_S
-            audit_rows(platform, writer, attempted.rows, clock=self._notebook.clock, deadline=deadline)
+            audit_rows(
+                platform,
+                writer,
+                attempted.rows,
+                clock=self._notebook.clock,
+                deadline=deadline,
+                timeline_min=timeline_min,
+            )
 
     def _notebook_about(self, store: str, name: str, data: dict[str, Any]) -> None:
         self._notebook.event(name, data | {"store": store})

@@ -14,6 +14,7 @@ import pytest
 
 from resilience.backend.base import Process
 from resilience.backend.local.platform import OwnedLocalPlatform
+from resilience.errors import StackError
 from resilience.history.clock import RunClock, kernel_boot_id
 from resilience.history.phase import AHEAD_US, STOP, PhaseBoard
 from resilience.history.record import ACKED_LOCALLY, AuditDone, AuditLine, Invoked, OpLine, Returned, RowRead
@@ -131,6 +132,8 @@ def test_rows_go_both_ways_and_are_read_back(tier, run):
     assert next(line for line in lines if isinstance(line, AuditDone)).count == len(rows)
     sources = asked(tier, PRIMARY, "SELECT count(*) FROM written")
     assert sources == [(str(len(rows) - 1),)]
+    with pytest.raises(StackError, match=f"{PRIMARY} takes writes on timeline 1, and timeline 2 has been seen"):
+        audit_rows(tier, Writer(run.folder / "stray"), [], clock=run.clock, deadline=0.0, timeline_min=2)
     emptied(tier, PRIMARY)
 
 

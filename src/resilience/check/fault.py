@@ -83,6 +83,17 @@ def primary_at(history: History, group: int, instant_us: int) -> str:
     return primary
 
 
+def latest_timeline(history: History, until_us: int | None = None) -> int:
+    """The highest timeline that any PostgreSQL member was seen on, or promoted to, up to an instant (None: ever)."""
+    seen = [
+        int(event.data.get(name, 0))
+        for event_name, name in (("role", "epoch"), ("promotion", "timeline"))
+        for event in history.events_of(event_name)
+        if event.data.get("group", POSTGRESQL) == POSTGRESQL and (until_us is None or event.at <= until_us)
+    ]
+    return max(seen, default=0)
+
+
 def hits(history: History) -> tuple[HitShard, ...]:
     """Each shard with each injection among whose members its primary was as that began, in the order of time."""
     return _hits(history, shards_at_start(history))

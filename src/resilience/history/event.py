@@ -132,6 +132,7 @@ class _Role(msgspec.Struct):
     member: str = ""
     group: Group = 0
     role: str = ""
+    epoch: Annotated[int, Meta(ge=-1, le=2**63 - 1)] = 0
 
 
 class _Failing(msgspec.Struct):

@@ -1,10 +1,13 @@
 """Reads back, after healing, the table that the load has written to: all of it, as PostgreSQL's primary has it then.
 
 What is there is written down as it is; what that means is judged elsewhere. It counts only if the primary was the same,
-on the same timeline, from the first row to the last.
+on the same timeline, from the first row to the last, and if nobody has been seen on a later timeline: a member that was
+promoted behind its back takes writes, too, and its table says nothing of what is lost.
 """
 
 from collections.abc import Iterable, Iterator
+
+import msgspec
 
 from resilience.backend.base import Platform
 from resilience.errors import StackError
@@ -13,7 +16,7 @@ from resilience.history.record import AuditDone, RowRead
 from resilience.history.writer import Writer
 from resilience.stack.postgresql import looks
 from resilience.stack.postgresql_link import PostgresqlLink, PostgresqlLinks
-from resilience.stack.postgresql_role import Look, primary_of
+from resilience.stack.postgresql_role import Look, Looks, primary_of
 from resilience.stack.wait import wait_until
 
 ROWS_MAX = 20_000  # of one answer
@@ -21,53 +24,74 @@ TIMEOUT_S = 10.0
 RETRY_S = 0.5
 
 
-def audit_rows(platform: Platform, writer: Writer, keys: Iterable[str], *, clock: RunClock, deadline: float) -> None:
+class Table(msgspec.Struct, frozen=True, kw_only=True):
+    """All rows, as one member had them as the primary on one timeline."""
+
+    member: str
+    timeline: int
+    rows: tuple[tuple[str, str], ...]  # key and value
+
+
+def audit_rows(
+    platform: Platform,
+    writer: Writer,
+    keys: Iterable[str],
+    *,
+    clock: RunClock,
+    deadline: float,
+    timeline_min: int = 0,
+) -> None:
     """Writes a `RowRead` for each row of the table and one for each of these keys that has none, and an `AuditDone`.
 
-    ``deadline`` is a value of `time.monotonic`; until then it is tried again. Raises `StackError`; nothing has been
-    written then.
+    ``deadline`` is a value of `time.monotonic`; until then it is tried again. ``timeline_min`` is the latest timeline
+    that anybody was seen on. Raises `StackError`; nothing has been written then.
     """
-    found: list[RowRead] = []
+    found: list[Table] = []
 
     def failed() -> str:
         try:
-            found[:] = _table(platform)
+            found[:] = [_table(platform, timeline_min)]
         except StackError as error:
             return str(error)
         return ""
 
     wait_until("reading PostgreSQL's table", failed, deadline=deadline, every_s=RETRY_S)
-    there = {row.key for row in found}
-    member, timeline = _source(platform) if not found else (found[0].member, found[0].timeline)
-    absent = [RowRead(key, None, member, timeline) for key in dict.fromkeys(keys) if key not in there]
-    for line in (*found, *absent):
-        writer.append(line)
-    writer.write(AuditDone("postgresql", len(found) + len(absent), clock.now_us()))
+    table = found[0]
+    there = {key for key, _ in table.rows}
+    absent = [(key, None) for key in dict.fromkeys(keys) if key not in there]
+    for key, value in (*table.rows, *absent):
+        writer.append(RowRead(key, value, table.member, table.timeline))
+    writer.write(AuditDone("postgresql", len(table.rows) + len(absent), clock.now_us()))
     writer.flush()
 
 
-def _table(platform: Platform) -> list[RowRead]:
-    """All rows, as one member had them as the primary on one timeline. Raises `StackError`."""
-    member, timeline = before = _source(platform)
-    with PostgresqlLinks(platform, TIMEOUT_S) as links:
-        rows = [RowRead(key, value, member, timeline) for key, value in _rows(links.link(member))]
-    after = _source(platform)
-    if after != before:
-        raise StackError(
-            f"the primary changed meanwhile: {member} on timeline {timeline}, then {after[0]} on {after[1]}"
-        )
-    return rows
-
-
-def _source(platform: Platform) -> tuple[str, int]:
-    """The primary and its timeline. Raises `StackError` if there is none."""
-    with PostgresqlLinks(platform) as links:
-        seen = looks(links)
+def source_of(seen: Looks, timeline_min: int) -> tuple[str, int]:
+    """The primary and its timeline. Raises `StackError` if there is none, or if that may not be the primary."""
     primary = primary_of(seen)
     look = seen.get(primary)
     if not isinstance(look, Look):
         raise StackError("no PostgreSQL member takes writes")
+    answers = {name: one for name, one in seen.items() if isinstance(one, Look)}
+    latest = max(timeline_min, *(one.timeline for one in answers.values()))
+    if look.timeline < latest:
+        raise StackError(f"{primary} takes writes on timeline {look.timeline}, and timeline {latest} has been seen")
+    writers = [name for name, one in answers.items() if not one.recovering and one.timeline == look.timeline]
+    if len(writers) > 1:
+        raise StackError(f"{' and '.join(writers)} take writes on the same timeline {look.timeline}")
     return primary, look.timeline
+
+
+def _table(platform: Platform, timeline_min: int) -> Table:
+    """Raises `StackError`."""
+    with PostgresqlLinks(platform, TIMEOUT_S) as links:
+        member, timeline = before = source_of(looks(links), timeline_min)
+        rows = tuple(_rows(links.link(member)))
+        after = source_of(looks(links), timeline_min)
+    if after != before:
+        raise StackError(
+            f"the primary changed meanwhile: {member} on timeline {timeline}, then {after[0]} on {after[1]}"
+        )
+    return Table(member=member, timeline=timeline, rows=rows)
 
 
 def _rows(link: PostgresqlLink) -> Iterator[tuple[str, str]]:

@@ -265,8 +265,12 @@ def test_without_a_write_nothing_is_judged(tmp_path: Path) -> None:
     [
         (lambda run: run.audited.remove("postgresql"), "the postgresql audit did not come to its end"),
         (lambda run: setattr(run, "rows", run.rows[1:]), "1 rows that were acknowledged were not looked for"),
+        (
+            lambda run: setattr(run, "rows", [replace(row, member=POSTGRESQL[0], timeline=1) for row in run.rows]),
+            "rows were read from postgresql-primary-0 on timeline 1, and timeline 2 had been seen",
+        ),
     ],
-    ids=["no end", "a key that was not asked for"],
+    ids=["no end", "a key that was not asked for", "what a stray has"],
 )
 def test_a_loss_in_an_incomplete_audit_is_not_one(
     change: Callable[[Recorded], object], reason: str, tmp_path: Path
@@ -279,6 +283,14 @@ def test_a_loss_in_an_incomplete_audit_is_not_one(
     assert reason in found["durability.postgresql"].reason
     assert "otherwise fail" in found["durability.postgresql"].reason
     assert found["durability.direct"].verdict == "pass"  # what Redis holds was read to its end
+
+
+def test_what_a_stray_has_is_no_pass_either(tmp_path: Path) -> None:
+    run = hit()
+    run.rows = [replace(row, member=POSTGRESQL[0], timeline=1) for row in run.rows]
+    judgement = whole_judgement(run, tmp_path)
+    found = {finding.check: finding for finding in judgement.findings}
+    assert found["durability.postgresql"].verdict == judgement.verdict == "inconclusive"
 
 
 def whole_judgement(run: Recorded, folder: Path, about: Scenario = ABOUT) -> Judgement:

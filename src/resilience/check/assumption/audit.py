@@ -6,7 +6,7 @@ import numpy as np
 
 from resilience.check.assumption.finding import held_unless
 from resilience.check.assumption.record import SESSION_WRITES
-from resilience.check.fault import POSTGRESQL, SECOND_US, load_end_us, primary_at
+from resilience.check.fault import POSTGRESQL, SECOND_US, latest_timeline, load_end_us, primary_at
 from resilience.check.finding import Finding
 from resilience.history.columns import OK, Flags
 from resilience.history.read import History
@@ -37,7 +37,7 @@ def audit_complete(scenario: Scenario, history: History) -> tuple[Finding, ...]:
 
 
 def rows_audited(scenario: Scenario, history: History) -> tuple[Finding, ...]:
-    """After healing, PostgreSQL's table was read as one member had it, the primary, on one timeline."""
+    """After healing, PostgreSQL's table was read as one member had it, the primary, on one timeline, the latest."""
     del scenario
     ops, rows = history.ops, history.audit.rows
     reasons = [*_told(history, "postgresql"), *_undone(history, {"postgresql": len(rows)}), *_read_from(history)]
@@ -58,6 +58,10 @@ def _read_from(history: History) -> Iterator[str]:
     primary = "" if ended is None else primary_at(history, POSTGRESQL, ended)
     if primary and any(member != primary for member, _ in sources):
         yield f"rows were read from {sources[0][0]}, and {primary} was the primary"
+    latest = latest_timeline(history, ended)
+    for member, timeline in sources:
+        if timeline < latest:
+            yield f"rows were read from {member} on timeline {timeline}, and timeline {latest} had been seen"
 
 
 def queues_drained(scenario: Scenario, history: History) -> tuple[Finding, ...]:
