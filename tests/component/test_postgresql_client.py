@@ -106,6 +106,7 @@ def run(tier: OwnedLocalPlatform, tmp_path: Path) -> Iterator[Run]:
 
 def audited(tier: OwnedLocalPlatform, run: Run) -> list[AuditLine]:
     path = run.folder / "audit.jsonl"
+    path.unlink(missing_ok=True)
     keys = [op.key for op, _ in run.ops()]
     with Writer(path) as writer:
         audit_rows(tier, writer, [*keys, "pg:never"], clock=run.clock, deadline=time.monotonic() + 20)
@@ -134,7 +135,8 @@ def test_rows_go_both_ways_and_are_read_back(tier, run):
     assert sources == [(str(len(rows) - 1),)]
     with pytest.raises(StackError, match=f"{PRIMARY} takes writes on timeline 1, and timeline 2 has been seen"):
         audit_rows(tier, Writer(run.folder / "stray"), [], clock=run.clock, deadline=0.0, timeline_min=2)
-    emptied(tier, PRIMARY)
+    asked(tier, PRIMARY, "DROP TABLE written")
+    assert {line.value for line in audited(tier, run) if isinstance(line, RowRead)} == {None}
 
 
 def test_a_commit_that_no_standby_has_is_told_apart(tier, run):

@@ -2,7 +2,8 @@
 
 What is there is written down as it is; what that means is judged elsewhere. It counts only if the primary was the same,
 on the same timeline, from the first row to the last, and if nobody has been seen on a later timeline: a member that was
-promoted behind its back takes writes, too, and its table says nothing of what is lost.
+promoted behind its back takes writes, too, and its table says nothing of what is lost. A table that is not there at all
+has none of the rows.
 """
 
 from collections.abc import Iterable, Iterator
@@ -95,6 +96,8 @@ def _table(platform: Platform, timeline_min: int) -> Table:
 
 
 def _rows(link: PostgresqlLink) -> Iterator[tuple[str, str]]:
+    if link.ask("SELECT to_regclass('written')") == [(None,)]:
+        return
     last = ""
     while True:
         answer = link.ask(f"SELECT key, value FROM written WHERE key > '{last}' ORDER BY key LIMIT {ROWS_MAX}")  # noqa: S608  quoted below

@@ -293,6 +293,14 @@ def test_what_a_stray_has_is_no_pass_either(tmp_path: Path) -> None:
     assert found["durability.postgresql"].verdict == judgement.verdict == "inconclusive"
 
 
+def test_a_table_that_is_not_there_has_lost_all_that_was_acknowledged(tmp_path: Path) -> None:
+    run = hit()
+    run.rows = [replace(row, value=None) for row in run.rows]
+    found = {finding.check: finding for finding in whole_judgement(run, tmp_path).findings}
+    assert found["durability.postgresql"].verdict == "fail"
+    assert found["durability.postgresql"].measured == "1,240 of 1,240 acknowledged rows lost, 0 recovered"
+
+
 def whole_judgement(run: Recorded, folder: Path, about: Scenario = ABOUT) -> Judgement:
     slos = tuple(slo for slo in SLOS if slo.name != "durability")  # it speaks of the same loss once more
     about = replace(about, slos=slos)
