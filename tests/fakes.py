@@ -55,6 +55,23 @@ class FakePlatform:
         return self._secrets[name]
 
 
+class FakePostgresqlLink:
+    """A link to a PostgreSQL member that gives one answer, or none, and whose host refuses connections or does not."""
+
+    def __init__(self, member: str, answer: list[tuple[str | None, ...]] | StackError, *, refused: bool) -> None:
+        self.member = member
+        self._answer = answer
+        self._refused = refused
+
+    def ask(self, _sql: str) -> list[tuple[str | None, ...]]:
+        if isinstance(self._answer, StackError):
+            raise self._answer
+        return self._answer
+
+    def is_refused(self) -> bool:
+        return self._refused
+
+
 class FakeFaultPlatform(FakePlatform):
     """A platform whose agent only counts: what it was told, in order, and what the test has it answer."""
 

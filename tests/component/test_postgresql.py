@@ -14,6 +14,7 @@ from resilience.backend.local.platform import OwnedLocalPlatform
 from resilience.errors import StackError
 from resilience.spec.postgresql import FirstStandbys
 from resilience.stack.http_link import http_ask
+from resilience.stack.postgresql_failover import promote, proof
 from resilience.stack.postgresql_link import PASSWORD
 from resilience.stack.versions import postgresql_servers
 from tests.component.postgresql_tier import (
@@ -198,3 +199,17 @@ def test_servers_tell_their_versions_and_settings_and_no_secret(tier):
 def test_a_member_that_refuses_says_why(tier):
     with pytest.raises(StackError, match=f"^{PRIMARY}: .*relation .none. does not exist"):
         asked(tier, PRIMARY, "SELECT FROM none")
+
+
+def test_where_too_few_standbys_are_left_a_promotion_is_true_although_writes_wait(tier):
+    hold = Path(tier.state(STANDBY).handle["hold_dir"]) / "test"
+    hold.touch()
+    os.kill(tier.state(STANDBY).handle["server_pid"], signal.SIGKILL)
+    wait_for("it is dead", lambda: not tier.state(STANDBY).running)
+    promotion = promote(tier)
+    assert len(promotion.following) == 1
+    seen = proof(tier, promotion)
+    assert seen.holds, seen
+    assert seen.evidence[-1].observed == "waits for 2 standbys, of which 1 follow"
+    hold.unlink()
+    wait_for("all are together", lambda: together(tier))

@@ -69,3 +69,10 @@ class Postgresql(Record, frozen=True, kw_only=True):
     def members(self) -> tuple[str, ...]:
         """The servers, the primary as formed first."""
         return (self.primary, *self.replicas)
+
+    @property
+    def standbys_waited_for(self) -> int:
+        """How many standbys a commit waits for before it is acknowledged."""
+        if isinstance(self.durability, Asynchronous) or self.synchronous_commit in {"off", "local"}:
+            return 0  # with these nothing is waited for, whatever standbys are named
+        return self.durability.standbys

@@ -6,12 +6,14 @@
                    ─▶ the other standbys follow it ─▶ PgBouncers lead to it ─▶ is it true?
 
 Who is fenced stops, and does not take a write again before it has gone back to where another primary parted from it
-(``stacks/postgresql/start.sh``). Who cannot be reached cannot be fenced, and that is told.
+(``stacks/postgresql/start.sh``). That it has stopped is seen: its host refuses connections, its platform says that no
+server runs, or it has come back as a standby; an answer that does not come is no proof. Who cannot be reached cannot be
+fenced, and that is told.
 """
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -25,13 +27,16 @@ from resilience.stack.wait import wait_until
 
 ASK_TIMEOUT_S = 1.0
 PROMOTE_TIMEOUT_S = 10
-STOP_WITHIN_S = 5  # for what was written to get to standbys; where they are cut off it would be a minute
+STOP_WITHIN_S = 5  # then at once; for what was written to get to standbys; where they are cut off it would be a minute
+FENCED_WITHIN_S = 2 * STOP_WITHIN_S
 PROVED_WITHIN_S = 5.0
 # The server runs this in its data folder. What stops it has to be out of its reach, since it ends what it has started.
 FENCE = f"""COPY (SELECT 1) TO PROGRAM 'touch fenced && setsid sh -c "
     pg_ctl -D . -m fast -t {STOP_WITHIN_S} stop || pg_ctl -D . -m immediate stop" </dev/null >/dev/null 2>&1 &'"""
 KEEP = """SELECT pg_create_physical_replication_slot('{slot}', true)
     WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '{slot}')"""
+_ROWS = "promotion (timeline"  # what a statement that writes its proof says, and no other
+WAITING = f"SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE '%{_ROWS}%'"  # noqa: S608  a literal
 _HOST = re.compile(r"\bhost=\S+")
 
 
@@ -57,7 +62,7 @@ def promote(platform: Platform) -> Promotion:
         before = looks(links)
         former = primary_of(before) or _followed(links, before)
         candidate(before, former)  # raises where nobody could be promoted: then nobody is fenced either
-        fenced = _fenced(links, primary_of(before))
+        fenced = _fenced(platform, links, primary_of(before))
         member = candidate(looks(links) if fenced else before, former)
         _promote(platform, member)
         told = _told(links, [name for name in links.hosts if name != member], member)
@@ -85,7 +90,7 @@ def fence_strays(platform: Platform) -> tuple[str, ...]:
         seen = looks(links)
         primary = primary_of(seen)
         strays = [name for name, look in seen.items() if isinstance(look, Look) and not look.recovering]
-        return tuple(name for name in strays if name != primary and _fenced(links, name))
+        return tuple(name for name in strays if name != primary and _fenced(platform, links, name))
 
 
 def candidate(seen: Looks, former: str) -> str:
@@ -111,21 +116,28 @@ def _conninfo(links: PostgresqlLinks, member: str) -> str:
     return str(links.link(member).ask("SHOW primary_conninfo")[0][0] or "")
 
 
-def _fenced(links: PostgresqlLinks, member: str) -> bool:
-    """Fences a member that takes writes: it stops, and its next start is that of a standby."""
+def _fenced(platform: Platform, links: PostgresqlLinks, member: str) -> bool:
+    """Fences a member that takes writes: it stops, and its next start is that of a standby. Raises `StackError`."""
     if not member:
         return False
-    links.link(member).ask(FENCE)
-
-    def answers() -> str:
-        try:
-            links.link(member).ask("SELECT 1")
-        except StackError:
-            return ""
-        return f"{member} takes questions still"
-
-    wait_until(f"fencing {member}", answers, deadline=time.monotonic() + STOP_WITHIN_S)
+    link = links.link(member)
+    link.ask(FENCE)
+    wait_until(
+        f"fencing {member}",
+        lambda: not_stopped(platform, link),
+        deadline=time.monotonic() + FENCED_WITHIN_S,
+    )
     return True
+
+
+def not_stopped(platform: Platform, link: PostgresqlLink) -> str:
+    """Why a member may take writes still, "" if it is seen that it does not."""
+    try:
+        answer = link.ask("SELECT pg_is_in_recovery()")
+    except StackError as error:
+        stopped = link.is_refused() or not platform.state(link.member).running
+        return "" if stopped else f"it neither answers nor refuses: {error}"
+    return "" if answer == [("t",)] else "it takes questions still"
 
 
 def _promote(platform: Platform, member: str) -> None:
@@ -196,6 +208,8 @@ def _lacking(seen: Looks, former: str, member: str) -> int | None:
 def proof(platform: Platform, promotion: Promotion) -> Proof:
     """Whether it is true: the member takes writes, on a later timeline and through a PgBouncer, and nobody else does.
 
+    Where fewer standbys follow than a commit waits for, writes hang, as the stack has it: that they do is seen then.
+
     It may take a moment: a write waits for standbys that have only just been told whom to follow.
     """
     ends_at = time.monotonic() + PROVED_WITHIN_S
@@ -205,24 +219,71 @@ def proof(platform: Platform, promotion: Promotion) -> Proof:
 
 
 def _proof(platform: Platform, promotion: Promotion) -> Proof:
+    row = _row(platform, promotion)
     with PostgresqlLinks(platform, ASK_TIMEOUT_S) as links:
         seen = looks(links)
+    return Proof(evidence=(*writers_seen(promotion, seen), row))
+
+
+def writers_seen(promotion: Promotion, seen: Looks) -> tuple[Evidence, ...]:
+    """Whether the member that was promoted takes writes, on a later timeline, and nobody else who answers does.
+
+    Whoever could not be fenced may be silent, and go on one day: that is told, and no proof against the promotion.
+    """
     writers = sorted(name for name, look in seen.items() if isinstance(look, Look) and not look.recovering)
-    expected = [promotion.member] if promotion.fenced else sorted({promotion.member, *writers} - {""})
     look = seen.get(promotion.member)
     timeline = look.timeline if isinstance(look, Look) else 0
-    return Proof(
-        evidence=(
-            _evidence("members that take writes", ", ".join(expected), ", ".join(writers)),
-            Evidence(
-                what=f"timeline of {promotion.member}",
-                expected=f"over {promotion.timeline_before}",
-                observed=str(timeline),
-                ok=timeline > promotion.timeline_before,
-            ),
-            _evidence("a row through a PgBouncer", f"written on timeline {timeline}", _write(platform, promotion.led)),
-        )
+    return (
+        _evidence("members that take writes", promotion.member, ", ".join(writers)),
+        *_former_seen(promotion, seen),
+        Evidence(
+            what=f"timeline of {promotion.member}",
+            expected=f"over {promotion.timeline_before}",
+            observed=str(timeline),
+            ok=timeline > promotion.timeline_before,
+        ),
     )
+
+
+def _former_seen(promotion: Promotion, seen: Looks) -> Iterator[Evidence]:
+    if promotion.former not in seen:
+        return
+    look = seen[promotion.former]
+    silent = "silent, and fenced" if promotion.fenced else "silent, and not fenced: it may take writes again"
+    standing = "a standby" if isinstance(look, Look) and look.recovering else "takes writes"
+    yield Evidence(
+        what=f"the former primary {promotion.former}",
+        expected="a standby, or silent",
+        observed=standing if isinstance(look, Look) else silent,
+        ok=not isinstance(look, Look) or look.recovering,
+    )
+
+
+def _row(platform: Platform, promotion: Promotion) -> Evidence:
+    """Whether a row is accepted through a PgBouncer; where too few standbys follow, whether it waits as it has to."""
+    tier = platform.stack.postgresql
+    waited_for, following = (tier.standbys_waited_for if tier else 0), len(promotion.following)
+    written = f"written on timeline {promotion.timeline}"
+    waits = f"waits for {waited_for} standbys, of which {following} follow"
+    observed = _write(platform, promotion.led)
+    if waited_for > following and observed != written and _is_waited(platform, promotion.member):
+        observed = waits
+    may_wait = waited_for > following
+    return Evidence(
+        what="a row through a PgBouncer",
+        expected=f"{written}, or {waits}" if may_wait else written,
+        observed=observed,
+        ok=observed in {written, waits},
+    )
+
+
+def _is_waited(platform: Platform, member: str) -> bool:
+    """Whether a row that was meant as a proof has come to a member, and waits for standbys there, now."""
+    with PostgresqlLinks(platform, ASK_TIMEOUT_S) as links:
+        try:
+            return links.link(member).ask(WAITING) != [("0",)]
+        except StackError:
+            return False
 
 
 def _evidence(what: str, expected: str, observed: str) -> Evidence:
@@ -242,9 +303,9 @@ def _write(platform: Platform, pgbouncers: Iterable[str]) -> str:
             user=APPLICATION,
         )
         try:
-            link.ask("CREATE TABLE IF NOT EXISTS promotion (timeline integer, at timestamptz DEFAULT now())")
+            link.ask(f"CREATE TABLE IF NOT EXISTS {_ROWS} integer, at timestamptz DEFAULT now())")
             written = link.ask(
-                "INSERT INTO promotion (timeline) SELECT"
+                f"INSERT INTO {_ROWS}) SELECT"
                 " ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int RETURNING timeline"
             )
         except StackError as error:

@@ -5,6 +5,7 @@ answer to its own request to break off.
 """
 
 import select
+import socket
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +45,7 @@ class PostgresqlLink:
         """``timeout_s`` holds for connecting and for each answer; nothing is opened here."""
         self.member = member
         self._timeout_s = timeout_s
+        self._address = (address, PORTS[component])
         self._conninfo = make_conninfo(
             hostaddr=address,
             port=PORTS[component],
@@ -66,6 +68,16 @@ class PostgresqlLink:
         except (OperationalError, OSError, TimeoutError) as error:
             self.close()
             raise StackError(f"{self.member}: {_one_line(str(error)) or type(error).__name__}") from error
+
+    def is_refused(self) -> bool:
+        """Whether the member's host answers that nobody listens there: no server runs. Silence says nothing."""
+        try:
+            socket.create_connection(self._address, self._timeout_s).close()
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+        return False
 
     def close(self) -> None:
         """Closes the connection; a later question would open it again."""

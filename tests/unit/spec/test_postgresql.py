@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -10,7 +11,7 @@ from resilience.errors import SpecError
 from resilience.spec.fault import Target
 from resilience.spec.fingerprint import digest, digest_without_absent
 from resilience.spec.load import Load
-from resilience.spec.postgresql import AnyStandbys, Asynchronous, FirstStandbys
+from resilience.spec.postgresql import AnyStandbys, Asynchronous, Durability, FirstStandbys, Postgresql
 from resilience.spec.read import read_scenario, read_stack
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -278,3 +279,18 @@ def test_nothing_is_written_to_a_tier_that_is_not_there(project: Path) -> None:
 def test_what_is_asked_of_the_tier_alone_is_no_part_of_another_loads_fingerprint() -> None:
     assert digest_without_absent(Load()) == "4c288378b05dd37a"
     assert digest_without_absent(Load(postgresql_rate_ops_per_s=20.0)) != "4c288378b05dd37a"
+
+
+@pytest.mark.parametrize(
+    ("durability", "synchronous_commit", "expect"),
+    [
+        (Asynchronous(), "on", 0),
+        (AnyStandbys(standbys=1), "on", 1),
+        (FirstStandbys(standbys=2), "remote_apply", 2),
+        (FirstStandbys(standbys=2), "local", 0),
+        (AnyStandbys(standbys=1), "off", 0),
+    ],
+)
+def test_how_many_standbys_a_commit_waits_for(durability: Durability, synchronous_commit: Any, expect: int) -> None:
+    tier = Postgresql(primary="a", replicas=("b", "c"), durability=durability, synchronous_commit=synchronous_commit)
+    assert tier.standbys_waited_for == expect

@@ -1,10 +1,16 @@
-"""Whom a person promotes."""
+"""Whom a person promotes, what shows that somebody was fenced, and what that a promotion is true."""
+
+import socket
+from typing import Any
 
 import pytest
 
 from resilience.errors import StackError
-from resilience.stack.postgresql_failover import candidate
+from resilience.stack.postgresql_failover import Promotion, candidate, not_stopped, writers_seen
+from resilience.stack.postgresql_link import PostgresqlLink
 from resilience.stack.postgresql_role import Look, Looks
+from tests.fakes import FakePlatform, FakePostgresqlLink
+from tests.histories import stack
 
 A, B, C = "postgresql-primary-0", "postgresql-replica-0", "postgresql-replica-1"
 DEAD = StackError("refused")
@@ -34,3 +40,80 @@ def test_the_standby_that_has_received_most(looks: Looks, expect: str) -> None:
 def test_where_no_standby_answers_nobody_is_promoted() -> None:
     with pytest.raises(StackError, match="no standby answers"):
         candidate({A: DEAD, B: DEAD, C: DEAD}, A)
+
+
+SLOW = StackError(f"{A}: an answer took too long")
+
+
+@pytest.mark.parametrize(
+    ("answer", "refused", "running", "reason"),
+    [
+        (SLOW, True, True, ""),
+        (SLOW, False, False, ""),
+        ([("t",)], False, True, ""),
+        (SLOW, False, True, f"it neither answers nor refuses: {SLOW}"),
+        (StackError("the database system is shutting down"), False, True, "it neither answers nor refuses: the data"),
+        ([("f",)], False, True, "it takes questions still"),
+    ],
+    ids=["refused", "no server runs", "a standby by now", "silence", "on its way", "a primary"],
+)
+def test_only_what_is_seen_to_have_stopped_is_fenced(answer: Any, refused: bool, running: bool, reason: str) -> None:
+    platform = FakePlatform(stack(tiers=("postgresql",)), {A: "10.0.0.1"}, {})
+    platform.stopped = set() if running else {A}
+    link: Any = FakePostgresqlLink(A, answer, refused=refused)
+    seen = not_stopped(platform, link)
+    assert seen.startswith(reason)
+    assert bool(seen) == bool(reason)
+
+
+def test_a_host_that_nobody_listens_on_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gives(error: OSError) -> Any:
+        def connect(*_arguments: object) -> None:
+            raise error
+
+        return connect
+
+    link = PostgresqlLink(A, "10.0.0.1", "secret", 1.0)
+    monkeypatch.setattr(socket, "create_connection", gives(ConnectionRefusedError()))
+    assert link.is_refused()
+    for error in (TimeoutError(), ConnectionResetError(), OSError("no route to host")):
+        monkeypatch.setattr(socket, "create_connection", gives(error))
+        assert not link.is_refused()
+
+
+def writer(timeline: int) -> Look:
+    return Look(recovering=False, timeline=timeline, written=1)
+
+
+def promotion(*, fenced: bool) -> Promotion:
+    return Promotion(
+        member=B, former=A, fenced=fenced, timeline_before=1, timeline=2, lag_bytes=None, following=(C,), led=(),
+        unreached=(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("fenced", [True, False], ids=["fenced", "not fenced"])
+@pytest.mark.parametrize(
+    ("seen", "denied"),
+    [
+        ({A: DEAD, B: writer(2), C: standby(1)}, ()),
+        ({A: standby(5, 2), B: writer(2), C: standby(1)}, ()),
+        ({A: writer(1), B: writer(2), C: standby(1)}, ("members that take writes", f"the former primary {A}")),
+        ({A: DEAD, B: writer(2), C: writer(2)}, ("members that take writes",)),
+        ({A: DEAD, B: DEAD, C: standby(1)}, ("members that take writes", f"timeline of {B}")),
+        ({A: DEAD, B: writer(1), C: standby(1)}, (f"timeline of {B}",)),
+    ],
+    ids=["silent", "follows", "a second writer", "a third writer", "nobody", "no later timeline"],
+)
+def test_one_writer_is_what_is_seen_whether_anybody_was_fenced_or_not(
+    fenced: bool, seen: Looks, denied: tuple[str, ...]
+) -> None:
+    evidence = writers_seen(promotion(fenced=fenced), seen)
+    assert tuple(one.what for one in evidence if not one.ok) == denied
+
+
+def test_that_a_former_primary_may_go_on_is_told() -> None:
+    seen: Looks = {A: DEAD, B: writer(2), C: standby(1)}
+    told = [one.observed for fenced in (True, False) for one in writers_seen(promotion(fenced=fenced), seen)]
+    assert "silent, and fenced" in told
+    assert "silent, and not fenced: it may take writes again" in told

@@ -27,7 +27,6 @@ from resilience.check.finding import Finding
 from resilience.history.columns import FAIL, OK, UNKNOWN, Flags, Ints, Texts
 from resilience.history.read import History
 from resilience.history.record import ACKED_LOCALLY
-from resilience.spec.postgresql import Asynchronous
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Stack
 
@@ -42,9 +41,7 @@ def postgresql(scenario: Scenario, history: History) -> tuple[Finding, ...]:
 
 def may_lose(stack: Stack) -> bool:
     """Whether a commit is acknowledged that no standby has."""
-    tier = stack.postgresql
-    alone = {"off", "local"}  # with these nothing is waited for, whatever standbys are named
-    return tier is not None and (isinstance(tier.durability, Asynchronous) or tier.synchronous_commit in alone)
+    return stack.postgresql is not None and not stack.postgresql.standbys_waited_for
 
 
 def excuses(scenario: Scenario, history: History, group: int) -> tuple[Applied, ...]:

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from resilience.check import needs
-from resilience.check.durability.postgresql import may_lose
 from resilience.check.fault import (
     POSTGRESQL,
     SECOND_US,
@@ -34,7 +33,6 @@ from resilience.check.text import seconds
 from resilience.check.way import WORDS, rows_by
 from resilience.history.read import History
 from resilience.history.way import WAYS, Way
-from resilience.spec.postgresql import Asynchronous
 from resilience.spec.scenario import Scenario
 
 NAME = "recovery.postgresql"
@@ -83,10 +81,10 @@ def _hits(scenario: Scenario, history: History, way: Way) -> Iterator[Hit]:
 def _too_few(scenario: Scenario, injection: Applied) -> str:
     """That an injection left too few standbys to what a commit waits for, "" if it did not."""
     tier = scenario.stack.postgresql
-    if tier is None or isinstance(tier.durability, Asynchronous) or may_lose(scenario.stack):
+    if tier is None:
         return ""
     left = len(set(tier.members) - set(injection.members)) - 1  # the primary is not among them
-    wanted = tier.durability.standbys
+    wanted = tier.standbys_waited_for
     return f"commits wait for {wanted} standbys, and {left} were left" if left < wanted else ""
 
 
