@@ -94,11 +94,12 @@ def promote(session: Session) -> str:
 
 def rejoin(session: Session) -> tuple[str, ...]:
     """Fences whoever takes writes beside PostgreSQL's primary, which makes it follow that; who. Raises `FaultError`."""
+    began_us = session.clock.now_us()
     try:
         members = postgresql_failover.fence_strays(session.platform)
     except StackError as error:
         raise FaultError(str(error)) from error
-    session.record("fenced", members=members)
+    session.record("fenced", members=members, began_us=began_us)
     return members
 
 

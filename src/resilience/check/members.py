@@ -2,8 +2,9 @@
 
 Such a death is no miss of its own, since what people got of it is judged by the objectives. But a run in which it
 happened is not the run that its scenario describes, so it is no pass either. Of an observer this says why something was
-not seen. A server that is started again while the stack comes up has cost nobody anything. Of a server whose start is
-not on record nobody would have heard that it ended.
+not seen. A server of PostgreSQL that an operator fences ends by his doing, and is on record with him. A server that is
+started again while the stack comes up has cost nobody anything. Of a server whose start is not on record nobody would
+have heard that it ended.
 """
 
 from collections.abc import Iterator
@@ -47,7 +48,8 @@ def _unexplained(history: History, up_us: int) -> Iterator[Event]:
     for event in history.events_of("member"):
         _, latest = ended_between(event)
         ended = event.data.get("what") == "exited" and latest >= up_us
-        if ended and not _by_a_fault(history, str(event.data.get("member")), latest):
+        member = str(event.data.get("member"))
+        if ended and not _by_a_fault(history, member, latest) and not _fenced(history, member, latest):
             yield event
 
 
@@ -65,6 +67,24 @@ def _by_a_fault(history: History, member: str, at_us: int) -> bool:
         member in injection.members and injection.began <= at_us <= (injection.healed or at_us) + HEARD_WITHIN_US
         for injection in injections(history)
     )
+
+
+def _fenced(history: History, member: str, at_us: int) -> bool:
+    """Whether an operator was fencing the member then, beside the primary or before he promoted another one."""
+    return any(
+        began_us <= at_us <= ended_us + HEARD_WITHIN_US and member in members
+        for members, began_us, ended_us in _fencings(history)
+    )
+
+
+def _fencings(history: History) -> Iterator[tuple[tuple[str, ...], int, int]]:
+    """Whom an operator fenced, and from when to when he was about it (us)."""
+    for event in history.events_of("fenced"):
+        if "began_us" in event.data:  # older records do not say
+            yield tuple(event.data.get("members", ())), int(event.data["began_us"]), event.at
+    for event in history.events_of("promotion"):
+        if event.data.get("fenced"):
+            yield (str(event.data["former"]),), int(event.data["began_us"]), int(event.data["led_us"])
 
 
 def _told(event: Event) -> str:

@@ -26,7 +26,8 @@ that nobody who reads a history has to doubt it.
   ``fenced``: bool, ``timeline_before``, ``timeline``, ``lag_bytes``, ``following``, ``led``, ``unreached`` (see
   `stack.postgresql_failover.Promotion`), ``operator_delay_s``, ``began_us``: when the operator began, ``led_us``: when
   all was done, ``proved``: bool, ``evidence`` as above [chaos]
-- ``fenced``: ``members``: those that took writes beside the primary, and were stopped [chaos]
+- ``fenced``: ``members``: those that took writes beside the primary, and were stopped; ``began_us``: when the operator
+  began (older records do not say) [chaos]
 - ``no-target``: ``target``: nothing matched at injection time, nothing was touched [chaos]
 - ``experiment``: ``status``, ``deviated``, ``exit``, ``failed``: names of activities that failed [runner, from the
   journal]
@@ -107,6 +108,7 @@ class _Promotion(msgspec.Struct):
 
 class _Fenced(msgspec.Struct):
     members: tuple[str, ...] = ()
+    began_us: Instant | UnsetType = UNSET
 
 
 class _Probed(msgspec.Struct):

@@ -334,5 +334,5 @@ def test_who_was_fenced_is_on_record(stand: Stand, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(postgresql_failover, "fence_strays", lambda _platform: (PROMOTION.former,))
     assert play.rejoin(stand.session) == (PROMOTION.former,)
     (event,) = stand.events("fenced")
-    assert event.data == {"members": [PROMOTION.former]}
+    assert event.data == {"members": [PROMOTION.former], "began_us": event.at}
     assert flaw(event) == ""

@@ -77,3 +77,39 @@ def test_a_server_whose_start_nobody_told(tmp_path: Path) -> None:
     (finding,) = members(about, run.history(tmp_path, about))
     assert finding.verdict == "inconclusive"
     assert finding.reason == "the start of edge-0 is not on record, nor would its end be"
+
+
+FENCED_AT, DONE_AT = RECOVERY + 5 * S, RECOVERY + 7 * S
+STRAY = "postgresql-primary-0"
+
+
+def fenced(**data: object) -> Event:
+    return Event("fenced", DONE_AT, {"members": [STRAY], "began_us": FENCED_AT} | data)
+
+
+def promoted(**data: object) -> Event:
+    told = {"member": "postgresql-replica-0", "former": STRAY, "fenced": True, "timeline": 2, "operator_delay_s": 10.0}
+    return Event("promotion", DONE_AT + 9 * S, told | {"began_us": FENCED_AT, "led_us": DONE_AT} | data)
+
+
+@pytest.mark.parametrize(
+    ("by", "at", "verdict"),
+    [
+        (fenced(), FENCED_AT, "pass"),
+        (fenced(), DONE_AT + HEARD_WITHIN_US, "pass"),
+        (fenced(), FENCED_AT - 1, "inconclusive"),
+        (fenced(), DONE_AT + HEARD_WITHIN_US + 1, "inconclusive"),
+        (fenced(members=["postgresql-replica-1"]), FENCED_AT, "inconclusive"),
+        (promoted(), FENCED_AT, "pass"),
+        (promoted(), DONE_AT + HEARD_WITHIN_US + 1, "inconclusive"),
+        (promoted(fenced=False), FENCED_AT, "inconclusive"),
+        (promoted(former="postgresql-replica-1"), FENCED_AT, "inconclusive"),
+    ],
+    ids=["as it began", "heard of just after", "before", "later", "another one", "before a promotion", "long after one",
+         "a promotion that fenced nobody", "a promotion that fenced another one"],
+)  # fmt: skip
+def test_who_is_fenced_ends_by_the_operators_doing(by: Event, at: int, verdict: str, tmp_path: Path) -> None:
+    run, about = recorded(tiers=("postgresql",)), scenario(tiers=("postgresql",))
+    run.events += [by, Event("member", at, {"member": STRAY, "what": "exited", "pid": 7, "code": 0})]
+    (finding,) = members(about, run.history(tmp_path, about))
+    assert finding.verdict == verdict
