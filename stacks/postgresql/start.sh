@@ -4,11 +4,15 @@
 #
 #   no data     the primary as formed: a new database, once. Everybody else, and the primary whose data was lost later:
 #               a copy of whoever is primary now; it waits until there is one.
-#   a standby   stays a standby, of whoever is primary now if one answers, else of whom it followed before.
+#   a standby   stays a standby, of whoever is primary now if one answers, else of whom it followed before; but where a
+#               later timeline than its own is known of, whoever it followed may have been left: it waits for the primary.
 #   a primary   comes back as what it was. One that does not know that another has been promoted, since that does not
 #               answer, is a second primary then: nobody here can tell it. But one that was fenced waits for the other.
 #   either      if another has been promoted meanwhile (it answers, on a higher timeline): it goes back to where the two
 #               parted and follows the other; where it cannot go back it is copied again.
+#
+# Nobody is taken for the primary who takes writes on an earlier timeline than is known of here: by this member's own
+# data, from all others that answer, or from the archive. He was promoted behind everybody's back, or left behind.
 #
 # The server refuses to run as root: in a user namespace of its own root is called postgres. Whatever is made is made
 # beside its place and moved there when it is whole, so that it can be broken off at any point.
@@ -25,6 +29,7 @@ beside=/data/made
 settings=/config/postgresql.conf
 formed=/config/formed      # this member has had a database: an empty folder is a loss from now on
 fenced=$data/fenced        # it is a primary no more: somebody has promoted another, or is about to
+archive=/run/archive       # each timeline's beginning is told there, as postgresql.conf's archive_command has it
 rewinding=/data/rewinding  # what is there was being changed when that was broken off
 PATH=$(echo /usr/lib/postgresql/*/bin):$PATH
 export PATH PGPASSFILE=/config/pgpass PGUSER=postgres PGDATABASE=postgres PGCONNECT_TIMEOUT=2
@@ -34,13 +39,41 @@ say() { echo "start: $*" >&2; }
 
 ask() { psql --host="$1" --no-psqlrc --no-align --tuples-only --command="$2" 2>/dev/null; }
 
-# "TIMELINE MEMBER" of the other member that takes writes on the highest timeline; nothing if none answers.
-primary() {
+# "TIMELINE primary MEMBER" or "TIMELINE standby MEMBER" of each other member that answers.
+others_say() {
     for other in $others; do
-        timeline=$(ask "$other" "SELECT CASE WHEN NOT pg_is_in_recovery() THEN
-            ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END") || continue
-        [ -z "$timeline" ] || echo "$timeline $other"
-    done | sort -n | tail -n 1
+        said=$(ask "$other" "SELECT CASE WHEN pg_is_in_recovery() THEN greatest(
+            (pg_control_checkpoint()).timeline_id, (pg_control_recovery()).min_recovery_end_timeline,
+            (SELECT received_tli FROM pg_stat_wal_receiver)) || ' standby'
+            ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int || ' primary' END") || continue
+        [ -z "$said" ] || echo "$said $other"
+    done
+}
+
+own_timeline() {
+    pg_controldata -D "$data" | sed -n "s/^\(Latest checkpoint's TimeLineID\|Min recovery ending loc's timeline\): *//p" |
+        sort -n | tail -n 1
+}
+
+# The latest timeline that is known of: by this member's data, from the archive, and from what others say ($1).
+latest() {
+    {
+        echo "$1"
+        [ ! -s "$data/PG_VERSION" ] || own_timeline
+        for history in "$archive"/*.history; do
+            [ ! -e "$history" ] || printf '%d\n' "0x$(basename "$history" .history)"
+        done
+    } | sed 's/ .*//' | sort -n | tail -n 1
+}
+
+# "TIMELINE MEMBER" of the one other member that takes writes on the latest timeline; nothing if none answers.
+primary() {
+    told=$(others_say)
+    least=$(latest "$told")
+    writers=$(echo "$told" | while read -r timeline role member; do
+        if [ "$role" = primary ] && [ "$timeline" -ge "$least" ]; then echo "$timeline $member"; fi
+    done)
+    if [ "$(echo "$writers" | wc -l)" -eq 1 ]; then echo "$writers"; fi
 }
 
 # From now on $1 keeps what this member has not received yet.
@@ -61,8 +94,9 @@ new() {
     say "a new database"
     initdb --pgdata="$beside" --username=postgres --pwfile=/config/password --auth=scram-sha-256 --data-checksums \
         --encoding=UTF8 --locale-provider=builtin --locale=C.UTF-8 --no-sync --no-instructions >/dev/null
+    # a statement that fails is not logged: it may hold the password
     postgres --single -D "$beside" -c config_file="$settings" -c archive_mode=off -c synchronous_standby_names= \
-        postgres </config/first.sql >/dev/null
+        -c log_min_error_statement=panic postgres </config/first.sql >/dev/null
     mv "$beside" "$data"
 }
 
@@ -79,7 +113,15 @@ copy() {
 }
 
 copy_somebody() {
+    say "waiting for a primary to copy"
     until found=$(primary) && [ -n "$found" ] && copy "${found#* }"; do sleep 0.2; done
+}
+
+# Whether $1 still has that part of its log which this member, having gone back, has to begin with.
+goes_on() {
+    [ -e "$data/backup_label" ] || return 0
+    segment=$(sed -n 's/^START WAL LOCATION: .*(file [0-9A-F]\{8\}\([0-9A-F]*\)).*/\1/p' "$data/backup_label")
+    [ -n "$(ask "$1" "SELECT 1 FROM pg_ls_waldir() WHERE substr(name, 9) = '$segment' LIMIT 1")" ]
 }
 
 # What this member does that finds a primary on a higher timeline than its own. A checkpoint makes that one's control
@@ -89,18 +131,13 @@ rejoin() {
     : >"$rewinding"
     ask "$1" CHECKPOINT >/dev/null || say "$1 makes no checkpoint"
     if pg_rewind --target-pgdata="$data" --source-server="host=$1 user=postgres dbname=postgres" \
-        --config-file="$settings" --no-sync && keep "$1"; then
+        --config-file="$settings" --no-sync && keep "$1" && goes_on "$1"; then
         follow "$1" "$data"
         rm -f "$rewinding"
     else
         say "that cannot be done"
         copy_somebody
     fi
-}
-
-own_timeline() {
-    pg_controldata -D "$data" | sed -n "s/^\(Latest checkpoint's TimeLineID\|Min recovery ending loc's timeline\): *//p" |
-        sort -n | tail -n 1
 }
 
 shift
@@ -113,6 +150,9 @@ elif [ -s "$data/PG_VERSION" ]; then
     if [ -e "$fenced" ]; then
         say "fenced: waiting for the primary on a higher timeline"
         until [ -n "$found" ] && [ "${found% *}" -gt "$(own_timeline)" ]; do sleep 0.2 && found=$(primary); done
+    elif [ -e "$data/standby.signal" ] && [ -z "$found" ] && [ "$(latest "$(others_say)")" -gt "$(own_timeline)" ]; then
+        say "a later timeline is known of: waiting for its primary"
+        until found=$(primary) && [ -n "$found" ]; do sleep 0.2; done
     fi
     if [ -n "$found" ] && [ "${found% *}" -gt "$(own_timeline)" ]; then
         rejoin "${found#* }"

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from resilience.backend.local import server
 from resilience.backend.local.platform import OwnedLocalPlatform
+from resilience.backend.postgresql_settings import Files, server_files
 from resilience.errors import StackError
 from resilience.spec.postgresql import FirstStandbys
+from resilience.spec.stack import Member, Stack
 from resilience.stack.http_link import http_ask
 from resilience.stack.postgresql_failover import promote, proof
 from resilience.stack.postgresql_link import PASSWORD
@@ -39,10 +42,18 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("members")
 
 
+def failing_first(stack: Stack, member: Member, password: str) -> Files:
+    """What a server is made from, where each statement that holds the password is said once more, which fails."""
+    files = server_files(stack, member, password)
+    return {**files, "first.sql": files["first.sql"] + files["first.sql"]}
+
+
 @pytest.fixture(scope="module")
 def tier(image: Path, logs: Path) -> Iterator[OwnedLocalPlatform]:
-    with ready_tier(FirstStandbys(standbys=2), image, logs) as owned:
-        yield owned
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(server, "server_files", failing_first)
+        with ready_tier(FirstStandbys(standbys=2), image, logs) as owned:
+            yield owned
 
 
 def test_one_member_takes_writes_and_the_others_stream_from_it(tier):
@@ -95,10 +106,14 @@ def test_the_exporter_tells_of_every_member(tier):
         assert "pg_settings_" not in text
 
 
-def test_the_password_is_in_no_argument_and_no_log(tier):
-    secret = tier.secret(PASSWORD)
+def test_the_password_is_in_no_argument_and_no_log(tier, logs):
+    secret = tier.secret(PASSWORD).encode()
     for process in Path("/proc").glob("[0-9]*/cmdline"):
-        assert secret.encode() not in process.read_bytes()
+        assert secret not in process.read_bytes()
+    assert 'role "harmonyflow" already exists' in log_of(logs, PRIMARY)  # a statement that holds it has failed
+    read = [file for file in logs.rglob("*") if file.is_file()]
+    assert {PRIMARY, STANDBY, "pgbouncer-0"} <= {file.parent.name for file in read}
+    assert [file for file in read if secret in file.read_bytes()] == []
 
 
 def test_a_killed_standby_comes_back_with_its_data_as_a_standby(tier, logs):
@@ -157,8 +172,8 @@ def emptied(tier: OwnedLocalPlatform, member: str) -> None:
     hold.unlink()
 
 
-def test_a_former_primary_is_known_for_what_it_is_and_follows_the_new_one_when_it_starts_again(tier, logs):
-    """Nobody fences it: it goes on as a second primary, which shows; its next start finds out."""
+def test_a_former_primary_that_nobody_fences_is_known_for_what_it_is(tier):
+    """It goes on as a second primary, which shows."""
     asked(tier, PRIMARY, "SET synchronous_commit = local; INSERT INTO kept VALUES ('before')")
     wait_for("it is there", lambda: len(asked(tier, STANDBY, "SELECT FROM kept")) == 2)
     asked(tier, STANDBY, "SELECT pg_promote()")
@@ -168,6 +183,29 @@ def test_a_former_primary_is_known_for_what_it_is_and_follows_the_new_one_when_i
     assert (found[STANDBY].role, found[STANDBY].timeline) == ("primary", 2)
     asked(tier, PRIMARY, "SET synchronous_commit = local; INSERT INTO kept VALUES ('astray')")
     assert any("takes writes on timeline 1" in reason for reason in amiss(tier))
+
+
+def test_nobody_follows_or_copies_it_while_the_true_primary_is_silent(tier, logs):
+    history = tier.secret_file(PASSWORD).parents[1] / "archive" / "00000002.history"
+    wait_for("the new timeline is in the archive", history.exists)
+    copied = log_of(logs, OTHER).count("a copy of")
+    stop(tier, STANDBY, signal.SIGSTOP)
+    try:
+        killed(tier, OTHER)
+        wait_for("it does not follow", lambda: "a later timeline is known of" in log_of(logs, OTHER))
+        emptied(tier, OTHER)
+        wait_for(
+            "it is asked to copy", lambda: "waiting for a primary to copy" in log_of(logs, OTHER).split("known of")[1]
+        )
+        time.sleep(1.0)
+        assert log_of(logs, OTHER).count("a copy of") == copied
+        assert roles(tier)[OTHER].role == "unreachable"
+    finally:
+        stop(tier, STANDBY, signal.SIGCONT)
+    wait_for("it follows the true one", lambda: roles(tier)[OTHER].upstream == STANDBY)
+
+
+def test_a_stray_follows_the_new_one_when_it_starts_again(tier, logs):
     killed(tier, PRIMARY)
     wait_for("it is a replica", lambda: roles(tier)[PRIMARY].role == "replica")
     wait_for("on the new timeline", lambda: roles(tier)[PRIMARY].timeline == 2)
