@@ -658,6 +658,9 @@ def _add_rows(run: Recorded, phase_at: PhaseAt) -> None:
         op.end("ok", 3_000)
         run.ops.append(op)
         run.rows.append(RowRead(key, value, POSTGRESQL[0], 1))
+    copy = {"timeline": 1, "replayed": 1_000, "rows": len(run.rows), "digest": "7"}
+    held = {"primary": POSTGRESQL[0], "timeline": 1, "written": 1_000, "members": dict.fromkeys(POSTGRESQL, copy)}
+    run.events.append(Event("copies", END + 4 * S, held | {"reasons": []}))
 
 
 def _add_messages(run: Recorded, phase_at: PhaseAt) -> None:

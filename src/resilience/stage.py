@@ -40,6 +40,7 @@ from resilience.spec.stack import PORTS
 from resilience.stack.audit import audit
 from resilience.stack.converge import wait_converged
 from resilience.stack.postgresql_audit import audit_rows
+from resilience.stack.postgresql_copies import compare_copies
 from resilience.stack.postgresql_watch import PostgresqlWatch
 from resilience.stack.rabbitmq_drain import drain
 from resilience.stack.readiness import READY_TIMEOUT_S, stack_ready
@@ -190,7 +191,9 @@ class Stage:
         self._try(lambda: self._audit(platform, attempted))
         self._try(lambda: self._drain(platform))
         if platform.stack.postgresql is not None:
-            self._audit_rows(platform, attempted, latest_timeline(history))
+            timeline = latest_timeline(history)
+            self._try(lambda: self._compare_copies(platform, timeline))
+            self._audit_rows(platform, attempted, timeline)
 
     def _drain(self, platform: OwnedPlatform) -> None:
         """Takes what is left out of the queues, where the stack has any."""
@@ -225,6 +228,11 @@ class Stage:
                 deadline=deadline,
                 timeline_min=timeline_min,
             )
+
+    def _compare_copies(self, platform: OwnedPlatform, timeline_min: int) -> None:
+        deadline = time.monotonic() + REPLICAS_TIMEOUT_S
+        copies = compare_copies(platform, timeline_min=timeline_min, deadline=deadline)
+        self._notebook.event("copies", msgspec.to_builtins(copies))
 
     def _notebook_about(self, store: str, name: str, data: dict[str, Any]) -> None:
         self._notebook.event(name, data | {"store": store})

@@ -24,6 +24,7 @@ from resilience.spec.load import Load
 from resilience.spec.postgresql import AnyStandbys
 from resilience.spec.read import read_scenario
 from resilience.stack.postgresql_audit import audit_rows
+from resilience.stack.postgresql_copies import compare_copies
 from resilience.stack.postgresql_failover import promote
 from tests.component.postgresql_tier import (
     OTHER,
@@ -133,10 +134,25 @@ def test_rows_go_both_ways_and_are_read_back(tier, run):
     assert next(line for line in lines if isinstance(line, AuditDone)).count == len(rows)
     sources = asked(tier, PRIMARY, "SELECT count(*) FROM written")
     assert sources == [(str(len(rows) - 1),)]
+    assert_copies_are_compared(tier, len(rows) - 1)
     with pytest.raises(StackError, match=f"{PRIMARY} takes writes on timeline 1, and timeline 2 has been seen"):
         audit_rows(tier, Writer(run.folder / "stray"), [], clock=run.clock, deadline=0.0, timeline_min=2)
     asked(tier, PRIMARY, "DROP TABLE written")
     assert {line.value for line in audited(tier, run) if isinstance(line, RowRead)} == {None}
+
+
+def assert_copies_are_compared(tier: OwnedLocalPlatform, rows: int) -> None:
+    same = compare_copies(tier, timeline_min=0, deadline=time.monotonic() + 20)
+    assert (same.primary, same.timeline, same.reasons) == (PRIMARY, 1, ())
+    assert {name: copy.rows for name, copy in same.members.items()} == dict.fromkeys((PRIMARY, STANDBY, OTHER), rows)
+    assert len({copy.digest for copy in same.members.values()}) == 1
+    asked(tier, OTHER, "SELECT pg_wal_replay_pause()")
+    asked(tier, PRIMARY, "INSERT INTO written (key, value) VALUES ('pg:more', 'more')")
+    late = compare_copies(tier, timeline_min=0, deadline=time.monotonic() + 1)
+    asked(tier, OTHER, "SELECT pg_wal_replay_resume()")
+    assert f"{OTHER} has replayed " in late.reasons[0]
+    assert (late.members[PRIMARY].rows, late.members[OTHER].rows) == (rows + 1, rows)
+    assert late.members[PRIMARY].digest != late.members[OTHER].digest == same.members[OTHER].digest
 
 
 def test_a_commit_that_no_standby_has_is_told_apart(tier, run):

@@ -34,6 +34,7 @@ from resilience.check.latency import latency
 from resilience.check.measure import combined
 from resilience.check.members import members
 from resilience.check.placement import placement
+from resilience.check.postgresql.convergence import convergence_of_postgresql
 from resilience.check.postgresql.recovery import recovery_of_rows
 from resilience.check.rabbitmq.order import order_of_messages
 from resilience.check.reconciliation import reconciliation
@@ -86,6 +87,7 @@ CHECKS: dict[str, Check] = {
     "session.guarantees": guarantees,
     "session.expiry": expiry,
     "convergence": convergence,
+    "convergence.postgresql": convergence_of_postgresql,
     "blast-radius": blast_radius,
     "reconciliation": reconciliation,
     "members": members,
@@ -96,6 +98,7 @@ CHECKS: dict[str, Check] = {
 TIERS: dict[str, str] = {
     "durability.postgresql": "postgresql",
     "recovery.postgresql": "postgresql",
+    "convergence.postgresql": "postgresql",
     "durability.rabbitmq": "rabbitmq",
     "order.rabbitmq": "rabbitmq",
 }

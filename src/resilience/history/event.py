@@ -41,6 +41,9 @@ that nobody who reads a history has to doubt it.
 - ``converged``: ``ok``: bool, ``took_s``, ``reason`` [runner]
 - ``replicas``: ``compared``: keys by replica, ``differing``, ``examples``, ``evicted``: keys by member, ``reasons``
   [runner]
+- ``copies``: of PostgreSQL's members after the load: ``primary`` ("": nobody was found to be it), ``timeline``,
+  ``written``: how far that had come, in bytes of WAL; ``members``: {name: {``timeline``, ``replayed``, ``rows``,
+  ``digest`` of the load's table}}, ``reasons`` [runner]
 - ``audit-incomplete``: ``reason``: what could not be read back; that the platform does not answer is no error of the
   harness; ``store``: ``postgresql`` or ``rabbitmq``, missing where it was Redis' audit [runner]
 - ``pressure``: ``cpu_some_ratio``, ``steal_ratio``, ``busy_ratio`` over the second before, of the whole machine;
@@ -63,7 +66,8 @@ from resilience.history.record import Event, Instant
 NAMES = frozenset({
     "stack-up", "shards", "load-started", "load-stopped", "clock-compared", "phase-announced", "injecting", "injected",
     "effect-probed", "healing", "healed", "no-target", "experiment", "role", "failing", "member", "node", "converged",
-    "promotion", "fenced", "replicas", "audit-incomplete", "pressure", "generator", "interrupted", "error", "ended",
+    "promotion", "fenced", "replicas", "copies", "audit-incomplete", "pressure", "generator", "interrupted", "error",
+    "ended",
 })  # fmt: skip
 
 Group = Annotated[int, Meta(ge=-1, le=1_000_000)]
@@ -176,6 +180,21 @@ class _Replicas(msgspec.Struct):
     evicted: dict[str, Count] = {}
 
 
+class _Copy(msgspec.Struct):
+    timeline: Count
+    rows: Count
+    digest: str
+    replayed: Count | None = None
+
+
+class _Copies(msgspec.Struct):
+    primary: str = ""
+    timeline: Count = 0
+    written: Count = 0
+    members: dict[str, _Copy] = {}
+    reasons: tuple[str, ...] = ()
+
+
 class _Member(msgspec.Struct):
     member: str
     what: str
@@ -210,6 +229,7 @@ _DATA: dict[str, type[msgspec.Struct]] = {
     "experiment": _Experiment,
     "converged": _Converged,
     "replicas": _Replicas,
+    "copies": _Copies,
     "pressure": _Pressure,
     "generator": _Generator,
 }

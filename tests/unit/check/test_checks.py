@@ -152,6 +152,9 @@ CASES = (
     Case(check="convergence", says="s-0001 on redis-cluster-4",
          change=lambda run: run.change(
              "replicas", differing=1, examples=[{"member": "redis-cluster-4", "key": "s-0001"}])),
+    Case(check="convergence.postgresql", says="postgresql-replica-0 holds 0 rows",
+         change=lambda run: run.change("copies", members=run.event("copies").data["members"] | {
+             "postgresql-replica-0": {"timeline": 1, "replayed": 1_000, "rows": 0, "digest": "0"}})),
     Case(check="blast-radius", change=leave_rooms_alone, says="rooms: "),
     Case(check="reconciliation", change=count_less, says="create: clients were told of"),
     Case(check="members", says="prometheus-0 was killed by SIGKILL at 2.0 s", verdict="inconclusive",
