@@ -7,7 +7,9 @@ import pytest
 
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.postgresql_settings import (
+    ARCHIVE,
     SECRETS,
+    START,
     databases_ini,
     exporter_files,
     pgbouncer_files,
@@ -100,3 +102,9 @@ def test_a_stack_without_the_tier_is_scraped_as_before() -> None:
 def test_the_start_of_a_member_is_no_template() -> None:
     script = Path(PROJECT_ROOT, "stacks/postgresql/start.sh").read_text()
     assert server_files(STACK, PRIMARY, SECRET)["start.sh"] == script
+
+
+def test_a_member_looks_for_timelines_where_the_log_is_archived() -> None:
+    files = server_files(STACK, PRIMARY, SECRET)
+    assert f"archive={ARCHIVE} " in files[START]
+    assert f'"{ARCHIVE}/%f"' in files["postgresql.conf"]
