@@ -85,6 +85,11 @@ def test_the_first_line_says_how_long_people_waited_and_how_much_of_that_for_a_p
     assert "operator" not in headline("pass", [])
 
 
+def test_how_few_standbys_were_left_is_told(tmp_path: Path) -> None:
+    titles = {one.title for one in judged(hit(*POSTGRESQL[1:]), tmp_path, under(AnyStandbys())).values()}
+    assert {title.partition(" after ")[2] for title in titles} == {"commits wait for 1 standby, and 0 were left"}
+
+
 def test_each_way_is_judged_for_itself(tmp_path: Path) -> None:
     """PgBouncers are led elsewhere later than those who ask the members themselves."""
     run = away(hit(POSTGRESQL[0], promoted=True), APPLIED, 12 * S)
@@ -132,6 +137,7 @@ CASES = (
          about=under(FirstStandbys()), says="no row was written in the last"),
     Case(name="a standby hit that nobody waits for", run=lambda: away(hit(POSTGRESQL[1]), BEGAN, LONG), fails=WAYS,
          about=under(FirstStandbys(), "local"), says="which nothing excuses"),
+    Case(name="a standby cut off, and promoted", run=lambda: away(hit(POSTGRESQL[1], promoted=True), PROMOTED, 3 * S)),
     Case(name="a PgBouncer hit", run=lambda: away(hit("pgbouncer-0"), BEGAN, LONG, ("pgbouncer",)),
          about=with_pgbouncer()),
     Case(name="a PgBouncer hit, and felt by others", run=lambda: away(hit("pgbouncer-0"), BEGAN, LONG),

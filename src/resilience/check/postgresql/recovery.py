@@ -9,8 +9,9 @@
 
 Where a standby is promoted by hand, people wait for a person first (``postgresql.failover.operator_delay_s``), and only
 then for the platform. Each way on which rows are written is judged for itself: the one through a PgBouncer ends when
-that has been led elsewhere. PostgreSQL is *hit* if its primary is among an injection's members, or so many standbys
-that commits have none left to wait for; a way through a PgBouncer also if one of those is.
+that has been led elsewhere. PostgreSQL is *hit* if its primary is among an injection's members, if another one is
+promoted by hand, or if so many standbys are among them that commits have too few left to wait for; a way through a
+PgBouncer also if one of those is.
 """
 
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ from resilience.check.fault import (
 from resilience.check.finding import Finding, Where
 from resilience.check.outage import Outage, longest, outages_of_rows
 from resilience.check.recovery import UNEXPECTED_OUTAGE_S
-from resilience.check.text import seconds
+from resilience.check.text import count, seconds
 from resilience.check.way import WORDS, rows_by
 from resilience.history.read import History
 from resilience.history.way import WAYS, Way
@@ -66,9 +67,11 @@ def _judged(scenario: Scenario, history: History, way: Way) -> Finding:
 
 
 def _hits(scenario: Scenario, history: History, way: Way) -> Iterator[Hit]:
-    """What a way suffered from: of the primary's loss, that of standbys and that of a PgBouncer the first there is."""
+    """What a way suffered from, what explains most first."""
     for one in hit_postgresql(history):
         yield Hit(injection=one.injection, how=f"the primary {one.primary} was hit")
+    if history.events_of("promotion"):
+        yield from (Hit(injection=one, how="another primary was promoted by hand") for one in injections(history)[:1])
     for injection in injections(history):
         if short := _too_few(scenario, injection):
             yield Hit(injection=injection, how=short)
@@ -85,7 +88,7 @@ def _too_few(scenario: Scenario, injection: Applied) -> str:
         return ""
     left = len(set(tier.members) - set(injection.members)) - 1  # the primary is not among them
     wanted = tier.standbys_waited_for
-    return f"commits wait for {wanted} standbys, and {left} were left" if left < wanted else ""
+    return f"commits wait for {count(wanted, 'standby')}, and {left} were left" if left < wanted else ""
 
 
 def _restored(history: History, way: Way, hit: Hit, outage: Outage | None) -> Finding:
