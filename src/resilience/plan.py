@@ -10,6 +10,7 @@ from resilience.fault.base import FaultPlatform, MemberRole, NoTarget, QueueRole
 from resilience.fault.injector import Planner
 from resilience.report.plan import FaultPlan
 from resilience.spec.fault import Injection, PreludeInjection
+from resilience.spec.postgresql import AnyStandbys, Asynchronous, Durability, FirstStandbys
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Stack
 from resilience.stack.postgresql_role import PostgresqlRole
@@ -122,8 +123,22 @@ def initial_roles(stack: Stack) -> tuple[MemberRole, ...]:
 
 def _postgresql_roles(stack: Stack) -> Iterator[PostgresqlRole]:
     tier = stack.postgresql
-    for name in tier.members if tier else ():
-        yield PostgresqlRole(member=name, role="primary" if tier and name == tier.primary else "replica")
+    if tier is None:
+        return
+    yield PostgresqlRole(member=tier.primary, role="primary")
+    for place, name in enumerate(tier.replicas):
+        yield PostgresqlRole(member=name, role="replica", synchrony=_synchrony(tier.durability, place))
+
+
+def _synchrony(durability: Durability, place: int) -> str:
+    """What the primary makes of a replica, by its place in the stack file."""
+    match durability:
+        case Asynchronous():
+            return "async"
+        case AnyStandbys():
+            return "quorum"
+        case FirstStandbys():
+            return "sync" if place < durability.standbys else "potential"
 
 
 def _redis_roles(stack: Stack) -> tuple[KnownRole, ...]:

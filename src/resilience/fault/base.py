@@ -7,7 +7,7 @@ fault cannot drift apart: see `resilience.agent`.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from resilience.backend.base import FaultCapable, Platform
 from resilience.spec.fault import Target
@@ -32,6 +32,21 @@ class MemberRole(Protocol):
     @property
     def role(self) -> str:
         """``primary``, ``replica``, or something that no target means."""
+        ...
+
+
+@runtime_checkable
+class StandbyRole(MemberRole, Protocol):
+    """Who a member of PostgreSQL is at the moment, and how far it is behind if it is a replica."""
+
+    @property
+    def lag_bytes(self) -> int | None:
+        """How much of the primary's WAL it has not received; None: not known."""
+        ...
+
+    @property
+    def synchrony(self) -> str:
+        """What the primary makes of it: ``async``, ``potential``, ``sync``, ``quorum``."""
         ...
 
 
@@ -73,6 +88,7 @@ class Aim:
 
     members: tuple[str, ...]
     nodes: tuple[str, ...] = ()
+    primary: str = ""  # of PostgreSQL, where the target means standbys of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from resilience.fault.base import Fault
+from resilience.fault.cut_replication import CutReplicationFault
 from resilience.fault.delete import DeleteFault
 from resilience.fault.deny import DenyFault
 from resilience.fault.drain import DrainFault
@@ -35,6 +36,7 @@ FAULTS: Mapping[type, Callable[[Any], Fault]] = {
     spec.Deny: DenyFault,
     spec.RollingRestart: RollingRestartFault,
     spec.Partition: PartitionFault,
+    spec.CutReplication: CutReplicationFault,
 }
 
 

@@ -7,9 +7,26 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from resilience.spec.convert import refuse, show
-from resilience.spec.fault import Delete, Deny, Drain, FaultSpec, NodeFault, Partition, RollingRestart, Scale, Target
+from resilience.spec.fault import (
+    CutReplication,
+    Delete,
+    Deny,
+    Drain,
+    FaultSpec,
+    NodeFault,
+    Partition,
+    RollingRestart,
+    Scale,
+    Target,
+)
 from resilience.spec.load import Load
-from resilience.spec.postgresql_coherence import check_postgresql, check_postgresql_load, check_promotion
+from resilience.spec.postgresql_coherence import (
+    check_cut,
+    check_postgresql,
+    check_postgresql_load,
+    check_promotion,
+    check_standby,
+)
 from resilience.spec.rabbitmq import all_queues
 from resilience.spec.rabbitmq_coherence import check_queue, check_rabbitmq, check_rabbitmq_load, least_fault_s
 from resilience.spec.scenario import Experiment, Scenario, Timeline
@@ -212,6 +229,7 @@ def _check_target(target: Target, stack: Stack, label: str, field: str) -> None:
     if not members:
         raise refuse(label, f"{field}.component", f"expected a component of the stack {stack.name}", target.component)
     check_queue(target, stack, label, field)
+    check_standby(target, stack, label, field)
     if target.component in {"postgresql", "rabbitmq"}:
         _check_no_shard(target, label, field)
     elif target.component != "redis":
@@ -251,6 +269,8 @@ def _check_fault(experiment: Experiment, member_count: int) -> None:
     if isinstance(fault, RollingRestart | Scale | Deny) and target.component in {"redis", "postgresql", "rabbitmq"}:
         expected = "expected a service: a store may fail over for each member"
         raise refuse(label, "target.component", expected, target.component)
+    if isinstance(fault, CutReplication):
+        check_cut(target, label, "target")
     if isinstance(fault, Deny) and fault.to == target.component:
         raise refuse(label, "fault.to", f"expected another component than {target.component}", fault.to)
     if isinstance(fault, Scale) and fault.replicas >= member_count:
@@ -266,6 +286,8 @@ def _scopes(fault: FaultSpec) -> tuple[tuple[str, ...], str]:
         return ("node",), ": it is done to a whole node"
     if isinstance(fault, RollingRestart | Scale | Deny):
         return ("component",), ": it is done to all members"
+    if isinstance(fault, CutReplication):
+        return ("member", "component"), ": it is done to one standby or to all"
     return (("member",) if isinstance(fault, Delete) else ("member", "node")), ""
 
 

@@ -13,6 +13,9 @@ class Target(Record, frozen=True, kw_only=True):
 
     ``shard`` counts from 1 in the order of the stack file and means the shard by its slots, whoever owns them now.
     ``queue`` means whoever leads or follows it at that moment, by the members' own word.
+    ``standby`` narrows PostgreSQL's replicas to one sort, by what primary and standbys say at that moment: ``most-lag``
+    and ``least-lag`` (of several that lag alike the last and the first in the stack file, so that the two never mean
+    the same one), ``sync`` (commits may wait for it) and ``async`` (they do not).
     ``scope: node`` means the node (and so every member on it) that holds the selected member, ``scope: component`` all
     members of the component.
     """
@@ -21,6 +24,7 @@ class Target(Record, frozen=True, kw_only=True):
     role: Literal["primary", "replica", "leader", "follower", "any"] = "any"
     shard: Annotated[int, Meta(ge=1)] | None = None
     queue: QueueName | None = None
+    standby: Literal["most-lag", "least-lag", "sync", "async"] | None = None
     scope: Literal["member", "node", "component"] = "member"
 
 
@@ -116,8 +120,15 @@ class Partition(Record, frozen=True, kw_only=True, tag_field="kind", tag="partit
     direction: Literal["both", "in", "out"] = "both"
 
 
+class CutReplication(Record, frozen=True, kw_only=True, tag_field="kind", tag="cut-replication"):
+    """Nothing passes any more between PostgreSQL's primary and the standbys that the target means, both ways; clients
+    reach all of them. Healing lets it pass again.
+    """
+
+
 NodeFault = PowerOff | Freeze | Isolate | Reboot  # what is done to a whole node
-FaultSpec = Noop | Kill | Pause | FastRestart | NodeFault | Drain | Delete | Scale | Deny | RollingRestart | Partition
+Cut = Partition | CutReplication  # packets are dropped
+FaultSpec = Noop | Kill | Pause | FastRestart | NodeFault | Drain | Delete | Scale | Deny | RollingRestart | Cut
 
 
 class Prelude(Record, frozen=True, kw_only=True):

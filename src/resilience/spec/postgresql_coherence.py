@@ -3,7 +3,7 @@
 from collections import Counter
 
 from resilience.spec.convert import refuse
-from resilience.spec.fault import Partition
+from resilience.spec.fault import Partition, Target
 from resilience.spec.plan import links_max
 from resilience.spec.postgresql import Asynchronous, Postgresql
 from resilience.spec.scenario import Scenario
@@ -48,6 +48,26 @@ def check_postgresql_load(scenario: Scenario, label: str) -> None:
     if tier.max_connections < needed:
         expected = f"expected at least {needed} for this load: {links_max(load)} are the direct client's"
         raise refuse(label, "postgresql.max_connections", expected, tier.max_connections)
+
+
+def check_standby(target: Target, stack: Stack, label: str, field: str) -> None:
+    """Only PostgreSQL's replicas are standbys, and only where commits wait for some is there one of the sort `sync`."""
+    if target.standby is None:
+        return
+    if (target.component, target.role) != ("postgresql", "replica"):
+        expected = "expected none: only postgresql with role replica has standbys"
+        raise refuse(label, f"{field}.standby", expected, target.standby)
+    if target.standby == "sync" and stack.postgresql and isinstance(stack.postgresql.durability, Asynchronous):
+        expected = "expected most-lag, least-lag or async: commits wait for no standby (postgresql.durability)"
+        raise refuse(label, f"{field}.standby", expected, target.standby)
+
+
+def check_cut(target: Target, label: str, field: str) -> None:
+    """Whom a cut of replication means are standbys."""
+    if target.component != "postgresql":
+        raise refuse(label, f"{field}.component", "expected postgresql (fault cut-replication)", target.component)
+    if target.role != "replica":
+        raise refuse(label, f"{field}.role", "expected replica (fault cut-replication)", target.role)
 
 
 def check_promotion(scenario: Scenario, label: str) -> None:

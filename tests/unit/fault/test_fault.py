@@ -8,6 +8,7 @@ from resilience.errors import FaultError
 from resilience.fault.base import Aim, Watch
 from resilience.fault.registry import FAULTS, fault_from_spec
 from resilience.spec.fault import (
+    CutReplication,
     Delete,
     Deny,
     Drain,
@@ -25,8 +26,9 @@ from resilience.spec.fault import (
     RollingRestart,
     Scale,
 )
+from resilience.spec.read import read_stack
 from tests.fakes import FakeFaultPlatform
-from tests.unit.fault.stand import STACK
+from tests.unit.fault.stand import ROOT, STACK
 
 NODE_1 = Aim(members=("redis-cluster-0", "redis-cluster-5", "session-0"), nodes=("node-1",))
 PRIMARY = Aim(members=("redis-cluster-0",))
@@ -181,6 +183,46 @@ def test_one_direction_still_arrives(direction: Any, arriving: tuple[str, str]) 
     watches = effect(Partition(cut_from="peers", direction=direction), PRIMARY)
     assert arriving in pairs(watches, "datagram", arrives=True)
     assert tuple(reversed(arriving)) in pairs(watches, "datagram", arrives=False)
+
+
+TIER = read_stack(ROOT, "stacks/local/postgresql.yaml")
+PG, PG_0, PG_1 = "postgresql-primary-0", "postgresql-replica-0", "postgresql-replica-1"
+
+
+def test_replication_is_cut_in_each_standbys_own_network() -> None:
+    platform = FakeFaultPlatform(TIER)
+    fault = fault_from_spec(CutReplication())
+    drops = fault.inject(Aim(members=(PG_0, PG_1), primary=PG), platform)
+    assert [(drop["member"], drop["others"], drop["direction"]) for drop in drops] == [
+        (PG_0, [PG], "both"),
+        (PG_1, [PG], "both"),
+    ]
+    watches = fault.effect(Aim(members=(PG_0, PG_1), primary=PG), platform)
+    cut = {pair for standby in (PG_0, PG_1) for pair in ((PG, standby), (standby, PG))}
+    assert pairs(watches, "unreachable") == pairs(watches, "datagram", arrives=False) == cut
+    assert (PG_0, PG_1) in pairs(watches, "reachable")
+    assert {via for via, to in pairs(watches, "reachable") if to == PG_1} >= {"pgbouncer-0", "postgresql-client", PG_0}
+    assert [item["in"]["name"] for item in watches if item["probe"] == "counter"] == [PG_0, PG_1]
+
+
+def test_a_standby_that_is_cut_off_alone_is_reached_by_the_other() -> None:
+    watches = fault_from_spec(CutReplication()).effect(Aim(members=(PG_1,), primary=PG), FakeFaultPlatform(TIER))
+    assert pairs(watches, "unreachable") == {(PG, PG_1), (PG_1, PG)}
+    assert (PG_0, PG_1) in pairs(watches, "reachable")
+    assert all(PG not in pair for pair in pairs(watches, "reachable"))
+
+
+@pytest.mark.parametrize(
+    ("aim", "message"),
+    [
+        (Aim(members=(PG_0,)), "no PostgreSQL member takes writes"),
+        (Aim(members=(PG_0, "pgbouncer-1"), nodes=("node-2",), primary=PG), "expected member or component"),
+    ],
+    ids=["nobody to be cut from", "a node"],
+)
+def test_a_cut_has_two_ends(aim: Aim, message: str) -> None:
+    with pytest.raises(FaultError, match=message):
+        fault_from_spec(CutReplication()).inject(aim, FakeFaultPlatform(TIER))
 
 
 @pytest.mark.parametrize(

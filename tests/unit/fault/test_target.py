@@ -1,5 +1,5 @@
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -9,6 +9,7 @@ from resilience.fault.target import resolve
 from resilience.spec.fault import Target
 from resilience.spec.rabbitmq import QueueName
 from resilience.spec.read import read_stack
+from resilience.stack.postgresql_role import PostgresqlRole
 from tests.fakes import FakeFaultPlatform
 from tests.unit.fault.stand import ROLES, ROOT, STACK, Role
 
@@ -91,8 +92,51 @@ def test_postgresql_members_are_meant_by_what_they_are_now() -> None:
         return resolve(Target(component="postgresql", role=role), states, lambda: (*ROLES, *roles))
 
     assert meant("primary") == Aim(members=(names[2],))
-    assert meant("replica") == Aim(members=(names[1],))
+    assert meant("replica") == Aim(members=(names[1],), primary=names[2])
     assert meant("any") == Aim(members=(names[0],))
+
+
+PG, PG_0, PG_1 = "postgresql-primary-0", "postgresql-replica-0", "postgresql-replica-1"
+
+
+def standbys(*said: tuple[int | None, str]) -> tuple[PostgresqlRole, ...]:
+    """A primary and standbys, by how far each lags and what the primary makes of it."""
+    return (
+        PostgresqlRole(member=PG, role="primary"),
+        *(
+            PostgresqlRole(member=name, role="replica", lag_bytes=lag, synchrony=synchrony)
+            for name, (lag, synchrony) in zip((PG_0, PG_1), said, strict=True)
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("sort", "said", "expect"),
+    [
+        ("most-lag", ((10, "async"), (9, "async")), PG_0),
+        ("most-lag", ((9, "async"), (10, "async")), PG_1),
+        ("most-lag", ((None, "async"), (10, "async")), PG_0),
+        ("most-lag", ((0, "async"), (0, "async")), PG_1),
+        ("least-lag", ((0, "async"), (0, "async")), PG_0),
+        ("least-lag", ((None, ""), (10, "async")), PG_1),
+        ("sync", ((0, "potential"), (0, "sync")), PG_1),
+        ("sync", ((0, "async"), (0, "quorum")), PG_1),
+        ("async", ((0, "sync"), (0, "potential")), PG_1),
+        ("async", ((0, "async"), (0, "async")), PG_0),
+        ("sync", ((0, "async"), (0, "async")), "no postgresql replica (sync) at the moment"),
+        ("async", ((0, "quorum"), (0, "quorum")), "no postgresql replica (async) at the moment"),
+    ],
+)
+def test_a_standby_is_meant_by_what_the_servers_say_of_it(
+    sort: Any, said: tuple[tuple[int | None, str], ...], expect: str
+) -> None:
+    states = FakeFaultPlatform(read_stack(ROOT, "stacks/local/postgresql.yaml")).states()
+    target = Target(component="postgresql", role="replica", standby=sort)
+    found = resolve(target, states, lambda: (*ROLES, *standbys(*said)))
+    if isinstance(found, NoTarget):
+        assert found.reason == expect
+    else:
+        assert found == Aim(members=(expect,), primary=PG)
 
 
 @dataclass(frozen=True)

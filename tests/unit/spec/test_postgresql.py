@@ -223,6 +223,19 @@ def test_a_runbook_has_its_place_in_the_method(project: Path) -> None:
             "target.shard: expected none: only redis has shards",
         ),
         ("{kind: power-off}", "{kind: rolling-restart}", "expected"),
+        ("role: primary, scope: node", "role: primary, standby: most-lag", "target.standby: expected none"),
+        ("role: primary, scope: node", "role: replica, standby: slowest", "target.standby: expected one of"),
+        ("{kind: power-off}", "{kind: cut-replication}", "target.scope: expected member or component"),
+        (
+            "fault: {kind: power-off}\n        target: {component: postgresql, role: primary, scope: node}",
+            "fault: {kind: cut-replication}\n        target: {component: postgresql, role: primary}",
+            "target.role: expected replica (fault cut-replication)",
+        ),
+        (
+            "fault: {kind: power-off}\n        target: {component: postgresql, role: primary, scope: node}",
+            "fault: {kind: cut-replication}\n        target: {component: redis, role: replica}",
+            "target.component: expected postgresql (fault cut-replication)",
+        ),
         (
             "fault: {kind: power-off}\n        target: {component: postgresql, role: primary, scope: node}",
             "fault: {kind: partition, cut_from: peers}\n        target: {component: postgresql, role: primary}",
@@ -237,6 +250,17 @@ def test_what_cannot_be_done_to_the_tier_is_refused(project: Path, old: str, new
     with pytest.raises(SpecError) as caught:
         read_scenario(project, "failover")
     assert expect in str(caught.value)
+
+
+def test_where_commits_wait_for_nobody_there_is_no_synchronous_standby(project: Path) -> None:
+    with_runbook(project, "component: postgresql, role: replica, standby: sync")
+    path = project / "experiments/lose-node.yaml"
+    path.write_text(path.read_text().replace("{kind: power-off}", "{kind: cut-replication}"))
+    experiment = read_scenario(project, "failover").experiment
+    assert experiment is not None
+    assert experiment.target.standby == "sync"
+    with pytest.raises(SpecError, match=r"target.standby: expected most-lag, least-lag or async"):
+        read_scenario(project, "failover", ["postgresql.durability=async"])
 
 
 def test_a_stack_without_the_tier_has_nobody_to_be_hit_or_promoted(project: Path) -> None:
