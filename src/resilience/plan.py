@@ -164,7 +164,7 @@ def _told(injection: Injection, carried: Carried, ground: Ground) -> FaultPlan:
         nodes=injection.nodes,
         members=tuple((name, parts.get(name, components[name])) for name in injection.members),
         besides=tuple(carried.besides),
-        steps=tuple(_all_in_words(injection.prelude, [step_in_words(step, names) for step in injection.steps])),
+        steps=tuple(_all_in_words(injection, names)),
         proofs=(*_prelude_proofs(injection.prelude), *proofs_in_words(carried.watches)),
         allowed=tuple(carried.allowed),
         ttl_s=injection.ttl_s,
@@ -175,9 +175,15 @@ def _part(role: MemberRole) -> str:
     return f"{role.role} of shard {role.group}" if role.group else role.role
 
 
-def _all_in_words(prelude: PreludeInjection | None, steps: Sequence[str]) -> Iterator[str]:
+def _all_in_words(injection: Injection, names: Mapping[str, str]) -> Iterator[str]:
     """The steps, between the beginning and the end of the prelude."""
+    prelude, steps = injection.prelude, [step_in_words(step, names) for step in injection.steps]
     if prelude is None:
+        yield from steps
+        return
+    if prelude.prelude.ends == "healed":
+        yield from (step_in_words(step, names) for step in prelude.steps)
+        yield f"leave it so for {prelude.for_s:g} s at least, and until healing"
         yield from steps
         return
     yield f"stop {_listed(prelude.members)} where it stands, for {prelude.for_s:g} s at least"

@@ -73,7 +73,8 @@ class Job:
         ended = self._read("undone")
         if ended:
             return [evidence(f"injection {self.id}", "in effect", f"ended by {ended['by']}")]
-        return self._prelude.seen + probe.in_effect(self._probes)
+        still = self._prelude.probes if self._prelude.lasts else ()
+        return self._prelude.seen + probe.in_effect(still + self._probes)
 
     def undo(self, by: str, within_s: float, addresses: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Undoes the steps in reverse and looks until everything is back; a second call answers what the first found.
@@ -114,14 +115,16 @@ class Job:
 
     @property
     def _all_steps(self) -> tuple[Step, ...]:
-        return self._prelude.steps + self._steps
+        """In the order in which they are to be undone in reverse: who comes back finds no prelude any more."""
+        lasting = self._prelude.lasts
+        return self._steps + self._prelude.steps if lasting else self._prelude.steps + self._steps
 
     @property
     def _all_probes(self) -> tuple[probe.Probe, ...]:
         return self._prelude.probes + self._probes
 
     def _do_all(self) -> int:
-        """Takes all steps, and ends the prelude; the instant at which the injection's own had been taken."""
+        """Takes all steps, and ends the prelude if it does not last; the instant at which its own had been taken."""
         try:
             for step in self._prelude.steps:
                 step.do()
@@ -129,7 +132,8 @@ class Job:
             for step in self._steps:
                 step.do()
             applied_ns = time.monotonic_ns()
-            _undo(self._prelude.steps, "the prelude")
+            if not self._prelude.lasts:
+                _undo(self._prelude.steps, "the prelude")
         except Exception as error:  # whatever it is, what was done by then must not stay
             _undo(self._all_steps, f"{self.id}: {error}")  # harmless for what was never done
             self.left = False

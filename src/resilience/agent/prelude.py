@@ -1,10 +1,12 @@
-"""What an injection does to others shortly before its own steps: seen in effect while it lasts, ended right after them.
+"""What an injection does to others shortly before its own steps: seen in effect meanwhile, ended right after them.
 
 ::
 
     prelude's steps      seen in effect       the injection's steps   prelude undone
     |────────────────────|────────────────────|───────────────────────|
     began                ╰── for_s at least ──╯                       applied
+
+One that ``lasts`` ends with the injection instead, as the first thing of it, and is looked at whenever that is.
 """
 
 import time
@@ -20,11 +22,15 @@ from resilience.agent.step import Step, step_from_json
 
 @dataclass(slots=True)
 class Prelude:
-    """``{"steps": […], "watch": […], "for_s": float}``; one of an injection that has none does and sees nothing."""
+    """``{"steps": […], "watch": […], "for_s": float, "prelude": {"ends": "injected|healed"}}``.
+
+    One of an injection that has none does and sees nothing.
+    """
 
     steps: tuple[Step, ...] = ()
     probes: tuple[Probe, ...] = ()
     for_s: float = 0.0
+    lasts: bool = False
     seen: list[Evidence] = field(default_factory=list)  # while it lasted
 
     @classmethod
@@ -36,6 +42,7 @@ class Prelude:
             tuple(step_from_json(injection_id, step) for step in data["steps"]),
             tuple(probe_from_json(injection_id, item) for item in data["watch"]),
             float(data["for_s"]),
+            data.get("prelude", {}).get("ends") == "healed",
         )
 
     def last(self) -> None:

@@ -67,7 +67,7 @@ def inject(
 
 
 def promote(session: Session) -> str:
-    """Promotes a standby of PostgreSQL by the runbook, the operator's delay after the last injection began; which.
+    """Promotes a standby of PostgreSQL by the runbook, the operator's delay after the last fault took effect; which.
 
     Raises `FaultError` if there is no such tier, nobody can be promoted, or it is not seen to be true.
     """
@@ -75,7 +75,7 @@ def promote(session: Session) -> str:
     if tier is None:
         raise FaultError(f"promote: the stack {session.platform.stack.name} has no PostgreSQL")
     delay_s = tier.failover.operator_delay_s
-    since = max((_began_at(session, injection.id) for injection in _applied(session)), default=session.clock.now_us())
+    since = max((_took_effect_at(session, one.id) for one in _applied(session)), default=session.clock.now_us())
     session.wait_until(since + int(delay_s * 1_000_000))
     began_us = session.clock.now_us()
     try:
@@ -226,6 +226,11 @@ def _applied(session: Session) -> Sequence[Injection]:
 def _began_at(session: Session, injection: str) -> int:
     applied = session.ledger.last(injection, "applied")
     return applied.began_us if applied else NEVER
+
+
+def _took_effect_at(session: Session, injection: str) -> int:
+    applied = session.ledger.last(injection, "applied")
+    return applied.at_us if applied else NEVER
 
 
 def _refuse_outliving(session: Session, until_us: int) -> None:

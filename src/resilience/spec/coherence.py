@@ -15,6 +15,7 @@ from resilience.spec.fault import (
     FaultSpec,
     NodeFault,
     Partition,
+    Prelude,
     RollingRestart,
     Scale,
     Target,
@@ -215,13 +216,25 @@ def _check_load(load: Load, label: str) -> None:
 def _check_experiment(experiment: Experiment, stack: Stack) -> None:
     _check_target(experiment.target, stack, experiment.file, "target")
     _check_fault(experiment, len(stack.of(experiment.target.component)))
-    if experiment.prelude is None:
-        return
-    _check_target(experiment.prelude.target, stack, experiment.file, "prelude.target")
-    if experiment.prelude.target.scope == "component":  # nor all of a component: the fault's own target among them
-        raise refuse(experiment.file, "prelude.target.scope", "expected member or node", "component")
-    if experiment.prelude.target == experiment.target:
-        raise refuse(experiment.file, "prelude.target", "expected another target than the fault's own")
+    if experiment.prelude is not None:
+        _check_prelude(experiment.prelude, experiment, stack)
+
+
+def _check_prelude(prelude: Prelude, experiment: Experiment, stack: Stack) -> None:
+    """It is done to somebody else than the fault."""
+    label = experiment.file
+    _check_target(prelude.target, stack, label, "prelude.target")
+    if isinstance(prelude.fault, CutReplication):
+        check_cut(prelude.target, label, "prelude.target")
+        if experiment.target.component == "postgresql" and experiment.target.role != "primary":
+            expected = "expected primary, which the prelude leaves alone: it is done to standbys"
+            raise refuse(label, "target.role", expected, experiment.target.role)
+    elif prelude.target.scope == "component":  # nor all of a component: the fault's own target among them
+        raise refuse(label, "prelude.target.scope", "expected member or node", "component")
+    if isinstance(prelude.fault, CutReplication) and prelude.target.scope == "node":
+        raise refuse(label, "prelude.target.scope", "expected member or component (fault cut-replication)", "node")
+    if prelude.target == experiment.target:
+        raise refuse(label, "prelude.target", "expected another target than the fault's own")
 
 
 def _check_target(target: Target, stack: Stack, label: str, field: str) -> None:

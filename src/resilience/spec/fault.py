@@ -132,14 +132,16 @@ FaultSpec = Noop | Kill | Pause | FastRestart | NodeFault | Drain | Delete | Sca
 
 
 class Prelude(Record, frozen=True, kw_only=True):
-    """What is done to somebody else shortly before a fault, and ends as soon as the fault has been injected.
+    """What is done to somebody else shortly before a fault, for ``for_s`` at least, and until it was seen in effect.
 
-    It lasts ``for_s`` at least, and until it was seen in effect. Only what ends at once when it is undone can be one.
+    ``ends``: as soon as the fault has been ``injected``, or when that is ``healed``. Only what ends at once when it is
+    undone can be one.
     """
 
-    fault: Pause
+    fault: Pause | CutReplication
     target: Target
     for_s: Annotated[float, Meta(ge=0.1, le=5)]
+    ends: Literal["injected", "healed"] = "injected"
 
 
 class PreludeInjection(Record, frozen=True, kw_only=True):

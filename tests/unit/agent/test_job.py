@@ -97,6 +97,31 @@ def test_a_prelude_lasts_and_ends_with_the_injections_own_steps(tmp_path: Path) 
     assert [item["ok"] for item in job.undo("request", 0)["evidence"]] == [True, True]
 
 
+def test_a_prelude_that_lasts_is_looked_at_until_it_ends_before_all_else(tmp_path: Path) -> None:
+    """Whoever is let go again at the end must not find it any more."""
+    before = tmp_path / "before" / "test-1"
+    found: list[bool] = []
+
+    class Last:
+        def do(self) -> None:
+            found.append(before.exists())
+
+        def undo(self) -> None:
+            found.append(before.exists())
+
+        def undone(self) -> list[Evidence]:
+            return []
+
+    lasting = prelude(tmp_path, prelude={"ends": "healed"}, watch=[{"probe": "stopped", "of": GONE}])
+    job = Job(request(tmp_path, prelude=lasting), step_of=lambda _id, _step: Last())
+    job.apply(0)
+    assert before.exists()
+    while_it_lasted, now = job.in_effect()
+    assert while_it_lasted["what"] == f"during the prelude: {now['what']}"
+    job.undo("request", 0)
+    assert found == [True, False]
+
+
 def test_a_prelude_without_effect_is_no_proof(tmp_path: Path) -> None:
     """Its probe sees nothing; that is remembered when the rest is in effect."""
     nobody = prelude(tmp_path, watch=[{"probe": "stopped", "of": GONE}])

@@ -170,7 +170,9 @@ def test_no_target_touches_nothing_and_ends_the_method(stand: Stand) -> None:
     with pytest.raises(FaultError, match="nothing was injected"):
         play.inject(stand.session, KILL, REPLICA | {"shard": 3})
     assert stand.platform.told == []
-    assert stand.events("no-target")[0].data["target"] == {**REPLICA, "shard": 3, "queue": None, "scope": "member"}
+    assert stand.events("no-target")[0].data["target"] == REPLICA | {
+        "shard": 3, "queue": None, "standby": None, "scope": "member"
+    }  # fmt: skip
     assert [window.end == play.NEVER for window in stand.windows()] == [False, True]
     with pytest.raises(FaultError, match="nothing to hold"):
         play.hold(stand.session, "fault", 25.0)
@@ -311,7 +313,7 @@ def test_an_operator_begins_so_long_after_the_injection(stand: Stand, monkeypatc
     play.inject(stand.session, KILL, REPLICA)
     assert play.promote(stand.session) == PROMOTION.member
     (event,) = stand.events("promotion")
-    assert begun == [stand.events("injected")[0].data["began_us"] + 7 * SECOND]
+    assert begun == [stand.events("injected")[0].data["applied_us"] + 7 * SECOND]
     assert (event.data["began_us"], event.data["operator_delay_s"], event.data["proved"]) == (begun[0], 7.0, True)
     assert flaw(event) == ""
 

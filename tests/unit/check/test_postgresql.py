@@ -19,6 +19,7 @@ from resilience.history.columns import FAIL, OK, UNKNOWN, Ops, TableRows, text_a
 from resilience.history.read import History, read_history
 from resilience.history.record import ACKED_LOCALLY, Event, RowRead
 from resilience.runner import require_known_checks
+from resilience.spec.fault import CutReplication, Pause, Prelude, Target
 from resilience.spec.postgresql import AnyStandbys, Asynchronous, Durability, FirstStandbys, Postgresql
 from resilience.spec.scenario import Scenario
 from resilience.spec.weakness import KnownWeakness
@@ -127,6 +128,29 @@ CASES = (
     Case(name="acknowledged locally and there", change=lambda run: end_early(run, "ok", ACKED_LOCALLY),
          says="0 of 1,239 acknowledged rows lost, 0 recovered; 0 of 1 acknowledged locally gone", verdict="pass"),
 )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("prelude", "acked", "verdict"),
+    [
+        (Pause(), APPLIED - S, "pass"),
+        (CutReplication(), APPLIED - S, "fail"),
+        (CutReplication(), APPLIED - S // 2, "fail"),
+        (CutReplication(), APPLIED - 5 * S // 2, "pass"),
+    ],
+    ids=["a standby stood still", "in the cut", "as it was killed", "before the cut"],
+)
+def test_what_was_acknowledged_while_standbys_were_cut_off_is_lost_like_any_other(
+    prelude: Pause | CutReplication, acked: int, verdict: str, tmp_path: Path
+) -> None:
+    """They were cut off for 2 s before the primary was killed."""
+    assert ABOUT.experiment is not None
+    cut = Prelude(fault=prelude, target=Target(component="postgresql", role="replica"), for_s=2.0)
+    about = replace(ABOUT, experiment=replace(ABOUT.experiment, prelude=cut))
+    run = hit()
+    run.change("injected", began_us=APPLIED - 2 * S)
+    run.lose(acked_about(run, acked))
+    assert judged(run, tmp_path, about).verdict == verdict
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -252,6 +252,51 @@ def test_what_cannot_be_done_to_the_tier_is_refused(project: Path, old: str, new
     assert expect in str(caught.value)
 
 
+CUT_FIRST = (
+    "fault: {kind: kill, restart: false}\n        target: {component: postgresql, role: primary}\n"
+    "        prelude: {fault: {kind: cut-replication}, for_s: 4, ends: healed,"
+    " target: {component: postgresql, role: replica, scope: component}}"
+)
+
+
+def cut_first(project: Path, old: str = "", new: str = "") -> Path:
+    """The project, whose primary is killed after its standbys were cut off."""
+    path = with_runbook(project) / "experiments/lose-node.yaml"
+    assert old in CUT_FIRST
+    plain = "fault: {kind: power-off}\n        target: {component: postgresql, role: primary, scope: node}"
+    assert plain in path.read_text()
+    path.write_text(path.read_text().replace(plain, CUT_FIRST.replace(old, new, 1)))
+    return project
+
+
+def test_standbys_may_be_cut_off_before_a_fault(project: Path) -> None:
+    experiment = read_scenario(cut_first(project), "failover").experiment
+    assert experiment is not None
+    assert experiment.prelude is not None
+    assert experiment.prelude.ends == "healed"
+    assert experiment.prelude.target.scope == "component"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expect"),
+    [
+        ("role: primary}", "role: replica}", "target.role: expected primary, which the prelude leaves alone"),
+        ("role: replica, scope", "role: primary, scope", "prelude.target.role: expected replica"),
+        (
+            "component: postgresql, role: replica",
+            "component: redis, role: replica",
+            "prelude.target.component: expected",
+        ),
+        ("scope: component", "scope: node", "prelude.target.scope: expected member or component"),
+        ("ends: healed", "ends: never", "prelude.ends: expected one of"),
+    ],
+)
+def test_a_cut_that_leaves_nobody_to_be_hit_is_refused(project: Path, old: str, new: str, expect: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        read_scenario(cut_first(project, old, new), "failover")
+    assert expect in str(caught.value)
+
+
 def test_where_commits_wait_for_nobody_there_is_no_synchronous_standby(project: Path) -> None:
     with_runbook(project, "component: postgresql, role: replica, standby: sync")
     path = project / "experiments/lose-node.yaml"

@@ -310,7 +310,7 @@ MALFORMED = (
         "fault-without-kind",
         "kind: power-off",
         "",
-        "fault.kind: is missing, expected one of delete, deny, drain",
+        "fault.kind: is missing, expected one of cut-replication, delete, deny, drain",
     ),
     experiment("prelude-kind", INJECTED, INJECTED + PRELUDE.replace("pause", "kill"), "prelude.fault.kind"),
     experiment(

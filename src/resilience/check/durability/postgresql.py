@@ -5,6 +5,7 @@ A client writes each row with one INSERT that commits by itself, under a key and
 `booking`. A commit whose wait for a standby was cancelled is *acknowledged locally*.
 """
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ from resilience.check.finding import Finding
 from resilience.history.columns import FAIL, OK, UNKNOWN, Flags, Ints, Texts
 from resilience.history.read import History
 from resilience.history.record import ACKED_LOCALLY
+from resilience.spec.fault import CutReplication
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Stack
 
@@ -48,7 +50,8 @@ def excuses(scenario: Scenario, history: History, group: int) -> tuple[Applied, 
     """The injections around which acknowledged rows may be lost: those that hit the primary, where none is waited for
     and another took over. What was acknowledged is on the primary: one that comes back by itself has to have it.
 
-    Where nobody saw who was the primary it may have been any: a finding rests on that (`needs.PRIMARY`).
+    Where nobody saw who was the primary it may have been any: a finding rests on that (`needs.PRIMARY`). Where standbys
+    were cut off first, the window ends with that: whatever was acknowledged in the cut is a loss like any other.
     """
     if not may_lose(scenario.stack):
         return ()
@@ -59,8 +62,14 @@ def excuses(scenario: Scenario, history: History, group: int) -> tuple[Applied, 
         primary = primary_at(history, group, injection.began)
         another = promoted_at(history, HitShard(group=group, primary=primary, injection=injection)) is not None
         if not primary or (primary in injection.members and (another or unflushed)):
-            found.append(injection)
+            found.append(dataclasses.replace(injection, applied=injection.began) if _cut_first(scenario) else injection)
     return tuple(found)
+
+
+def _cut_first(scenario: Scenario) -> bool:
+    """Whether standbys are cut off before the fault."""
+    prelude = scenario.experiment.prelude if scenario.experiment else None
+    return prelude is not None and isinstance(prelude.fault, CutReplication)
 
 
 ROWS = Ledger(
