@@ -112,8 +112,10 @@ def _runbook(scenario: Scenario) -> Iterator[str]:
     """What an operator does while the fault lasts."""
     tier = scenario.stack.postgresql
     if tier is not None and scenario.experiment is not None and scenario.experiment.promotes:
-        delay_s = tier.failover.operator_delay_s
-        yield f"{delay_s:g} s later, by the runbook: promote the PostgreSQL standby that has received most"
+        delay_s, runbook = tier.failover.operator_delay_s, scenario.experiment.runbook
+        which = "most" if runbook.standby == "least-lag" else "least"
+        left = "" if runbook.fence else ", and leave the node of the former primary alone"
+        yield f"{delay_s:g} s later, by the runbook: promote the PostgreSQL standby that has received {which}{left}"
 
 
 def initial_roles(stack: Stack) -> tuple[MemberRole, ...]:

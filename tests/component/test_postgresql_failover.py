@@ -1,20 +1,24 @@
 """PostgreSQL's failover by hand, for real: faults hit whom the servers name, and the runbook makes another primary."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event as Flag
+from threading import Thread
 from typing import Any
 
 import msgspec
 import pytest
 
 from resilience.backend.local.platform import OwnedLocalPlatform
+from resilience.errors import StackError
 from resilience.fault.base import NoTarget
 from resilience.fault.injector import Injector, new_injection_id
 from resilience.fault.ledger import Ledger
 from resilience.history.clock import RunClock
 from resilience.history.record import Event
 from resilience.spec.fault import (
+    CutReplication,
     FastRestart,
     FaultSpec,
     Freeze,
@@ -24,11 +28,13 @@ from resilience.spec.fault import (
     Partition,
     Pause,
     PowerOff,
+    Prelude,
     Target,
 )
-from resilience.spec.postgresql import AnyStandbys
+from resilience.spec.postgresql import AnyStandbys, Runbook
 from resilience.stack.postgresql import live_roles, unled
-from resilience.stack.postgresql_failover import Promotion, fence_strays, promote, proof
+from resilience.stack.postgresql_failover import Promotion, fence_strays, promote, proof, turn_back
+from resilience.stack.postgresql_link import PostgresqlLinks
 from resilience.stack.postgresql_watch import PostgresqlWatch
 from tests.component.postgresql_tier import (
     OTHER,
@@ -57,19 +63,29 @@ def tier(image: Path, logs: Path) -> Iterator[OwnedLocalPlatform]:
         yield owned
 
 
-@contextmanager
-def injected(
-    tier: OwnedLocalPlatform, logs: Path, fault: FaultSpec, role: Any = "primary", scope: Any = "member"
-) -> Iterator[Injection]:
-    """A fault, proved, and healed at the end, which is proved too."""
-    injector = Injector(
+def injector_on(tier: OwnedLocalPlatform, logs: Path) -> Injector:
+    return Injector(
         platform=tier,
         roles=lambda: live_roles(tier),
         ledger=Ledger(logs / "ledger.jsonl"),
         clock=RunClock.starting_now(),
     )
+
+
+@contextmanager
+def injected(
+    tier: OwnedLocalPlatform,
+    logs: Path,
+    fault: FaultSpec,
+    *,
+    role: Any = "primary",
+    scope: Any = "member",
+    prelude: Prelude | None = None,
+) -> Iterator[Injection]:
+    """A fault, proved, and healed at the end, which is proved too."""
+    injector = injector_on(tier, logs)
     target = Target(component="postgresql", role=role, scope=scope)
-    injection = injector.plan(new_injection_id("test"), fault, target, 60.0)
+    injection = injector.plan(new_injection_id("test"), fault, target, 60.0, prelude)
     assert not isinstance(injection, NoTarget)
     injector.inject(injection)
     try:
@@ -81,6 +97,26 @@ def injected(
     finally:
         healed = injector.heal(injection.id, "request")
     assert healed.proof.holds, healed.proof
+
+
+@contextmanager
+def acknowledging(tier: OwnedLocalPlatform, primary: str, timeout_s: float = 2.0) -> Iterator[None]:
+    """Rows are written to a member all the time; whether it takes them is its own matter."""
+    ended = Flag()
+
+    def write() -> None:
+        with PostgresqlLinks(tier, timeout_s) as links:
+            while not ended.wait(0.02):
+                with suppress(StackError):
+                    links.link(primary).ask("INSERT INTO rows VALUES ('x') RETURNING value")
+
+    writer = Thread(target=write)
+    writer.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        writer.join()
 
 
 def primary_of(tier: OwnedLocalPlatform) -> str:
@@ -165,6 +201,7 @@ def test_a_fault_on_a_replica_hits_one(tier, logs):
         (FastRestart(data="gone"), "replica", "member"),
         (Partition(cut_from="peers"), "replica", "member"),
         (Partition(cut_from="clients", direction="in"), "primary", "member"),
+        (CutReplication(), "replica", "component"),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__.lower(),
 )
@@ -174,6 +211,37 @@ def test_every_fault_is_proved_and_members_come_back_as_what_they_were(tier, log
         pass
     wait_for("all are together", lambda: together(tier))
     assert {name: (one.role, one.timeline) for name, one in roles(tier).items()} == before
+
+
+def test_the_wrong_standby_is_promoted_and_the_other_turns_back(tier, logs):
+    """One is cut off, the other acknowledges rows, and who is promoted has not got them."""
+    former = primary_of(tier)
+    asked(tier, former, "CREATE TABLE rows (value text)")
+    target = Target(component="postgresql", role="replica", standby="least-lag")
+    cut = Prelude(fault=CutReplication(), target=target, for_s=0.1, ends="healed")
+    with acknowledging(tier, former), injected(tier, logs, Kill(restart=False), prelude=cut) as injection:
+        victim = injection.members[1]
+        promotion = promote(tier, Runbook(standby="most-lag"))
+        assert (promotion.former, promotion.member) == (former, victim)
+        promotion = turn_back(tier, promotion)
+        (other,) = promotion.following
+        assert promotion.turned_back == (other,)
+        assert roles(tier)[other].upstream == victim
+        seen_to_be_true(tier, promotion)
+    wait_for("all are together", lambda: together(tier))
+
+
+def test_a_cut_that_does_nothing_is_not_proved(tier, logs):
+    target = Target(component="postgresql", role="replica", scope="component")
+    injector = injector_on(tier, logs)
+    planned = injector.plan(new_injection_id("test"), CutReplication(), target, 60.0)
+    assert not isinstance(planned, NoTarget)
+    nothing = msgspec.structs.replace(planned, steps=())
+    injector.inject(nothing)
+    seen = injector.probe(nothing.id)
+    injector.heal(nothing.id, "request")
+    failed = [item.what for item in seen.evidence if not item.ok]
+    assert len(failed) == 2 * 4 + 2, seen  # of each a connection and a datagram, both ways, and its counter
 
 
 @pytest.mark.parametrize(

@@ -31,11 +31,12 @@ def inject(
     return injection
 
 
-def promote() -> str:
+def promote(standby: str = "least-lag", fence: bool = True) -> str:  # noqa: FBT001, FBT002  the toolkit names it
     """Promotes a standby of PostgreSQL as the runbook says, so long after the injection as an operator takes to begin;
-    which. Fails if nobody could be, or if it was not seen to take writes.
+    which. ``standby`` and ``fence``: see `spec.postgresql.Runbook`. Fails if nobody could be, or if it was not seen to
+    take writes.
     """
-    promoted: str = call("promote")
+    promoted: str = call("promote", standby=standby, fence=fence)
     return promoted
 
 

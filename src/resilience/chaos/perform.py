@@ -63,8 +63,8 @@ def _postgresql_replicated(session: Session) -> Answer:
     return _none("PostgreSQL", unreplicated(session.platform))
 
 
-def _promote(session: Session) -> Answer:
-    return Answer(play.promote(session))
+def _promote(session: Session, **runbook: Any) -> Answer:
+    return Answer(play.promote(session, runbook))
 
 
 def _rejoin(session: Session) -> Answer:

@@ -18,6 +18,7 @@ from resilience.fault.base import NoTarget
 from resilience.fault.injector import injection_json, new_injection_id, us_from_ns
 from resilience.history.phase import AHEAD_US
 from resilience.spec.fault import FaultSpec, Injection, Prelude, Target
+from resilience.spec.postgresql import Runbook
 from resilience.stack import postgresql_failover
 
 NEVER = -1
@@ -66,7 +67,7 @@ def inject(
     return injection
 
 
-def promote(session: Session) -> str:
+def promote(session: Session, runbook: dict[str, Any] | None = None) -> str:
     """Promotes a standby of PostgreSQL by the runbook, the operator's delay after the last fault took effect; which.
 
     Raises `FaultError` if there is no such tier, nobody can be promoted, or it is not seen to be true.
@@ -74,14 +75,18 @@ def promote(session: Session) -> str:
     tier = session.platform.stack.postgresql
     if tier is None:
         raise FaultError(f"promote: the stack {session.platform.stack.name} has no PostgreSQL")
+    wanted: Runbook = _converted(runbook or {}, Runbook)
     delay_s = tier.failover.operator_delay_s
     since = max((_took_effect_at(session, one.id) for one in _applied(session)), default=session.clock.now_us())
     session.wait_until(since + int(delay_s * 1_000_000))
     began_us = session.clock.now_us()
     try:
-        promotion = postgresql_failover.promote(session.platform)
+        promotion = postgresql_failover.promote(session.platform, wanted)
         led_us = session.clock.now_us()
+        promotion = postgresql_failover.turn_back(session.platform, promotion)
         proof = postgresql_failover.proof(session.platform, promotion)
+        if not wanted.fence:
+            proof = Proof(evidence=(*proof.evidence, postgresql_failover.left_alone(session.platform, promotion)))
     except StackError as error:
         raise FaultError(str(error)) from error
     facts = msgspec.to_builtins(promotion) | msgspec.to_builtins(proof)

@@ -23,9 +23,9 @@ that nobody who reads a history has to doubt it.
   undoing began (older records do not say), ``healed_us``: when that had ended, ``evidence`` as above [chaos, agent's
   answer]
 - ``promotion``: a standby of PostgreSQL was promoted by hand: ``member``, ``former`` (the primary before),
-  ``fenced``: bool, ``timeline_before``, ``timeline``, ``lag_bytes``, ``following``, ``led``, ``unreached`` (see
-  `stack.postgresql_failover.Promotion`), ``operator_delay_s``, ``began_us``: when the operator began, ``led_us``: when
-  all was done, ``proved``: bool, ``evidence`` as above [chaos]
+  ``fenced``: bool, ``timeline_before``, ``timeline``, ``lag_bytes``, ``following``, ``led``, ``unreached``,
+  ``turned_back`` (see `stack.postgresql_failover.Promotion`), ``operator_delay_s``, ``began_us``: when the operator
+  began, ``led_us``: when everybody had been led to it, ``proved``: bool, ``evidence`` as above [chaos]
 - ``fenced``: ``members``: those that took writes beside the primary, and were stopped; ``began_us``: when the operator
   began (older records do not say) [chaos]
 - ``no-target``: ``target``: nothing matched at injection time, nothing was touched [chaos]
@@ -106,6 +106,7 @@ class _Promotion(msgspec.Struct):
     led_us: Instant
     operator_delay_s: Annotated[float, Meta(ge=0, le=3_600)]
     fenced: bool = False
+    turned_back: tuple[str, ...] = ()
     proved: bool = False
     evidence: tuple[dict[str, Any], ...] = ()
 

@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, UnsetType, field
 from resilience.spec.convert import record_from, refuse
 from resilience.spec.document import read_document
 from resilience.spec.fault import FaultSpec, Prelude, Target
+from resilience.spec.postgresql import Runbook
 from resilience.spec.record import Record
 from resilience.spec.scenario import Experiment
 
@@ -145,6 +146,7 @@ class _Healing(Record, frozen=True, kw_only=True):
 _ARGUMENTS: Mapping[str, type[Record]] = {
     "hold_phase": _Holding,
     "inject": _Injecting,
+    "promote": Runbook,
     "in_effect": _Proving,
     "heal": _Healing,
 }
@@ -174,6 +176,7 @@ def experiment_from_file(path: Path, label: str) -> Experiment:
         document=value,
         prelude=injecting.prelude,
         promotes="promote" in runbook,
+        runbook=_promoting(document.method, label),
     )
 
 
@@ -216,6 +219,15 @@ def _injecting(method: Sequence[_Activity], label: str) -> _Injecting:
     if len(found) != 1:
         raise refuse(label, "method", f"expected exactly one action inject (got {len(found)})")
     return found[0]
+
+
+def _promoting(method: Sequence[_Activity], label: str) -> Runbook:
+    """How the last step that promotes does it."""
+    found = Runbook()
+    for index, activity in enumerate(method):
+        arguments = _arguments(activity, label, f"method[{index}]")
+        found = arguments if isinstance(arguments, Runbook) else found
+    return found
 
 
 def _check_steps(activities: Sequence[_Activity], expected: Sequence[str], label: str, where: str) -> None:

@@ -36,6 +36,18 @@ class Manual(Record, frozen=True, kw_only=True, tag_field="mode", tag="manual"):
     operator_delay_s: Seconds = 10.0
 
 
+class Runbook(Record, frozen=True, kw_only=True):
+    """What that person does.
+
+    ``standby``: the one that has received most (``least-lag``), or by mistake the one that has received least; of
+    several the first and the last in the stack file. ``fence``: whether the former primary is stopped if it answers.
+    Without it nothing at all is done on its node: it goes on, and the PgBouncer beside it still leads to it.
+    """
+
+    standby: Literal["least-lag", "most-lag"] = "least-lag"
+    fence: bool = True
+
+
 class Pgbouncer(Record, frozen=True, kw_only=True):
     """The PgBouncer in front of each member; the fields are its own settings."""
 

@@ -7,6 +7,7 @@ from msgspec import Meta
 from resilience.spec.blast import BlastRadius
 from resilience.spec.fault import FaultSpec, Prelude, Target
 from resilience.spec.load import Load
+from resilience.spec.postgresql import Runbook
 from resilience.spec.record import Record
 from resilience.spec.slo import Slo
 from resilience.spec.stack import Stack
@@ -39,6 +40,7 @@ class Experiment(Record, frozen=True, kw_only=True):
     document: dict[str, Any]
     prelude: Prelude | None = None
     promotes: bool = False  # whether a standby of PostgreSQL is promoted while the fault lasts
+    runbook: Runbook = Runbook()  # how, if so
 
 
 class Scenario(Record, frozen=True, kw_only=True):

@@ -3,14 +3,17 @@
 ::
 
     who answers ─▶ fence whoever takes writes ─▶ promote the standby with the least lag
-                   ─▶ the other standbys follow it ─▶ PgBouncers lead to it ─▶ is it true?
+                   ─▶ the other standbys follow it ─▶ PgBouncers lead to it
+                   ─▶ who has more than it goes back to where they parted ─▶ is it true?
 
-Who is fenced stops, and does not take a write again before it has gone back to where another primary parted from it
+A person may leave out a part of it, or take the wrong standby (`spec.postgresql.Runbook`). Who is fenced stops, and
+does not take a write again before it has gone back to where another primary parted from it
 (``stacks/postgresql/start.sh``). That it has stopped is seen: its host refuses connections, its platform says that no
 server runs, or it has come back as a standby; an answer that does not come is no proof. Who cannot be reached cannot be
 fenced, and that is told.
 """
 
+import contextlib
 import re
 import time
 from collections.abc import Iterable, Iterator
@@ -20,6 +23,7 @@ import msgspec
 from resilience.backend.base import Evidence, Leading, Platform, Proof
 from resilience.backend.postgresql_settings import slot_of
 from resilience.errors import StackError
+from resilience.spec.postgresql import Runbook
 from resilience.stack.postgresql import looks
 from resilience.stack.postgresql_link import APPLICATION, PASSWORD, SUPERUSER, PostgresqlLink, PostgresqlLinks
 from resilience.stack.postgresql_role import Look, Looks, primary_of
@@ -30,9 +34,11 @@ PROMOTE_TIMEOUT_S = 10
 STOP_WITHIN_S = 5  # then at once; for what was written to get to standbys; where they are cut off it would be a minute
 FENCED_WITHIN_S = 2 * STOP_WITHIN_S
 PROVED_WITHIN_S = 5.0
+TURNED_BACK_WITHIN_S = 20.0  # it stops, starts, and compares its data with the new primary's
 # The server runs this in its data folder. What stops it has to be out of its reach, since it ends what it has started.
 FENCE = f"""COPY (SELECT 1) TO PROGRAM 'touch fenced && setsid sh -c "
     pg_ctl -D . -m fast -t {STOP_WITHIN_S} stop || pg_ctl -D . -m immediate stop" </dev/null >/dev/null 2>&1 &'"""
+RESTART = FENCE.replace("touch fenced && ", "")  # the platform starts it again
 KEEP = """SELECT pg_create_physical_replication_slot('{slot}', true)
     WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '{slot}')"""
 _ROWS = "promotion (timeline"  # what a statement that writes its proof says, and no other
@@ -51,23 +57,25 @@ class Promotion(msgspec.Struct, frozen=True, kw_only=True):
     lag_bytes: int | None  # what the member lacked of what the former primary said last; None: that said nothing
     following: tuple[str, ...]  # standbys that were told to follow it
     led: tuple[str, ...]  # PgBouncers that were told to lead to it
-    unreached: tuple[str, ...]  # members that could not be told anything
+    unreached: tuple[str, ...]  # members that could not be told anything, or were left alone
+    turned_back: tuple[str, ...] = ()  # standbys that had more than the member, and follow it after a restart
 
 
-def promote(platform: Platform) -> Promotion:
+def promote(platform: Platform, runbook: Runbook = Runbook()) -> Promotion:  # noqa: B008  it is frozen
     """Goes through the runbook. Raises `StackError` if nobody can be promoted; whoever was fenced stays so."""
     if not isinstance(platform, Leading):
         raise StackError("promote: PgBouncers cannot be led elsewhere on this backend")
     with PostgresqlLinks(platform, ASK_TIMEOUT_S) as links:
         before = looks(links)
         former = primary_of(before) or _followed(links, before)
-        candidate(before, former)  # raises where nobody could be promoted: then nobody is fenced either
-        fenced = _fenced(platform, links, primary_of(before))
-        member = candidate(looks(links) if fenced else before, former)
+        # raises where nobody could be promoted: then nobody is fenced either
+        candidate(before, former, runbook.standby)
+        fenced = runbook.fence and _fenced(platform, links, primary_of(before))
+        member = candidate(looks(links) if fenced else before, former, runbook.standby)
         _promote(platform, member)
         told = _told(links, [name for name in links.hosts if name != member], member)
         after = looks(links).get(member)
-    led = _led(platform, platform, member)
+    led = _led(platform, platform, member, but="" if runbook.fence else _node_of(platform, former))
     if not isinstance(after, Look):
         raise StackError(f"{member} was promoted and does not answer: {after}")
     names = [state.name for state in platform.states() if state.component in {"postgresql", "pgbouncer"}]
@@ -84,22 +92,66 @@ def promote(platform: Platform) -> Promotion:
     )
 
 
+def turn_back(platform: Platform, promotion: Promotion) -> Promotion:
+    """Restarts the standbys that have more of the former primary's log than the member has: they cannot follow it
+    until they have gone back to where it parted from them. With those that were seen to follow it then.
+    """
+    with PostgresqlLinks(platform, ASK_TIMEOUT_S) as links:
+        ahead = ahead_of(promotion.member, promotion.following, looks(links))
+        for name in ahead:
+            links.link(name).ask(RESTART)
+
+        def apart() -> str:
+            return ", ".join(name for name in ahead if name not in _followers(looks(links), promotion.member))
+
+        with contextlib.suppress(StackError):  # whoever does not follow is on record as that
+            wait_until("standbys that turn back", apart, deadline=time.monotonic() + TURNED_BACK_WITHIN_S)
+        turned = tuple(name for name in ahead if name in _followers(looks(links), promotion.member))
+    return msgspec.structs.replace(promotion, turned_back=turned)
+
+
+def ahead_of(member: str, standbys: Iterable[str], seen: Looks) -> tuple[str, ...]:
+    """The standbys that have replayed more than the member had when it was promoted."""
+    promoted = seen.get(member)
+    if not isinstance(promoted, Look) or promoted.replayed is None:
+        return ()
+    return tuple(
+        name
+        for name in standbys
+        if isinstance(look := seen.get(name), Look) and look.recovering and (look.replayed or 0) > promoted.replayed
+    )
+
+
+def _followers(seen: Looks, primary: str) -> frozenset[str]:
+    return frozenset(name for name, look in seen.items() if isinstance(look, Look) and look.upstream == primary)
+
+
 def fence_strays(platform: Platform) -> tuple[str, ...]:
-    """Fences every member that takes writes beside the primary; who that was. Raises `StackError`."""
+    """Leads all PgBouncers to the primary and fences every other member that takes writes; who was fenced.
+
+    Raises `StackError`.
+    """
     with PostgresqlLinks(platform, ASK_TIMEOUT_S) as links:
         seen = looks(links)
         primary = primary_of(seen)
-        strays = [name for name, look in seen.items() if isinstance(look, Look) and not look.recovering]
-        return tuple(name for name in strays if name != primary and _fenced(platform, links, name))
+        writers = [name for name, look in seen.items() if isinstance(look, Look) and not look.recovering]
+        strays = [name for name in writers if name != primary]
+        if strays and isinstance(platform, Leading):
+            _led(platform, platform, primary)
+        return tuple(name for name in strays if _fenced(platform, links, name))
 
 
-def candidate(seen: Looks, former: str) -> str:
-    """The standby that has received most, the first of several. Raises `StackError` if none answers."""
+def candidate(seen: Looks, former: str, which: str = "least-lag") -> str:
+    """The standby that has received most, the first of several; or with ``most-lag`` least, the last of several.
+
+    Raises `StackError` if none answers.
+    """
     standbys = {name: look for name, look in seen.items() if isinstance(look, Look) and look.recovering}
     standbys.pop(former, None)
     if not standbys:
         raise StackError("promote: no standby answers")
-    return max(standbys, key=lambda name: (standbys[name].timeline, standbys[name].written or 0))
+    best_first = sorted(standbys, key=lambda name: (-standbys[name].timeline, -(standbys[name].written or 0)))
+    return best_first[-1] if which == "most-lag" else best_first[0]
 
 
 def _followed(links: PostgresqlLinks, seen: Looks) -> str:
@@ -168,11 +220,18 @@ def _told(links: PostgresqlLinks, others: Iterable[str], primary: str) -> tuple[
     return tuple(told)
 
 
-def _led(platform: Platform, leading: Leading, primary: str) -> tuple[str, ...]:
-    """The PgBouncers that lead to the primary from now on; those that cannot be reached read it at their next start."""
+def _node_of(platform: Platform, member: str) -> str:
+    return platform.state(member).node if member else ""
+
+
+def _led(platform: Platform, leading: Leading, primary: str, but: str = "") -> tuple[str, ...]:
+    """The PgBouncers that lead to the primary from now on; those that cannot be reached read it at their next start.
+
+    What stands on the node ``but`` is left alone.
+    """
     led = []
     for state in platform.states():
-        if state.component != "pgbouncer":
+        if state.component != "pgbouncer" or state.node == but:
             continue
         leading.lead_writes(state.name, primary)
         link = PostgresqlLink(
@@ -216,6 +275,16 @@ def proof(platform: Platform, promotion: Promotion) -> Proof:
     while not (seen := _proof(platform, promotion)).holds and time.monotonic() < ends_at:
         time.sleep(0.1)
     return seen
+
+
+def left_alone(platform: Platform, promotion: Promotion) -> Evidence:
+    """Whether the former primary, which nobody has fenced, takes writes beside the new one."""
+    with PostgresqlLinks(platform, ASK_TIMEOUT_S) as links:
+        seen = looks(links)
+    writers = {name for name, look in seen.items() if isinstance(look, Look) and not look.recovering}
+    both = {promotion.former, promotion.member} & writers
+    expected = ", ".join(sorted({promotion.former, promotion.member}))
+    return _evidence("members that take writes, as nobody was fenced", expected, ", ".join(sorted(both)))
 
 
 def _proof(platform: Platform, promotion: Promotion) -> Proof:

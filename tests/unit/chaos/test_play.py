@@ -14,7 +14,7 @@ from resilience.errors import FaultError
 from resilience.fault.injector import TTL_SPARE_S, ttl_s
 from resilience.history.event import NAMES, flaw
 from resilience.history.record import Event, PhaseWindow
-from resilience.spec.postgresql import Manual, Postgresql
+from resilience.spec.postgresql import Manual, Postgresql, Runbook
 from resilience.stack import postgresql_failover
 from resilience.stack.postgresql_failover import Promotion
 from tests.unit.chaos.stand import SECOND, Stand, stand_in
@@ -295,12 +295,17 @@ def with_tier(stand: Stand, monkeypatch: pytest.MonkeyPatch, *, seen: bool = Tru
     """The stand's stack with PostgreSQL, whose runbook does nothing but note when it was begun."""
     begun: list[int] = []
 
-    def promote(_platform: object) -> Promotion:
+    def promote(_platform: object, runbook: Runbook) -> Promotion:
         begun.append(stand.session.clock.now_us())
-        return PROMOTION
+        member = PROMOTION.member if runbook.standby == "least-lag" else PROMOTION.following[0]
+        return msgspec.structs.replace(PROMOTION, member=member)
+
+    def turn_back(_platform: object, promotion: Promotion) -> Promotion:
+        return msgspec.structs.replace(promotion, turned_back=("postgresql-replica-2",))
 
     evidence = Evidence(what="timeline", expected="over 1", observed="2" if seen else "1", ok=seen)
     monkeypatch.setattr(postgresql_failover, "promote", promote)
+    monkeypatch.setattr(postgresql_failover, "turn_back", turn_back)
     monkeypatch.setattr(postgresql_failover, "proof", lambda _platform, _promotion: Proof(evidence=(evidence,)))
     tier = Postgresql(primary=PROMOTION.former, replicas=(PROMOTION.member,), failover=Manual(operator_delay_s=7.0))
     stand.platform.stack = msgspec.structs.replace(stand.platform.stack, postgresql=tier)
@@ -316,6 +321,31 @@ def test_an_operator_begins_so_long_after_the_injection(stand: Stand, monkeypatc
     assert begun == [stand.events("injected")[0].data["applied_us"] + 7 * SECOND]
     assert (event.data["began_us"], event.data["operator_delay_s"], event.data["proved"]) == (begun[0], 7.0, True)
     assert flaw(event) == ""
+
+
+def test_whom_an_operator_takes_is_said_by_the_experiment(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_tier(stand, monkeypatch)
+    play.inject(stand.session, KILL, REPLICA)
+    assert play.promote(stand.session, {"standby": "most-lag"}) == PROMOTION.following[0]
+    assert stand.events("promotion")[0].data["turned_back"] == ["postgresql-replica-2"]
+    with pytest.raises(FaultError, match="fenced"):
+        play.promote(stand.session, {"fenced": False})
+
+
+@pytest.mark.parametrize("writes", [True, False])
+def test_a_former_primary_that_is_left_alone_has_to_be_seen_to_go_on(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, writes: bool
+) -> None:
+    with_tier(stand, monkeypatch)
+    both = Evidence(what="both", expected="yes", observed="yes" if writes else "no", ok=writes)
+    monkeypatch.setattr(postgresql_failover, "left_alone", lambda _platform, _promotion: both)
+    play.inject(stand.session, KILL, REPLICA)
+    if writes:
+        play.promote(stand.session, {"fence": False})
+    else:
+        with pytest.raises(FaultError, match="is not seen to be the primary"):
+            play.promote(stand.session, {"fence": False})
+    assert stand.events("promotion")[0].data["proved"] is writes
 
 
 def test_a_promotion_that_is_not_seen_fails_and_is_on_record(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:

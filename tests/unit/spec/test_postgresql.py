@@ -11,7 +11,7 @@ from resilience.errors import SpecError
 from resilience.spec.fault import Target
 from resilience.spec.fingerprint import digest, digest_without_absent
 from resilience.spec.load import Load
-from resilience.spec.postgresql import AnyStandbys, Asynchronous, Durability, FirstStandbys, Postgresql
+from resilience.spec.postgresql import AnyStandbys, Asynchronous, Durability, FirstStandbys, Postgresql, Runbook
 from resilience.spec.read import read_scenario, read_stack
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -200,6 +200,19 @@ def test_an_experiment_may_have_a_standby_promoted(project: Path) -> None:
     assert experiment is not None
     assert experiment.promotes
     assert experiment.target == Target(component="postgresql", role="primary", scope="node")
+
+
+def test_a_runbook_may_be_gone_through_badly(project: Path) -> None:
+    path = with_runbook(project) / "experiments/lose-node.yaml"
+    assert read_scenario(project, "failover").experiment.runbook == Runbook()  # type: ignore[union-attr]  # it has one
+    badly = PROMOTED % "promote, arguments: {standby: most-lag, fence: false}"
+    path.write_text(path.read_text().replace(PROMOTED % "promote", badly))
+    experiment = read_scenario(project, "failover").experiment
+    assert experiment is not None
+    assert experiment.runbook == Runbook(standby="most-lag", fence=False)
+    path.write_text(path.read_text().replace("fence: false", "fence: maybe"))
+    with pytest.raises(SpecError, match=r"provider.arguments.fence: expected"):
+        read_scenario(project, "failover")
 
 
 def test_a_runbook_has_its_place_in_the_method(project: Path) -> None:

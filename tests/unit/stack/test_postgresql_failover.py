@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from resilience.errors import StackError
-from resilience.stack.postgresql_failover import Promotion, candidate, not_stopped, writers_seen
+from resilience.stack.postgresql_failover import Promotion, ahead_of, candidate, not_stopped, writers_seen
 from resilience.stack.postgresql_link import PostgresqlLink
 from resilience.stack.postgresql_role import Look, Looks
 from tests.fakes import FakePlatform, FakePostgresqlLink
@@ -35,6 +35,27 @@ def standby(written: int | None, timeline: int = 1) -> Look:
 )
 def test_the_standby_that_has_received_most(looks: Looks, expect: str) -> None:
     assert candidate(looks, A) == expect
+
+
+@pytest.mark.parametrize(
+    ("looks", "expect"),
+    [
+        ({A: DEAD, B: standby(10), C: standby(11)}, B),
+        ({A: DEAD, B: standby(10), C: standby(10)}, C),
+        ({A: standby(1), B: standby(10), C: DEAD}, B),
+    ],
+    ids=["less", "as much", "the only one"],
+)
+def test_by_mistake_the_standby_that_has_received_least(looks: Looks, expect: str) -> None:
+    assert candidate(looks, A, "most-lag") == expect
+
+
+def test_who_has_replayed_more_than_the_promoted_one_has_to_turn_back() -> None:
+    promoted = Look(recovering=False, timeline=2, written=20, replayed=10)
+    ahead, even, gone = (Look(recovering=True, timeline=1, written=30, replayed=at) for at in (11, 10, None))
+    assert ahead_of(B, (A, C), {A: ahead, B: promoted, C: even}) == (A,)
+    assert ahead_of(B, (A, C), {A: DEAD, B: promoted, C: gone}) == ()
+    assert ahead_of(B, (A, C), {A: ahead, B: DEAD, C: even}) == ()
 
 
 def test_where_no_standby_answers_nobody_is_promoted() -> None:
