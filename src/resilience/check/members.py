@@ -1,4 +1,4 @@
-"""Members: whether a server of the stack died that the fault was not done to.
+"""Members: whether a server of the stack died that neither the fault nor the runbook was done to.
 
 Such a death is no miss of its own, since what people got of it is judged by the objectives. But a run in which it
 happened is not the run that its scenario describes, so it is no pass either. Of an observer this says why something was
@@ -49,7 +49,7 @@ def _unexplained(history: History, up_us: int) -> Iterator[Event]:
         _, latest = ended_between(event)
         ended = event.data.get("what") == "exited" and latest >= up_us
         member = str(event.data.get("member"))
-        if ended and not _by_a_fault(history, member, latest) and not _fenced(history, member, latest):
+        if ended and not _by_a_fault(history, member, latest) and not _by_an_operator(history, member, latest):
             yield event
 
 
@@ -69,22 +69,23 @@ def _by_a_fault(history: History, member: str, at_us: int) -> bool:
     )
 
 
-def _fenced(history: History, member: str, at_us: int) -> bool:
-    """Whether an operator was fencing the member then, beside the primary or before he promoted another one."""
+def _by_an_operator(history: History, member: str, at_us: int) -> bool:
+    """Whether an operator was stopping the member then: fencing it, or turning it back behind who was promoted."""
     return any(
         began_us <= at_us <= ended_us + HEARD_WITHIN_US and member in members
-        for members, began_us, ended_us in _fencings(history)
+        for members, began_us, ended_us in _stopped(history)
     )
 
 
-def _fencings(history: History) -> Iterator[tuple[tuple[str, ...], int, int]]:
-    """Whom an operator fenced, and from when to when he was about it (us)."""
+def _stopped(history: History) -> Iterator[tuple[tuple[str, ...], int, int]]:
+    """Whom an operator stopped, and from when to when he was about it (us)."""
     for event in history.events_of("fenced"):
         if "began_us" in event.data:  # older records do not say
             yield tuple(event.data.get("members", ())), int(event.data["began_us"]), event.at
     for event in history.events_of("promotion"):
-        if event.data.get("fenced"):
-            yield (str(event.data["former"]),), int(event.data["began_us"]), int(event.data["led_us"])
+        fenced = (str(event.data["former"]),) if event.data.get("fenced") else ()
+        members = (*fenced, *event.data.get("turned_back", ()))
+        yield members, int(event.data["began_us"]), int(event.data["led_us"])
 
 
 def _told(event: Event) -> str:

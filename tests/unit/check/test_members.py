@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from resilience.check.members import HEARD_WITHIN_US, members
+from resilience.check.members import HEARD_WITHIN_US, STOPS_WITHIN_US, members
 from resilience.history.record import Event
 from tests.histories import APPLIED, BEGAN, END, RECOVERY, STEADY, S, recorded, scenario
 
@@ -45,6 +46,42 @@ def test_a_death_that_no_fault_explains(tmp_path: Path, case: Case) -> None:
     assert case.says in finding.reason
     assert bool(finding.reason) == bool(case.says)
     assert finding.evidence_total == bool(case.says)
+
+
+def promotion(**data: Any) -> Event:
+    """Of an operator who began 5 s after the fault, and was done 2 s later."""
+    began = {"began_us": APPLIED + 5 * S, "led_us": APPLIED + 6 * S, "operator_delay_s": 5.0}
+    names = {"member": "postgresql-replica-1", "former": "postgresql-primary-0", "timeline": 2}
+    return Event("promotion", APPLIED + 7 * S, began | names | data)
+
+
+@pytest.mark.parametrize(
+    ("member", "event", "at", "explained"),
+    [
+        ("postgresql-primary-0", promotion(fenced=True), APPLIED + 6 * S, True),
+        ("postgresql-primary-0", promotion(fenced=True), APPLIED + 5 * S - 1, False),
+        ("postgresql-primary-0", promotion(fenced=True), APPLIED + 7 * S + STOPS_WITHIN_US + 1, False),
+        ("postgresql-primary-0", promotion(fenced=False), APPLIED + 6 * S, False),
+        ("postgresql-replica-0", promotion(turned_back=("postgresql-replica-0",)), APPLIED + 6 * S, True),
+        ("postgresql-replica-0", promotion(), APPLIED + 6 * S, False),
+        ("postgresql-replica-1", promotion(fenced=True), APPLIED + 6 * S, False),
+        ("session-1", Event("fenced", APPLIED + S, {"members": ("session-1",)}), APPLIED + S, True),
+        (
+            "session-1",
+            Event("fenced", APPLIED + S, {"members": ("session-1",)}),
+            APPLIED + S - STOPS_WITHIN_US - 1,
+            False,
+        ),
+        ("session-1", Event("fenced", APPLIED + S, {"members": ()}), APPLIED + S, False),
+    ],
+)
+def test_who_is_stopped_by_an_operator_did_not_die(
+    member: str, event: Event, at: int, explained: bool, tmp_path: Path
+) -> None:
+    run, about = recorded(), scenario()
+    run.events += [event, Event("member", at, {"member": member, "what": "exited", "pid": 7, "code": 0})]
+    (finding,) = members(about, run.history(tmp_path, about))
+    assert finding.verdict == ("pass" if explained else "inconclusive")
 
 
 @pytest.mark.parametrize(("late_us", "verdict"), [(3 * S, "pass"), (3 * S - 1, "inconclusive")])
