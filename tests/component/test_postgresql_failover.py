@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from resilience.backend.base import MemberState
 from resilience.backend.local.platform import OwnedLocalPlatform
 from resilience.errors import StackError
 from resilience.fault.base import NoTarget
@@ -33,7 +34,7 @@ from resilience.spec.fault import (
 )
 from resilience.spec.postgresql import AnyStandbys, Runbook
 from resilience.stack.postgresql import live_roles, unled
-from resilience.stack.postgresql_failover import Promotion, fence_strays, promote, proof, turn_back
+from resilience.stack.postgresql_failover import Promotion, fence_strays, left_alone, promote, proof, turn_back
 from resilience.stack.postgresql_link import PostgresqlLinks
 from resilience.stack.postgresql_watch import PostgresqlWatch
 from tests.component.postgresql_tier import (
@@ -121,6 +122,10 @@ def acknowledging(tier: OwnedLocalPlatform, primary: str, timeout_s: float = 2.0
 
 def primary_of(tier: OwnedLocalPlatform) -> str:
     return next(name for name, role in roles(tier).items() if role.role == "primary")
+
+
+def on(tier: OwnedLocalPlatform, member: str, other: MemberState) -> bool:
+    return tier.state(member).node == other.node
 
 
 def seen_to_be_true(tier: OwnedLocalPlatform, promotion: Promotion) -> None:
@@ -228,6 +233,23 @@ def test_the_wrong_standby_is_promoted_and_the_other_turns_back(tier, logs):
         assert promotion.turned_back == (other,)
         assert roles(tier)[other].upstream == victim
         seen_to_be_true(tier, promotion)
+    wait_for("all are together", lambda: together(tier))
+
+
+def test_a_primary_that_nobody_fences_takes_writes_beside_the_new_one_until_it_is(tier, logs):
+    former = primary_of(tier)
+    beside = next(state.name for state in tier.states() if state.component == "pgbouncer" and on(tier, former, state))
+    with injected(tier, logs, CutReplication(), role="replica", scope="component"):
+        promotion = promote(tier, Runbook(fence=False))
+        assert (promotion.former, promotion.fenced) == (former, False)
+        assert beside not in promotion.led
+        assert {former, beside} <= set(promotion.unreached)
+        assert proof(tier, promotion).holds
+        assert left_alone(tier, promotion).ok
+        assert not left_alone(tier, msgspec.structs.replace(promotion, former=promotion.following[0])).ok
+        assert roles(tier)[former].role == "stray"
+    assert fence_strays(tier) == (former,)
+    assert unled(tier) == []
     wait_for("all are together", lambda: together(tier))
 
 

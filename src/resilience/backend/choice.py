@@ -17,7 +17,7 @@ from resilience.backend.local.place import cache_dir, calling_user
 from resilience.backend.local.platform import LocalBackend, LocalPlatform
 from resilience.backend.local.sandbox import furnish, image_inside
 from resilience.errors import HostError
-from resilience.spec.fault import Delete, Deny, Drain, FaultSpec, Reboot, RollingRestart, Scale
+from resilience.spec.fault import CutReplication, Delete, Deny, Drain, FaultSpec, Reboot, RollingRestart, Scale
 
 DEFAULT = "local"
 _NOWHERE = "a run needs a place of its own: call 'resilience run', not its inner part"
@@ -67,7 +67,13 @@ BACKENDS: Mapping[str, Choice] = {
         servers=_servers_local,
         cannot=(Reboot, Drain, Delete, Scale, Deny, RollingRestart),
     ),
-    "kind": Choice(is_here=place.is_here, enter=_enter_place, attach=place.attach, servers=_servers_kind),
+    "kind": Choice(
+        is_here=place.is_here,
+        enter=_enter_place,
+        attach=place.attach,
+        servers=_servers_kind,
+        cannot=(CutReplication,),  # there is no PostgreSQL
+    ),
 }
 
 
