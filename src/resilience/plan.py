@@ -111,6 +111,8 @@ def fault_plan_on(scenario: Scenario, ground: Ground) -> FaultPlan | None:
 def _runbook(scenario: Scenario) -> Iterator[str]:
     """What an operator does while the fault lasts."""
     tier = scenario.stack.postgresql
+    if tier is not None and scenario.experiment is not None and scenario.experiment.cancels:
+        yield "at once, by the runbook: cancel every backend of PostgreSQL's primary that waits for a standby"
     if tier is not None and scenario.experiment is not None and scenario.experiment.promotes:
         delay_s, runbook = tier.failover.operator_delay_s, scenario.experiment.runbook
         which = "most" if runbook.standby == "least-lag" else "least"

@@ -33,6 +33,7 @@ from resilience.spec.fault import (
     Target,
 )
 from resilience.spec.postgresql import AnyStandbys, Runbook
+from resilience.stack import postgresql_cancel
 from resilience.stack.postgresql import live_roles, unled
 from resilience.stack.postgresql_failover import Promotion, fence_strays, left_alone, promote, proof, turn_back
 from resilience.stack.postgresql_link import PostgresqlLinks
@@ -102,11 +103,11 @@ def injected(
 
 @contextmanager
 def acknowledging(tier: OwnedLocalPlatform, primary: str, timeout_s: float = 2.0) -> Iterator[None]:
-    """Rows are written to a member all the time; whether it takes them is its own matter."""
+    """Rows are written to a member all the time, as long as it takes them."""
     ended = Flag()
 
     def write() -> None:
-        with PostgresqlLinks(tier, timeout_s) as links:
+        with suppress(StackError), PostgresqlLinks(tier, timeout_s) as links:
             while not ended.wait(0.02):
                 with suppress(StackError):
                     links.link(primary).ask("INSERT INTO rows VALUES ('x') RETURNING value")
@@ -250,6 +251,25 @@ def test_a_primary_that_nobody_fences_takes_writes_beside_the_new_one_until_it_i
         assert roles(tier)[former].role == "stray"
     assert fence_strays(tier) == (former,)
     assert unled(tier) == []
+    wait_for("all are together", lambda: together(tier))
+
+
+@pytest.mark.parametrize("works", [True, False], ids=["cancelled", "only told so"])
+def test_what_waits_for_a_standby_is_cancelled_and_is_seen_to_wait_no_more(tier, logs, monkeypatch, works: bool):
+    former = primary_of(tier)
+    asked(tier, former, "CREATE TABLE IF NOT EXISTS rows (value text)")
+    if not works:
+        monkeypatch.setattr(
+            postgresql_cancel, "CANCEL", postgresql_cancel.CANCEL.replace("pg_cancel_backend(pid)", "true")
+        )
+    with (
+        injected(tier, logs, CutReplication(), role="replica", scope="component"),
+        acknowledging(tier, former, timeout_s=8.0),
+    ):
+        cancelled = postgresql_cancel.cancel_waiting(tier, 1.0)
+        assert cancelled.member == former
+        seen = postgresql_cancel.cancellation_proof(tier, cancelled)
+        assert [item.ok for item in seen.evidence] == [True, works], seen
     wait_for("all are together", lambda: together(tier))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from resilience.chaos.reach import call
 
-__all__ = ["heal", "hold_phase", "inject", "promote", "rejoin"]
+__all__ = ["cancel_waiting", "heal", "hold_phase", "inject", "promote", "rejoin"]
 
 
 def hold_phase(phase: str, duration_s: float, configuration: dict[str, Any] | None = None) -> str:
@@ -29,6 +29,14 @@ def inject(
     """
     injection: str = call("inject", configuration, fault=fault, target=target, prelude=prelude)
     return injection
+
+
+def cancel_waiting(for_s: float) -> int:
+    """Cancels, for so long, every backend of PostgreSQL's primary that waits for a standby; how many. Fails if none
+    waited, or if one waits on.
+    """
+    cancelled: int = call("cancel_waiting", for_s=for_s)
+    return cancelled
 
 
 def promote(standby: str = "least-lag", fence: bool = True) -> str:  # noqa: FBT001, FBT002  the toolkit names it

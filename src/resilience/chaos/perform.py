@@ -63,6 +63,10 @@ def _postgresql_replicated(session: Session) -> Answer:
     return _none("PostgreSQL", unreplicated(session.platform))
 
 
+def _cancel_waiting(session: Session, for_s: float) -> Answer:
+    return Answer(play.cancel_waiting(session, for_s))
+
+
 def _promote(session: Session, **runbook: Any) -> Answer:
     return Answer(play.promote(session, runbook))
 
@@ -89,6 +93,7 @@ _ACTIVITIES: Mapping[str, Callable[..., Answer]] = {
     "hold_phase": _hold_phase,
     "inject": _inject,
     "heal": _heal,
+    "cancel_waiting": _cancel_waiting,
     "promote": _promote,
     "rejoin": _rejoin,
     "in_effect": _in_effect,

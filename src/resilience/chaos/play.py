@@ -19,7 +19,7 @@ from resilience.fault.injector import injection_json, new_injection_id, us_from_
 from resilience.history.phase import AHEAD_US
 from resilience.spec.fault import FaultSpec, Injection, Prelude, Target
 from resilience.spec.postgresql import Runbook
-from resilience.stack import postgresql_failover
+from resilience.stack import postgresql_cancel, postgresql_failover
 
 NEVER = -1
 PREPARE_US = 1_000_000  # from announcing a fault to injecting it: to resolve the target and get the agent ready
@@ -65,6 +65,28 @@ def inject(
         raise
     _close_steady(session, began_us)
     return injection
+
+
+def cancel_waiting(session: Session, for_s: float) -> int:
+    """Cancels, for so long, every backend of PostgreSQL's primary that waits for a standby; how many waits that were.
+
+    Raises `FaultError` if there is no such tier, or if it was not seen to work.
+    """
+    if session.platform.stack.postgresql is None:
+        raise FaultError(f"cancel_waiting: the stack {session.platform.stack.name} has no PostgreSQL")
+    began_us = session.clock.now_us()
+    try:
+        cancelled = postgresql_cancel.cancel_waiting(session.platform, for_s)
+        ended_us = session.clock.now_us()
+        proof = postgresql_cancel.cancellation_proof(session.platform, cancelled)
+    except StackError as error:
+        raise FaultError(str(error)) from error
+    number, evidence = len(cancelled.backends), msgspec.to_builtins(proof.evidence)
+    facts = {"member": cancelled.member, "backends": number, "began_us": began_us, "ended_us": ended_us}
+    session.record("cancelled", **facts, proved=proof.holds, evidence=evidence)
+    if not proof.holds:
+        raise FaultError("backends were cancelled, and it is not seen that they waited and no longer do")
+    return number
 
 
 def promote(session: Session, runbook: dict[str, Any] | None = None) -> str:

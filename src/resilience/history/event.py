@@ -26,6 +26,8 @@ that nobody who reads a history has to doubt it.
   ``fenced``: bool, ``timeline_before``, ``timeline``, ``lag_bytes``, ``following``, ``led``, ``unreached``,
   ``turned_back`` (see `stack.postgresql_failover.Promotion`), ``operator_delay_s``, ``began_us``: when the operator
   began, ``led_us``: when everybody had been led to it, ``proved``: bool, ``evidence`` as above [chaos]
+- ``cancelled``: backends of PostgreSQL's primary ``member`` that waited for a standby were cancelled: ``backends``: how
+  many, ``began_us`` to ``ended_us``, ``proved``: bool, ``evidence`` as above [chaos]
 - ``fenced``: ``members``: those that took writes beside the primary, and were stopped; ``began_us``: when the operator
   began (older records do not say) [chaos]
 - ``no-target``: ``target``: nothing matched at injection time, nothing was touched [chaos]
@@ -66,8 +68,8 @@ from resilience.history.record import Event, Instant
 NAMES = frozenset({
     "stack-up", "shards", "load-started", "load-stopped", "clock-compared", "phase-announced", "injecting", "injected",
     "effect-probed", "healing", "healed", "no-target", "experiment", "role", "failing", "member", "node", "converged",
-    "promotion", "fenced", "replicas", "copies", "audit-incomplete", "pressure", "generator", "interrupted", "error",
-    "ended",
+    "cancelled", "promotion", "fenced", "replicas", "copies", "audit-incomplete", "pressure", "generator", "interrupted",
+    "error", "ended",
 })  # fmt: skip
 
 Group = Annotated[int, Meta(ge=-1, le=1_000_000)]
@@ -107,6 +109,15 @@ class _Promotion(msgspec.Struct):
     operator_delay_s: Annotated[float, Meta(ge=0, le=3_600)]
     fenced: bool = False
     turned_back: tuple[str, ...] = ()
+    proved: bool = False
+    evidence: tuple[dict[str, Any], ...] = ()
+
+
+class _Cancelled(msgspec.Struct):
+    member: str
+    backends: Count
+    began_us: Instant
+    ended_us: Instant
     proved: bool = False
     evidence: tuple[dict[str, Any], ...] = ()
 
@@ -218,6 +229,7 @@ _DATA: dict[str, type[msgspec.Struct]] = {
     "injected": _Injected,
     "healed": _Healed,
     "effect-probed": _Probed,
+    "cancelled": _Cancelled,
     "promotion": _Promotion,
     "fenced": _Fenced,
     "shards": _Shards,

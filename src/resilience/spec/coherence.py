@@ -22,6 +22,7 @@ from resilience.spec.fault import (
 )
 from resilience.spec.load import Load
 from resilience.spec.postgresql_coherence import (
+    check_cancelling,
     check_cut,
     check_postgresql,
     check_postgresql_load,
@@ -70,6 +71,7 @@ def check_scenario(scenario: Scenario, label: str) -> None:
     if scenario.experiment is not None:
         _check_experiment(scenario.experiment, scenario.stack)
         check_promotion(scenario, label)
+        check_cancelling(scenario)
     _check_blast_radius(scenario, label)
     for index, weakness in enumerate(scenario.known_weaknesses):
         check_bounds(weakness.within, label, f"known_weaknesses[{index}].within")

@@ -34,8 +34,8 @@ METHOD = (
     "healed",
     "hold_phase recovery",
 )
-# What a person does about a lost primary of PostgreSQL: it may stand behind the step that it is named after.
-RUNBOOK = {"in_effect injected": "promote", "healed": "rejoin"}
+# What a person does about a lost primary of PostgreSQL: each may stand behind the step that it is named after.
+RUNBOOK = {"in_effect injected": ("cancel_waiting", "promote"), "healed": ("rejoin",)}
 ROLLBACKS = ("heal rollback",)
 _STEADY_STATE = frozenset(
     {"members_running", "shards_replicated", "postgresql_replicated", "queues_replicated", "load_at_rate"}
@@ -46,7 +46,7 @@ Text = Annotated[str, Meta(min_length=1, max_length=2_000)]
 class _ActionProvider(Record, frozen=True, kw_only=True):
     type: Literal["python"]
     module: Literal["resilience.chaos.actions"]
-    func: Literal["hold_phase", "inject", "promote", "rejoin", "heal"]
+    func: Literal["hold_phase", "inject", "cancel_waiting", "promote", "rejoin", "heal"]
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
@@ -143,9 +143,14 @@ class _Healing(Record, frozen=True, kw_only=True):
     by: Literal["request", "rollback"] = "request"
 
 
+class _Cancelling(Record, frozen=True, kw_only=True):
+    for_s: Annotated[float, Meta(ge=0.1, le=10)]
+
+
 _ARGUMENTS: Mapping[str, type[Record]] = {
     "hold_phase": _Holding,
     "inject": _Injecting,
+    "cancel_waiting": _Cancelling,
     "promote": Runbook,
     "in_effect": _Proving,
     "heal": _Healing,
@@ -176,17 +181,19 @@ def experiment_from_file(path: Path, label: str) -> Experiment:
         document=value,
         prelude=injecting.prelude,
         promotes="promote" in runbook,
+        cancels="cancel_waiting" in runbook,
         runbook=_promoting(document.method, label),
     )
 
 
 def _runbook(method: Sequence[_Activity]) -> frozenset[str]:
-    return frozenset(activity.provider.func for activity in method) & frozenset(RUNBOOK.values())
+    known = {step for steps in RUNBOOK.values() for step in steps}
+    return frozenset(activity.provider.func for activity in method) & known
 
 
 def _with_runbook(runbook: frozenset[str]) -> tuple[str, ...]:
     """The method's steps with those of the runbook that it has."""
-    return tuple(step for one in METHOD for step in (one, RUNBOOK.get(one, "")) if step in METHOD or step in runbook)
+    return tuple(step for one in METHOD for step in (one, *RUNBOOK.get(one, ())) if step in METHOD or step in runbook)
 
 
 def _substituted(value: Any, where: str = "") -> Iterator[str]:

@@ -70,6 +70,16 @@ def check_cut(target: Target, label: str, field: str) -> None:
         raise refuse(label, f"{field}.role", "expected replica (fault cut-replication)", target.role)
 
 
+def check_cancelling(scenario: Scenario) -> None:
+    """Where an experiment has backends cancelled that wait for a standby, some can wait for one."""
+    if scenario.experiment is None or not scenario.experiment.cancels:
+        return
+    tier = scenario.stack.postgresql
+    if tier is None or isinstance(tier.durability, Asynchronous):
+        expected = "expected no cancel_waiting: commits wait for no standby (postgresql.durability)"
+        raise refuse(scenario.experiment.file, "method", expected)
+
+
 def check_promotion(scenario: Scenario, label: str) -> None:
     """Where an experiment has a standby promoted, there is one, and the fault lasts until it shows what it is worth."""
     if scenario.experiment is None or not scenario.experiment.promotes:

@@ -41,6 +41,7 @@ class Experiment(Record, frozen=True, kw_only=True):
     prelude: Prelude | None = None
     promotes: bool = False  # whether a standby of PostgreSQL is promoted while the fault lasts
     runbook: Runbook = Runbook()  # how, if so
+    cancels: bool = False  # whether backends of PostgreSQL that wait for a standby are cancelled
 
 
 class Scenario(Record, frozen=True, kw_only=True):

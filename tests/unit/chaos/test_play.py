@@ -15,7 +15,8 @@ from resilience.fault.injector import TTL_SPARE_S, ttl_s
 from resilience.history.event import NAMES, flaw
 from resilience.history.record import Event, PhaseWindow
 from resilience.spec.postgresql import Manual, Postgresql, Runbook
-from resilience.stack import postgresql_failover
+from resilience.stack import postgresql_cancel, postgresql_failover
+from resilience.stack.postgresql_cancel import Cancelled
 from resilience.stack.postgresql_failover import Promotion
 from tests.unit.chaos.stand import SECOND, Stand, stand_in
 
@@ -354,6 +355,30 @@ def test_a_promotion_that_is_not_seen_fails_and_is_on_record(stand: Stand, monke
     with pytest.raises(FaultError, match="is not seen to be the primary"):
         play.promote(stand.session)
     assert stand.events("promotion")[0].data["proved"] is False
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_what_was_cancelled_is_on_record_and_has_to_be_seen(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, seen: bool
+) -> None:
+    with_tier(stand, monkeypatch)
+    cancelled = Cancelled(member=PROMOTION.former, backends=frozenset({"7 now", "8 now"}))
+    evidence = Evidence(what="still waiting", expected="0", observed="0" if seen else "2", ok=seen)
+    monkeypatch.setattr(postgresql_cancel, "cancel_waiting", lambda _platform, _for_s: cancelled)
+    monkeypatch.setattr(postgresql_cancel, "cancellation_proof", lambda _platform, _done: Proof(evidence=(evidence,)))
+    if seen:
+        assert play.cancel_waiting(stand.session, 3.0) == 2
+    else:
+        with pytest.raises(FaultError, match="it is not seen that they waited"):
+            play.cancel_waiting(stand.session, 3.0)
+    (event,) = stand.events("cancelled")
+    assert (event.data["member"], event.data["backends"], event.data["proved"]) == (PROMOTION.former, 2, seen)
+    assert flaw(event) == ""
+
+
+def test_nobody_is_cancelled_where_there_is_no_postgresql(stand: Stand) -> None:
+    with pytest.raises(FaultError, match="has no PostgreSQL"):
+        play.cancel_waiting(stand.session, 3.0)
 
 
 def test_nobody_is_promoted_where_there_is_no_postgresql(stand: Stand) -> None:

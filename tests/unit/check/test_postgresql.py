@@ -227,6 +227,8 @@ def test_what_was_acknowledged_locally_is_no_loss_of_an_acknowledged_write(tmp_p
     assert finding.measures["durability.lost_ops"] == 0
     assert finding.measures["durability.postgresql.acked_locally_ops"] == 20
     assert finding.measures["durability.postgresql.lost_locally_ops"] == 15
+    locally = finding.measures["durability.postgresql.acked_locally_ops"]
+    assert finding.measures["durability.postgresql.kept_locally_ops"] == locally - 15
 
 
 def test_a_run_that_was_acknowledged_nothing_but_locally_is_no_pass(tmp_path: Path) -> None:

@@ -215,6 +215,21 @@ def test_a_runbook_may_be_gone_through_badly(project: Path) -> None:
         read_scenario(project, "failover")
 
 
+def test_what_waits_may_be_cancelled_where_something_can_wait(project: Path) -> None:
+    path = with_runbook(project) / "experiments/lose-node.yaml"
+    cancelling = PROMOTED % "cancel_waiting, arguments: {for_s: 3}"
+    step = "  - type: action\n    name: promote\n"
+    path.write_text(path.read_text().replace(step, "  - type: action\n    name: cancel\n" + cancelling + step))
+    experiment = read_scenario(project, "failover").experiment
+    assert experiment is not None
+    assert (experiment.cancels, experiment.promotes) == (True, True)
+    with pytest.raises(SpecError, match=r"method: expected no cancel_waiting: commits wait for no standby"):
+        read_scenario(project, "failover", ["postgresql.durability=async"])
+    path.write_text(path.read_text().replace("for_s: 3", "for_s: 60"))
+    with pytest.raises(SpecError, match=r"arguments.for_s: expected a number <= 10"):
+        read_scenario(project, "failover")
+
+
 def test_a_runbook_has_its_place_in_the_method(project: Path) -> None:
     path = with_runbook(project) / "experiments/lose-node.yaml"
     text = path.read_text()

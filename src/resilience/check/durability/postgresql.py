@@ -170,5 +170,6 @@ def _with_locals(finding: Finding, booked: Booked) -> Finding:
     measures = {
         f"{ROWS.name}.acked_locally_ops": float(len(booked.acked_locally)),
         f"{ROWS.name}.lost_locally_ops": float(len(booked.lost_locally)),
+        f"{ROWS.name}.kept_locally_ops": float(len(booked.acked_locally) - len(booked.lost_locally)),
     }
     return replace(finding, measures=finding.measures | measures)
