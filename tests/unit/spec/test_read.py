@@ -17,14 +17,14 @@ ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = (
     "baseline", "collaboration-kill", "edge-kill", "no-effect", "node-drain", "node-freeze", "node-power-off",
     "postgresql-baseline", "postgresql-cancel-waiting", "postgresql-cut-failover", "postgresql-cut-failover-quorum",
-    "postgresql-failover", "postgresql-split-brain", "postgresql-wrong-standby", "postgresql-wrong-standby-quorum",
-    "rabbitmq-baseline", "rabbitmq-fast-restart-classic", "rabbitmq-fast-restart-leader",
-    "rabbitmq-fast-restart-transient", "rabbitmq-kill-leader", "rabbitmq-kill-leader-automatic",
-    "rabbitmq-partition-leader", "rabbitmq-pause-leader", "rabbitmq-poison", "rabbitmq-poison-no-dead-letter",
-    "redis-crash-primary", "redis-failover", "redis-fast-restart", "redis-fast-restart-no-persistence",
-    "redis-kill-primary", "redis-kill-replica", "redis-partition-primary", "redis-pause-primary",
-    "redis-pause-replica-kill-primary", "redis-stop-primary", "rolling-restart-session", "session-delete",
-    "session-denied-redis", "session-kill", "session-scale-down", "short-ttl",
+    "postgresql-failover", "postgresql-kill-replica", "postgresql-kill-sync-standby", "postgresql-split-brain",
+    "postgresql-wrong-standby", "postgresql-wrong-standby-quorum", "rabbitmq-baseline", "rabbitmq-fast-restart-classic",
+    "rabbitmq-fast-restart-leader", "rabbitmq-fast-restart-transient", "rabbitmq-kill-leader",
+    "rabbitmq-kill-leader-automatic", "rabbitmq-partition-leader", "rabbitmq-pause-leader", "rabbitmq-poison",
+    "rabbitmq-poison-no-dead-letter", "redis-crash-primary", "redis-failover", "redis-fast-restart",
+    "redis-fast-restart-no-persistence", "redis-kill-primary", "redis-kill-replica", "redis-partition-primary",
+    "redis-pause-primary", "redis-pause-replica-kill-primary", "redis-stop-primary", "rolling-restart-session",
+    "session-delete", "session-denied-redis", "session-kill", "session-scale-down", "short-ttl",
 )  # fmt: skip
 UNBROKEN = ("baseline", "postgresql-baseline", "rabbitmq-baseline", "rabbitmq-poison")  # nothing is injected
 SCENARIO = "scenarios/redis/failover.yaml"
