@@ -241,6 +241,55 @@ def test_what_an_operator_does_and_what_is_written_to_postgresql_is_on_the_scree
     assert "PostgreSQL" not in shown(FAILOVER)
 
 
+PROMOTE = "5 s later, by the runbook: promote the PostgreSQL standby that has received"
+
+
+@pytest.mark.parametrize(
+    ("name", "member", "steps"),
+    [
+        (
+            "postgresql-cut-failover",
+            ("postgresql-replica-1", "replica"),
+            [
+                "drop every packet between postgresql-replica-0 and postgresql-primary-0",
+                "drop every packet between postgresql-replica-1 and postgresql-primary-0",
+                "leave it so for 4 s at least, and until healing",
+                "hold back the restart of postgresql-primary-0, until healing",
+                "send SIGKILL to the server of postgresql-primary-0",
+                f"{PROMOTE} most",
+            ],
+        ),
+        (
+            "postgresql-wrong-standby-quorum",
+            ("postgresql-replica-0", "replica"),
+            [f"{PROMOTE} least"],
+        ),
+        (
+            "postgresql-split-brain",
+            ("postgresql-replica-0", "replica"),
+            [
+                f"{PROMOTE} most, and leave the node of the former primary alone",
+            ],
+        ),
+        (
+            "postgresql-cancel-waiting",
+            ("postgresql-replica-0", "replica"),
+            [
+                "at once, by the runbook: cancel every backend of PostgreSQL's primary that waits for a standby",
+                "8 s later, by the runbook: promote the PostgreSQL standby that has received most",
+            ],
+        ),
+        ("postgresql-kill-sync-standby", ("postgresql-replica-0", "replica"), []),
+    ],
+)
+def test_what_is_done_to_standbys_and_by_whom(name: str, member: tuple[str, str], steps: list[str]):
+    plan = fault_plan(read_scenario(ROOT, name), "")
+    assert plan is not None
+    assert plan.nothing == ""
+    assert member in plan.members
+    assert list(plan.steps[len(plan.steps) - len(steps) :]) == steps
+
+
 def test_who_is_denied_what_is_told():
     watch = {"probe": "denied", "pods": [{"name": "a"}], "others": [{"name": "b"}, {"name": "c"}]}
     assert list(proofs_in_words([watch])) == [
