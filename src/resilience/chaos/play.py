@@ -106,9 +106,7 @@ def promote(session: Session, runbook: dict[str, Any] | None = None) -> str:
         promotion = postgresql_failover.promote(session.platform, wanted)
         led_us = session.clock.now_us()
         promotion = postgresql_failover.turn_back(session.platform, promotion)
-        proof = postgresql_failover.proof(session.platform, promotion)
-        if not wanted.fence:
-            proof = Proof(evidence=(*proof.evidence, postgresql_failover.left_alone(session.platform, promotion)))
+        proof = postgresql_failover.proof(session.platform, promotion, fence=wanted.fence)
     except StackError as error:
         raise FaultError(str(error)) from error
     facts = msgspec.to_builtins(promotion) | msgspec.to_builtins(proof)

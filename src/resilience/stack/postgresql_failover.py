@@ -264,47 +264,40 @@ def _lacking(seen: Looks, former: str, member: str) -> int | None:
     return max(0, one.written - other.written)
 
 
-def proof(platform: Platform, promotion: Promotion) -> Proof:
-    """Whether it is true: the member takes writes, on a later timeline and through a PgBouncer, and nobody else does.
+def proof(platform: Platform, promotion: Promotion, *, fence: bool = True) -> Proof:
+    """Whether it is true: the member takes writes, on a later timeline and through a PgBouncer, and nobody else does, or
+    where the runbook does not ``fence``, the former primary does as well.
 
     Where fewer standbys follow than a commit waits for, writes hang, as the stack has it: that they do is seen then.
 
     It may take a moment: a write waits for standbys that have only just been told whom to follow.
     """
     ends_at = time.monotonic() + PROVED_WITHIN_S
-    while not (seen := _proof(platform, promotion)).holds and time.monotonic() < ends_at:
+    while not (seen := _proof(platform, promotion, fence=fence)).holds and time.monotonic() < ends_at:
         time.sleep(0.1)
     return seen
 
 
-def left_alone(platform: Platform, promotion: Promotion) -> Evidence:
-    """Whether the former primary, which nobody has fenced, takes writes beside the new one."""
-    with PostgresqlLinks(platform, ASK_TIMEOUT_S) as links:
-        seen = looks(links)
-    writers = {name for name, look in seen.items() if isinstance(look, Look) and not look.recovering}
-    both = {promotion.former, promotion.member} & writers
-    expected = ", ".join(sorted({promotion.former, promotion.member}))
-    return _evidence("members that take writes, as nobody was fenced", expected, ", ".join(sorted(both)))
-
-
-def _proof(platform: Platform, promotion: Promotion) -> Proof:
+def _proof(platform: Platform, promotion: Promotion, *, fence: bool) -> Proof:
     row = _row(platform, promotion)
     with PostgresqlLinks(platform, ASK_TIMEOUT_S) as links:
         seen = looks(links)
-    return Proof(evidence=(*writers_seen(promotion, seen), row))
+    return Proof(evidence=(*writers_seen(promotion, seen, fence=fence), row))
 
 
-def writers_seen(promotion: Promotion, seen: Looks) -> tuple[Evidence, ...]:
-    """Whether the member that was promoted takes writes, on a later timeline, and nobody else who answers does.
+def writers_seen(promotion: Promotion, seen: Looks, *, fence: bool = True) -> tuple[Evidence, ...]:
+    """Whether the member that was promoted takes writes, on a later timeline, and nobody else who answers does; where
+    the runbook does not ``fence``, the former primary has to.
 
     Whoever could not be fenced may be silent, and go on one day: that is told, and no proof against the promotion.
     """
     writers = sorted(name for name, look in seen.items() if isinstance(look, Look) and not look.recovering)
     look = seen.get(promotion.member)
     timeline = look.timeline if isinstance(look, Look) else 0
+    expected = [promotion.member] if fence else sorted({promotion.member, promotion.former})
     return (
-        _evidence("members that take writes", promotion.member, ", ".join(writers)),
-        *_former_seen(promotion, seen),
+        _evidence("members that take writes", ", ".join(expected), ", ".join(writers)),
+        *(_former_seen(promotion, seen) if fence else ()),
         Evidence(
             what=f"timeline of {promotion.member}",
             expected=f"over {promotion.timeline_before}",

@@ -307,7 +307,7 @@ def with_tier(stand: Stand, monkeypatch: pytest.MonkeyPatch, *, seen: bool = Tru
     evidence = Evidence(what="timeline", expected="over 1", observed="2" if seen else "1", ok=seen)
     monkeypatch.setattr(postgresql_failover, "promote", promote)
     monkeypatch.setattr(postgresql_failover, "turn_back", turn_back)
-    monkeypatch.setattr(postgresql_failover, "proof", lambda _platform, _promotion: Proof(evidence=(evidence,)))
+    monkeypatch.setattr(postgresql_failover, "proof", lambda _platform, _promotion, *, fence: Proof(evidence=(evidence,)))
     tier = Postgresql(primary=PROMOTION.former, replicas=(PROMOTION.member,), failover=Manual(operator_delay_s=7.0))
     stand.platform.stack = msgspec.structs.replace(stand.platform.stack, postgresql=tier)
     return begun
@@ -333,20 +333,20 @@ def test_whom_an_operator_takes_is_said_by_the_experiment(stand: Stand, monkeypa
         play.promote(stand.session, {"fenced": False})
 
 
-@pytest.mark.parametrize("writes", [True, False])
-def test_a_former_primary_that_is_left_alone_has_to_be_seen_to_go_on(
-    stand: Stand, monkeypatch: pytest.MonkeyPatch, writes: bool
-) -> None:
+def test_what_the_runbook_leaves_out_is_not_looked_for(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
     with_tier(stand, monkeypatch)
-    both = Evidence(what="both", expected="yes", observed="yes" if writes else "no", ok=writes)
-    monkeypatch.setattr(postgresql_failover, "left_alone", lambda _platform, _promotion: both)
+    seen = Evidence(what="both", expected="yes", observed="yes", ok=True)
+    asked: list[bool] = []
+
+    def proof(_platform: object, _promotion: Promotion, *, fence: bool) -> Proof:
+        asked.append(fence)
+        return Proof(evidence=(seen,))
+
+    monkeypatch.setattr(postgresql_failover, "proof", proof)
     play.inject(stand.session, KILL, REPLICA)
-    if writes:
-        play.promote(stand.session, {"fence": False})
-    else:
-        with pytest.raises(FaultError, match="is not seen to be the primary"):
-            play.promote(stand.session, {"fence": False})
-    assert stand.events("promotion")[0].data["proved"] is writes
+    play.promote(stand.session, {"fence": False})
+    play.promote(stand.session)
+    assert asked == [False, True]
 
 
 def test_a_promotion_that_is_not_seen_fails_and_is_on_record(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
