@@ -45,11 +45,13 @@ class Ops:
     version: Ints
     epoch: Ints
     error: Codes  # into ``errors``
+    stood: Codes  # into ``standing``: the value that a register's answer speaks of, "" where there is none
     clients: tuple[str, ...]
     kinds: tuple[str, ...]
     keys: tuple[str, ...]
     phases: tuple[str, ...]
     errors: tuple[str, ...]
+    standing: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.id)

@@ -47,6 +47,7 @@ from resilience.history.ledger import Booked
 from resilience.history.lines import BROKEN, Damage, read_batches
 from resilience.history.offset import Shift, shift_of
 from resilience.history.record import (
+    Answered,
     ClockPair,
     Consumed,
     Delivered,
@@ -65,6 +66,7 @@ from resilience.history.record import (
 )
 
 _PROBLEMS_KEPT = 200
+_NOTHING = 0  # the code of "" among the values that stood in registers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -221,8 +223,11 @@ class _Load:
     dropped: list[tuple[str, Dropped]] = field(default_factory=list)
     codes: dict[str, Known] = field(
         default_factory=lambda: {
-            name: {}
-            for name in ("client", "kind", "key", "phase", "error", "receiver", "room", "edit", "consumer", "queue")
+            "stood": {"": _NOTHING},
+            **{
+                name: {}
+                for name in ("client", "kind", "key", "phase", "error", "receiver", "room", "edit", "consumer", "queue")
+            },
         }
     )
     invoked: list[dict[str, Any]] = field(default_factory=list)  # chunks of columns of the file being read
@@ -243,6 +248,7 @@ class _Load:
             kinds[type(line)].append(line)
         self.invoked.append(self._invoked_columns(kinds[Invoked]))
         self.answers.append(self._answer_columns(kinds[Returned]))
+        self.answers.append(self._told_columns(kinds[Answered]))
         self.arrivals.append(self._arrival_columns(kinds[Delivered]))
         self.handed.append(self._handed_columns(kinds[Consumed]))
         self.joins += [_shifted(line, self.shift) for line in kinds[Joined]]
@@ -276,6 +282,19 @@ class _Load:
             "version": _ints([line.version for line in lines]),
             "epoch": _ints([line.epoch for line in lines]),
             "error": code_array([line.error for line in lines], self.codes["error"]),
+            "stood": np.full(len(lines), _NOTHING, dtype=np.int32),
+        }
+
+    def _told_columns(self, lines: list[Answered]) -> dict[str, Any]:
+        nothing = np.full(len(lines), -1, dtype=np.int64)
+        return {
+            "id": _ints([line.id for line in lines]),
+            "outcome": _codes([_CODE_OF[line.outcome] for line in lines]),
+            "returned": self._on_runners([line.returned for line in lines]),
+            "version": nothing,
+            "epoch": nothing,
+            "error": code_array([line.error for line in lines], self.codes["error"]),
+            "stood": code_array([line.stood for line in lines], self.codes["stood"]),
         }
 
     def _arrival_columns(self, lines: list[Delivered]) -> dict[str, Any]:
@@ -316,7 +335,7 @@ class _Load:
         if (np.diff(np.sort(answers["id"])) == 0).any():
             self.damage.problems.append(f"{name}: an op was answered twice")
         unfinished = int(code_array([UNFINISHED], self.codes["error"])[0])
-        defaults = {"outcome": OUTCOMES.index("unknown"), "returned": -1, "version": -1, "epoch": -1}
+        defaults = {"outcome": OUTCOMES.index("unknown"), "returned": -1, "version": -1, "epoch": -1, "stood": _NOTHING}
         for column, default in (defaults | {"error": unfinished}).items():
             filled = np.full(len(order), default, dtype=answers[column].dtype)
             filled[order[slots[known]]] = answers[column][known]
@@ -334,6 +353,7 @@ class _Load:
             keys=tuple(self.codes["key"]),
             phases=tuple(self.codes["phase"]),
             errors=tuple(self.codes["error"]),
+            standing=tuple(self.codes["stood"]),
         )
 
     def deliveries(self) -> Deliveries:
@@ -357,7 +377,7 @@ _INVOKED = {
     "id": INT, "kind": CODE, "key": CODE, "value": TEXT, "group": CODE, "phase": CODE, "due": INT,
     "called": INT,
 }  # fmt: skip
-_ANSWERS = {"id": INT, "outcome": CODE, "returned": INT, "version": INT, "epoch": INT, "error": CODE}
+_ANSWERS = {"id": INT, "outcome": CODE, "returned": INT, "version": INT, "epoch": INT, "error": CODE, "stood": CODE}
 _ARRIVALS = {
     "receiver": CODE, "room": CODE, "epoch": INT, "seq": INT, "edit": CODE, "at": INT,
     "live": FLAG,

@@ -26,7 +26,9 @@ class Invoked(Line, frozen=True, tag="i"):
     """An op is about to be sent. ``group`` is the Redis shard (1, 2, …) that its key belongs to, 0 where none does."""
 
     id: Int64  # counts from 1 in each client's file
-    kind: str  # e.g. session.update, collaboration.edit, direct.write, postgresql.write, rabbitmq.publish
+    kind: (
+        str  # e.g. session.update, collaboration.edit, direct.write, postgresql.write, rabbitmq.publish, register.read
+    )
     key: str  # of a publish the queue's name
     value: str  # unique for a write, "" for a read
     group: Int32
@@ -47,6 +49,22 @@ class Returned(Line, frozen=True, tag="r"):
     version: Int64 = -1  # the version, or the sequence number of an edit, that the answer named; -1: none
     epoch: Int64 = -1  # the epoch of an edit
     error: str = ""  # a short class of error, e.g. "timeout", "http-503", "refused"
+
+
+MISMATCH = "mismatch"  # the error of a compare-and-set that was answered: something else stood there
+
+
+class Answered(Line, frozen=True, tag="a"):
+    """An op on a register ended, as its client saw it: a `Returned` that speaks of a value.
+
+    ``stood`` is what a read saw there, and what a compare-and-set was to find there; "": nothing.
+    """
+
+    id: Int64
+    outcome: Outcome
+    returned: Instant
+    stood: str
+    error: str = ""
 
 
 class Dropped(Line, frozen=True, tag="x"):
@@ -225,7 +243,7 @@ class QueryFailed(Line, frozen=True, tag="query-failed"):
     reason: str
 
 
-OpLine = Invoked | Returned | Dropped | Joined | Delivered | Left | Consumed
+OpLine = Invoked | Returned | Answered | Dropped | Joined | Delivered | Left | Consumed
 RunLine = PhaseWindow | Event | ClockPair
 AuditLine = DirectRead | SessionRead | RoomRead | RowRead | QueueRead | AuditDone
 SampleLine = Series | QueryFailed

@@ -35,7 +35,7 @@ def long() -> History:
         returned=numbers * 1000 + 500, outcome=np.full(WRITES, OK, dtype=np.int32), version=-1 + 0 * numbers,
         epoch=-1 + 0 * numbers, value=text_array([f"v{number}" for number in range(WRITES)]), clients=("direct",),
         kinds=("direct.write",), keys=tuple(f"k{number}" for number in range(WRITES)), phases=("steady",),
-        errors=("",),
+        errors=("",), stood=zeros, standing=("",),
     )  # fmt: skip
     nothing = read_history(Path("nowhere"))
     audit = dataclasses.replace(

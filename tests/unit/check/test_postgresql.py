@@ -410,10 +410,10 @@ def long() -> History:
     values, keys = [f"v{n}" for n in range(WRITES)], [f"k{n}" for n in range(WRITES)]
     ops = Ops(
         client=zeros, id=numbers + 1, kind=zeros, key=numbers.astype(np.int32), phase=zeros, error=zeros, group=zeros,
-        due=numbers * 1000, called=numbers * 1000, returned=numbers * 1000 + 500,
+        stood=zeros, due=numbers * 1000, called=numbers * 1000, returned=numbers * 1000 + 500,
         outcome=np.full(WRITES, OK, dtype=np.int32), version=-1 + 0 * numbers, epoch=-1 + 0 * numbers,
         value=text_array(values), clients=("postgresql",), kinds=("postgresql.write",), keys=tuple(keys),
-        phases=("steady",), errors=("", ACKED_LOCALLY),
+        phases=("steady",), errors=("", ACKED_LOCALLY), standing=("",),
     )  # fmt: skip
     rows = TableRows(
         key=text_array(keys), value=text_array(values), there=np.ones(WRITES, dtype=np.bool_), source=zeros,

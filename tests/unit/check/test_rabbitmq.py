@@ -526,10 +526,10 @@ def long() -> History:
     values = text_array([f"rabbitmq-1-{n}" for n in range(WRITES)])
     ops = Ops(
         client=zeros, id=numbers + 1, kind=zeros, key=queue, phase=zeros, error=zeros, group=zeros,
-        due=numbers * 1000, called=numbers * 1000, returned=numbers * 1000 + 500,
+        stood=zeros, due=numbers * 1000, called=numbers * 1000, returned=numbers * 1000 + 500,
         outcome=np.full(WRITES, OK, dtype=np.int32), version=-1 + 0 * numbers, epoch=-1 + 0 * numbers,
         value=values, clients=("rabbitmq",), kinds=("rabbitmq.publish",), keys=(QUEUE, OTHER),
-        phases=("steady",), errors=("",),
+        phases=("steady",), errors=("",), standing=("",),
     )  # fmt: skip
     handed, left = slice(None, -1_000), slice(-1_000, None)
     consumed = Consumptions(
@@ -638,6 +638,7 @@ def small(publishes: list[tuple[str, str]], sights: list[tuple[str, bool]]) -> H
         outcome=np.array([("ok", "fail", "unknown").index(outcome) for _, outcome in publishes], dtype=np.int32),
         version=numbers, epoch=numbers, value=text_array([value for value, _ in publishes]), clients=("rabbitmq",),
         kinds=("rabbitmq.publish",), keys=(QUEUE,), phases=("steady",), errors=("",),
+        stood=zeros[:count], standing=("",),
     )  # fmt: skip
     consumed = Consumptions(
         consumer=zeros[: len(sights)], queue=zeros[: len(sights)], value=text_array([value for value, _ in sights]),

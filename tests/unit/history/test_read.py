@@ -12,6 +12,8 @@ from resilience.history.columns import FAIL, OK, OUTCOMES, UNFINISHED, UNKNOWN
 from resilience.history.lines import BATCH_BYTES, Damage, read_batches
 from resilience.history.read import History, read_history
 from resilience.history.record import (
+    MISMATCH,
+    Answered,
     AuditDone,
     ClockPair,
     Consumed,
@@ -142,6 +144,22 @@ def test_messages_that_consumers_were_handed(tmp_path: Path) -> None:
     assert consumed.acked.tolist() == [False, True, True]
     assert history.ops.outcome.tolist() == [OK]
     assert (len(read_history(tmp_path / "nowhere").consumed), history.problems) == (0, ())
+
+
+def test_what_an_answer_of_a_register_speaks_of(tmp_path: Path) -> None:
+    """Its line ends an op as any other does; an answer that speaks of no value has none."""
+    ops = history_of(
+        tmp_path, op(1, "register.read", "r"), op(2, "register.swap", "r"), op(3, "register.read", "r"),
+        op(4, "register.write", "r"), Answered(2, "ok", 6, "v-1", MISMATCH), Answered(1, "ok", 5, "v-2"),
+        Answered(3, "ok", 7, ""), Returned(4, "ok", 8),
+    ).ops  # fmt: skip
+    assert [ops.standing[code] for code in ops.stood] == ["v-2", "v-1", "", ""]
+    assert ops.outcome.tolist() == [OK] * 4
+    assert ops.returned.tolist() == [5, 6, 7, 8]
+    assert [ops.errors[code] for code in ops.error] == ["", MISMATCH, "", ""]
+    assert (ops.version.tolist(), ops.epoch.tolist()) == ([-1] * 4, [-1] * 4)
+    unanswered = history_of(tmp_path / "other", op(1, "register.read", "r")).ops
+    assert (unanswered.stood.tolist(), unanswered.standing) == ([0], ("",))
 
 
 def test_what_was_in_the_table_and_in_the_queues(tmp_path: Path) -> None:
