@@ -39,7 +39,7 @@ class DirectClient(ScheduledClient):
 
     def __init__(self, plan: LoadPlan) -> None:
         """Opens the generator's files; nothing is connected. Raises `OSError`."""
-        super().__init__(CLIENT, KIND, plan)
+        super().__init__(CLIENT, (KIND,), plan)
         self._password = Path(plan.redis_password_file).read_text().strip()
         self._form = WriteForm(plan.durability, TTL_S)
         shards = ShardMap(plan.shards)

@@ -1,12 +1,13 @@
 """Connections of the PostgreSQL client to one address: a write at a time on each, as many as are needed, up to a bound.
 
-A write is one INSERT that commits by itself. What became of it is read off the server's answer: see `outcome_of`.
-Nothing here waits for longer than a write may take; a connection whose write ran out of time is closed, and what its
-server makes of the write is not known.
+A write is one statement that commits by itself, or a question that changes nothing. What became of it is read off the
+server's answer: see `outcome_of`. Nothing here waits for longer than a write may take; a connection whose write ran out
+of time is closed, and what its server makes of the write is not known.
 """
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from psycopg import OperationalError, pq
@@ -19,6 +20,12 @@ from resilience.history.record import ACKED_LOCALLY, Outcome
 CONNECT_TIMEOUT_S = 0.3
 TABLE = "CREATE TABLE IF NOT EXISTS written (key text PRIMARY KEY, value text NOT NULL)"
 INSERT = b"INSERT INTO written (key, value) VALUES ($1, $2)"
+REGISTERS = "CREATE TABLE IF NOT EXISTS registers (key text PRIMARY KEY, value text NOT NULL)"
+# a standby would tell what it has, too; who is asked is meant to be the primary
+READ = b"SELECT pg_is_in_recovery(), (SELECT value FROM registers WHERE key = $1)"
+PUT = b"""INSERT INTO registers (key, value) VALUES ($1, $2)
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value"""
+SWAP = b"UPDATE registers SET value = $2 WHERE key = $1 AND value = $3 RETURNING value"
 _LOCALLY = b"canceling wait for synchronous replication"
 # PgBouncer's own words for what never came to a server; what else it says may have happened to a write under way
 _NEVER_SENT = (b"query_wait_timeout", b"login has been failing", b"cannot connect to server", b"no more connections")
@@ -27,7 +34,19 @@ _REFUSED = frozenset({"57P03", "53300"})
 # what is certain of no write: the end of a session or a server, the connection's own errors, what the server broke in
 _UNSURE = ("08", "57P", "58", "XX", "40003")
 
-Settle = Callable[[Write, Outcome, str], None]
+Row = tuple[str | None, ...]
+
+
+@dataclass(slots=True)
+class Statement(Write):
+    """A write with what is said to the server; ``rows`` are what it answered."""
+
+    sql: bytes = INSERT
+    values: tuple[str, ...] = ()
+    rows: list[Row] = field(default_factory=list)
+
+
+Settle = Callable[[Statement, Outcome, str], None]
 
 
 class Ended(NamedTuple):
@@ -46,7 +65,7 @@ class Answer:
 
     def __init__(self) -> None:
         """Nothing has been said."""
-        self.rows: list[tuple[str | None, ...]] = []
+        self.rows: list[Row] = []
         self.code = ""  # SQLSTATE of the error; "": there was none
         self.severity = ""
         self.message = b""
@@ -170,7 +189,7 @@ class Link:
         self.reached = True  # False: it could not be connected
         self._conninfo = conninfo
         self._settle = settle
-        self._write: Write | None = None
+        self._write: Statement | None = None
         self._sent = False
         self._work = asyncio.Event()
 
@@ -179,7 +198,7 @@ class Link:
         """Whether it carries a write."""
         return self._write is not None
 
-    def submit(self, write: Write) -> None:
+    def submit(self, write: Statement) -> None:
         """Takes a write; it is sent as soon as the link stands."""
         self._write, self._sent = write, False
         self._work.set()
@@ -215,8 +234,9 @@ class Link:
         self._work.clear()
         if self._write is None:
             return
-        self._sent = True
-        answer = await ask(connection, INSERT, (self._write.key, self._write.value))
+        self._sent, write = True, self._write
+        answer = await ask(connection, write.sql, write.values)
+        write.rows = answer.rows
         self._end(outcome_of(answer))
         if connection.status != pq.ConnStatus.OK:
             raise OperationalError("it ended with its answer")
@@ -250,7 +270,7 @@ class Node:
         """How many connections there are."""
         return len(self._links)
 
-    def submit(self, write: Write) -> None:
+    def submit(self, write: Statement) -> None:
         """Sends a write over an idle link, or a new one; asked only while there `has_room`."""
         (self._idle() or self._open()).submit(write)
 

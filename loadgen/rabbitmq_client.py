@@ -28,7 +28,7 @@ class RabbitmqClient(ScheduledClient):
 
     def __init__(self, plan: LoadPlan) -> None:
         """See `ScheduledClient`. Raises `ValueError` for a plan without RabbitMQ."""
-        super().__init__(CLIENT, KIND, plan)
+        super().__init__(CLIENT, (KIND,), plan)
         if plan.rabbitmq is None:
             raise ValueError("the plan has no RabbitMQ")
         rabbitmq = self._rabbitmq = plan.rabbitmq

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from loadgen.metrics import LoadMetrics
 from loadgen.tally import Tally
-from resilience.history.record import Dropped, Invoked, Line, Outcome, Returned
+from resilience.history.record import Answered, Dropped, Invoked, Line, Outcome, Returned
 
 UNFINISHED = "unfinished"
 
@@ -110,10 +110,17 @@ class Recorder:
 
     def returned(self, op: Op, outcome: Outcome, version: int = -1, epoch: int = -1, error: str = "") -> None:
         """Books the end of an op; ignored if it has been booked (its time ran out, then the answer came)."""
+        self._end(op, Returned(op.id, outcome, self._now_us(), version, epoch, error))
+
+    def answered(self, op: Op, outcome: Outcome, stood: str, error: str = "") -> None:
+        """Books the end of an op on a register, with the value that its answer speaks of; ignored as `returned` is."""
+        self._end(op, Answered(op.id, outcome, self._now_us(), stood, error))
+
+    def _end(self, op: Op, end: Returned | Answered) -> None:
         if self._open.pop(op.id, None) is None:
             return
-        now = self._now_us()
-        self._sink.append(Returned(op.id, outcome, now, version, epoch, error))
+        now, outcome, error = end.returned, end.outcome, end.error
+        self._sink.append(end)
         latency_s = (now - op.due) / 1e6
         self._metrics.op_ended(op.kind, op.phase, outcome, latency_s)
         self._tally.ended(op.stream, outcome)

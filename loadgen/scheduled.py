@@ -8,7 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvloop
 from prometheus_client import disable_created_metrics, start_http_server
@@ -20,12 +20,19 @@ from resilience.spec.plan import LoadPlan
 _NAP_S = 0.5
 
 
+class Arrivals(NamedTuple):
+    """What arrives so often; ``send`` is told how many came before, and the instant that it is due at (µs)."""
+
+    rate_per_s: float
+    send: Callable[[int, int], None]
+
+
 class ScheduledClient(ABC):
     """One client of one process; what it sends, and to whom, is its subclass's."""
 
-    def __init__(self, client: str, kind: str, plan: LoadPlan) -> None:
+    def __init__(self, client: str, kinds: Sequence[str], plan: LoadPlan) -> None:
         """Opens the generator's files; nothing is connected. Raises `OSError`."""
-        self.generator = Generator(client, plan, (kind,))
+        self.generator = Generator(client, plan, kinds)
         self._plan = plan
         self._interrupted = asyncio.Event()
 
@@ -50,6 +57,10 @@ class ScheduledClient(ABC):
     @abstractmethod
     async def _close(self) -> None:
         """Ends all connections."""
+
+    def _arrivals(self) -> Sequence[Arrivals]:
+        """Everything that arrives, each by a schedule of its own."""
+        return (Arrivals(self._rate_ops_per_s, self._send),)
 
     async def _prepare(self) -> None:  # noqa: B027  not all have something to prepare
         """Before anything is due."""
@@ -91,12 +102,18 @@ class ScheduledClient(ABC):
     async def _arrive(self) -> None:
         await self._prepare()
         start_us = self.generator.clock.now_us()
-        schedule = Schedule(rate_ops_per_s=self._rate_ops_per_s, start_us=start_us, seed=self._plan.seed, jitter=False)
+        async with asyncio.TaskGroup() as group:
+            for arrivals in self._arrivals():
+                group.create_task(self._follow(arrivals, start_us))
+
+    async def _follow(self, arrivals: Arrivals, start_us: int) -> None:
+        rate = arrivals.rate_per_s
+        schedule = Schedule(rate_ops_per_s=rate, start_us=start_us, seed=self._plan.seed, jitter=False)
         for n, due in enumerate(schedule):
             await self._sleep_until(due)
             if self.generator.over_at(due) or self.generator.over:
                 return
-            self._send(n, due)
+            arrivals.send(n, due)
 
     async def _sleep_until(self, due: int) -> None:
         while (left_us := due - self.generator.clock.now_us()) > 0 and not self.generator.over:  # noqa: ASYNC110  the clock ends it

@@ -23,6 +23,8 @@ from resilience.history.control import Control, Identity
 from resilience.history.ledger import NEVER, Booked
 from resilience.history.read import History, read_history
 from resilience.history.record import (
+    MISMATCH,
+    Answered,
     AuditDone,
     ClockPair,
     Consumed,
@@ -94,7 +96,9 @@ def stack(durability: Durability | None = None, tiers: tuple[str, ...] = ()) -> 
         redis=Redis(),
         shards=tuple(Shard(primary=f"redis-cluster-{n}", replicas=(f"redis-cluster-{3 + n}",)) for n in range(3)),
         members=redis + others + _members_of(tiers),
-        postgresql=Postgresql(primary=POSTGRESQL[0], replicas=POSTGRESQL[1:]) if "postgresql" in tiers else None,
+        postgresql=Postgresql(primary=POSTGRESQL[0], replicas=POSTGRESQL[1:], max_connections=120)
+        if "postgresql" in tiers
+        else None,
         rabbitmq=Rabbitmq() if "rabbitmq" in tiers else None,
     )
 
@@ -114,7 +118,9 @@ LOAD = Load(session_rate_ops_per_s=10, edit_rate_ops_per_s=5, rooms=2, room_memb
 def load(tiers: tuple[str, ...]) -> Load:
     """What a stack with these tiers gets."""
     rates = {"postgresql": 10.0, "rabbitmq": 6.5}  # rows each way, and messages to each of three queues
-    return msgspec.structs.replace(LOAD, **{f"{tier}_rate_ops_per_s": rates[tier] for tier in tiers})
+    asked = {f"{tier}_rate_ops_per_s": rates[tier] for tier in tiers}
+    registers = {"postgresql_register_rate_ops_per_s": 8.0} if "postgresql" in tiers else {}
+    return msgspec.structs.replace(LOAD, **asked, **registers)
 
 
 def availability_slo(phase: Any, target: float) -> Slo:
@@ -239,14 +245,17 @@ class Op:
     version: int = -1
     epoch: int = -1
     error: str = ""
+    stood: str | None = None  # of an op on a register
 
     def end(self, outcome: str, after_us: int, error: str = "") -> None:
         self.outcome, self.returned, self.error = outcome, self.due + after_us, error
 
     def lines(self) -> Iterator[Line]:
         yield Invoked(self.id, self.kind, self.key, self.value, self.group, self.phase, self.due, self.called)
-        if self.returned is not None:
-            outcome: Any = self.outcome
+        outcome: Any = self.outcome
+        if self.returned is not None and self.stood is not None:
+            yield Answered(self.id, outcome, self.returned, self.stood, self.error)
+        elif self.returned is not None:
             yield Returned(self.id, outcome, self.returned, self.version, self.epoch, self.error)
 
 
@@ -503,6 +512,7 @@ def _made(fault: bool, outage_us: int, load: Load, tiers: tuple[str, ...]) -> Re
     run.change("replicas", compared=dict(zip(REPLICAS, keys.values(), strict=True)))
     if "postgresql" in tiers:
         _add_rows(run, phase_at)
+        _add_registers(run, phase_at)
     if "rabbitmq" in tiers:
         _add_messages(run, phase_at)
     return run
@@ -661,6 +671,29 @@ def _add_rows(run: Recorded, phase_at: PhaseAt) -> None:
     copy = {"timeline": 1, "replayed": 1_000, "rows": len(run.rows), "digest": "7"}
     held = {"primary": POSTGRESQL[0], "timeline": 1, "written": 1_000, "members": dict.fromkeys(POSTGRESQL, copy)}
     run.events.append(Event("copies", END + 4 * S, held | {"reasons": []}))
+
+
+REGISTERS, OPS_OF_ONE = 2, 40
+_TURN = ("register.write", "register.read", "register.swap", "register.swap", "register.read")
+
+
+def _add_registers(run: Recorded, phase_at: PhaseAt) -> None:
+    """An op on a register each 100 ms, on two by turns, each left after 40: every other compare-and-set misses."""
+    first = 1 + max(op.id for op in run.ops if op.client == "postgresql")
+    stored: dict[str, str] = {}
+    for number, due in enumerate(range(25_000, END, S // 10)):
+        turn, place = divmod(number, REGISTERS)
+        key, kind = f"pg-register-{turn // OPS_OF_ONE}-{place}", _TURN[turn % len(_TURN)]
+        value = "" if kind == "register.read" else f"pg-r{number}"
+        op = Op("postgresql", first + number, kind, key, value, 0, phase_at(due), due, due + 300)
+        op.end("ok", 3_000)
+        if kind != "register.write":
+            op.stood = stored.get(key, "")
+        if kind == "register.swap" and turn % len(_TURN) == 3:
+            op.stood, op.error = "pg-older", MISMATCH
+        elif value:
+            stored[key] = value
+        run.ops.append(op)
 
 
 def _add_messages(run: Recorded, phase_at: PhaseAt) -> None:

@@ -238,6 +238,7 @@ def test_what_an_operator_does_and_what_is_written_to_postgresql_is_on_the_scree
     assert plan is not None
     assert plan.steps[-1] == "10 s later, by the runbook: promote the PostgreSQL standby that has received most"
     assert "20 rows/s to PostgreSQL" in shown(scenario, plan)
+    assert "20 ops/s on registers there" in " ".join(shown(scenario, plan).split())
     assert "PostgreSQL" not in shown(FAILOVER)
 
 

@@ -43,11 +43,13 @@ def _least(scenario: Scenario) -> dict[str, float]:
 
 
 def _least_of_postgresql(scenario: Scenario) -> dict[str, float]:
-    """Both ways together."""
+    """Both ways together; what is done to registers counts apart."""
     if scenario.stack.postgresql is None:
         return {}
     load = scenario.load
-    return {"postgresql.write": 2 * (load.postgresql_rate_ops_per_s_min or load.postgresql_ops_per_s * LEAST_RATIO)}
+    rows = 2 * (load.postgresql_rate_ops_per_s_min or load.postgresql_ops_per_s * LEAST_RATIO)
+    registers = load.postgresql_register_rate_ops_per_s
+    return {"postgresql.write": rows} | ({} if registers is None else {"registers": registers * LEAST_RATIO})
 
 
 def _least_of_queues(scenario: Scenario) -> dict[str, float]:
@@ -70,6 +72,8 @@ def _rates(directory: Path, end_us: int) -> dict[str, float]:
 def _part(op: Invoked) -> str:
     if op.kind.startswith("session."):
         return "session"
+    if op.kind.startswith("register."):
+        return "registers"
     if op.kind == "rabbitmq.publish":
         return f"rabbitmq.publish to {op.key}"
     return f"direct.write of shard {op.group}" if op.kind == "direct.write" else op.kind

@@ -105,7 +105,9 @@ def _direct_rates(scenario: Scenario) -> dict[str, float]:
 
 def _postgresql_rates(scenario: Scenario) -> dict[str, float]:
     load = scenario.load
-    return dict.fromkeys(("pgbouncer", "direct"), _least(load.postgresql_ops_per_s, load.postgresql_rate_ops_per_s_min))
+    least = _least(load.postgresql_ops_per_s, load.postgresql_rate_ops_per_s_min)
+    registers = load.postgresql_register_rate_ops_per_s
+    return {"pgbouncer": least, "direct": least} | ({} if registers is None else {"registers": _least(registers, None)})
 
 
 def _rabbitmq_rates(scenario: Scenario) -> dict[str, float]:

@@ -6,7 +6,16 @@ from pathlib import Path
 from msgspec import UNSET
 
 from resilience.history.clock import RunClock, kernel_boot_id
-from resilience.spec.plan import WHOLE, LoadPlan, PostgresqlPlan, RabbitmqPlan, ShardPlan, Share, links_max
+from resilience.spec.plan import (
+    WHOLE,
+    LoadPlan,
+    PostgresqlPlan,
+    RabbitmqPlan,
+    ShardPlan,
+    Share,
+    links_max,
+    register_links_max,
+)
 from resilience.spec.rabbitmq import QUEUES, USER, VHOST
 from resilience.spec.scenario import Scenario
 from resilience.spec.slo import RatioSource
@@ -73,6 +82,8 @@ def _postgresql(scenario: Scenario, secret_file: Callable[[str], Path]) -> Postg
         password_file=str(secret_file("postgresql-password")),
         rate_ops_per_s=scenario.load.postgresql_ops_per_s,
         links_max=links_max(scenario.load),
+        register_rate_ops_per_s=scenario.load.postgresql_register_rate_ops_per_s,
+        register_links_max=register_links_max(scenario.load),
     )
 
 

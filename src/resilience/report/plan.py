@@ -78,8 +78,9 @@ def _load(scenario: Scenario) -> Text:
 def _rows(scenario: Scenario) -> str:
     if scenario.stack.postgresql is None:
         return ""
-    rate = scenario.load.postgresql_ops_per_s
-    return f", {rate:g} rows/s to PostgreSQL through PgBouncers and as many straight to its primary"
+    rate, registers = scenario.load.postgresql_ops_per_s, scenario.load.postgresql_register_rate_ops_per_s
+    told = f", {rate:g} rows/s to PostgreSQL through PgBouncers and as many straight to its primary"
+    return told if registers is None else f"{told}, {registers:g} ops/s on registers there"
 
 
 def _messages(scenario: Scenario) -> str:

@@ -21,6 +21,7 @@ _OPTIONAL = frozenset(
         "postgresql",
         "postgresql_rate_ops_per_s",
         "postgresql_rate_ops_per_s_min",
+        "postgresql_register_rate_ops_per_s",
         "rabbitmq",
         "rabbitmq_rate_ops_per_s",
         "rabbitmq_rate_ops_per_s_min",

@@ -38,6 +38,8 @@ class Load(Record, frozen=True, kw_only=True):
     # `POSTGRESQL_RATE_OPS_PER_S`
     postgresql_rate_ops_per_s: Rate | None = None
     postgresql_rate_ops_per_s_min: Rate | None = None
+    # ops on registers in PostgreSQL, both ways together; None: there are none
+    postgresql_register_rate_ops_per_s: Rate | None = None
     # to each queue, where the stack has RabbitMQ; None: `RABBITMQ_RATE_OPS_PER_S`
     rabbitmq_rate_ops_per_s: Rate | None = None
     rabbitmq_rate_ops_per_s_min: Rate | None = None

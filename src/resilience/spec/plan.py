@@ -31,6 +31,8 @@ class PostgresqlPlan(Record, frozen=True, kw_only=True):
     password_file: str
     rate_ops_per_s: float  # through PgBouncers, and as often straight to the primary
     links_max: int  # connections to one address
+    register_rate_ops_per_s: float | None = None  # both ways together; None: there are no registers
+    register_links_max: int = 0  # connections to one address besides, for ops on registers
 
 
 OUTSTANDING_SHARE = 1.5  # places for writes on their way, as a multiple of what a silent server fills
@@ -39,7 +41,17 @@ OUTSTANDING_MIN = 16
 
 def links_max(load: Load) -> int:
     """How many writes of the PostgreSQL client may wait for their answers at one address."""
-    return max(OUTSTANDING_MIN, math.ceil(load.postgresql_ops_per_s * load.timeout_s * OUTSTANDING_SHARE))
+    return _places(load.postgresql_ops_per_s, load)
+
+
+def register_links_max(load: Load) -> int:
+    """How many of its ops on registers may wait for their answers at one address: every other one goes to each."""
+    rate = load.postgresql_register_rate_ops_per_s
+    return 0 if rate is None else _places(rate / 2, load)
+
+
+def _places(rate_ops_per_s: float, load: Load) -> int:
+    return max(OUTSTANDING_MIN, math.ceil(rate_ops_per_s * load.timeout_s * OUTSTANDING_SHARE))
 
 
 class Share(Record, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from collections import Counter
 
 from resilience.spec.convert import refuse
 from resilience.spec.fault import Partition, Target
-from resilience.spec.plan import links_max
+from resilience.spec.plan import links_max, register_links_max
 from resilience.spec.postgresql import Asynchronous, Postgresql
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Stack
@@ -36,7 +36,11 @@ def check_postgresql_load(scenario: Scenario, label: str) -> None:
     load, tier = scenario.load, scenario.stack.postgresql
     least, rate = load.postgresql_rate_ops_per_s_min, load.postgresql_ops_per_s
     if tier is None:
-        for field in ("postgresql_rate_ops_per_s", "postgresql_rate_ops_per_s_min"):
+        for field in (
+            "postgresql_rate_ops_per_s",
+            "postgresql_rate_ops_per_s_min",
+            "postgresql_register_rate_ops_per_s",
+        ):
             if (value := getattr(load, field)) is not None:
                 raise refuse(label, f"load.{field}", "expected none: the stack has no PostgreSQL", value)
         return
@@ -44,9 +48,10 @@ def check_postgresql_load(scenario: Scenario, label: str) -> None:
         raise refuse(
             label, "load.postgresql_rate_ops_per_s_min", f"expected at most {rate:g}, what is asked for", least
         )
-    needed = _connections(tier) + links_max(load)
+    own = links_max(load) + register_links_max(load)
+    needed = _connections(tier) + own
     if tier.max_connections < needed:
-        expected = f"expected at least {needed} for this load: {links_max(load)} are the direct client's"
+        expected = f"expected at least {needed} for this load: {own} are the direct client's"
         raise refuse(label, "postgresql.max_connections", expected, tier.max_connections)
 
 

@@ -7,7 +7,9 @@ from msgspec.structs import replace
 from resilience.chaos.pace import LAG_US, WINDOW_US, too_slow
 from resilience.history.record import Invoked, Returned
 from resilience.history.writer import Writer
+from resilience.spec.read import read_scenario
 from tests.unit.chaos.stand import SCENARIO
+from tests.unit.fault.stand import ROOT
 
 NOW = 60_000_000
 ALL = {"session.update": 150.0, "collaboration.edit": 50.0, "direct.write/1": 100.0, "direct.write/2": 100.0}
@@ -39,6 +41,13 @@ def test_each_part_is_missed(tmp_path: Path, part: str) -> None:
     slow = too_slow(SCENARIO, write(tmp_path, FULL | {part: FULL[part] * 0.6}), NOW)
     assert len(slow) == 1
     assert part.partition("/")[0].partition(".")[0] in slow[0]
+
+
+@pytest.mark.parametrize(("rate", "slow"), [(20.0, []), (12.0, ["registers: 12.4 ops/s, at least 14.4 expected"])])
+def test_what_is_done_to_registers_is_a_part_of_its_own(tmp_path: Path, rate: float, slow: list[str]) -> None:
+    of_rows = {"postgresql.write": 40.0}
+    folder = write(tmp_path, FULL | of_rows | {"register.read": rate / 2, "register.swap": rate / 2})
+    assert too_slow(read_scenario(ROOT, "postgresql-baseline"), folder, NOW) == slow
 
 
 def test_a_load_that_stopped_is_too_slow(tmp_path: Path) -> None:

@@ -57,6 +57,11 @@ def test_commands():
     assert POSTGRESQL.argv(Path("/r/p"), {})[-3:] == ["-m", "loadgen.postgresql_client", "/r/p"]
 
 
+def test_registers_have_a_rate_where_the_load_asks_for_them():
+    assert POSTGRESQL.rates_min(scenario(tiers=("postgresql",))) == {"pgbouncer": 9, "direct": 9, "registers": 7.2}
+    assert "registers" not in POSTGRESQL.rates_min(scenario())
+
+
 def test_before_the_first_second_every_stream_is_short(client):
     client.look()
     assert short_of([client]) == ["locust session: 0 of 135 ops/s", "locust edit: 0 of 45 ops/s"]

@@ -8,9 +8,8 @@ from psycopg import OperationalError
 from psycopg.pq import ConnStatus
 
 from loadgen import postgresql_link
-from loadgen.direct_write import Write
 from loadgen.postgresql_client import Primary, Turn
-from loadgen.postgresql_link import Answer, Ended, Node, UnreachedError, outcome_of, unreached_class
+from loadgen.postgresql_link import Answer, Ended, Node, Statement, UnreachedError, outcome_of, unreached_class
 from loadgen.recorder import Op
 
 
@@ -110,7 +109,8 @@ class Rig:
         return self.said
 
     async def write(self, key: str, expires_at: float = 1e9) -> None:
-        self.node.submit(Write(Op(1, "postgresql.write", "steady", "direct", 0), key, "v", expires_at))
+        op = Op(1, "postgresql.write", "steady", "direct", 0)
+        self.node.submit(Statement(op, key, "v", expires_at, values=(key, "v")))
         for _ in range(10):
             await asyncio.sleep(0)
 

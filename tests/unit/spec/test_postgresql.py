@@ -358,6 +358,10 @@ def test_a_fault_outlasts_the_operator_by_enough_to_be_judged(project: Path) -> 
     [
         ("load.postgresql_rate_ops_per_s_min=21", "load.postgresql_rate_ops_per_s_min: expected at most 20"),
         ("load.postgresql_rate_ops_per_s=100", "postgresql.max_connections: expected at least 370 for this load"),
+        (
+            "load.postgresql_register_rate_ops_per_s=400",
+            "postgresql.max_connections: expected at least 730 for this load: 660 are the direct client's",
+        ),
     ],
 )
 def test_a_load_that_has_no_place_is_refused(project: Path, override: str, expect: str) -> None:
@@ -371,11 +375,14 @@ def test_a_load_that_has_no_place_is_refused(project: Path, override: str, expec
 def test_nothing_is_written_to_a_tier_that_is_not_there(project: Path) -> None:
     with pytest.raises(SpecError, match=r"load.postgresql_rate_ops_per_s: expected none"):
         read_scenario(project, "failover", ["load.postgresql_rate_ops_per_s=5"])
+    with pytest.raises(SpecError, match=r"load.postgresql_register_rate_ops_per_s: expected none"):
+        read_scenario(project, "failover", ["load.postgresql_register_rate_ops_per_s=5"])
 
 
 def test_what_is_asked_of_the_tier_alone_is_no_part_of_another_loads_fingerprint() -> None:
     assert digest_without_absent(Load()) == "4c288378b05dd37a"
     assert digest_without_absent(Load(postgresql_rate_ops_per_s=20.0)) != "4c288378b05dd37a"
+    assert digest_without_absent(Load(postgresql_register_rate_ops_per_s=20.0)) != "4c288378b05dd37a"
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,8 @@ def _streams(scenario: Scenario, history: History) -> Iterator[tuple[str, Flags,
     if scenario.stack.postgresql is not None:
         least = 2 * _least(load.postgresql_ops_per_s, load.postgresql_rate_ops_per_s_min)
         yield "writes to PostgreSQL, both ways", ops.of_kind("postgresql.write"), least
+    if (registers := load.postgresql_register_rate_ops_per_s) is not None:
+        yield "ops on registers in PostgreSQL", ops.of_kind("register."), _least(registers, None)
     if scenario.stack.rabbitmq is not None:
         least = _least(load.rabbitmq_ops_per_s, load.rabbitmq_rate_ops_per_s_min)
         for queue in QUEUES:
