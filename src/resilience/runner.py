@@ -132,8 +132,8 @@ def judge_run(record: Run, store: RunStore | None, console: Console) -> Judgemen
 
 
 def require_known_checks(scenario: Scenario) -> None:
-    """Raises `SpecError` if the scenario names a check, or a finding as a known weakness, that its stack has not."""
-    checks = checks_of(scenario.stack)
+    """Raises `SpecError` if the scenario names a check, or a finding as a known weakness, that it has nothing for."""
+    checks = checks_of(scenario)
     for name in scenario.checks:
         if name not in checks:
             raise refuse(scenario.file, "checks", f"expected one of {', '.join(checks)}", name)

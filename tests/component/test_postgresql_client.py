@@ -12,17 +12,32 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from loadgen.registers import KINDS
 from resilience.backend.base import Process
 from resilience.backend.local.platform import OwnedLocalPlatform
+from resilience.check.finding import Finding
+from resilience.check.registers import registers
 from resilience.errors import StackError
 from resilience.history.clock import RunClock, kernel_boot_id
 from resilience.history.phase import AHEAD_US, STOP, PhaseBoard
-from resilience.history.record import ACKED_LOCALLY, AuditDone, AuditLine, Invoked, OpLine, Returned, RowRead
+from resilience.history.read import read_history
+from resilience.history.record import (
+    ACKED_LOCALLY,
+    MISMATCH,
+    Answered,
+    AuditDone,
+    AuditLine,
+    Invoked,
+    OpLine,
+    Returned,
+    RowRead,
+)
 from resilience.history.writer import Writer
 from resilience.load.plan import plan_for
 from resilience.spec.load import Load
 from resilience.spec.postgresql import AnyStandbys
 from resilience.spec.read import read_scenario
+from resilience.spec.scenario import Scenario
 from resilience.stack.postgresql_audit import audit_rows
 from resilience.stack.postgresql_copies import compare_copies
 from resilience.stack.postgresql_failover import promote
@@ -51,6 +66,7 @@ def tier(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Owne
 class Run:
     """The client on a folder of its own."""
 
+    about: Scenario
     folder: Path
     clock: RunClock
     process: Process
@@ -58,11 +74,19 @@ class Run:
     def announce(self, phase: str) -> None:
         PhaseBoard(self.folder / "phases.jsonl").announce(phase, self.clock.now_us() + AHEAD_US)
 
-    def ops(self) -> list[tuple[Invoked, Returned | None]]:
+    def ops(self, kind: str = "postgresql.") -> list[tuple[Invoked, Returned | Answered | None]]:
+        """What was done to rows, or to registers, and how it ended."""
         lines = (self.folder / "postgresql.ops.jsonl").read_bytes().splitlines()
         decoded = [msgspec.json.decode(line, type=OpLine) for line in lines]
-        ends = {line.id: line for line in decoded if isinstance(line, Returned)}
-        return [(line, ends.get(line.id)) for line in decoded if isinstance(line, Invoked)]
+        ends = {line.id: line for line in decoded if isinstance(line, Returned | Answered)}
+        return [(line, ends.get(line.id)) for line in decoded if isinstance(line, Invoked) and kind in line.kind]
+
+    def registers(self) -> Finding:
+        """What the check says of the registers."""
+        (self.folder / "run").mkdir()
+        (self.folder / "run" / "load").symlink_to(self.folder)
+        (finding,) = registers(self.about, read_history(self.folder / "run"))
+        return finding
 
     def acked(self) -> dict[str, str]:
         return {op.key: op.value for op, end in self.ops() if end is not None and end.outcome == "ok"}
@@ -73,17 +97,18 @@ class Run:
         wait_for("the client is done", (self.folder / "postgresql.summary.json").exists)
         self.process.interrupt()
         assert self.process.wait(10) == 0
-        assert all(end is not None for _, end in self.ops())
+        assert all(end is not None for _, end in (*self.ops(), *self.ops("register.")))
         return Counter((end.outcome, end.error) for _, end in self.ops() if end is not None)
 
 
 @pytest.fixture
 def run(tier: OwnedLocalPlatform, tmp_path: Path) -> Iterator[Run]:
     clock = RunClock.starting_now()
-    scenario = read_scenario(ROOT, "postgresql-baseline")
+    load = Load(postgresql_rate_ops_per_s=20, postgresql_register_rate_ops_per_s=40)
+    about = msgspec.structs.replace(read_scenario(ROOT, "postgresql-baseline"), stack=tier.stack, load=load)
     plan = plan_for(
         "postgresql-client",
-        scenario=msgspec.structs.replace(scenario, stack=tier.stack, load=Load(postgresql_rate_ops_per_s=20)),
+        scenario=about,
         shards=(),
         directory=tmp_path,
         secret_file=lambda name: tier.secret_file("postgresql-password" if name == "redis-password" else name),
@@ -94,7 +119,7 @@ def run(tier: OwnedLocalPlatform, tmp_path: Path) -> Iterator[Run]:
     (tmp_path / "plan.json").write_bytes(msgspec.json.encode(plan))
     argv = [sys.executable, "-m", "loadgen.postgresql_client", str(tmp_path / "plan.json")]
     process = tier.run_beside("postgresql-client", argv, tmp_path / "client.log")
-    running = Run(tmp_path, clock, process)
+    running = Run(about, tmp_path, clock, process)
     running.announce("steady")
     wait_for(
         "rows are acknowledged", lambda: (tmp_path / "postgresql.ops.jsonl").exists() and len(running.acked()) > 20
@@ -119,7 +144,7 @@ def rows_of(lines: list[AuditLine]) -> dict[str, str | None]:
 
 
 def emptied(tier: OwnedLocalPlatform, member: str) -> None:
-    asked(tier, member, "TRUNCATE written")
+    asked(tier, member, "TRUNCATE written, registers")
 
 
 def test_rows_go_both_ways_and_are_read_back(tier, run):
@@ -134,6 +159,12 @@ def test_rows_go_both_ways_and_are_read_back(tier, run):
     assert next(line for line in lines if isinstance(line, AuditDone)).count == len(rows)
     sources = asked(tier, PRIMARY, "SELECT count(*) FROM written")
     assert sources == [(str(len(rows) - 1),)]
+    told = Counter((op.kind, end.outcome, end.error) for op, end in run.ops("register.") if end is not None)
+    assert {outcome for _, outcome, _ in told} == {"ok"}
+    assert {kind for kind, _, error in told if not error} == set(KINDS)
+    assert told["register.swap", "ok", MISMATCH] > 0
+    finding = run.registers()
+    assert (finding.verdict, finding.reason) == ("pass", "")
     assert_copies_are_compared(tier, len(rows) - 1)
     with pytest.raises(StackError, match=f"{PRIMARY} takes writes on timeline 1, and timeline 2 has been seen"):
         audit_rows(tier, Writer(run.folder / "stray"), [], clock=run.clock, deadline=0.0, timeline_min=2)
@@ -199,3 +230,10 @@ def test_writes_follow_a_failover_and_none_that_a_standby_confirmed_is_lost(tier
     assert not {key for key in refused if rows[key] is not None}
     late = [(op, end) for op, end in run.ops()[killed_at:] if end is not None and end.outcome == "ok"]
     assert {int(op.key.partition(":")[2]) % 2 for op, _ in late} == {0, 1}, "both ways lead to the new primary"
+    finding = run.registers()  # nothing may be taken back: every commit had waited for a standby
+    assert (finding.verdict, finding.allowed, finding.reason) == ("pass", "none", "")
+    failed = {op.key for op, end in run.ops("register.") if end is not None and end.outcome == "fail"}
+    good = [(op.key, op.id) for op, end in run.ops("register.") if end is not None and end.outcome == "ok"]
+    failed_at = min(op.id for op, end in run.ops("register.") if end is not None and end.outcome == "fail")
+    outlived = {key for key, number in good if number < failed_at} & {key for key, number in good if number > failed_at}
+    assert outlived & failed, "no register stood there before and after"

@@ -39,11 +39,12 @@ from resilience.check.postgresql.recovery import recovery_of_rows
 from resilience.check.rabbitmq.order import order_of_messages
 from resilience.check.reconciliation import reconciliation
 from resilience.check.recovery import recovery
+from resilience.check.registers import registers
 from resilience.check.slo import measured_slos, slo
 from resilience.check.weakness import with_weaknesses
 from resilience.history.read import History
+from resilience.spec.load import Load
 from resilience.spec.scenario import Scenario
-from resilience.spec.stack import Stack
 
 Check = Callable[[Scenario, History], tuple[Finding, ...]]
 
@@ -77,6 +78,7 @@ CHECKS: dict[str, Check] = {
     "durability.postgresql": postgresql,
     "durability.rabbitmq": rabbitmq,
     "order.rabbitmq": order_of_messages,
+    "linearizability.postgresql": registers,
     "recovery": recovery,
     "recovery.postgresql": recovery_of_rows,
     "slo": slo,
@@ -101,12 +103,19 @@ TIERS: dict[str, str] = {
     "convergence.postgresql": "postgresql",
     "durability.rabbitmq": "rabbitmq",
     "order.rabbitmq": "rabbitmq",
+    "linearizability.postgresql": "postgresql",
+}
+
+# what a load need not do: each of these checks looks at nothing else
+PARTS: dict[str, Callable[[Load], bool]] = {
+    "linearizability.postgresql": lambda load: load.postgresql_register_rate_ops_per_s is not None,
 }
 
 
-def checks_of(stack: Stack, checks: Iterable[str] = CHECKS) -> tuple[str, ...]:
-    """Those checks that have something to look at in a stack."""
-    return tuple(name for name in checks if name not in TIERS or stack.of(TIERS[name]))
+def checks_of(scenario: Scenario, checks: Iterable[str] = CHECKS) -> tuple[str, ...]:
+    """Those checks that have something to look at in a scenario's stack, under its load."""
+    there = (name for name in checks if name not in TIERS or scenario.stack.of(TIERS[name]))
+    return tuple(name for name in there if name not in PARTS or PARTS[name](scenario.load))
 
 
 def judge(
@@ -139,7 +148,7 @@ def judge(
 
 
 def _named(scenario: Scenario, checks: Mapping[str, Check]) -> tuple[str, ...]:
-    named = scenario.checks or checks_of(scenario.stack, checks)
+    named = scenario.checks or checks_of(scenario, checks)
     return (*named, "slo") if scenario.slos and "slo" not in named and "slo" in checks else named
 
 

@@ -7,7 +7,17 @@ from resilience.check.measure import combined
 from resilience.check.text import count, seconds, span
 
 # what is worse comes first: data, then service, then numbers that explain
-_WORST_FIRST = ("durability.", "session.", "collaboration.", "order.", "recovery", "slo.", "availability", "latency")
+_WORST_FIRST = (
+    "durability.",
+    "session.",
+    "collaboration.",
+    "order.",
+    "linearizability.",
+    "recovery",
+    "slo.",
+    "availability",
+    "latency",
+)
 
 
 def headline(verdict: Verdict, findings: Iterable[Finding]) -> str:

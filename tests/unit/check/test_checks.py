@@ -88,6 +88,12 @@ def overtake(run: Recorded) -> None:
     run.consumed[one], run.consumed[other] = run.consumed[other], run.consumed[one]
 
 
+def read_again(run: Recorded) -> None:
+    """A register is told once more what stood there two values before."""
+    reads = run.good("register.read", phase="steady")
+    reads[20].stood = reads[12].stood
+
+
 def never_expires(run: Recorded) -> None:
     read = next(read for read in run.sessions.values() if read.state == "live")
     run.sessions[read.key] = SessionRead(read.key, read.group, True, "live", read.version, -1, read.log)
@@ -137,6 +143,7 @@ CASES = (
     Case(check="durability.rabbitmq", says="1 acknowledged message lost",
          change=lambda run: run.lose(run.good("rabbitmq.publish", phase="steady")[7])),
     Case(check="order.rabbitmq", change=overtake, says="1 message came after later ones"),
+    Case(check="linearizability.postgresql", change=read_again, says="1 register answered what no order explains"),
     Case(check="recovery", change=lose_the_shard_again, says="no write succeeded in the last"),
     Case(check="recovery.postgresql", change=write_no_rows_for_a_while, says="which nothing excuses"),
     Case(check="slo", change=refuse_reads, says="Session requests answered in phase fault"),
