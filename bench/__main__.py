@@ -1,6 +1,6 @@
 """``python -m bench [NAME…] [--repeats N]``: medians and ratios as a table, also in ``reports/bench.md``.
 
-All but ``kind`` are measured if none is named.
+All but ``kind`` and ``porcupine`` are measured if none is named.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from bench import failover, image, judging, killed, kind, outage, recorder, watching
+from bench import failover, image, judging, killed, kind, outage, porcupine, recorder, registers, watching
 from bench.measure import ROOT, BenchError, Figure, Place, table
 from resilience.backend.local.place import calling_user, hand_over
 
@@ -21,10 +21,12 @@ BENCHMARKS: Mapping[str, Callable[[Place], Iterator[Figure]]] = {
     "killed": killed.figures,
     "outage": outage.figures,
     "judging": judging.figures,
+    "registers": registers.figures,
     "watching": watching.figures,
     "kind": kind.figures,
+    "porcupine": porcupine.figures,
 }
-ASKED_FOR = {"kind"}  # it needs Docker, and takes the cluster that is up
+ASKED_FOR = {"kind", "porcupine"}  # they need Docker, and take the cluster that is up; Go, and its module
 
 
 def main() -> int:
