@@ -68,8 +68,8 @@ from resilience.history.record import Event, Instant
 NAMES = frozenset({
     "stack-up", "shards", "load-started", "load-stopped", "clock-compared", "phase-announced", "injecting", "injected",
     "effect-probed", "healing", "healed", "no-target", "experiment", "role", "failing", "member", "node", "converged",
-    "cancelled", "promotion", "fenced", "replicas", "copies", "audit-incomplete", "pressure", "generator", "interrupted",
-    "error", "ended",
+    "cancelled", "promotion", "fenced", "replicas", "copies", "audit-incomplete", "pressure", "generator",
+    "interrupted", "error", "ended",
 })  # fmt: skip
 
 Group = Annotated[int, Meta(ge=-1, le=1_000_000)]

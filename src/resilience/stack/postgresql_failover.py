@@ -265,7 +265,7 @@ def _lacking(seen: Looks, former: str, member: str) -> int | None:
 
 
 def proof(platform: Platform, promotion: Promotion, *, fence: bool = True) -> Proof:
-    """Whether it is true: the member takes writes, on a later timeline and through a PgBouncer, and nobody else does, or
+    """Whether it is true: the member takes writes, on a later timeline and through a PgBouncer, and nobody else does;
     where the runbook does not ``fence``, the former primary does as well.
 
     Where fewer standbys follow than a commit waits for, writes hang, as the stack has it: that they do is seen then.

@@ -307,7 +307,9 @@ def with_tier(stand: Stand, monkeypatch: pytest.MonkeyPatch, *, seen: bool = Tru
     evidence = Evidence(what="timeline", expected="over 1", observed="2" if seen else "1", ok=seen)
     monkeypatch.setattr(postgresql_failover, "promote", promote)
     monkeypatch.setattr(postgresql_failover, "turn_back", turn_back)
-    monkeypatch.setattr(postgresql_failover, "proof", lambda _platform, _promotion, *, fence: Proof(evidence=(evidence,)))
+    monkeypatch.setattr(
+        postgresql_failover, "proof", lambda _platform, _promotion, *, fence: Proof(evidence=(evidence,))
+    )
     tier = Postgresql(primary=PROMOTION.former, replicas=(PROMOTION.member,), failover=Manual(operator_delay_s=7.0))
     stand.platform.stack = msgspec.structs.replace(stand.platform.stack, postgresql=tier)
     return begun
