@@ -83,9 +83,10 @@ def _stopped(history: History) -> Iterator[tuple[tuple[str, ...], int, int]]:
         if "began_us" in event.data:  # older records do not say
             yield tuple(event.data.get("members", ())), int(event.data["began_us"]), event.at
     for event in history.events_of("promotion"):
-        fenced = (str(event.data["former"]),) if event.data.get("fenced") else ()
-        members = (*fenced, *event.data.get("turned_back", ()))
-        yield members, int(event.data["began_us"]), int(event.data["led_us"])
+        began_us = int(event.data["began_us"])
+        if event.data.get("fenced"):
+            yield (str(event.data["former"]),), began_us, int(event.data["led_us"])
+        yield tuple(event.data.get("turned_back", ())), began_us, event.at
 
 
 def _told(event: Event) -> str:

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from resilience.check.members import HEARD_WITHIN_US, STOPS_WITHIN_US, members
+from resilience.check.members import HEARD_WITHIN_US, members
 from resilience.history.record import Event
 from tests.histories import APPLIED, BEGAN, END, RECOVERY, STEADY, S, recorded, scenario
 
@@ -46,42 +45,6 @@ def test_a_death_that_no_fault_explains(tmp_path: Path, case: Case) -> None:
     assert case.says in finding.reason
     assert bool(finding.reason) == bool(case.says)
     assert finding.evidence_total == bool(case.says)
-
-
-def promotion(**data: Any) -> Event:
-    """Of an operator who began 5 s after the fault, and was done 2 s later."""
-    began = {"began_us": APPLIED + 5 * S, "led_us": APPLIED + 6 * S, "operator_delay_s": 5.0}
-    names = {"member": "postgresql-replica-1", "former": "postgresql-primary-0", "timeline": 2}
-    return Event("promotion", APPLIED + 7 * S, began | names | data)
-
-
-@pytest.mark.parametrize(
-    ("member", "event", "at", "explained"),
-    [
-        ("postgresql-primary-0", promotion(fenced=True), APPLIED + 6 * S, True),
-        ("postgresql-primary-0", promotion(fenced=True), APPLIED + 5 * S - 1, False),
-        ("postgresql-primary-0", promotion(fenced=True), APPLIED + 7 * S + STOPS_WITHIN_US + 1, False),
-        ("postgresql-primary-0", promotion(fenced=False), APPLIED + 6 * S, False),
-        ("postgresql-replica-0", promotion(turned_back=("postgresql-replica-0",)), APPLIED + 6 * S, True),
-        ("postgresql-replica-0", promotion(), APPLIED + 6 * S, False),
-        ("postgresql-replica-1", promotion(fenced=True), APPLIED + 6 * S, False),
-        ("session-1", Event("fenced", APPLIED + S, {"members": ("session-1",)}), APPLIED + S, True),
-        (
-            "session-1",
-            Event("fenced", APPLIED + S, {"members": ("session-1",)}),
-            APPLIED + S - STOPS_WITHIN_US - 1,
-            False,
-        ),
-        ("session-1", Event("fenced", APPLIED + S, {"members": ()}), APPLIED + S, False),
-    ],
-)
-def test_who_is_stopped_by_an_operator_did_not_die(
-    member: str, event: Event, at: int, explained: bool, tmp_path: Path
-) -> None:
-    run, about = recorded(), scenario()
-    run.events += [event, Event("member", at, {"member": member, "what": "exited", "pid": 7, "code": 0})]
-    (finding,) = members(about, run.history(tmp_path, about))
-    assert finding.verdict == ("pass" if explained else "inconclusive")
 
 
 @pytest.mark.parametrize(("late_us", "verdict"), [(3 * S, "pass"), (3 * S - 1, "inconclusive")])
@@ -141,9 +104,13 @@ def promoted(**data: object) -> Event:
         (promoted(), DONE_AT + HEARD_WITHIN_US + 1, "inconclusive"),
         (promoted(fenced=False), FENCED_AT, "inconclusive"),
         (promoted(former="postgresql-replica-1"), FENCED_AT, "inconclusive"),
+        (promoted(fenced=False, turned_back=[STRAY]), DONE_AT + 9 * S, "pass"),
+        (promoted(fenced=False, turned_back=[STRAY]), DONE_AT + 9 * S + HEARD_WITHIN_US + 1, "inconclusive"),
+        (promoted(fenced=False, turned_back=["postgresql-replica-1"]), FENCED_AT, "inconclusive"),
     ],
     ids=["as it began", "heard of just after", "before", "later", "another one", "before a promotion", "long after one",
-         "a promotion that fenced nobody", "a promotion that fenced another one"],
+         "a promotion that fenced nobody", "a promotion that fenced another one", "turned back",
+         "long after it was turned back", "another one turned back"],
 )  # fmt: skip
 def test_who_is_fenced_ends_by_the_operators_doing(by: Event, at: int, verdict: str, tmp_path: Path) -> None:
     run, about = recorded(tiers=("postgresql",)), scenario(tiers=("postgresql",))

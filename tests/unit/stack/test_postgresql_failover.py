@@ -136,7 +136,7 @@ def test_one_writer_is_what_is_seen_whether_anybody_was_fenced_or_not(
 def test_a_former_primary_that_nobody_fences_has_to_be_seen_to_go_on() -> None:
     both: Looks = {A: writer(1), B: writer(2), C: standby(1)}
     assert all(one.ok for one in writers_seen(promotion(fenced=False), both, fence=False))
-    assert not all(one.ok for one in writers_seen(promotion(fenced=False), both | {A: DEAD}, fence=False))
+    assert not all(one.ok for one in writers_seen(promotion(fenced=False), {**both, A: DEAD}, fence=False))
 
 
 def test_that_a_former_primary_may_go_on_is_told() -> None:
