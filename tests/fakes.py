@@ -1,7 +1,7 @@
 """Small real classes that stand for the world in tests."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from socket import AddressFamily
@@ -16,6 +16,7 @@ from resilience.backend.kubernetes.records import MODULE, listed, packed
 from resilience.backend.kubernetes.staging import Staging
 from resilience.backend.machine.control_plane import ControlPlane
 from resilience.errors import FaultError, HostError, StackError
+from resilience.history.record import Drained
 from resilience.outside import Ended, Wanted
 from resilience.spec.clock import Trip
 from resilience.spec.fault import FaultSpec, Target
@@ -70,6 +71,52 @@ class FakePostgresqlLink:
 
     def is_refused(self) -> bool:
         return self._refused
+
+
+class FakeWay:
+    """A RabbitMQ member as a way to queues, which it may share with others; it hands out two messages at a time."""
+
+    def __init__(
+        self, member: str, held: dict[str, list[Drained]], *, silent: bool = False, breaks_after: int | None = None
+    ) -> None:
+        """``breaks_after``: of how many batches."""
+        self.member = member
+        self.held = held
+        self.silent = silent
+        self.unacknowledged = 0  # held by a consumer of the first queue
+        self.opened = 0
+        self._batches = breaks_after
+
+    def taken(self, queues: Sequence[str]) -> Iterator[tuple[str, tuple[Drained, ...]]]:
+        self._answer()
+        self.opened += 1
+        for queue in queues:
+            batch: tuple[Drained, ...] | None = None
+            while batch != ():
+                self._count()
+                batch = tuple(self.held[queue][:2])
+                yield queue, batch
+                del self.held[queue][:2]
+
+    def left(self, queues: Sequence[str]) -> list[str]:
+        self._answer()
+        held = {queue: len(self.held[queue]) for queue in queues}
+        held[queues[0]] += self.unacknowledged
+        return [
+            f"{self.member}: {queue} holds {number} messages, {self.unacknowledged} of them unacknowledged"
+            for queue, number in held.items()
+            if number
+        ]
+
+    def _answer(self) -> None:
+        if self.silent:
+            raise StackError(f"{self.member} does not answer")
+
+    def _count(self) -> None:
+        if self._batches == 0:
+            raise StackError(f"{self.member} broke off")
+        if self._batches is not None:
+            self._batches -= 1
 
 
 class FakeFaultPlatform(FakePlatform):

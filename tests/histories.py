@@ -710,7 +710,7 @@ def _add_messages(run: Recorded, phase_at: PhaseAt) -> None:
             run.consumed.append(Consumed(f"consumer-{queue}", queue, value, due + BEHIND, False, True))
         else:
             left[queue].append(Drained(value, redelivered=False))
-    run.queues = [QueueRead(queue, tuple(messages)) for queue, messages in left.items()]
+    run.queues = [QueueRead(queue, tuple(messages), "rabbitmq-1") for queue, messages in left.items()]
 
 
 def samples(history: History, about: Scenario) -> list[Series]:

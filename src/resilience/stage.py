@@ -201,7 +201,13 @@ class Stage:
             return
         note = partial(self._notebook_about, "rabbitmq")
         with Writer(self._record.audit) as writer, unanswered(note, "audit-incomplete"):
-            drain(platform, writer, clock=self._notebook.clock, deadline=time.monotonic() + AUDIT_TIMEOUT_S)
+            drain(
+                platform,
+                writer,
+                hit=hit_members(Ledger(self._record.ledger)),
+                clock=self._notebook.clock,
+                deadline=time.monotonic() + AUDIT_TIMEOUT_S,
+            )
 
     def _audit(self, platform: OwnedPlatform, attempted: "Attempted") -> None:
         """Reads back all that was attempted, acknowledged or not."""
@@ -293,6 +299,14 @@ def broken_now(ledger: Ledger) -> str:
         f"{msgspec.to_builtins(injection.fault)['kind']} of {', '.join((*injection.nodes, *injection.members))}"
         for injection in injections
     )
+
+
+def hit_members(ledger: Ledger) -> frozenset[str]:
+    """The members that anything was done to, as far as the ledger can be read."""
+    try:
+        return frozenset(name for injection in ledger.injections() for name in injection.members)
+    except FaultError:  # what is wrong with it is on record already, and no reason to read nothing
+        return frozenset()
 
 
 def show_event(board: LiveBoard, name: str, data: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from resilience.errors import StackError
 from resilience.fault.ledger import Entry, Ledger
 from resilience.spec.fault import FaultSpec, Injection, Kill, PowerOff, Target
-from resilience.stage import broken_now, unanswered
+from resilience.stage import broken_now, hit_members, unanswered
 
 
 def ledger_of(folder: Path, fault: FaultSpec, nodes: tuple[str, ...], *, healed: bool) -> Ledger:
@@ -46,6 +46,14 @@ def test_a_ledger_that_cannot_be_read_is_told_and_stops_nothing(tmp_path: Path) 
         b"nonsense\n" + msgspec.json.encode(Entry(at_us=1, injection="a", state="x"))
     )
     assert "ledger.jsonl:1" in broken_now(Ledger(tmp_path / "ledger.jsonl"))
+
+
+def test_who_was_hit_is_in_the_ledger(tmp_path: Path) -> None:
+    assert hit_members(Ledger(tmp_path / "ledger.jsonl")) == frozenset()
+    ledger = ledger_of(tmp_path, PowerOff(), ("node-1",), healed=True)
+    assert hit_members(ledger) == {"redis-cluster-0", "session-0"}
+    ledger.path.write_bytes(b"nonsense\n")
+    assert hit_members(ledger) == frozenset()
 
 
 def test_a_platform_that_does_not_answer_is_on_record_and_no_error() -> None:

@@ -50,6 +50,7 @@ class _Found:
     done: list[AuditDone] = field(default_factory=list)
     sources: dict[tuple[str, int], int] = field(default_factory=dict)
     queues: Known = field(default_factory=dict)
+    through: dict[str, None] = field(default_factory=dict)  # members, in the order in which they are named
     origins: Known = field(default_factory=dict)
     reasons: Known = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)  # chunks of columns, one of each batch
@@ -82,6 +83,7 @@ class _Found:
 
     def _message_columns(self, lines: list[QueueRead]) -> dict[str, Any]:
         code_array([line.queue for line in lines], self.queues)  # an empty queue was read, too
+        self.through.update((line.member, None) for line in lines if line.member)
         drained = [(line.queue, message) for line in lines for message in line.messages]
         return {
             "queue": code_array([queue for queue, _ in drained], self.queues),
@@ -101,6 +103,7 @@ class _Found:
             messages=Messages(
                 **stacked(self.messages, _MESSAGES),
                 queues=tuple(self.queues),
+                members=tuple(self.through),
                 origins=tuple(self.origins),
                 reasons=tuple(self.reasons),
             ),

@@ -138,7 +138,8 @@ class TableRows:
 class Messages:
     """The messages that the audit drained from the queues, in the order in which they came out.
 
-    ``queues`` are those that were read; one that was empty has no message.
+    ``queues`` are those that were read; one that was empty has no message. ``members`` are those that it was done
+    through, as far as that is on record.
     """
 
     queue: Codes  # into ``queues``
@@ -147,6 +148,7 @@ class Messages:
     died_in: Codes  # into ``origins``: the queue that it died in first, "" if it never died
     died_of: Codes  # into ``reasons``
     queues: tuple[str, ...]
+    members: tuple[str, ...]
     origins: tuple[str, ...]
     reasons: tuple[str, ...]
 

@@ -205,11 +205,13 @@ class Drained(msgspec.Struct, frozen=True, array_like=True):
 class QueueRead(Line, frozen=True, tag="queue"):
     """Audit: what was still in a queue after healing, in the order in which it came out.
 
-    A long queue has several lines, an empty one has a line without a message.
+    A long queue has several lines, an empty one has a line without a message. ``member`` is the one that it was read
+    through, "" in older records.
     """
 
     queue: str
     messages: tuple[Drained, ...]
+    member: str = ""
 
 
 class AuditDone(Line, frozen=True, tag="audited"):

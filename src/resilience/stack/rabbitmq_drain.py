@@ -1,11 +1,14 @@
 """Takes everything out of every queue once the load has ended and all is healed: what is left is written down as it is.
 
-A queue counts as read when it is empty and nobody holds a message of it unacknowledged: what a consumer held comes back
-as soon as the server knows that its connection is gone.
+It is taken through a member that no fault was done to, as long as there is one that answers: one that was hit may know
+less of a queue than those that went on without it. If a member cannot be reached, or breaks off, another is gone
+through; each line says through whom. All is read once nobody who answers knows of a message any more, ready or
+unacknowledged: what a consumer held comes back as soon as the server knows that its connection is gone. Two parts of a
+cluster that does not come together again are both emptied in that way.
 """
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, Protocol
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
@@ -26,65 +29,112 @@ TIMEOUT_S = 3.0
 RETRY_S = 0.2
 _TOTALS = f"/api/queues/{VHOST}?disable_stats=true&enable_queue_totals=true"
 
+Taken = Iterator[tuple[str, tuple[Drained, ...]]]
 
-def drain(platform: Platform, writer: Writer, *, clock: RunClock, deadline: float) -> int:
-    """Empties every queue and writes down what was in it; how many messages.
+
+class Way(Protocol):
+    """A member as a way to the queues; both methods raise `StackError` if it is none."""
+
+    member: str
+
+    def taken(self, queues: Sequence[str]) -> Taken:
+        """What comes out of each of these queues until nothing does, batch by batch; the last of each is empty.
+
+        A batch is gone from the server once the next is asked for.
+        """
+        ...
+
+    def left(self, queues: Sequence[str]) -> list[str]:
+        """Why these queues are not empty by this member's word; nothing if they are."""
+        ...
+
+
+def drain(platform: Platform, writer: Writer, *, hit: Collection[str], clock: RunClock, deadline: float) -> int:
+    """Empties every queue and writes down what was in it; how many messages. ``hit`` are those that suffered a fault.
 
     ``deadline`` is a value of `time.monotonic`. Raises `StackError` that says what could not be read until then; what
     was read has been written, without an `AuditDone`.
     """
     assert platform.stack.rabbitmq is not None
-    emptying = _Emptying(platform, writer)
-    queues = all_queues(platform.stack.rabbitmq)
+    password = platform.secret(PASSWORD)
+    ways = [_Member(state, password) for state in spared_first(platform.states(), hit)]
+    emptying = Emptying(ways, all_queues(platform.stack.rabbitmq), writer)
     try:
-        wait_until("draining the queues", lambda: emptying.unfinished(queues), deadline=deadline, every_s=RETRY_S)
+        wait_until("draining the queues", emptying.unfinished, deadline=deadline, every_s=RETRY_S)
     finally:
         writer.flush()
     writer.write(AuditDone("rabbitmq", emptying.count, clock.now_us()))
     return emptying.count
 
 
-class _Emptying:
-    """Queues on their way to being empty."""
+def spared_first(states: Sequence[MemberState], hit: Collection[str]) -> list[MemberState]:
+    """RabbitMQ's members, those that were hit last."""
+    return sorted((state for state in states if state.component == "rabbitmq"), key=lambda state: state.name in hit)
 
-    def __init__(self, platform: Platform, writer: Writer) -> None:
-        self.count = 0
-        self._platform = platform
+
+class Emptying:
+    """Queues on their way to being empty, and the ways to them, the best first."""
+
+    def __init__(self, ways: Sequence[Way], queues: Sequence[str], writer: Writer) -> None:
+        """Asks nobody yet."""
+        self.count = 0  # messages that were taken out
+        self._ways = list(ways)
+        self._queues = queues
         self._writer = writer
-        self._told: set[str] = set()  # queues that there is a line of
+        self._read: set[str] = set()  # queues that there is a line of
 
-    def unfinished(self, queues: tuple[str, ...]) -> str:
-        """Empties them as far as that can be done now; why that is not all."""
-        states = [state for state in self._platform.states() if state.component == "rabbitmq"]
-        password = self._platform.secret(PASSWORD)
+    def unfinished(self) -> str:
+        """Empties them as far as that can be done now; why that is not all, "" if it is."""
         reasons: list[str] = []
-        for state in states:
+        silent: list[str] = []
+        for way in tuple(self._ways):
             try:
-                self._through(state, password, queues)
-                return "; ".join(_left(ask(state, password, _TOTALS, TIMEOUT_S), queues))
-            except (AMQPError, OSError) as error:
-                reasons.append(f"{state.name} does not hand out messages: {error!r}")
+                reasons += self._through(way)
             except StackError as error:
-                reasons.append(str(error))
-        return "; ".join(reasons) or "there is no member"
+                silent.append(str(error))
+                self._ways.remove(way)
+                self._ways.append(way)
+        if len(silent) == len(self._ways):
+            reasons = silent or ["there is no member"]
+        return "; ".join(reasons)
 
-    def _through(self, state: MemberState, password: str, queues: tuple[str, ...]) -> None:
-        connection = BlockingConnection(_parameters(state, password))
+    def _through(self, way: Way) -> list[str]:
+        """Takes out what there still is by a member's word; what that leaves. Before anything was read all is taken."""
+        if self._read.issuperset(self._queues) and not way.left(self._queues):
+            return []
+        for queue, messages in way.taken(self._queues):
+            if messages or queue not in self._read:
+                self._read.add(queue)
+                self.count += len(messages)
+                self._writer.append(QueueRead(queue, messages, way.member))
+        return way.left(self._queues)
+
+
+class _Member:
+    """A real one: its messages over AMQP, its counts over the management API."""
+
+    def __init__(self, state: MemberState, password: str) -> None:
+        self.member = state.name
+        self._state = state
+        self._password = password
+
+    def taken(self, queues: Sequence[str]) -> Taken:
         try:
-            channel = connection.channel()
-            for queue in queues:
-                for messages in _batches(channel, queue):
-                    self._write(queue, messages)
-                if queue not in self._told:
-                    self._write(queue, ())
-        finally:
-            if connection.is_open:
-                connection.close()
+            connection = BlockingConnection(_parameters(self._state, self._password))
+            try:
+                channel = connection.channel()
+                for queue in queues:
+                    for messages in _batches(channel, queue):
+                        yield queue, messages
+            finally:
+                if connection.is_open:
+                    connection.close()
+        except (AMQPError, OSError) as error:
+            raise StackError(f"{self.member} does not hand out messages: {error!r}") from error
 
-    def _write(self, queue: str, messages: tuple[Drained, ...]) -> None:
-        self._told.add(queue)
-        self.count += len(messages)
-        self._writer.append(QueueRead(queue, messages))
+    def left(self, queues: Sequence[str]) -> list[str]:
+        totals = ask(self._state, self._password, _TOTALS, TIMEOUT_S)
+        return [f"{self.member}: {reason}" for reason in _left(totals, queues)]
 
 
 def _parameters(state: MemberState, password: str) -> pika.ConnectionParameters:
@@ -102,7 +152,7 @@ def _parameters(state: MemberState, password: str) -> pika.ConnectionParameters:
 
 
 def _batches(channel: BlockingChannel, queue: str) -> Iterator[tuple[Drained, ...]]:
-    """What comes out of a queue until nothing does; acknowledged once it has been written down."""
+    """What comes out of a queue, in the end nothing; acknowledged once it has been written down."""
     while True:
         messages: list[Drained] = []
         last = 0
@@ -112,9 +162,9 @@ def _batches(channel: BlockingChannel, queue: str) -> Iterator[tuple[Drained, ..
                 break
             last = method.delivery_tag
             messages.append(_drained(body, method.redelivered, properties.headers or {}))
+        yield tuple(messages)
         if not messages:
             return
-        yield tuple(messages)
         channel.basic_ack(last, multiple=True)
 
 
@@ -127,7 +177,7 @@ def _drained(body: bytes, redelivered: bool, headers: dict[str, Any]) -> Drained
     )
 
 
-def _left(totals: Any, queues: tuple[str, ...]) -> Iterator[str]:
+def _left(totals: Any, queues: Sequence[str]) -> Iterator[str]:
     """Why a queue is not empty by the server's own count."""
     known = {queue.get("name"): queue for queue in totals}
     for name in queues:

@@ -16,7 +16,15 @@ from resilience.check.finding import Judgement
 from resilience.check.selection import recorded_total
 from resilience.history.ledger import Booked
 from resilience.history.read import read_history
-from resilience.history.record import DELIVERED_IN_TIME_US, ClockPair, Dropped, Event, PhaseWindow, QueryFailed
+from resilience.history.record import (
+    DELIVERED_IN_TIME_US,
+    ClockPair,
+    Dropped,
+    Event,
+    PhaseWindow,
+    QueryFailed,
+    QueueRead,
+)
 from resilience.spec.scenario import Scenario
 from tests.histories import (
     ALL_OPS,
@@ -530,6 +538,15 @@ CASES = (
     Case(name="prometheus blind at the end", breaks="coverage", reason="prometheus-0 was scraped",
          change=lambda run: no_more_up(run, "prometheus", END - 2 * S, END + 10 * S)),
 )  # fmt: skip
+
+
+def test_through_whom_queues_were_drained_is_told(tmp_path: Path) -> None:
+    run = recorded(tiers=TIERS)
+    (finding,) = ASSUMPTIONS["assumption.rabbitmq-drained"](BOTH, run.history(tmp_path / "new", BOTH))
+    assert finding.measured == "6 queues, 60 messages through rabbitmq-1"
+    run.queues = [QueueRead(line.queue, line.messages) for line in run.queues]
+    (finding,) = ASSUMPTIONS["assumption.rabbitmq-drained"](BOTH, run.history(tmp_path / "old", BOTH))
+    assert finding.measured == "6 queues, 60 messages"
 
 
 def judged(run: Recorded, directory: Path, about: Scenario) -> Judgement:

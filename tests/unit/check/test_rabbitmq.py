@@ -539,7 +539,7 @@ def long() -> History:
     )  # fmt: skip
     messages = Messages(
         queue=queue[left], value=values[left], redelivered=np.zeros(1_000, dtype=np.bool_), died_in=zeros[left],
-        died_of=zeros[left], queues=(QUEUE, OTHER), origins=("",), reasons=("",),
+        died_of=zeros[left], queues=(QUEUE, OTHER), members=(), origins=("",), reasons=("",),
     )  # fmt: skip
     nothing = read_history(Path("nowhere"))
     audit = dataclasses.replace(nothing.audit, messages=messages)

@@ -169,7 +169,7 @@ def test_what_was_in_the_table_and_in_the_queues(tmp_path: Path) -> None:
         RowRead("pg:1", "v-1", "postgresql-replica-0", 2), RowRead("pg:2", None, "postgresql-replica-0", 2),
         RowRead("pg:1", "v-1", "postgresql-primary-0", 1), AuditDone("postgresql", 3, 7),
         QueueRead("q-1", (Drained("v-1", redelivered=False), Drained("v-1", redelivered=True))), QueueRead("q-2", ()),
-        QueueRead("q-1", (Drained("v-2", redelivered=False, died_in="q-3", died_of="expired"),)),
+        QueueRead("q-1", (Drained("v-2", redelivered=False, died_in="q-3", died_of="expired"),), "rabbitmq-1"),
         AuditDone("rabbitmq", 3, 8),
     )  # fmt: skip
     audit = history_of(tmp_path).audit
@@ -182,6 +182,7 @@ def test_what_was_in_the_table_and_in_the_queues(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert [messages.queues[code] for code in messages.queue] == ["q-1", "q-1", "q-1"]
     assert messages.queues == ("q-1", "q-2")
+    assert messages.members == ("rabbitmq-1",), "older lines do not say through whom"
     assert messages.value.tolist() == ["v-1", "v-1", "v-2"]
     assert messages.redelivered.tolist() == [False, True, False]
     assert [messages.origins[code] for code in messages.died_in] == ["", "", "q-3"]

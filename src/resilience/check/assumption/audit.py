@@ -72,7 +72,8 @@ def queues_drained(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     published = np.unique(ops.key[ops.of_kind("rabbitmq.publish")]).tolist()
     used = {ops.keys[code] for code in published} | set(consumed.queues)
     reasons += [f"{queue} was not drained" for queue in sorted(used - set(messages.queues))]
-    measured = f"{len(messages.queues)} queues, {len(messages)} messages"
+    through = f" through {', '.join(messages.members)}" if messages.members else ""
+    measured = f"{len(messages.queues)} queues, {len(messages)} messages{through}"
     return (held_unless("rabbitmq-drained", "RabbitMQ's queues were drained", reasons, measured, "all"),)
 
 
