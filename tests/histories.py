@@ -556,6 +556,10 @@ def _roles_at_start(tiers: tuple[str, ...]) -> Iterator[Event]:
     for n in range(6):
         role = {"member": f"redis-cluster-{n}", "group": 1 + n % 3, "role": "primary" if n < 3 else "replica"}
         yield Event("role", -S, role | {"epoch": 1 + n % 3})
+    for n, queue in enumerate(all_queues(Rabbitmq()) if "rabbitmq" in tiers else ()):
+        members = [f"rabbitmq-{m}" for m in range(3)]
+        led = {"queue": queue, "leader": members[n % 3], "copies": members, "online": members}
+        yield Event("queue-role", -S, led)
     for name in POSTGRESQL if "postgresql" in tiers else ():
         yield Event("role", -S, {"member": name, "group": 0, "role": "replica" if "replica" in name else "primary"})
 

@@ -43,6 +43,7 @@ from resilience.stack.postgresql_audit import audit_rows
 from resilience.stack.postgresql_copies import compare_copies
 from resilience.stack.postgresql_watch import PostgresqlWatch
 from resilience.stack.rabbitmq_drain import drain
+from resilience.stack.rabbitmq_watch import QueueWatch
 from resilience.stack.readiness import READY_TIMEOUT_S, stack_ready
 from resilience.stack.redis_cluster import shard_layout
 from resilience.stack.replicas import compare_replicas
@@ -112,7 +113,8 @@ class Stage:
     @contextmanager
     def _watched(self, platform: OwnedPlatform) -> Iterator[None]:
         watches = [
-            watch(platform, self._notebook.clock, self._notebook.note).start() for watch in (RoleWatch, PostgresqlWatch)
+            watch(platform, self._notebook.clock, self._notebook.note).start()
+            for watch in (RoleWatch, PostgresqlWatch, QueueWatch)
         ]
         try:
             yield
@@ -313,6 +315,8 @@ def show_event(board: LiveBoard, name: str, data: dict[str, Any]) -> None:
     """Shows on the terminal what an event says, where a person would want to know it."""
     if name == "role":
         board.role(data["member"], data["role"])
+    elif name == "queue-role":
+        board.role(data["queue"], data["leader"] or "no known leader")
     elif name == "failing" and data["flag"] == "fail":
         note = f"{data['member']} is marked as failed"
         if note not in board.read().notes:  # every other member says so

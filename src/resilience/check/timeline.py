@@ -37,6 +37,15 @@ class RoleChange(msgspec.Struct, frozen=True, kw_only=True):
     role: str
 
 
+class QueueChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue of RabbitMQ was seen to be led by a member ("": by nobody that is known), with these taking part."""
+
+    at_s: float
+    queue: str
+    leader: str
+    online: tuple[str, ...]
+
+
 class Timeline(msgspec.Struct, frozen=True, kw_only=True):
     """Series of one value for each second from the run's base on; ``seconds[i]`` is where bin ``i`` begins.
 
@@ -55,6 +64,7 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
     injections: tuple[Span, ...]
     outages: tuple[Span, ...]
     brief_outages: tuple[Span, ...] = ()  # those that nobody notices: see `BRIEF_US`
+    queues: tuple[QueueChange, ...] = ()
 
 
 def timeline(scenario: Scenario, history: History) -> Timeline:
@@ -90,6 +100,7 @@ def timeline(scenario: Scenario, history: History) -> Timeline:
         ),
         outages=tuple(_span(item) for item in found if item not in brief),
         brief_outages=tuple(_span(item) for item in brief),
+        queues=tuple(_queues(history)),
     )
 
 
@@ -144,4 +155,14 @@ def _roles(history: History) -> Iterable[RoleChange]:
             member=str(event.data.get("member", "")),
             group=int(event.data.get("group", 0)),
             role=str(event.data.get("role", "")),
+        )
+
+
+def _queues(history: History) -> Iterable[QueueChange]:
+    for event in history.events_of("queue-role"):
+        yield QueueChange(
+            at_s=_s(event.at),
+            queue=str(event.data["queue"]),
+            leader=str(event.data["leader"]),
+            online=tuple(event.data["online"]),
         )

@@ -35,6 +35,9 @@ that nobody who reads a history has to doubt it.
   journal]
 - ``role``: ``member``, ``group``, ``role`` (``primary``, ``replica``, ``unreachable``, ``stray``: it answers and has
   no slots), ``epoch``; each member's own statement; ``group`` is the shard, 0 of PostgreSQL's members [runner's watch]
+- ``queue-role``: ``queue`` of RabbitMQ; ``leader``: a member, "" if nobody is known to be; ``copies``: the members that
+  hold one, ``online``: those of them that take part; as most of the members say that answer, all of it empty where none
+  does [runner's watch]
 - ``failing``: ``member`` (whom), ``by`` (who says it), ``flag``: ``fail?``, ``fail`` or ``ok`` [runner's watch]
 - ``member``: ``member``, ``what``: ``started``, ``exited``, ``restarted``, ``held``, ``released``; ``pid``,
   ``code``; of an end that was heard of later: ``late_us`` before the event at the latest, ``unsure_us`` before that at
@@ -67,8 +70,8 @@ from resilience.history.record import Event, Instant
 
 NAMES = frozenset({
     "stack-up", "shards", "load-started", "load-stopped", "clock-compared", "phase-announced", "injecting", "injected",
-    "effect-probed", "healing", "healed", "no-target", "experiment", "role", "failing", "member", "node", "converged",
-    "cancelled", "promotion", "fenced", "replicas", "copies", "audit-incomplete", "pressure", "generator",
+    "effect-probed", "healing", "healed", "no-target", "experiment", "role", "queue-role", "failing", "member", "node",
+    "converged", "cancelled", "promotion", "fenced", "replicas", "copies", "audit-incomplete", "pressure", "generator",
     "interrupted", "error", "ended",
 })  # fmt: skip
 
@@ -153,6 +156,13 @@ class _Role(msgspec.Struct):
     epoch: Annotated[int, Meta(ge=-1, le=2**63 - 1)] = 0
 
 
+class _QueueRole(msgspec.Struct):
+    queue: str
+    leader: str
+    copies: tuple[str, ...]
+    online: tuple[str, ...]
+
+
 class _Failing(msgspec.Struct):
     member: str = ""
     flag: str = ""
@@ -234,6 +244,7 @@ _DATA: dict[str, type[msgspec.Struct]] = {
     "fenced": _Fenced,
     "shards": _Shards,
     "role": _Role,
+    "queue-role": _QueueRole,
     "failing": _Failing,
     "member": _Member,
     "load-started": _LoadStarted,

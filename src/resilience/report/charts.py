@@ -2,7 +2,7 @@
 
 import msgspec
 
-from resilience.check.timeline import RoleChange, Timeline
+from resilience.check.timeline import QueueChange, RoleChange, Timeline
 from resilience.check.timeline import Span as Interval
 from resilience.spec.scenario import Scenario
 from resilience.spec.slo import RatioSource
@@ -53,7 +53,7 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lane(msgspec.Struct, frozen=True, kw_only=True):
-    """One member's roles over time."""
+    """One member's roles over time, or who led a queue."""
 
     label: str
     spans: tuple[Span, ...]
@@ -112,11 +112,18 @@ def _brief_text(outages: tuple[Interval, ...]) -> str:
 
 
 def lanes_of(timeline: Timeline) -> tuple[Lane, ...]:
-    """For each member the roles that it was seen in, each until it was seen in another or the run ended."""
+    """For each member the roles that it was seen in, each until it was seen in another or the run ended; then for each
+    queue who led it.
+    """
     seen: dict[str, list[RoleChange]] = {}
     for change in timeline.roles:
         seen.setdefault(change.member, []).append(change)
-    return tuple(Lane(label=member, spans=_spans(seen[member], len(timeline.seconds))) for member in sorted(seen))
+    led: dict[str, list[QueueChange]] = {}
+    for queue in timeline.queues:
+        led.setdefault(queue.queue, []).append(queue)
+    end_s = len(timeline.seconds)
+    members = tuple(Lane(label=member, spans=_spans(seen[member], end_s)) for member in sorted(seen))
+    return members + tuple(Lane(label=queue, spans=_led(led[queue], end_s)) for queue in sorted(led))
 
 
 def _spans(changes: list[RoleChange], end_s: float) -> tuple[Span, ...]:
@@ -125,6 +132,26 @@ def _spans(changes: list[RoleChange], end_s: float) -> tuple[Span, ...]:
         Span(kind=change.role, start=change.at_s, end=end, label=_role_text(change))
         for change, end in zip(changes, ends, strict=True)
     )
+
+
+def _led(changes: list[QueueChange], end_s: float) -> tuple[Span, ...]:
+    ends = [*(change.at_s for change in changes[1:]), end_s]
+    first = changes[0].leader
+    return tuple(
+        Span(kind=_led_kind(change, first), start=change.at_s, end=end, label=_led_text(change))
+        for change, end in zip(changes, ends, strict=True)
+    )
+
+
+def _led_kind(change: QueueChange, first: str) -> str:
+    if not change.leader:
+        return "no-known-leader"
+    return "first-leader" if change.leader == first else "next-leader"
+
+
+def _led_text(change: QueueChange) -> str:
+    others = ", ".join(member for member in change.online if member != change.leader)
+    return f"led by {change.leader or 'nobody that is known'}" + (f", with {others}" if others else "")
 
 
 def _role_text(change: RoleChange) -> str:

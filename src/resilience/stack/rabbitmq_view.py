@@ -47,6 +47,7 @@ class QueueRole(msgspec.Struct, frozen=True, kw_only=True):
 
 def view_from_answers(member: str, nodes: Any, queues: Any) -> MemberView:
     """The statement in the answers to ``/api/nodes`` and ``/api/queues/VHOST``. Raises `StackError` for other ones."""
+    known = queues_from_answer(member, queues)
     try:
         mine: dict[str, Any] = next((node for node in nodes if _member(node["name"]) == member), {})
         return MemberView(
@@ -59,10 +60,18 @@ def view_from_answers(member: str, nodes: Any, queues: Any) -> MemberView:
                 for field, alarm in _ALARMS.items()
                 if node.get(field)
             ),
-            queues=tuple(map(_queue, queues)),
+            queues=known,
         )
     except (TypeError, KeyError, AttributeError) as error:
         raise StackError(f"{member} answers about its cluster what cannot be understood: {error!r}") from error
+
+
+def queues_from_answer(member: str, queues: Any) -> tuple[QueueView, ...]:
+    """The queues in a member's answer to ``/api/queues/VHOST``. Raises `StackError` for another one."""
+    try:
+        return tuple(map(_queue, queues))
+    except (TypeError, KeyError, AttributeError) as error:
+        raise StackError(f"{member} answers about its queues what cannot be understood: {error!r}") from error
 
 
 def _queue(queue: Any) -> QueueView:
@@ -164,6 +173,21 @@ def roles(views: Sequence[MemberView]) -> tuple[QueueRole, ...]:
     """
     names = dict.fromkeys(queue.queue for view in views for queue in view.queues)
     return tuple(role for name in names for role in _roles_in(name, _stated(name, views)))
+
+
+def state_of_queue(name: str, answers: Sequence[Sequence[QueueView]]) -> QueueView:
+    """A queue by the word of most of those who answered: its leader, and whom more than half of them see take part.
+
+    Nobody is known to lead it where they disagree in halves, or where nobody answered.
+    """
+    stated = [queue for queues in answers for queue in queues if queue.queue == name]
+    seen = [member for queue in stated for member in queue.online]
+    return QueueView(
+        queue=name,
+        leader=_of_most([queue.leader for queue in stated]),
+        copies=tuple(sorted({copy for queue in stated for copy in queue.copies})),
+        online=tuple(sorted({member for member in seen if 2 * seen.count(member) > len(stated)})),
+    )
 
 
 def _stated(name: str, views: Sequence[MemberView]) -> list[QueueView]:

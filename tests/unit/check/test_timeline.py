@@ -7,6 +7,7 @@ import pytest
 
 from resilience.check.timeline import Timeline, timeline
 from resilience.history.columns import OUTCOMES
+from resilience.history.record import Event
 from tests.histories import APPLIED, END, RECOVERY, Recorded, S, recorded, scenario
 
 
@@ -47,6 +48,17 @@ def test_spans(tmp_path: Path) -> None:
     assert outage.group == 1
     assert outage.end_s - outage.start_s == pytest.approx(8.05)
     assert [(role.member, role.role) for role in line.roles if role.at_s > 0] == [("redis-cluster-3", "primary")]
+
+
+def test_who_led_each_queue(tmp_path: Path) -> None:
+    run, about = recorded(tiers=("rabbitmq",)), scenario(tiers=("rabbitmq",))
+    members = ["rabbitmq-0", "rabbitmq-1", "rabbitmq-2"]
+    led = {"queue": "session-events", "leader": "", "copies": members, "online": members[1:]}
+    run.events.append(Event("queue-role", APPLIED + S, led))
+    line = timeline(about, run.history(tmp_path, about))
+    assert len({change.queue for change in line.queues}) == 6
+    found = [(change.at_s, change.leader, change.online) for change in line.queues if change.queue == "session-events"]
+    assert found == [(-1.0, "rabbitmq-0", tuple(members)), (APPLIED / S + 1, "", tuple(members[1:]))]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from resilience.check.finding import Judgement
-from resilience.check.timeline import Span, Timeline
+from resilience.check.timeline import QueueChange, Span, Timeline
+from resilience.report.charts import lanes_of
 from resilience.report.html import html_page, rendered
 from tests import judged_run
 
@@ -133,6 +134,25 @@ def test_lanes_go_from_each_role_to_the_next(tmp_path: Path):
     lanes = {lane["label"]: lane["spans"] for lane in chart_data(page_of(tmp_path, judged_run.passed()))["lanes"]}
     seen = [(span["kind"], span["start"], span["end"]) for span in lanes["redis-cluster-0"]]
     assert seen == [("primary", 0.4, 31.9), ("unreachable", 31.9, 63.0), ("replica", 63.0, 92.0)]
+
+
+def test_each_queue_has_a_lane_of_who_led_it():
+    changes = ((0.4, "rabbitmq-0"), (31.9, ""), (33.1, "rabbitmq-1"), (70.0, "rabbitmq-0"))
+    queues = tuple(
+        QueueChange(at_s=at_s, queue="session-events", leader=leader, online=("rabbitmq-0", "rabbitmq-2"))
+        for at_s, leader in changes
+    )
+    line = msgspec.structs.replace(judged_run.timeline(), queues=queues)
+    lanes = {lane.label: lane.spans for lane in lanes_of(line)}
+    assert [(span.kind, span.start, span.end) for span in lanes["session-events"]] == [
+        ("first-leader", 0.4, 31.9), ("no-known-leader", 31.9, 33.1), ("next-leader", 33.1, 70.0),
+        ("first-leader", 70.0, 92.0),
+    ]  # fmt: skip
+    assert [span.label for span in lanes["session-events"]][:3] == [
+        "led by rabbitmq-0, with rabbitmq-2",
+        "led by nobody that is known, with rabbitmq-0, rabbitmq-2",
+        "led by rabbitmq-1, with rabbitmq-0, rabbitmq-2",
+    ]
 
 
 def test_the_members_that_a_node_took_are_named(tmp_path: Path):

@@ -16,7 +16,9 @@ from resilience.stack.rabbitmq_view import (
     apart,
     homes,
     initial_queue_roles,
+    queues_from_answer,
     roles,
+    state_of_queue,
     undeclared,
     unready,
     untold,
@@ -197,3 +199,39 @@ def test_a_leader_is_whom_most_of_those_who_answer_name(leaders: tuple[str, ...]
 
 def test_nobody_who_answers_is_nobody_who_leads() -> None:
     assert roles([]) == ()
+
+
+@pytest.mark.parametrize("queues", [None, 3, [3], [{}], {"error": "x"}])
+def test_so_is_one_about_its_queues(queues: Any) -> None:
+    with pytest.raises(StackError, match="rabbitmq-1 answers about its queues"):
+        queues_from_answer("rabbitmq-1", queues)
+
+
+A, B, C = NAMES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    name: str
+    answers: tuple[tuple[str, tuple[str, ...]], ...]  # of each member that answers: the leader, and who takes part
+    leader: str
+    online: tuple[str, ...] = ()
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Said(name="all agree", answers=((A, NAMES),) * 3, leader=A, online=NAMES),
+        Said(name="one was cut off", answers=((B, (B, C)), (B, (B, C)), (A, (A,))), leader=B, online=(B, C)),
+        Said(name="halves", answers=((A, (A, B)), (B, (B,))), leader="", online=(B,)),
+        Said(name="an election", answers=(("", (A, B)), ("", (A, B))), leader="", online=(A, B)),
+        Said(name="only one answers", answers=((C, (A, C)),), leader=C, online=(A, C)),
+        Said(name="nobody answers", answers=(), leader=""),
+    ],
+    ids=lambda case: case.name,
+)
+def test_a_queue_is_what_most_of_those_who_answer_say(case: Said) -> None:
+    answers = [(queue(leader=leader, online=online), queue(QUEUES[1])) for leader, online in case.answers]
+    copies = NAMES if answers else ()
+    expected = QueueView(queue=QUEUES[0], leader=case.leader, copies=copies, online=case.online)
+    assert state_of_queue(QUEUES[0], answers) == expected

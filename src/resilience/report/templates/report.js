@@ -11,7 +11,8 @@
   const charts = [];
   const css = (name) => getComputedStyle(root).getPropertyValue(name).trim();
   const FONT = '12px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans", sans-serif';
-  const KINDS = { ok: "--ok", fail: "--bad", unknown: "--unknown", primary: "--primary", replica: "--replica", unreachable: "--unreachable" };
+  const KINDS = { ok: "--ok", fail: "--bad", unknown: "--unknown", primary: "--primary", replica: "--replica", unreachable: "--unreachable",
+    "first-leader": "--primary", "next-leader": "--unknown", "no-known-leader": "--unreachable" };
   const colour = (series, at) => css(KINDS[series.kind] || "--s" + (1 + (at % 6)));
   const laneColour = (kind) => css(KINDS[kind] || "--other");
 
