@@ -548,8 +548,26 @@ def _stack_events(names: tuple[str, ...], tiers: tuple[str, ...]) -> list[Event]
             },
         ),
         Event("converged", END + 3 * S, {"ok": True, "took_s": 0.5, "reason": ""}),
+        *([Event("queues", END + 3 * S + 1, queues_seen())] if "rabbitmq" in tiers else []),
         Event("ended", END + 6 * S, {}),
     ]
+
+
+def queues_seen() -> dict[str, Any]:
+    """What three members say of whole queues that are at rest."""
+    members = [f"rabbitmq-{n}" for n in range(3)]
+    names = all_queues(Rabbitmq())
+    queues = [
+        {"queue": queue, "leader": members[1 + n % 2], "copies": members, "online": members}
+        for n, queue in enumerate(names)
+    ]
+    said = {"error": "", "told": True, "partitioned": [], "alarms": [], "queues": queues}
+    return {
+        "members": {name: said | {"queues": list(queues)} for name in members},
+        "unacknowledged": dict.fromkeys(names, 0),
+        "consumers": {},
+        "whole_us": END + 2 * S + S // 2,
+    }
 
 
 def _roles_at_start(tiers: tuple[str, ...]) -> Iterator[Event]:

@@ -42,6 +42,7 @@ from resilience.stack.converge import wait_converged
 from resilience.stack.postgresql_audit import audit_rows
 from resilience.stack.postgresql_copies import compare_copies
 from resilience.stack.postgresql_watch import PostgresqlWatch
+from resilience.stack.rabbitmq import queues_seen, survey
 from resilience.stack.rabbitmq_drain import drain
 from resilience.stack.rabbitmq_watch import QueueWatch
 from resilience.stack.readiness import READY_TIMEOUT_S, stack_ready
@@ -177,8 +178,15 @@ class Stage:
         )
 
     def _converge(self, platform: OwnedPlatform) -> None:
+        began_us = self._notebook.clock.now_us()
         converged = wait_converged(platform, time.monotonic() + CONVERGE_TIMEOUT_S)
-        self._notebook.event("converged", converged._asdict())
+        ended = {"ok": converged.ok, "took_s": converged.took_s, "reason": converged.reason}
+        self._notebook.event("converged", ended)
+        if platform.stack.rabbitmq is not None:
+            took_s = converged.queues_took_s
+            whole_us = None if took_s is None else began_us + round(took_s * 1e6)
+            seen = msgspec.structs.replace(queues_seen(platform, survey(platform)), whole_us=whole_us)
+            self._notebook.event("queues", msgspec.to_builtins(seen))
 
     def _collect(self, platform: OwnedPlatform) -> None:
         url = f"http://{platform.stack.of('prometheus')[0].name}:{PORTS['prometheus']}"

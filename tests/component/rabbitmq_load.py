@@ -124,7 +124,7 @@ def drained(up: OwnedLocalPlatform, folder: Path, clock: RunClock) -> list[Audit
     path = folder / "audit.jsonl"
     path.unlink(missing_ok=True)
     with Writer(path) as writer:
-        drain(up, writer, hit=(), clock=clock, deadline=within())
+        drain(up, writer, hit={"rabbitmq-0"}, clock=clock, deadline=within())
     return msgspec.json.Decoder(AuditLine).decode_lines(path.read_bytes())
 
 

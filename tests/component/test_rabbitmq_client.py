@@ -6,17 +6,21 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from resilience.backend.local.platform import OwnedLocalPlatform
 from resilience.history.clock import RunClock
-from resilience.history.record import AuditDone, Invoked, QueueRead, Returned
+from resilience.history.queues import amiss
+from resilience.history.record import AuditDone, Event, Invoked, QueueRead, Returned
 from resilience.spec.rabbitmq import QUEUES
+from resilience.stack.rabbitmq import queues_seen, survey
+from resilience.stack.rabbitmq_watch import QueueWatch
 from tests.component.local_stack import brought_up
 from tests.component.rabbitmq_load import BACKLOG, client_on, drained, left_in
-from tests.component.rabbitmq_members import STACK, leader_of, publish, ready
+from tests.component.rabbitmq_members import NAMES, STACK, leader_of, publish, ready
 
 pytestmark = pytest.mark.component
 
@@ -28,12 +32,26 @@ def up(image: Path, folder: Path) -> Iterator[OwnedLocalPlatform]:
         yield owned
 
 
+@contextmanager
+def watched(up: OwnedLocalPlatform, events: list[Event]) -> Iterator[None]:
+    watch = QueueWatch(up, RunClock.starting_now(), events.append).start()
+    try:
+        yield
+    finally:
+        watch.stop()
+
+
 def test_a_killed_leader_loses_nothing_that_was_confirmed(up: OwnedLocalPlatform, tmp_path: Path) -> None:
-    with client_on(up, tmp_path) as client:
+    events: list[Event] = []
+    with client_on(up, tmp_path) as client, watched(up, events):
         client.publish_more(60)
-        os.kill(up.state(leader_of(up, QUEUES[0])).handle["server_pid"], signal.SIGKILL)
+        victim = leader_of(up, QUEUES[0])
+        os.kill(up.state(victim).handle["server_pid"], signal.SIGKILL)
         time.sleep(8)
         ready(up)
+        led = [event.data["leader"] for event in events if event.data["queue"] == QUEUES[0]]
+        assert led[0] == victim
+        assert set(led) & (set(NAMES) - {victim}), "another was seen to lead"
         client.publish_more(60)
         client.stop()
 
@@ -50,6 +68,7 @@ def test_a_killed_leader_loses_nothing_that_was_confirmed(up: OwnedLocalPlatform
         assert len(confirmed) < len(invoked), "some were to be published through a member that was dead"
 
         audit = drained(up, client.folder, client.clock)
+        assert amiss(queues_seen(up, survey(up))) == []
         there = client.taken() | left_in(audit)
         assert confirmed <= there
         dropped = {line.value for line in client.consumed() if not line.acked}
@@ -111,3 +130,4 @@ def test_a_drain_tells_what_was_left_and_of_what_it_died(up: OwnedLocalPlatform,
     assert [(one.value, one.died_in, one.died_of) for one in dead] == [("dead", QUEUES[2], "expired")]
     assert isinstance(audit[-1], AuditDone)
     assert audit[-1].count == 2
+    assert {line.member for line in audit if isinstance(line, QueueRead)} == {"rabbitmq-1"}, "the other was hit"

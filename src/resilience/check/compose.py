@@ -36,6 +36,7 @@ from resilience.check.members import members
 from resilience.check.placement import placement
 from resilience.check.postgresql.convergence import convergence_of_postgresql
 from resilience.check.postgresql.recovery import recovery_of_rows
+from resilience.check.rabbitmq.agreement import agreement
 from resilience.check.rabbitmq.order import order_of_messages
 from resilience.check.reconciliation import reconciliation
 from resilience.check.recovery import recovery
@@ -90,6 +91,7 @@ CHECKS: dict[str, Check] = {
     "session.expiry": expiry,
     "convergence": convergence,
     "convergence.postgresql": convergence_of_postgresql,
+    "convergence.queues": agreement,
     "blast-radius": blast_radius,
     "reconciliation": reconciliation,
     "members": members,
@@ -103,6 +105,7 @@ TIERS: dict[str, str] = {
     "convergence.postgresql": "postgresql",
     "durability.rabbitmq": "rabbitmq",
     "order.rabbitmq": "rabbitmq",
+    "convergence.queues": "rabbitmq",
     "linearizability.postgresql": "postgresql",
 }
 

@@ -44,6 +44,7 @@ that nobody who reads a history has to doubt it.
   the earliest [backend]
 - ``node``: ``node``, ``what``: ``not-ready``, ``ready``: what the cluster takes it for [backend, in a cluster]
 - ``converged``: ``ok``: bool, ``took_s``, ``reason`` [runner]
+- ``queues``: what the members of RabbitMQ said of their queues then, as `history.queues.QueuesSeen` has it [runner]
 - ``replicas``: ``compared``: keys by replica, ``differing``, ``examples``, ``evicted``: keys by member, ``reasons``
   [runner]
 - ``copies``: of PostgreSQL's members after the load: ``primary`` ("": nobody was found to be it), ``timeline``,
@@ -66,13 +67,14 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from resilience.history.queues import QueuesSeen
 from resilience.history.record import Event, Instant
 
 NAMES = frozenset({
     "stack-up", "shards", "load-started", "load-stopped", "clock-compared", "phase-announced", "injecting", "injected",
     "effect-probed", "healing", "healed", "no-target", "experiment", "role", "queue-role", "failing", "member", "node",
-    "converged", "cancelled", "promotion", "fenced", "replicas", "copies", "audit-incomplete", "pressure", "generator",
-    "interrupted", "error", "ended",
+    "converged", "cancelled", "promotion", "fenced", "queues", "replicas", "copies", "audit-incomplete", "pressure",
+    "generator", "interrupted", "error", "ended",
 })  # fmt: skip
 
 Group = Annotated[int, Meta(ge=-1, le=1_000_000)]
@@ -252,6 +254,7 @@ _DATA: dict[str, type[msgspec.Struct]] = {
     "load-stopped": _LoadStopped,
     "experiment": _Experiment,
     "converged": _Converged,
+    "queues": QueuesSeen,
     "replicas": _Replicas,
     "copies": _Copies,
     "pressure": _Pressure,

@@ -1,13 +1,17 @@
 """Waits, after healing, until the stack is whole again and everybody agrees on it."""
 
 import time
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from resilience.backend.base import Platform
 from resilience.errors import StackError
+from resilience.history.queues import QueuesSeen, amiss, unknown
 from resilience.stack.postgresql import Gathering
 from resilience.stack.prometheus import STARTED_LATER
-from resilience.stack.rabbitmq import incomplete
+from resilience.stack.rabbitmq import COUNTED_WITHIN_S, queues_seen
+from resilience.stack.rabbitmq import survey as survey_queues
+from resilience.stack.rabbitmq_view import unready
 from resilience.stack.redis_cluster import shortened
 from resilience.stack.redis_link import RedisLinks
 from resilience.stack.redis_survey import diverged, survey, written_before
@@ -18,11 +22,15 @@ POLL_S = 0.1
 
 
 class Converged(NamedTuple):
-    """The end of the waiting; ``reason`` says what was still amiss if not ``ok``."""
+    """The end of the waiting; ``reason`` says what was still amiss if not ``ok``.
+
+    ``queues_took_s``: since when RabbitMQ was whole, in seconds from the beginning; None if it is not, or is not there.
+    """
 
     ok: bool
     took_s: float
     reason: str
+    queues_took_s: float | None = None
 
 
 def wait_converged(platform: Platform, deadline: float) -> Converged:
@@ -37,8 +45,12 @@ def wait_converged(platform: Platform, deadline: float) -> Converged:
         try:
             wait_until("convergence", lambda: shortened(look.amiss()), deadline=deadline, every_s=POLL_S)
         except StackError as error:
-            return Converged(ok=False, took_s=time.monotonic() - began, reason=str(error))
-    return Converged(ok=True, took_s=time.monotonic() - began, reason="")
+            return Converged(ok=False, took_s=_since(began), reason=str(error), queues_took_s=look.queues.whole_s)
+    return Converged(ok=True, took_s=_since(began), reason="", queues_took_s=look.queues.whole_s)
+
+
+def _since(began: float) -> float:
+    return time.monotonic() - began
 
 
 class Look:
@@ -50,13 +62,15 @@ class Look:
         self._platform = platform
         self._links = links
         self._written: dict[str, int] = {}
+        self.queues = QueuesLook(platform)
 
     def amiss(self) -> list[str]:
-        """What keeps the stack from being whole now: members that do not run, else the stores, else the services."""
-        return self._stopped() or self._redis() or self._gathering.amiss() or self._rabbitmq() or self._services()
+        """What keeps the stack from being whole now: members that do not run, else the stores, else the services.
 
-    def _rabbitmq(self) -> list[str]:
-        return [] if self._platform.stack.rabbitmq is None else incomplete(self._platform)
+        RabbitMQ is looked at each time, since it is told by itself how long it took.
+        """
+        queues = self.queues.amiss()
+        return self._stopped() or self._redis() or self._gathering.amiss() or queues or self._services()
 
     def _stopped(self) -> list[str]:
         return [
@@ -72,3 +86,35 @@ class Look:
 
     def _services(self) -> list[str]:
         return [reason for state in service_states(self._platform) if (reason := unhealthy(state))]
+
+
+class QueuesLook:
+    """Looks at RabbitMQ, again and again, and knows since when it is whole."""
+
+    def __init__(self, platform: Platform, now: Callable[[], float] = time.monotonic) -> None:
+        """Asks nobody yet."""
+        self.whole_s: float | None = None  # from the beginning to the first of the last looks that found nothing amiss
+        self._platform = platform
+        self._now = now
+        self._began = now()
+
+    def amiss(self) -> list[str]:
+        """What keeps it from being whole; nothing where there is no RabbitMQ."""
+        if self._platform.stack.rabbitmq is None:
+            return []
+        views = survey_queues(self._platform)
+        return self.heard(queues_seen(self._platform, views), unready(self._platform.stack, views))
+
+    def heard(self, seen: QueuesSeen, reasons: Sequence[str]) -> list[str]:
+        """The reasons, and what else is amiss in what was seen; until counts are younger than the beginning, that."""
+        found = list(dict.fromkeys((*reasons, *amiss(seen), *unknown(seen))))
+        after_s = self._now() - self._began
+        if found:
+            self.whole_s = None
+            return found
+        self.whole_s = after_s if self.whole_s is None else self.whole_s
+        return (
+            []
+            if after_s >= COUNTED_WITHIN_S
+            else ["RabbitMQ's counts of messages may be older than the end of the load"]
+        )

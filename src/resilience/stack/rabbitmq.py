@@ -9,11 +9,15 @@ a time-out, and all members are asked at the same time.
 import base64
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
+
+import msgspec
 
 from resilience.backend.base import MemberState, Platform
 from resilience.backend.rabbitmq_settings import queue_definitions
 from resilience.errors import StackError
+from resilience.history.queues import MemberSaid, QueuesSeen
 from resilience.spec.rabbitmq import MANAGEMENT_PORT, USER, VHOST
 from resilience.stack.http_link import HttpAnswer, http_ask
 from resilience.stack.rabbitmq_view import (
@@ -21,6 +25,7 @@ from resilience.stack.rabbitmq_view import (
     QueueRole,
     QueueView,
     apart,
+    counts_from_answers,
     homes,
     queues_from_answer,
     roles,
@@ -41,6 +46,11 @@ _DONE = frozenset({200, 201, 204})
 _NODES = "/api/nodes?columns=name,running,partitions,mem_alarm,disk_free_alarm"
 # Without ``disable_stats`` an answer may be one that the plugin has kept: for five times as long as it once took.
 _QUEUES = f"/api/queues/{VHOST}?disable_stats=true&columns=name,type,state,node,leader,members,online"
+
+# As each queue's leader has counted them at most five seconds ago.
+TOTALS = f"/api/queues/{VHOST}?disable_stats=true&enable_queue_totals=true"
+COUNTED_WITHIN_S = 5.5
+_CONSUMERS = f"/api/consumers/{VHOST}"
 
 Views = dict[str, MemberView | StackError]
 
@@ -84,6 +94,18 @@ def incomplete(platform: Platform) -> list[str]:
         return [f"the stack {platform.stack.name} has no RabbitMQ"]
     views = survey(platform)
     return unready(platform.stack, views) + untold(views)
+
+
+def queues_seen(platform: Platform, views: Views) -> QueuesSeen:
+    """What these views say, and the counts of the first member that tells them, for the record."""
+    members = {
+        name: MemberSaid(error=str(view))
+        if isinstance(view, StackError)
+        else msgspec.convert(view, MemberSaid, from_attributes=True)
+        for name, view in views.items()
+    }
+    unacknowledged, consumers = _counts(platform)
+    return QueuesSeen(members=members, unacknowledged=unacknowledged, consumers=consumers)
 
 
 def queue_roles(platform: Platform) -> tuple[QueueRole, ...]:
@@ -146,6 +168,14 @@ def _view(state: MemberState, password: str) -> MemberView | StackError:
         return view_from_answers(state.name, ask(state, password, _NODES), ask(state, password, _QUEUES))
     except StackError as error:
         return error
+
+
+def _counts(platform: Platform) -> tuple[dict[str, int], dict[str, int]]:
+    password = platform.secret(PASSWORD)
+    for state in _states(platform):
+        with suppress(StackError):  # then the next one
+            return counts_from_answers(state.name, ask(state, password, TOTALS), ask(state, password, _CONSUMERS))
+    return {}, {}
 
 
 def _login(password: str) -> dict[str, str]:

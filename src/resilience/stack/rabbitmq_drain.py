@@ -21,13 +21,12 @@ from resilience.history.record import AuditDone, Drained, QueueRead
 from resilience.history.writer import Writer
 from resilience.spec.rabbitmq import USER, VHOST, all_queues
 from resilience.spec.stack import PORTS
-from resilience.stack.rabbitmq import PASSWORD, ask
+from resilience.stack.rabbitmq import PASSWORD, TOTALS, ask
 from resilience.stack.wait import wait_until
 
 BATCH = 500  # messages in one line
 TIMEOUT_S = 3.0
 RETRY_S = 0.2
-_TOTALS = f"/api/queues/{VHOST}?disable_stats=true&enable_queue_totals=true"
 
 Taken = Iterator[tuple[str, tuple[Drained, ...]]]
 
@@ -133,7 +132,7 @@ class _Member:
             raise StackError(f"{self.member} does not hand out messages: {error!r}") from error
 
     def left(self, queues: Sequence[str]) -> list[str]:
-        totals = ask(self._state, self._password, _TOTALS, TIMEOUT_S)
+        totals = ask(self._state, self._password, TOTALS, TIMEOUT_S)
         return [f"{self.member}: {reason}" for reason in _left(totals, queues)]
 
 

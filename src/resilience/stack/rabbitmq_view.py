@@ -3,6 +3,7 @@
 Members are named as in the stack file; a node of Erlang's is ``rabbit@`` and that name.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from resilience.spec.stack import Stack
 
 Role = Literal["leader", "follower"]
 _NODE = "rabbit@"
+_COUNTED = "messages_unacknowledged"
 _TOLD = frozenset({"partitions", "mem_alarm", "disk_free_alarm"})
 _ALARMS = {"mem_alarm": "memory", "disk_free_alarm": "disk"}
 
@@ -93,6 +95,18 @@ def _members(nodes: Iterable[str]) -> tuple[str, ...]:
 
 def _member(node: str) -> str:
     return node.removeprefix(_NODE)
+
+
+def counts_from_answers(member: str, totals: Any, consumers: Any) -> tuple[dict[str, int], dict[str, int]]:
+    """What is unacknowledged, and how many consumers there are, by queue. Raises `StackError` for other answers.
+
+    Of a queue whose leader is away a member knows no number.
+    """
+    try:
+        held = {queue["name"]: int(queue[_COUNTED]) for queue in totals if _COUNTED in queue}
+        return held, dict(Counter(str(consumer["queue"]["name"]) for consumer in consumers))
+    except (TypeError, KeyError, ValueError) as error:
+        raise StackError(f"{member} answers about messages what cannot be understood: {error!r}") from error
 
 
 def apart(stack: Stack, views: Mapping[str, MemberView | StackError]) -> list[str]:

@@ -94,6 +94,12 @@ def read_again(run: Recorded) -> None:
     reads[20].stood = reads[12].stood
 
 
+def orphan(run: Recorded) -> None:
+    """The server takes messages for being with a consumer that there is not."""
+    counts = run.event("queues").data["unacknowledged"]
+    run.change("queues", unacknowledged=counts | {"session-events": 40})
+
+
 def never_expires(run: Recorded) -> None:
     read = next(read for read in run.sessions.values() if read.state == "live")
     run.sessions[read.key] = SessionRead(read.key, read.group, True, "live", read.version, -1, read.log)
@@ -162,6 +168,7 @@ CASES = (
     Case(check="convergence.postgresql", says="postgresql-replica-0 holds 0 rows",
          change=lambda run: run.change("copies", members=run.event("copies").data["members"] | {
              "postgresql-replica-0": {"timeline": 1, "replayed": 1_000, "rows": 0, "digest": "0"}})),
+    Case(check="convergence.queues", change=orphan, says="session-events has 40 messages unacknowledged"),
     Case(check="blast-radius", change=leave_rooms_alone, says="rooms: "),
     Case(check="reconciliation", change=count_less, says="create: clients were told of"),
     Case(check="members", says="prometheus-0 was killed by SIGKILL at 2.0 s", verdict="inconclusive",

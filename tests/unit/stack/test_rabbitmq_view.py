@@ -7,13 +7,16 @@ import msgspec
 import pytest
 
 from resilience.errors import StackError
+from resilience.history.queues import MemberSaid, QueueSaid
 from resilience.spec.rabbitmq import Rabbitmq
 from resilience.spec.stack import Async, Member, Redis, Stack
+from resilience.stack.rabbitmq import queues_seen
 from resilience.stack.rabbitmq_view import (
     MemberView,
     QueueRole,
     QueueView,
     apart,
+    counts_from_answers,
     homes,
     initial_queue_roles,
     queues_from_answer,
@@ -24,6 +27,7 @@ from resilience.stack.rabbitmq_view import (
     untold,
     view_from_answers,
 )
+from tests.fakes import FakePlatform
 
 NAMES = ("rabbitmq-0", "rabbitmq-1", "rabbitmq-2")
 STACK = Stack(
@@ -235,3 +239,20 @@ def test_a_queue_is_what_most_of_those_who_answer_say(case: Said) -> None:
     copies = NAMES if answers else ()
     expected = QueueView(queue=QUEUES[0], leader=case.leader, copies=copies, online=case.online)
     assert state_of_queue(QUEUES[0], answers) == expected
+
+
+def test_what_is_unacknowledged_and_who_consumes() -> None:
+    totals = [{"name": "q", "messages_unacknowledged": 3}, {"name": "its leader is away"}]
+    consumers = [{"queue": {"name": "q", "vhost": "v"}}, {"queue": {"name": "q", "vhost": "v"}}]
+    assert counts_from_answers("rabbitmq-1", totals, consumers) == ({"q": 3}, {"q": 2})
+    for wrong in (None, [3], [{"messages_unacknowledged": 1}], [{"name": "q", "messages_unacknowledged": "x"}]):
+        with pytest.raises(StackError, match="rabbitmq-1 answers about messages"):
+            counts_from_answers("rabbitmq-1", wrong, consumers)
+
+
+def test_what_was_seen_goes_on_record() -> None:
+    nobody = FakePlatform(msgspec.structs.replace(STACK, members=()), {}, {"rabbitmq-password": "x"})
+    seen = queues_seen(nobody, {A: view(queues=(queue(),)), B: StackError("rabbitmq-1 is silent")})
+    said = QueueSaid(queue=QUEUES[0], leader=A, copies=NAMES, online=NAMES)
+    assert seen.members == {A: MemberSaid(told=True, queues=(said,)), B: MemberSaid(error="rabbitmq-1 is silent")}
+    assert (seen.unacknowledged, seen.consumers, seen.whole_us) == ({}, {}, None)
