@@ -1,5 +1,6 @@
 """The PostgreSQL tier for real: it forms, members come back as what they were, and who is what is known."""
 
+import contextlib
 import os
 import re
 import signal
@@ -152,8 +153,9 @@ def stop(tier: OwnedLocalPlatform, member: str, number: signal.Signals) -> None:
     server = tier.state(member).handle["server_pid"]
     processes = subprocess.run(["pgrep", "-P", str(server)], capture_output=True, text=True, check=False, timeout=20)
     for pid in (server, *map(int, processes.stdout.split())):
-        if os.readlink(f"/proc/{pid}/ns/pid") == namespace:
-            os.kill(pid, number)
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a child that has ended meanwhile
+            if os.readlink(f"/proc/{pid}/ns/pid") == namespace:
+                os.kill(pid, number)
 
 
 def test_an_emptied_standby_is_copied_again(tier):
@@ -189,8 +191,8 @@ def test_nobody_follows_or_copies_it_while_the_true_primary_is_silent(tier, logs
     history = tier.secret_file(PASSWORD).parents[1] / "archive" / "00000002.history"
     wait_for("the new timeline is in the archive", history.exists)
     copied = log_of(logs, OTHER).count("a copy of")
-    stop(tier, STANDBY, signal.SIGSTOP)
     try:
+        stop(tier, STANDBY, signal.SIGSTOP)
         killed(tier, OTHER)
         wait_for("it does not follow", lambda: "a later timeline is known of" in log_of(logs, OTHER))
         emptied(tier, OTHER)
