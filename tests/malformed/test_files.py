@@ -58,7 +58,7 @@ HARMLESS = (
     Harmless("dropped", r"blast_radius|blast_radius\.others_outage_s_max|known_weaknesses(\.\*\.(group|durability))?|"
              r"seed|load(\.\w+)?|checks|set(\..*)?|.*\.runs\.\*\.(title|set|expect)(\..*)?|tags|(redis|rabbitmq)\.\w+|"
              r"configuration\.\w+\.default|metadata\.(labels|displayName)|spec\.description|"
-             r"rollbacks\.\*\.provider\.arguments\.by|known_weaknesses\.\*\.within\..*|"
+             r"known_weaknesses\.\*\.within\..*|"
              r".*arguments\.target\.(role|scope)|metadata\.annotations\.resilience/events-min",
              "the documents of the format give it a default"),
     Harmless("dropped", _ARGUMENTS, "heal has one argument, and the documents of the format give it a default"),
@@ -70,7 +70,8 @@ HARMLESS = (
     Harmless("zero", r"(.*set\.)?redis\.(cluster_replica_validity_factor|min_replicas_to_write|shutdown_timeout_s|"
              r"snapshot_every_s|min_replicas_max_lag_s)", "redis.conf: 0 switches it off"),
     Harmless("zero", r"seed", "any number of 32 bits is a seed"),
-    Harmless("truth", r"(.*set\.)?(redis|rabbitmq)\.\w+", "both are right for a switch"),
+    Harmless("truth", r"(.*set\.)?(redis\.(appendonly|cluster_require_full_coverage|cluster_allow_reads_when_down)|"
+             r"rabbitmq\.dead_letter)|(method|rollbacks)\..*\.runbook\.fence", "both are right for a switch"),
 )  # fmt: skip
 
 
