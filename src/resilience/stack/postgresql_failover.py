@@ -35,8 +35,9 @@ STOP_WITHIN_S = 5  # then at once; for what was written to get to standbys; wher
 FENCED_WITHIN_S = 2 * STOP_WITHIN_S
 PROVED_WITHIN_S = 5.0
 TURNED_BACK_WITHIN_S = 20.0  # it stops, starts, and compares its data with the new primary's
-# The server runs this in its data folder. What stops it has to be out of its reach, since it ends what it has started.
-FENCE = f"""COPY (SELECT 1) TO PROGRAM 'touch fenced && setsid sh -c "
+# The server runs this in its data folder. What stops it has to be out of its reach, since it ends what it has started;
+# and what the server says to it has to be read, or the server reports that it could not say it.
+FENCE = f"""COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; touch fenced && setsid sh -c "
     pg_ctl -D . -m fast -t {STOP_WITHIN_S} stop || pg_ctl -D . -m immediate stop" </dev/null >/dev/null 2>&1 &'"""
 RESTART = FENCE.replace("touch fenced && ", "")  # the platform starts it again
 KEEP = """SELECT pg_create_physical_replication_slot('{slot}', true)
@@ -111,14 +112,19 @@ def turn_back(platform: Platform, promotion: Promotion) -> Promotion:
 
 
 def ahead_of(member: str, standbys: Iterable[str], seen: Looks) -> tuple[str, ...]:
-    """The standbys that have replayed more than the member had when it was promoted."""
+    """The standbys that have replayed more of the timeline before than the member had when it was promoted."""
     promoted = seen.get(member)
     if not isinstance(promoted, Look) or promoted.replayed is None:
         return ()
+    followers = _followers(seen, member)  # who streams from it replays what it has written since
     return tuple(
         name
         for name in standbys
-        if isinstance(look := seen.get(name), Look) and look.recovering and (look.replayed or 0) > promoted.replayed
+        if isinstance(look := seen.get(name), Look)
+        and look.recovering
+        and name not in followers
+        and look.timeline < promoted.timeline
+        and (look.replayed or 0) > promoted.replayed
     )
 
 

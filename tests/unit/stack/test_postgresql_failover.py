@@ -3,6 +3,7 @@
 import socket
 from typing import Any
 
+import msgspec
 import pytest
 
 from resilience.errors import StackError
@@ -56,6 +57,13 @@ def test_who_has_replayed_more_than_the_promoted_one_has_to_turn_back() -> None:
     assert ahead_of(B, (A, C), {A: ahead, B: promoted, C: even}) == (A,)
     assert ahead_of(B, (A, C), {A: DEAD, B: promoted, C: gone}) == ()
     assert ahead_of(B, (A, C), {A: ahead, B: DEAD, C: even}) == ()
+
+
+@pytest.mark.parametrize("follows", [{"upstream": B}, {"timeline": 2}], ids=["streams from it", "on its timeline"])
+def test_who_follows_the_promoted_one_has_not_to_turn_back(follows: dict[str, Any]) -> None:
+    promoted = Look(recovering=False, timeline=2, written=20, replayed=10)
+    follower = msgspec.structs.replace(Look(recovering=True, timeline=1, written=30, replayed=15), **follows)
+    assert ahead_of(B, (A, C), {A: DEAD, B: promoted, C: follower}) == ()
 
 
 def test_where_no_standby_answers_nobody_is_promoted() -> None:
