@@ -224,7 +224,7 @@ def test_the_wrong_standby_is_promoted_and_the_other_turns_back(tier, logs):
     former = primary_of(tier)
     asked(tier, former, "CREATE TABLE rows (value text)")
     target = Target(component="postgresql", role="replica", standby="least-lag")
-    cut = Prelude(fault=CutReplication(), target=target, for_s=0.1, ends="healed")
+    cut = Prelude(fault=CutReplication(), target=target, for_s=2.0, ends="healed")
     with acknowledging(tier, former), injected(tier, logs, Kill(restart=False), prelude=cut) as injection:
         victim = injection.members[1]
         promotion = promote(tier, Runbook(standby="most-lag"))
