@@ -412,6 +412,16 @@ def test_one_inversion(tmp_path: Path) -> None:
     assert finding.measures["order.rabbitmq.displaced_places"] == 4
 
 
+@pytest.mark.parametrize(("acked", "verdict"), [(False, "pass"), (True, "fail")])
+def test_what_a_consumer_rejects_as_it_comes_overtakes_nobody(acked: bool, verdict: str, tmp_path: Path) -> None:
+    """It is on record before those that the consumer had been handed earlier, and has not come to yet."""
+    run = recorded(tiers=TIER)
+    line = run.consumed.pop(place_of(run, published(run)))
+    earlier = [place for place, other in enumerate(run.consumed) if other.queue == line.queue and other.at < line.at]
+    run.consumed.insert(earlier[-4], replace(line, acked=acked))
+    assert of_queue(run, tmp_path).verdict == verdict
+
+
 @pytest.mark.parametrize(("confirmed_after_us", "verdict"), [(149_999, "fail"), (150_000, "pass")])
 def test_confirmed_before_the_next_was_sent(confirmed_after_us: int, verdict: str, tmp_path: Path) -> None:
     """The next message to its queue is sent 150 ms later; one that was confirmed at that very instant was beside it."""

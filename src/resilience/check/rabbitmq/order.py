@@ -8,10 +8,12 @@
 
 Whoever published them: that two were under way at the same time says nothing of their order. Looked at is what the
 server gives out for the first time: what it flags as redelivered may come late, that is what the flag says, and so may
-what died. Of two consumers of a queue one may be slower, so each is held to its own order; what was drained comes after
-all of them. Only acknowledged publishes have a place, by when they were called: one that is unknown may still have come
-after later ones, and one that was repeated has two. A *gap* is a place that nobody was given for the first time, though
-a later one was: it came flagged, died, or is lost (``durability.rabbitmq``), so it is told and no fail.
+what died. What a consumer rejects as it comes, or loses with its connection, is on record at another moment than what
+it deals with in turn, so it has no place. Of two consumers of a queue one may be slower, so each is held to its own
+order; what was drained comes after all of them. Only acknowledged publishes have a place, by when they were called: one
+that is unknown may still have come after later ones, and one that was repeated has two. A *gap* is a place that nobody
+was given for the first time, though a later one was: it came flagged, died, or is lost (``durability.rabbitmq``), so it
+is told and no fail.
 
 A queue with priorities is held to it, too: the load gives no message one, and those of the same priority keep their
 order.
@@ -69,7 +71,8 @@ def ordered(history: History, seen: Traffic) -> tuple[Ordered, Ints]:
     """The first deliveries with their places; of each queue how many places nobody was given though a later one was."""
     ops = history.ops
     place, row = _places(history, seen)
-    first = _first_sights(seen, seen.fresh & (place[seen.value] != NONE) & (seen.queue == seen.own[seen.value]))
+    dealt_with = seen.fresh & (seen.acked | seen.drained)
+    first = _first_sights(seen, dealt_with & (place[seen.value] != NONE) & (seen.queue == seen.own[seen.value]))
     drained = seen.consumer[first] == NONE
     first = first[np.lexsort((first, seen.consumer[first], drained, seen.queue[first]))]
     drained, value = seen.consumer[first] == NONE, seen.value[first]
