@@ -153,9 +153,9 @@ def test_a_standby_takes_over_from_a_primary_that_was_killed_and_is_followed_by_
         seen_to_be_true(tier, promotion)
         wait_for("the other follows", lambda: roles(tier)[promotion.following[0]].upstream == promotion.member)
     wait_for("all are together", lambda: together(tier))
+    wait_for("the watch has seen it", lambda: told(events, PRIMARY)[-1] == ("replica", 2))
     watch.stop()
     assert told(events, PRIMARY)[:2] == [("primary", 1), ("unreachable", 0)]
-    assert told(events, PRIMARY)[-1] == ("replica", 2)
     assert told(events, promotion.member) == [("replica", 1), ("primary", 2)]
     assert {event.data["group"] for event in events} == {0}
 

@@ -18,11 +18,14 @@ Role = Literal["primary", "replica", "stray", "unreachable"]
 STREAMING = "streaming"
 WAITED_FOR = frozenset({"sync", "quorum"})  # what the primary calls standbys that its commits may wait for
 
+# A standby whose primary is gone has nobody to receive from, and its control file tells of a timeline from the next
+# restart point on only: what it has received says it, too.
 QUESTION = """SELECT json_build_object(
 'recovering', pg_is_in_recovery(),
 'timeline', CASE WHEN pg_is_in_recovery() THEN greatest(
         (pg_control_checkpoint()).timeline_id, (pg_control_recovery()).min_recovery_end_timeline,
-        (SELECT received_tli FROM pg_stat_wal_receiver))
+        (SELECT received_tli FROM pg_stat_wal_receiver),
+        (SELECT max(('x' || substr(name, 1, 8))::bit(32)::int) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'))
     ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END,
 'written', CASE WHEN pg_is_in_recovery() THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
     ELSE pg_current_wal_flush_lsn() END - '0/0'::pg_lsn,
