@@ -100,7 +100,8 @@ def turn_back(platform: Platform, promotion: Promotion) -> Promotion:
     with PostgresqlLinks(platform, ASK_TIMEOUT_S) as links:
         ahead = ahead_of(promotion.member, promotion.following, looks(links))
         for name in ahead:
-            links.link(name).ask(RESTART)
+            with contextlib.suppress(StackError):  # it may stop before it has answered; who follows then is seen
+                links.link(name).ask(RESTART)
 
         def apart() -> str:
             return ", ".join(name for name in ahead if name not in _followers(looks(links), promotion.member))
@@ -179,7 +180,8 @@ def _fenced(platform: Platform, links: PostgresqlLinks, member: str) -> bool:
     if not member:
         return False
     link = links.link(member)
-    link.ask(FENCE)
+    with contextlib.suppress(StackError):  # it may stop before it has answered; that it has is seen
+        link.ask(FENCE)
     wait_until(
         f"fencing {member}",
         lambda: not_stopped(platform, link),
