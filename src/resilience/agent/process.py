@@ -13,6 +13,9 @@ from resilience.agent.error import AgentError
 
 STOPPED = "T"
 _GONE = frozenset("ZX")  # a zombie runs no more; it only waits to be collected
+_THREADS = (
+    17  # of the fields behind the name; of a process that ends, whose first thread may be a zombie before the rest
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,8 @@ def look_up(pid: int) -> Process | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = text.rpartition(")")[2].split()  # the name before it may hold spaces and brackets
-    return None if fields[0] in _GONE else Process(pid, int(fields[19]), int(fields[1]), fields[0], int(fields[3]))
+    gone = fields[0] in _GONE and int(fields[_THREADS]) <= 1
+    return None if gone else Process(pid, int(fields[19]), int(fields[1]), fields[0], int(fields[3]))
 
 
 def is_running(pid: int | None, start: int | None) -> bool:

@@ -4,11 +4,14 @@ import dataclasses
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from resilience.agent.process import Process, look_up
+from tests.waiting import until
 
 
 @pytest.fixture(params=["pinned", "not pinned"])
@@ -49,3 +52,24 @@ def test_one_that_is_gone_is_no_error(child: "subprocess.Popen[bytes]"):
     child.wait(10)
     process.signal(signal.SIGTERM)
     assert not process.alive
+
+
+FIRST_THREAD_ENDS = """
+import ctypes, platform, threading, time
+threading.Thread(target=time.sleep, args=(60,)).start()
+print("begun", flush=True)
+ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[platform.machine()], 0)  # of this thread alone
+"""
+
+
+def test_a_process_whose_first_thread_has_ended_goes_on_until_the_last_one_has() -> None:
+    """As a server that is killed does for some milliseconds, in which its port answers still."""
+    with subprocess.Popen([sys.executable, "-c", FIRST_THREAD_ENDS], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout
+            process.stdout.readline()
+            until(lambda: Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z")
+            assert look_up(process.pid) is not None
+        finally:
+            process.kill()
+        until(lambda: look_up(process.pid) is None)
