@@ -49,6 +49,7 @@ from resilience.history.record import (
 from resilience.spec.fault import FaultSpec, PowerOff, Target
 from resilience.spec.fingerprint import Fingerprint
 from resilience.spec.load import Load
+from resilience.spec.postgresql import Durability as PostgresqlDurability
 from resilience.spec.postgresql import Postgresql
 from resilience.spec.rabbitmq import QUEUES, Rabbitmq, all_queues
 from resilience.spec.scenario import Experiment, Scenario, Timeline
@@ -191,6 +192,16 @@ def scenario(
         checks=checks,
         seed=42,
     )
+
+
+def under(durability: PostgresqlDurability, synchronous_commit: str = "on") -> Scenario:
+    """The scenario with PostgreSQL, whose commits wait for standbys so."""
+    about = scenario(tiers=("postgresql",))
+    tier = Postgresql(
+        primary=POSTGRESQL[0], replicas=POSTGRESQL[1:], durability=durability,
+        synchronous_commit=synchronous_commit,  # type: ignore[arg-type]  # each test names one of them
+    )  # fmt: skip
+    return msgspec.structs.replace(about, stack=msgspec.structs.replace(about.stack, postgresql=tier))
 
 
 FINGERPRINT = Fingerprint(

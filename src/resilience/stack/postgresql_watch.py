@@ -4,7 +4,6 @@ A member that is silent delays nobody else's news. A member says itself whether 
 one that takes writes while another does on a higher timeline is stray, whether it knows or not.
 """
 
-import time
 from collections.abc import Callable
 from functools import partial
 from threading import Lock
@@ -56,10 +55,8 @@ class PostgresqlWatch:
     def _run(self, member: str, host: str) -> None:
         link = PostgresqlLink(member, host, self._platform.secret(PASSWORD), TIMEOUT_S)
         try:
-            while not self._threads.stopping.is_set():
-                began = time.monotonic()
+            for _ in self._threads.rounds(EVERY_S):
                 self._heard(member, _look(link))
-                self._threads.stopping.wait(max(0.0, began + EVERY_S - time.monotonic()))
         finally:
             link.close()
 

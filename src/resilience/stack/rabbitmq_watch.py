@@ -5,7 +5,6 @@ the leader for a while. While a peer is silent, no member's API may answer befor
 says who leads, and that is on record too, since nothing else is known.
 """
 
-import time
 from collections.abc import Callable
 from functools import partial
 from threading import Lock
@@ -69,10 +68,8 @@ class QueueWatch:
 
     def _run(self, state: MemberState) -> None:
         password = self._platform.secret(PASSWORD)
-        while not self._threads.stopping.is_set():
-            began = time.monotonic()
+        for _ in self._threads.rounds(EVERY_S):
             self.heard(state.name, _asked(state, password))
-            self._threads.stopping.wait(max(0.0, began + EVERY_S - time.monotonic()))
 
     def _tell(self, state: QueueView) -> None:
         if self._told.get(state.queue) == state:

@@ -113,12 +113,10 @@ class RoleWatch:
         before: Statement | None = None
         looked_up = time.monotonic()
         try:
-            while not self._threads.stopping.is_set():
-                began = time.monotonic()
+            for began in self._threads.rounds(EVERY_S):
                 before = self._look(link, before)
                 if before.role.role == "unreachable" and began - looked_up > MOVED_EVERY_S:
                     link, looked_up = self._followed(link), began
-                self._threads.stopping.wait(max(0.0, began + EVERY_S - time.monotonic()))
         finally:
             link.close()
 

@@ -1,7 +1,7 @@
 """What goes on beside a run: a thread for each member, so that one that is silent delays nobody else's news."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from threading import Event, Thread
 
 from resilience.errors import StackError
@@ -36,6 +36,16 @@ class Threads:
         errors = [*self._errors, *(StackError(f"{name} did not end within {JOIN_S} s") for name in stuck)]
         if errors:
             raise ExceptionGroup(f"{self._what} went wrong", errors)
+
+    def rounds(self, every_s: float) -> Iterator[float]:
+        """Begins a round every so many seconds, at once after one that took longer, until `stopping` is set.
+
+        Gives when each began, on the monotonic clock.
+        """
+        while not self.stopping.is_set():
+            began = time.monotonic()
+            yield began
+            self.stopping.wait(max(0.0, began + every_s - time.monotonic()))
 
     def _run(self, work: Callable[[], None]) -> None:
         try:

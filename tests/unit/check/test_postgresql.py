@@ -20,22 +20,14 @@ from resilience.history.read import History, read_history
 from resilience.history.record import ACKED_LOCALLY, Event, RowRead
 from resilience.runner import require_known_checks
 from resilience.spec.fault import CutReplication, Pause, Prelude, Target
-from resilience.spec.postgresql import AnyStandbys, Asynchronous, Durability, FirstStandbys, Postgresql
+from resilience.spec.postgresql import AnyStandbys, Asynchronous, Durability, FirstStandbys
 from resilience.spec.scenario import Scenario
 from resilience.spec.weakness import KnownWeakness
-from tests.histories import APPLIED, POSTGRESQL, SLOS, Op, Recorded, S, recorded, scenario
+from tests.histories import APPLIED, POSTGRESQL, SLOS, Op, Recorded, S, recorded, scenario, under
 
 TIER = ("postgresql",)
 ABOUT = scenario(tiers=TIER)
 BEFORE, EARLY, LATE = APPLIED - S // 2, APPLIED - 3 * S, APPLIED + 3 * S
-
-
-def under(durability: Durability, synchronous_commit: str = "on") -> Scenario:
-    tier = Postgresql(
-        primary=POSTGRESQL[0], replicas=POSTGRESQL[1:], durability=durability,
-        synchronous_commit=synchronous_commit,  # type: ignore[arg-type]  # each test names one of them
-    )  # fmt: skip
-    return replace(ABOUT, stack=replace(ABOUT.stack, postgresql=tier))
 
 
 def whole(*members: str) -> Recorded:

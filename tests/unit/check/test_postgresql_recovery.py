@@ -13,22 +13,14 @@ from resilience.check.postgresql.recovery import NAME, recovery_of_rows
 from resilience.check.way import WORDS
 from resilience.history.record import Event
 from resilience.history.way import WAYS, Way, way_of
-from resilience.spec.postgresql import AnyStandbys, Durability, FirstStandbys, Postgresql
+from resilience.spec.postgresql import AnyStandbys, FirstStandbys
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Member
-from tests.histories import APPLIED, BEGAN, END, POSTGRESQL, RECOVERY, Recorded, S, baseline, recorded, scenario
+from tests.histories import APPLIED, BEGAN, END, POSTGRESQL, RECOVERY, Recorded, S, baseline, recorded, scenario, under
 
 TIER = ("postgresql",)
 ABOUT = scenario(tiers=TIER)
 OPERATOR, PROMOTED = APPLIED + 10 * S, APPLIED + 11 * S
-
-
-def under(durability: Durability, synchronous_commit: str = "on") -> Scenario:
-    tier = Postgresql(
-        primary=POSTGRESQL[0], replicas=POSTGRESQL[1:], durability=durability,
-        synchronous_commit=synchronous_commit,  # type: ignore[arg-type]  # each test names one of them
-    )  # fmt: skip
-    return replace(ABOUT, stack=replace(ABOUT.stack, postgresql=tier))
 
 
 def with_pgbouncer() -> Scenario:
