@@ -25,6 +25,20 @@ class Rate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     burst: Annotated[float, Meta(ge=1)] = 1_000.0
 
 
+class Outbox(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the session service keeps the ends of sessions until RabbitMQ has them, and where it publishes them.
+
+    `postgresql` are PgBouncers, which lead to whoever takes writes.
+    """
+
+    postgresql: Annotated[tuple[str, ...], Meta(min_length=1)]
+    postgresql_password_file: str
+    rabbitmq: Annotated[tuple[str, ...], Meta(min_length=1)]
+    rabbitmq_password_file: str
+    user: str = "harmonyflow"  # of both, and the name of the database and the vhost
+    queue: str = "session-events"
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One service's configuration; `redis` is for the services behind the edge, `upstreams` and `rate` for the edge."""
 
@@ -39,19 +53,23 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     drain_s: Annotated[float, Meta(ge=0, le=60)] = 0.0  # unfit, but still serving, after it was told to end
     upstreams: dict[str, tuple[str, ...]] = {}
     rate: Rate = Rate()
+    outbox: Outbox | None = None  # of the session service; None: nobody is told of the ends of sessions
 
     def redis_password(self) -> str | None:
         """The password in the file that the configuration names. Raises `ConfigError`."""
-        if self.redis_password_file is None:
-            return None
-        try:
-            return Path(self.redis_password_file).read_text(encoding="utf-8").strip() or None
-        except OSError as error:
-            raise ConfigError(f"{self.redis_password_file}: {error.strerror}") from error
+        return None if self.redis_password_file is None else password_in(self.redis_password_file) or None
 
 
 class ConfigError(Exception):
     """The configuration cannot be used; the text is one line for a person."""
+
+
+def password_in(file: str) -> str:
+    """The password in a file. Raises `ConfigError`."""
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}") from error
 
 
 def address_from_text(text: str) -> tuple[str, int]:
@@ -71,6 +89,7 @@ def read_config(path: Path) -> Config:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except msgspec.DecodeError as error:
         raise ConfigError(f"{path}: {error}") from error
-    for address in (*config.redis, *(one for many in config.upstreams.values() for one in many)):
+    outbox = (*config.outbox.postgresql, *config.outbox.rabbitmq) if config.outbox else ()
+    for address in (*config.redis, *outbox, *(one for many in config.upstreams.values() for one in many)):
         address_from_text(address)
     return config

@@ -49,6 +49,16 @@ class StoreMetrics:
         self.connections = Gauge("redis_connections", "Open connections in the pools.", registry=registry)
 
 
+class OutboxMetrics:
+    """Events on their way from the outbox to RabbitMQ."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        errors = Counter("outbox_errors", "What went wrong on the way, by store.", ["store"], registry=registry)
+        self.errors = {store: errors.labels(store) for store in ("postgresql", "rabbitmq")}
+        self.written = Counter("outbox_written", "Rows that were written.", registry=registry)
+        self.published = Counter("outbox_published", "Rows whose event was confirmed and marked.", registry=registry)
+
+
 class FanoutMetrics:
     """Edits on their way between instances."""
 

@@ -1,12 +1,18 @@
-"""The session service: what a person is doing, kept in Redis for seven days and changed by compare-and-set."""
+"""The session service: what a person is doing, kept in Redis for seven days and changed by compare-and-set.
+
+Where it has an outbox, each end of a session that is acknowledged is followed by an event (`services.outbox`).
+"""
 
 import asyncio
 import sys
-from typing import Annotated
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Protocol
 
 import msgspec
 from aiohttp import web
 from msgspec import Meta, Struct
+from prometheus_client import CollectorRegistry
 
 from services.config import Config, address_from_text
 from services.metric import RequestMetrics, StoreMetrics, new_registry
@@ -52,11 +58,20 @@ class Touch(Struct, frozen=True):
     op: Id
 
 
+class Events(Protocol):
+    """Where the service says that a session has ended; `services.outbox.SessionEvents` is the real one."""
+
+    async def ended(self, session: str, op: str, deadline: float) -> str:
+        """The id of the event, once it is certain that there will be one. Raises `Refusal`."""
+        ...
+
+
 class Sessions:
     """The routes of the session service."""
 
-    def __init__(self, cluster: RedisCluster, config: Config) -> None:
+    def __init__(self, cluster: RedisCluster, config: Config, events: Events | None = None) -> None:
         self._cluster = cluster
+        self._events = events
         self._ttl_s = config.session_ttl_s
         self._timeout_s = config.timeout_s
         self._write_script = Script.load("session")
@@ -103,16 +118,23 @@ class Sessions:
 
     async def heartbeat(self, request: web.Request) -> web.StreamResponse:
         """The person is still there."""
-        return await self._touch(request, "heartbeat")
+        session, op, deadline = await self._touched(request)
+        return json_response({"version": await self._write(session, "heartbeat", op, deadline)})
 
     async def end(self, request: web.Request) -> web.StreamResponse:
         """The session is over; it stays readable until its time is over."""
-        return await self._touch(request, "end")
+        session, op, deadline = await self._touched(request)
+        version = await self._write(session, "end", op, deadline)
+        if self._events is None:
+            return json_response({"version": version})
+        event = await self._events.ended(session, op, deadline)  # only then is it acknowledged
+        return json_response({"version": version, "event": event})
 
-    async def _touch(self, request: web.Request, action: str) -> web.StreamResponse:
+    async def _touched(self, request: web.Request) -> tuple[str, str, float]:
+        """Which session a request without content is about, its op, and until when it has to be answered."""
         session, deadline = _id_from(request), self._deadline()
         body = await body_from(request, self._touch_body, deadline)
-        return json_response({"version": await self._write(session, action, body.op, deadline)})
+        return session, body.op, deadline
 
     async def _write(
         self, session: str, action: str, op: str, deadline: float, *, expected: int = 0, data: str = ""
@@ -155,12 +177,29 @@ async def serve(config: Config) -> None:
     app = web.Application(middlewares=[guard(routes)], client_max_size=BODY_BYTES_MAX)
     service = Service(config, registry, lambda: cluster.ready)
     service.add_routes(app)
-    Sessions(cluster, config).add_routes(app)
-    await service.start(app)
-    await cluster.open()
-    await wait_for_signal()
-    await service.stop()
+    async with outbox_of(config, registry) as events:
+        Sessions(cluster, config, events).add_routes(app)
+        await service.start(app)
+        await cluster.open()
+        await wait_for_signal()
+        await service.stop()
     await cluster.close()
+
+
+@asynccontextmanager
+async def outbox_of(config: Config, registry: CollectorRegistry) -> AsyncIterator[Events | None]:
+    """The outbox that the configuration asks for, while it is open; None if it asks for none."""
+    if config.outbox is None:
+        yield None
+        return
+    from services.outbox import SessionEvents  # without an outbox nobody waits for its libraries
+
+    events = SessionEvents(config.outbox, registry)
+    events.open()
+    try:
+        yield events
+    finally:
+        await events.close()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ A `Hosts` says by which name members reach each other there. What a backend adds
 backend's own files.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import jinja2
 import msgspec
 
 from resilience.backend.local.place import PROJECT_ROOT
-from resilience.spec.rabbitmq import METRICS_PORT
+from resilience.spec.rabbitmq import METRICS_PORT, PRIORITY_QUEUE, USER
 from resilience.spec.stack import PORTS, Member, Stack
 
 NOT_SCRAPED = frozenset({"redis", "postgresql", "pgbouncer"})  # by themselves: exporters ask Redis and PostgreSQL
@@ -36,8 +36,10 @@ def redis_settings(stack: Stack) -> dict[str, str]:
     return {line[0]: line[1].strip('"') for line in lines if len(line) == 2}
 
 
-def service_json(stack: Stack, member: Member, hosts: Hosts, password_file: str) -> bytes:
-    """The configuration of a service or an edge; see `services.config`."""
+def service_json(
+    stack: Stack, member: Member, hosts: Hosts, password_file: str, outbox: Mapping[str, Any] | None = None
+) -> bytes:
+    """The configuration of a service or an edge; see `services.config`. ``outbox`` is that of `outbox_settings`."""
     config: dict[str, Any] = {
         "name": member.name,
         "host": "0.0.0.0",  # noqa: S104  its own network holds nothing else
@@ -50,7 +52,23 @@ def service_json(stack: Stack, member: Member, hosts: Hosts, password_file: str)
         "drain_s": DRAIN_S if member.component in DRAINED else 0.0,
         "upstreams": {name: [_endpoint(one, hosts) for one in stack.of(name)] for name in ("session", "collaboration")},
     }
-    return msgspec.json.encode(config)
+    return msgspec.json.encode(config | ({} if outbox is None else {"outbox": outbox}))
+
+
+def outbox_settings(stack: Stack, member: Member, hosts: Hosts, secret_file: Callable[[str], str]) -> dict[str, Any]:
+    """Where the session service keeps its events and publishes them; the PgBouncer beside it comes first.
+
+    ``secret_file`` says where a member finds a secret.
+    """
+    pgbouncers = sorted(stack.of("pgbouncer"), key=lambda one: one.node != member.node)
+    return {
+        "postgresql": [_endpoint(one, hosts) for one in pgbouncers],
+        "postgresql_password_file": secret_file("postgresql-password"),
+        "rabbitmq": [_endpoint(one, hosts) for one in stack.of("rabbitmq")],
+        "rabbitmq_password_file": secret_file("rabbitmq-password"),
+        "user": USER,
+        "queue": PRIORITY_QUEUE,
+    }
 
 
 def prometheus_yml(stack: Stack, hosts: Hosts) -> str:

@@ -128,6 +128,11 @@ class Stack(Record, frozen=True, kw_only=True):
     postgresql: Postgresql | None = None  # a tier that a stack may have
     rabbitmq: Rabbitmq | None = None  # None: this stack has none
 
+    @property
+    def has_outbox(self) -> bool:
+        """Whether events follow the ends of sessions: there is a database for their rows, and a queue for them."""
+        return self.postgresql is not None and self.rabbitmq is not None
+
     def member(self, name: str) -> Member:
         """The member of that name. Raises `KeyError` if there is none."""
         for member in self.members:

@@ -35,9 +35,27 @@ def test_a_good_file(tmp_path: Path):
     assert read_config(write(tmp_path)).redis_password() is None
 
 
+OUTBOX: dict[str, Any] = {
+    "postgresql": ["pgbouncer-0:6432"],
+    "postgresql_password_file": "/run/postgresql",
+    "rabbitmq": ["rabbitmq-0:5672"],
+    "rabbitmq_password_file": "/run/rabbitmq",
+}
+
+
+def test_a_file_with_an_outbox(tmp_path: Path):
+    outbox = read_config(write(tmp_path, outbox=OUTBOX)).outbox
+    assert outbox is not None
+    assert (outbox.postgresql, outbox.user, outbox.queue) == (("pgbouncer-0:6432",), "harmonyflow", "session-events")
+    assert read_config(write(tmp_path)).outbox is None
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
+        ({"outbox": OUTBOX | {"postgresql": []}}, "outbox.postgresql"),
+        ({"outbox": OUTBOX | {"rabbitmq": ["rabbitmq-0"]}}, "expected host:port"),
+        ({"outbox": {"postgresql": ["pgbouncer-0:6432"]}}, "postgresql_password_file"),
         ({"port": "8080"}, "port"),
         ({"port": 70_000}, "port"),
         ({"prot": 1}, "prot"),

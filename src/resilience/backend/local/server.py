@@ -17,7 +17,7 @@ from resilience.backend.postgresql_settings import (
     server_files,
     start_arguments,
 )
-from resilience.backend.settings import exporter_passwords, prometheus_yml, redis_conf, service_json
+from resilience.backend.settings import exporter_passwords, outbox_settings, prometheus_yml, redis_conf, service_json
 from resilience.spec.stack import GENERATORS, PORTS, Member, Stack
 
 POSTGRESQL_PASSWORD = "postgresql-password"  # noqa: S105  the name of a secret
@@ -77,8 +77,15 @@ def _rabbitmq(pod: Pod, site: Site) -> tuple[str, ...]:
 
 
 def _service(pod: Pod, site: Site) -> tuple[str, ...]:
-    path = pod.config / "service.json"
-    path.write_bytes(service_json(site.stack, pod.member, by_name, str(site.password_file)))
+    path, member = pod.config / "service.json", pod.member
+
+    def secret_file(name: str) -> str:
+        write_secret(pod.config / name, site.secret(name))
+        return str(pod.config / name)
+
+    has_outbox = member.component == "session" and site.stack.has_outbox
+    outbox = outbox_settings(site.stack, member, by_name, secret_file) if has_outbox else None
+    path.write_bytes(service_json(site.stack, member, by_name, str(site.password_file), outbox))
     return (python(), "-m", getattr(site.stack.programs, pod.member.component), str(path))
 
 

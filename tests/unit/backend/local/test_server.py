@@ -1,5 +1,6 @@
-"""Which program a service's members run."""
+"""Which program a service's members run, and what it is told."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,3 +25,36 @@ def test_a_service_is_the_program_that_the_stack_names(programs: Programs, expec
     pod: Any = SimpleNamespace(member=stack.member("session-0"), config=tmp_path)
     command = prepare(pod, site)
     assert command[1:] == ("-m", expect, str(tmp_path / "service.json"))
+
+
+def told(stack_name: str, member: str, folder: Path) -> dict[str, Any]:
+    """What a service is told in a stack."""
+    stack = read_stack(PROJECT_ROOT, f"stacks/local/{stack_name}.yaml")
+    site = Site(stack=stack, addresses={}, password="", password_file=folder / "password", secret=str)
+    pod: Any = SimpleNamespace(member=stack.member(member), config=folder)
+    prepare(pod, site)
+    found: dict[str, Any] = json.loads((folder / "service.json").read_text())
+    return found
+
+
+def test_the_session_service_has_an_outbox_where_its_stack_has_both_stores(tmp_path: Path) -> None:
+    config = told("whole", "session-1", tmp_path)
+    outbox = config.pop("outbox")
+    assert outbox["postgresql"] == ["pgbouncer-1:6432", "pgbouncer-0:6432", "pgbouncer-2:6432"], "its own node's first"
+    assert outbox["rabbitmq"] == ["rabbitmq-0:5672", "rabbitmq-1:5672", "rabbitmq-2:5672"]
+    file = Path(outbox["rabbitmq_password_file"])
+    assert (file.read_text(), file.stat().st_mode & 0o777) == ("rabbitmq-password", 0o600)
+    assert config == told("harmonyflow", "session-1", tmp_path), "nothing else is new"
+
+
+@pytest.mark.parametrize(
+    ("stack_name", "member"),
+    [
+        ("harmonyflow", "session-0"),
+        ("postgresql", "session-0"),
+        ("rabbitmq", "session-0"),
+        ("whole", "collaboration-0"),
+    ],
+)
+def test_nobody_else_has_one(stack_name: str, member: str, tmp_path: Path) -> None:
+    assert "outbox" not in told(stack_name, member, tmp_path)

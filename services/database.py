@@ -1,0 +1,121 @@
+"""PostgreSQL through the PgBouncers: a few connections to the first that can be reached, each step with a deadline.
+
+A deadline is the event loop's time. psycopg's own way out of a statement is to ask the server to break off, which a
+server that is silent never does: so a step that ran out of time is left to end by itself, in the background, and its
+connection is of no more use.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from psycopg import AsyncConnection, Error
+from psycopg.pq import TransactionStatus
+
+from services.config import address_from_text
+
+IDLE_MAX = 8  # connections that are kept for later; more may be open at the same time
+CONNECT_TIMEOUT_S = 0.5  # of one PgBouncer, so that there is time for the next
+
+Connection = AsyncConnection[tuple[Any, ...]]
+
+
+class DatabaseError(Exception):
+    """A statement that was not answered, or refused; the text says why. Whether it was done is not known."""
+
+
+class Database:
+    """One database, and the PgBouncers that lead to it."""
+
+    def __init__(self, addresses: Sequence[str], *, user: str, password: str) -> None:
+        """The database has its user's name. Nothing is connected."""
+        self._addresses = [address_from_text(address) for address in addresses]
+        self._user = user
+        self._password = password
+        self._next = 0  # the PgBouncer whose turn it is
+        self._idle: list[Connection] = []
+        self._left: set[asyncio.Task[None]] = set()  # connections that are being given up
+
+    @asynccontextmanager
+    async def connection(self, deadline: float) -> AsyncIterator[Connection]:
+        """A connection of one's own, each statement a commit of its own. Raises `DatabaseError`."""
+        connection = self._idle.pop() if self._idle else await self._connect(deadline)
+        try:
+            yield connection
+        except BaseException as error:
+            self._give_up(connection)
+            if isinstance(error, Error):
+                raise DatabaseError(reason_of(error)) from error
+            raise
+        if connection.info.transaction_status == TransactionStatus.IDLE and len(self._idle) < IDLE_MAX:
+            self._idle.append(connection)
+        else:
+            self._give_up(connection)
+
+    async def close(self) -> None:
+        """Closes what is idle, and waits for nobody."""
+        for connection in self._idle:
+            await connection.close()
+        self._idle.clear()
+
+    async def _connect(self, deadline: float) -> Connection:
+        """Tries each PgBouncer once, beginning with the last that could be reached. Raises `DatabaseError`."""
+        reason = "timeout"
+        for _ in self._addresses:
+            host, port = self._addresses[self._next]
+            connecting = AsyncConnection.connect(
+                host=host,
+                port=port,
+                user=self._user,
+                dbname=self._user,
+                password=self._password,
+                sslmode="disable",
+                gssencmode="disable",
+                autocommit=True,
+                prepare_threshold=None,  # the next transaction may be another server connection's
+            )
+            try:
+                return await by(min(deadline, _now() + CONNECT_TIMEOUT_S), connecting)
+            except DatabaseError as error:
+                reason = str(error)
+            except Error as error:
+                reason = reason_of(error)
+            self._next = (self._next + 1) % len(self._addresses)
+        raise DatabaseError(reason)
+
+    def _give_up(self, connection: Connection) -> None:
+        """Closes it in the background: that may have to wait for a statement that is still under way."""
+        self._next = (self._next + 1) % len(self._addresses)
+        closing = asyncio.create_task(connection.close())
+        self._left.add(closing)
+        closing.add_done_callback(self._left.discard)
+
+
+async def by[T](deadline: float, step: Awaitable[T]) -> T:
+    """What a step gives, if it does so in time. Raises `DatabaseError`; the step goes on to its own end then."""
+    task = asyncio.ensure_future(step)
+    try:
+        await asyncio.wait({task}, timeout=max(0.0, deadline - _now()))
+    finally:
+        if not task.done():
+            task.cancel()
+            task.add_done_callback(_seen)
+    if not task.done():
+        raise DatabaseError("timeout")
+    return task.result()
+
+
+def _seen(task: "asyncio.Future[Any]") -> None:
+    """What became of a step that nobody waits for any more."""
+    if not task.cancelled():
+        task.exception()
+
+
+def reason_of(error: Error) -> str:
+    """Why, in one line."""
+    return error.sqlstate or next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,165 @@
+"""The outbox of the session service, with real servers: an event follows each acknowledged end of a session.
+
+As few members as a tier can have are enough: what is tried is the way between them.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from resilience.backend.local.place import PROJECT_ROOT
+from resilience.backend.local.platform import OwnedLocalPlatform
+from resilience.spec.read import read_stack
+from resilience.spec.stack import PORTS, Shard, Stack
+from resilience.stack import postgresql, rabbitmq, redis_cluster, service
+from resilience.stack.http_link import HttpAnswer, http_ask
+from tests.component.local_stack import brought_up
+from tests.component.postgresql_tier import PRIMARY, STANDBY, asked, killed, wait_for
+from tests.component.rabbitmq_members import eventually, take, texts, within
+
+pytestmark = pytest.mark.component
+QUEUE, BROKER = "session-events", "rabbitmq-0"
+SESSIONS = ("session-0", "session-1")
+REDIS = ("redis-cluster-0", "redis-cluster-1", "redis-cluster-2")
+NEEDED = {*REDIS, PRIMARY, STANDBY, "pgbouncer-0", BROKER, *SESSIONS}
+
+
+def small_stack() -> Stack:
+    """The shipped stack, whole, with few members."""
+    stack = read_stack(PROJECT_ROOT, "stacks/local/whole.yaml")
+    assert stack.postgresql is not None
+    return replace(
+        stack,
+        members=tuple(member for member in stack.members if member.name in NEEDED),
+        shards=tuple(Shard(primary=shard.primary, replicas=()) for shard in stack.shards),
+        postgresql=replace(stack.postgresql, replicas=(STANDBY,)),
+        restart_delay_s=0.2,
+    )
+
+
+@pytest.fixture(scope="module")
+def platform(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnedLocalPlatform]:
+    with brought_up(small_stack(), image, tmp_path_factory.mktemp("members")) as owned:
+        redis_cluster.form(owned, within())
+        postgresql.wait_ready(owned, within())
+        rabbitmq.form(owned, within())
+        service.wait_ready(owned, within())
+        yield owned
+
+
+def tell(platform: OwnedLocalPlatform, member: str, path: str, **payload: Any) -> HttpAnswer:
+    return http_ask(platform.state(member), path, method="POST", payload=payload, timeout_s=5.0, port=PORTS["session"])
+
+
+def ended(platform: OwnedLocalPlatform, session: str, member: str = "session-0") -> str:
+    """The event of a session that was created and has ended."""
+    assert tell(platform, member, "/sessions", session=session, op=f"{session}-create", data="").status == 201
+    answer = tell(platform, member, f"/sessions/{session}/end", op=f"{session}-end")
+    assert answer.status == 200, answer
+    return str(answer.json()["event"])
+
+
+def rows(platform: OwnedLocalPlatform, where: str = "true") -> set[str | None]:
+    return {row[0] for row in asked(platform, PRIMARY, f"SELECT id FROM outbox WHERE {where}")}
+
+
+def published(platform: OwnedLocalPlatform, *events: str) -> None:
+    """Returns when no row is left unpublished; the events are in the queue then, each once, and in their order."""
+    wait_for("every row is published", lambda: not rows(platform, "published_at IS NULL"))
+    assert texts(take(platform, BROKER, QUEUE)) == list(events)
+
+
+def test_an_event_follows_each_end_and_none_anything_else(platform: OwnedLocalPlatform) -> None:
+    events = [ended(platform, f"s-{number}", SESSIONS[number % 2]) for number in range(6)]
+    assert events[0] == "session-ended/s-0/s-0-end"
+    assert rows(platform) == set(events)
+    wait_for("every row is published", lambda: not rows(platform, "published_at IS NULL"))
+    assert sorted(texts(take(platform, BROKER, QUEUE))) == sorted(events)  # two relays, so in no order
+
+
+def test_an_end_that_is_repeated_has_the_same_event(platform: OwnedLocalPlatform) -> None:
+    event = ended(platform, "s-again")
+    published(platform, event)
+    again = tell(platform, "session-1", "/sessions/s-again/end", op="s-again-end")
+    assert (again.status, again.json()["event"]) == (200, event)
+    other = tell(platform, "session-1", "/sessions/s-again/end", op="s-another-end")
+    assert (other.status, other.json()["error"]) == (410, "ended")
+    published(platform)  # nothing more
+
+
+def test_what_a_killed_member_had_not_published_another_publishes(platform: OwnedLocalPlatform) -> None:
+    """RabbitMQ takes nothing while it stands still, so the rows are there and their events are not."""
+    broker = platform.state(BROKER).handle["server_pid"]
+    os.kill(broker, signal.SIGSTOP)
+    try:
+        events = [ended(platform, f"s-killed-{number}") for number in range(3)]
+        assert rows(platform, "published_at IS NULL") == set(events)
+        before = platform.state("session-0")
+        os.kill(before.handle["server_pid"], signal.SIGKILL)
+    finally:
+        os.kill(broker, signal.SIGCONT)
+    wait_for("every row is published", lambda: not rows(platform, "published_at IS NULL"))
+    # a publish that was under way as RabbitMQ stood still came, too, and nobody heard of it: at least once
+    taken = texts(eventually(lambda: take(platform, BROKER, QUEUE), bool))
+    assert set(taken) == set(events)
+    wait_for("session-0 runs again", lambda: platform.state("session-0").restarts == before.restarts + 1)
+    service.wait_ready(platform, within())
+
+
+def test_no_end_is_acknowledged_without_its_row(platform: OwnedLocalPlatform) -> None:
+    """A database that stands still: the session has ended, and whether its event comes is not known to the client."""
+    assert tell(platform, "session-1", "/sessions", session="s-row", op="s-row-create", data="").status == 201
+    servers = postgresql_pids(platform)
+    for pid in servers:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        answer = tell(platform, "session-1", "/sessions/s-row/end", op="s-row-end")
+        assert (answer.status, answer.json()) == (503, {"error": "outbox", "outcome": "unknown"})
+        assert time.monotonic() - began < 3  # a request's second, on a busy machine
+    finally:
+        for pid in servers:
+            os.kill(pid, signal.SIGCONT)
+    event = end_until_acknowledged(platform, "s-row")
+    wait_for("the row is published", lambda: event in rows(platform, "published_at IS NOT NULL"))
+    assert set(texts(take(platform, BROKER, QUEUE))) == {event}
+
+
+def end_until_acknowledged(platform: OwnedLocalPlatform, session: str) -> str:
+    answer = eventually(
+        lambda: tell(platform, "session-1", f"/sessions/{session}/end", op=f"{session}-end"),
+        lambda answer: answer.status == 200,
+    )
+    return str(answer.json()["event"])
+
+
+def postgresql_pids(platform: OwnedLocalPlatform) -> list[int]:
+    """The server and all its processes."""
+    server = platform.state(PRIMARY).handle["server_pid"]
+    children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+    return [server, *map(int, children)]
+
+
+def test_a_database_that_was_restarted_is_found_again(platform: OwnedLocalPlatform) -> None:
+    killed(platform, PRIMARY)
+    postgresql.wait_ready(platform, within())
+    assert tell(platform, "session-0", "/sessions", session="s-back", op="s-back-create", data="").status == 201
+    answer = eventually(
+        lambda: tell(platform, "session-0", "/sessions/s-back/end", op="s-back-end"),
+        lambda answer: answer.status == 200,
+    )
+    published(platform, answer.json()["event"])
+
+
+def test_a_publish_that_nobody_marked_is_repeated_under_the_same_id(platform: OwnedLocalPlatform) -> None:
+    """What a relay leaves that ends between a confirm and its mark."""
+    event = ended(platform, "s-first")
+    published(platform, event)
+    asked(platform, PRIMARY, f"UPDATE outbox SET published_at = NULL WHERE id = '{event}'")
+    assert texts(eventually(lambda: take(platform, BROKER, QUEUE), bool)) == [event]
