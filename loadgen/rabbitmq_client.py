@@ -2,7 +2,8 @@
 
 Each queue is published to through each member in turn, so that a member that is cut off shows beside those that are
 not. What consumers are handed is on record as it is acknowledged: a loss is a message that was confirmed, and neither
-handed to anybody nor left in its queue at the end.
+handed to anybody nor left in its queue at the end. Where services publish to these queues, too, their messages are
+consumed and put on record like its own; how far a consumer stays behind is counted in its own.
 
 Run as ``python -m loadgen.rabbitmq_client PLAN``.
 """
@@ -48,6 +49,7 @@ class RabbitmqClient(ScheduledClient):
         self._lines: tuple[Publisher | Consumer, ...] = (*self._publishers, *self._consumers.values())
         self._behind = dict.fromkeys(rabbitmq.queues, 0)  # how many were confirmed more than were dealt with
         self._poison: set[str] = set()
+        self._mark = f"{CLIENT}-{plan.seed}-"  # what its own messages begin with
 
     @property
     def _rate_ops_per_s(self) -> float:
@@ -82,7 +84,7 @@ class RabbitmqClient(ScheduledClient):
         self._publish(publisher, queues[n % len(queues)], n, due)
 
     def _publish(self, publisher: Publisher, queue: str, n: int, due: int) -> None:
-        value = f"{CLIENT}-{self._plan.seed}-{n}"
+        value = f"{self._mark}{n}"
         every = self._rabbitmq.poison_every
         if every and n // len(self._rabbitmq.queues) % every == 0:
             self._poison.add(value)
@@ -101,7 +103,8 @@ class RabbitmqClient(ScheduledClient):
     def _hand(self, consumer: str, value: str, redelivered: bool, acked: bool) -> None:  # noqa: FBT001  as the server flags it
         """On record before its acknowledgement is sent: one that is handed over again is then known to be."""
         queue = consumer.partition("/")[0]
-        self._behind[queue] -= acked or not (redelivered or self._fit(value))  # what is rejected is dealt with, once
+        dealt_with = acked or not (redelivered or self._fit(value))  # what is rejected is dealt with, once
+        self._behind[queue] -= dealt_with and value.startswith(self._mark)
         at = self.generator.clock.now_us()
         self.generator.recorder.write(Consumed(consumer, queue, value, at, redelivered, acked))
 

@@ -39,6 +39,7 @@ from resilience.spec.scenario import Scenario
 from resilience.spec.stack import PORTS
 from resilience.stack.audit import audit
 from resilience.stack.converge import wait_converged
+from resilience.stack.outbox_audit import audit_outbox
 from resilience.stack.postgresql_audit import audit_rows
 from resilience.stack.postgresql_copies import compare_copies
 from resilience.stack.postgresql_watch import PostgresqlWatch
@@ -53,6 +54,7 @@ from resilience.stack.watch import RoleWatch
 
 CONVERGE_TIMEOUT_S = 60.0
 AUDIT_TIMEOUT_S = 60.0
+SETTLE_TIMEOUT_S = 20.0  # of the outbox, whose relays look twice a second once they have connections
 REPLICAS_TIMEOUT_S = 10.0
 _OF_SHARDS = frozenset({"session", "collaboration"})  # kinds of ops whose keys Redis holds, beside the direct client's
 
@@ -199,9 +201,11 @@ class Stage:
         attempted = Attempted.of(history.ops)
         self._try(lambda: self._compare_replicas(platform, attempted))
         self._try(lambda: self._audit(platform, attempted))
+        timeline = latest_timeline(history)
+        if platform.stack.has_outbox:  # before the queues are drained: what is in it comes into one
+            self._try(lambda: self._audit_outbox(platform, timeline))
         self._try(lambda: self._drain(platform))
         if platform.stack.postgresql is not None:
-            timeline = latest_timeline(history)
             self._try(lambda: self._compare_copies(platform, timeline))
             self._audit_rows(platform, attempted, timeline)
 
@@ -231,6 +235,12 @@ class Stage:
                 clock=self._notebook.clock,
                 deadline=time.monotonic() + AUDIT_TIMEOUT_S,
             )
+
+    def _audit_outbox(self, platform: OwnedPlatform, timeline_min: int) -> None:
+        note = partial(self._notebook_about, "outbox")
+        with Writer(self._record.audit) as writer, unanswered(note, "audit-incomplete"):
+            deadline = time.monotonic() + SETTLE_TIMEOUT_S
+            audit_outbox(platform, writer, clock=self._notebook.clock, deadline=deadline, timeline_min=timeline_min)
 
     def _audit_rows(self, platform: OwnedPlatform, attempted: "Attempted", timeline_min: int) -> None:
         note = partial(self._notebook_about, "postgresql")

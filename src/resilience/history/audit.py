@@ -8,7 +8,16 @@ import numpy as np
 
 from resilience.history.columns import CODE, FLAG, TEXT, Known, Messages, TableRows, code_array, stacked, text_array
 from resilience.history.lines import Damage, read_batches
-from resilience.history.record import AuditDone, AuditLine, DirectRead, QueueRead, RoomRead, RowRead, SessionRead
+from resilience.history.record import (
+    AuditDone,
+    AuditLine,
+    DirectRead,
+    OutboxRead,
+    QueueRead,
+    RoomRead,
+    RowRead,
+    SessionRead,
+)
 
 _ROWS = {"key": TEXT, "value": TEXT, "there": FLAG, "source": CODE}
 _MESSAGES = {"queue": CODE, "value": TEXT, "redelivered": FLAG, "died_in": CODE, "died_of": CODE}
@@ -24,6 +33,7 @@ class Audit:
     rooms: dict[str, RoomRead]
     rows: TableRows
     messages: Messages
+    outbox: tuple[OutboxRead, ...]
     done: tuple[AuditDone, ...]
     direct_lines: int  # how many keys' answers there are of each kind, to compare with `AuditDone.count`
     session_lines: int
@@ -47,6 +57,7 @@ class _Found:
     direct_lines: int = 0
     sessions: list[SessionRead] = field(default_factory=list)
     rooms: list[RoomRead] = field(default_factory=list)
+    outbox: list[OutboxRead] = field(default_factory=list)
     done: list[AuditDone] = field(default_factory=list)
     sources: dict[tuple[str, int], int] = field(default_factory=dict)
     queues: Known = field(default_factory=dict)
@@ -66,6 +77,7 @@ class _Found:
         self.groups.update((line.key, line.group) for line in reads)
         self.sessions += kinds[SessionRead]
         self.rooms += kinds[RoomRead]
+        self.outbox += kinds[OutboxRead]
         self.done += kinds[AuditDone]
         self.rows.append(self._row_columns(kinds[RowRead]))
         self.messages.append(self._message_columns(kinds[QueueRead]))
@@ -107,6 +119,7 @@ class _Found:
                 origins=tuple(self.origins),
                 reasons=tuple(self.reasons),
             ),
+            outbox=tuple(self.outbox),
             done=tuple(self.done),
             direct_lines=self.direct_lines,
             session_lines=len(self.sessions),

@@ -189,6 +189,18 @@ class RowRead(Line, frozen=True, tag="row"):
     timeline: Int64
 
 
+class OutboxRead(Line, frozen=True, tag="outbox"):
+    """Audit: a row of the session service's outbox as one member has it after healing, in the order of its writing.
+
+    ``published``: it is marked as confirmed by RabbitMQ. ``timeline`` is the one that the member was on.
+    """
+
+    event: str  # the row's id, `history.outbox.event_of`
+    published: bool
+    member: str
+    timeline: Int64
+
+
 class Drained(msgspec.Struct, frozen=True, array_like=True):
     """A message that was taken out of a queue when all was over.
 
@@ -217,11 +229,12 @@ class QueueRead(Line, frozen=True, tag="queue"):
 class AuditDone(Line, frozen=True, tag="audited"):
     """Audit: everything of that kind that was asked for has been read.
 
-    ``count`` are the keys of ``direct``, ``session`` and ``room``, the `RowRead` lines of ``postgresql``, the messages
-    of ``rabbitmq``; queues count as read once they were empty and nobody held a message unacknowledged.
+    ``count`` are the keys of ``direct``, ``session`` and ``room``, the `RowRead` lines of ``postgresql``, the
+    `OutboxRead` lines of ``outbox``, the messages of ``rabbitmq``; queues count as read once they were empty and nobody
+    held a message unacknowledged.
     """
 
-    kind: Literal["direct", "session", "room", "postgresql", "rabbitmq"]
+    kind: Literal["direct", "session", "room", "postgresql", "outbox", "rabbitmq"]
     count: Int64
     at: Instant
 
@@ -247,5 +260,5 @@ class QueryFailed(Line, frozen=True, tag="query-failed"):
 
 OpLine = Invoked | Returned | Answered | Dropped | Joined | Delivered | Left | Consumed
 RunLine = PhaseWindow | Event | ClockPair
-AuditLine = DirectRead | SessionRead | RoomRead | RowRead | QueueRead | AuditDone
+AuditLine = DirectRead | SessionRead | RoomRead | RowRead | OutboxRead | QueueRead | AuditDone
 SampleLine = Series | QueryFailed

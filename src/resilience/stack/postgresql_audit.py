@@ -6,7 +6,7 @@ promoted behind its back takes writes, too, and its table says nothing of what i
 has none of the rows.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -82,16 +82,25 @@ def source_of(seen: Looks, timeline_min: int) -> tuple[str, int]:
     return primary, look.timeline
 
 
-def _table(platform: Platform, timeline_min: int) -> Table:
-    """Raises `StackError`."""
+def as_primary[T](platform: Platform, timeline_min: int, read: Callable[[PostgresqlLink], T]) -> tuple[str, int, T]:
+    """What is read from the primary, after its name and its timeline, which were the same before and after.
+
+    Raises `StackError`.
+    """
     with PostgresqlLinks(platform, TIMEOUT_S) as links:
         member, timeline = before = source_of(looks(links), timeline_min)
-        rows = tuple(_rows(links.link(member)))
+        found = read(links.link(member))
         after = source_of(looks(links), timeline_min)
     if after != before:
         raise StackError(
             f"the primary changed meanwhile: {member} on timeline {timeline}, then {after[0]} on {after[1]}"
         )
+    return member, timeline, found
+
+
+def _table(platform: Platform, timeline_min: int) -> Table:
+    """Raises `StackError`."""
+    member, timeline, rows = as_primary(platform, timeline_min, lambda link: tuple(_rows(link)))
     return Table(member=member, timeline=timeline, rows=rows)
 
 

@@ -26,6 +26,7 @@ from resilience.history.record import (
     Joined,
     Left,
     Line,
+    OutboxRead,
     PhaseWindow,
     QueryFailed,
     QueueRead,
@@ -170,7 +171,7 @@ def test_what_was_in_the_table_and_in_the_queues(tmp_path: Path) -> None:
         RowRead("pg:1", "v-1", "postgresql-primary-0", 1), AuditDone("postgresql", 3, 7),
         QueueRead("q-1", (Drained("v-1", redelivered=False), Drained("v-1", redelivered=True))), QueueRead("q-2", ()),
         QueueRead("q-1", (Drained("v-2", redelivered=False, died_in="q-3", died_of="expired"),), "rabbitmq-1"),
-        AuditDone("rabbitmq", 3, 8),
+        AuditDone("rabbitmq", 3, 8), OutboxRead("session-ended/s-1/o-1", True, "postgresql-primary-0", 1),
     )  # fmt: skip
     audit = history_of(tmp_path).audit
     rows, messages = audit.rows, audit.messages
@@ -187,6 +188,7 @@ def test_what_was_in_the_table_and_in_the_queues(tmp_path: Path) -> None:
     assert messages.redelivered.tolist() == [False, True, False]
     assert [messages.origins[code] for code in messages.died_in] == ["", "", "q-3"]
     assert [messages.reasons[code] for code in messages.died_of] == ["", "", "expired"]
+    assert audit.outbox == (OutboxRead("session-ended/s-1/o-1", True, "postgresql-primary-0", 1),)
     assert [(done.kind, done.count) for done in audit.done] == [("postgresql", 3), ("rabbitmq", 3)]
     nothing = read_history(tmp_path / "nowhere").audit
     assert (len(nothing.rows), len(nothing.messages), nothing.messages.queues) == (0, 0, ())

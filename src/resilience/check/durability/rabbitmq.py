@@ -29,6 +29,7 @@ from resilience.check.finding import Finding
 from resilience.check.rabbitmq.traffic import NONE, Traffic, traffic
 from resilience.check.text import count
 from resilience.history.columns import FAIL, OK, UNKNOWN, Codes, Flags, Ints
+from resilience.history.outbox import is_event
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
 
@@ -69,7 +70,8 @@ def book(history: History, seen: Traffic) -> Booked:
     settled = seen.times(seen.acked | seen.drained)
     fresh = np.maximum(seen.times(seen.fresh), sights > 0)  # one that was only seen flagged came once at least
     late = unrecorded(history, writes)
-    strangers = np.flatnonzero((seen.own == NONE) & (sights > 0)).tolist()
+    unsent = np.flatnonzero((seen.own == NONE) & (sights > 0)).tolist()
+    strangers = [code for code in unsent if not is_event(seen.values[code])]  # the session service's (`events`)
     beyond = {code for code in strangers if late(seen.values[code])}
     places = _first_places(seen) if strangers else {}
     there = rank < fresh[seen.sent_value]
