@@ -21,6 +21,7 @@ from resilience.check.selection import rows_of_selector
 from resilience.history.columns import OUTCOMES, UNFINISHED, Flags
 from resilience.history.control import Control, Identity
 from resilience.history.ledger import NEVER, Booked
+from resilience.history.outbox import event_of
 from resilience.history.read import History, read_history
 from resilience.history.record import (
     MISMATCH,
@@ -37,6 +38,7 @@ from resilience.history.record import (
     Joined,
     Left,
     Line,
+    OutboxRead,
     PhaseWindow,
     QueryFailed,
     QueueRead,
@@ -286,6 +288,7 @@ class Recorded:
     sessions: dict[str, SessionRead] = field(default_factory=dict)
     rooms: dict[str, RoomRead] = field(default_factory=dict)
     rows: list[RowRead] = field(default_factory=list)
+    outbox: list[OutboxRead] = field(default_factory=list)
     consumed: list[Consumed] = field(default_factory=list)
     queues: list[QueueRead] = field(default_factory=list)
     audited: list[str] = field(default_factory=lambda: ["direct", "session", "room"])
@@ -430,12 +433,13 @@ class Recorded:
     def _audit(self) -> list[Line]:
         counts = {
             "direct": len(self.direct), "session": len(self.sessions), "room": len(self.rooms),
-            "postgresql": len(self.rows), "rabbitmq": sum(len(line.messages) for line in self.queues),
+            "postgresql": len(self.rows), "outbox": len(self.outbox),
+            "rabbitmq": sum(len(line.messages) for line in self.queues),
         }  # fmt: skip
         kinds: Any = self.audited
         done = [AuditDone(kind, counts[kind], self.audited_at.get(kind, END + 5 * S)) for kind in kinds]
         reads: tuple[Line, ...] = (*self.direct.values(), *self.sessions.values(), *self.rooms.values())
-        return [*reads, *self.rows, *self.queues, *done]
+        return [*reads, *self.rows, *self.outbox, *self.queues, *done]
 
     def history(self, directory: Path, about: Scenario) -> History:
         """The run, saved and read again; samples that follow from it are right, and go the shorter way."""
@@ -526,6 +530,8 @@ def _made(fault: bool, outage_us: int, load: Load, tiers: tuple[str, ...]) -> Re
         _add_registers(run, phase_at)
     if "rabbitmq" in tiers:
         _add_messages(run, phase_at)
+    if set(TIERS) <= set(tiers):
+        _add_events(run)
     return run
 
 
@@ -744,6 +750,16 @@ def _add_messages(run: Recorded, phase_at: PhaseAt) -> None:
         else:
             left[queue].append(Drained(value, redelivered=False))
     run.queues = [QueueRead(queue, tuple(messages), "rabbitmq-1") for queue, messages in left.items()]
+
+
+def _add_events(run: Recorded) -> None:
+    """An event of each end that was acknowledged: it has its row, and its consumer gets it 50 ms later."""
+    run.audited.append("outbox")
+    for op in run.good("session.end"):
+        event = event_of(op.key, op.value)
+        run.outbox.append(OutboxRead(event, True, POSTGRESQL[0], 1))
+        at = (op.returned or 0) + S // 20
+        run.consumed.append(Consumed("consumer-session-events", "session-events", event, at, False, True))
 
 
 def samples(history: History, about: Scenario) -> list[Series]:

@@ -10,18 +10,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.local.platform import OwnedLocalPlatform
+from resilience.check.durability.events import events
+from resilience.errors import StackError
+from resilience.history.clock import RunClock
+from resilience.history.read import read_history
+from resilience.history.record import AuditDone, AuditLine, Invoked, OutboxRead, Returned
+from resilience.history.writer import Writer
 from resilience.spec.read import read_stack
 from resilience.spec.stack import PORTS, Shard, Stack
 from resilience.stack import postgresql, rabbitmq, redis_cluster, service
 from resilience.stack.http_link import HttpAnswer, http_ask
+from resilience.stack.outbox_audit import audit_outbox
+from resilience.stack.rabbitmq_drain import drain
 from tests.component.local_stack import brought_up
 from tests.component.postgresql_tier import PRIMARY, STANDBY, asked, killed, wait_for
 from tests.component.rabbitmq_members import eventually, take, texts, within
+from tests.histories import TIERS, scenario
 
 pytestmark = pytest.mark.component
 QUEUE, BROKER = "session-events", "rabbitmq-0"
@@ -163,3 +173,63 @@ def test_a_publish_that_nobody_marked_is_repeated_under_the_same_id(platform: Ow
     published(platform, event)
     asked(platform, PRIMARY, f"UPDATE outbox SET published_at = NULL WHERE id = '{event}'")
     assert texts(eventually(lambda: take(platform, BROKER, QUEUE), bool)) == [event]
+
+
+def recorded_ends(folder: Path, *sessions: str) -> None:
+    """What a generator would have on record of these ends, each of them acknowledged."""
+    (folder / "load").mkdir()
+    with Writer(folder / "load" / "locust.ops.jsonl") as writer:
+        for number, session in enumerate(sessions, 1):
+            writer.append(Invoked(number, "session.end", session, f"{session}-end", 1, "steady", number, number))
+            writer.append(Returned(number, "ok", number + 1))
+
+
+def read_back(platform: OwnedLocalPlatform, folder: Path, timeout_s: float) -> int:
+    clock = RunClock.starting_now()
+    with Writer(folder / "audit.jsonl") as writer:
+        left = audit_outbox(platform, writer, clock=clock, deadline=time.monotonic() + timeout_s)
+        if not left:
+            drain(platform, writer, hit=(), clock=clock, deadline=within())
+    return left
+
+
+def verdicts(folder: Path) -> dict[str, tuple[str, float | None]]:
+    found = events(scenario(tiers=TIERS), read_history(folder))
+    return {finding.where.group: (finding.verdict, finding.value) for finding in found}
+
+
+def test_each_end_is_followed_through_all_hops(platform: OwnedLocalPlatform, tmp_path: Path) -> None:
+    """By what is read back: rows once they are published, then the queue. A loss is found at its hop."""
+    asked(platform, PRIMARY, "TRUNCATE outbox")
+    sessions = [f"s-way-{number}" for number in range(4)]
+    events_of = [ended(platform, session) for session in sessions]
+    recorded_ends(tmp_path, *sessions)
+    assert read_back(platform, tmp_path, within() - time.monotonic()) == 0
+    lines = msgspec.json.Decoder(AuditLine).decode_lines((tmp_path / "audit.jsonl").read_bytes())
+    assert [line for line in lines if isinstance(line, OutboxRead)] == [
+        OutboxRead(event, True, PRIMARY, 1) for event in events_of
+    ]
+    assert {line.kind: line.count for line in lines if isinstance(line, AuditDone)} == {"outbox": 4, "rabbitmq": 4}
+    hops = ("postgresql", "outbox", "queue session-events")
+    assert verdicts(tmp_path) == dict.fromkeys(hops, ("pass", 0.0))
+
+    asked(platform, PRIMARY, f"DELETE FROM outbox WHERE id = '{events_of[0]}'")
+    (tmp_path / "audit.jsonl").unlink()
+    assert read_back(platform, tmp_path, within() - time.monotonic()) == 0  # nothing comes out of the queue any more
+    assert verdicts(tmp_path) == {hops[0]: ("fail", 1.0), hops[1]: ("pass", 0.0), hops[2]: ("fail", 3.0)}
+
+
+def test_an_outbox_that_does_not_settle_is_read_as_it_is(platform: OwnedLocalPlatform, tmp_path: Path) -> None:
+    broker = platform.state(BROKER).handle["server_pid"]
+    os.kill(broker, signal.SIGSTOP)
+    try:
+        ended(platform, "s-unsettled")
+        recorded_ends(tmp_path, "s-unsettled")
+        assert read_back(platform, tmp_path, 0.5) == 1
+        assert verdicts(tmp_path)["outbox"] == ("fail", 1.0)
+        with pytest.raises(StackError, match=f"{PRIMARY} takes writes on timeline 1, and timeline 2 has been seen"):
+            audit_outbox(
+                platform, Writer(tmp_path / "stray"), clock=RunClock.starting_now(), deadline=0.0, timeline_min=2
+            )
+    finally:
+        os.kill(broker, signal.SIGCONT)

@@ -23,6 +23,7 @@ from resilience.check.collaboration.order import order
 from resilience.check.convergence import convergence
 from resilience.check.durability.collaboration import collaboration
 from resilience.check.durability.direct import direct
+from resilience.check.durability.events import events
 from resilience.check.durability.postgresql import postgresql
 from resilience.check.durability.rabbitmq import rabbitmq
 from resilience.check.durability.session import session
@@ -46,6 +47,7 @@ from resilience.check.weakness import with_weaknesses
 from resilience.history.read import History
 from resilience.spec.load import Load
 from resilience.spec.scenario import Scenario
+from resilience.spec.stack import Stack
 
 Check = Callable[[Scenario, History], tuple[Finding, ...]]
 
@@ -70,6 +72,7 @@ ASSUMPTIONS: dict[str, Check] = {
     "assumption.postgresql-known": record.postgresql_known,
     "assumption.postgresql-audited": audit.rows_audited,
     "assumption.rabbitmq-drained": audit.queues_drained,
+    "assumption.outbox-audited": audit.outbox_audited,
 }
 
 CHECKS: dict[str, Check] = {
@@ -78,6 +81,7 @@ CHECKS: dict[str, Check] = {
     "durability.collaboration": collaboration,
     "durability.postgresql": postgresql,
     "durability.rabbitmq": rabbitmq,
+    "durability.events": events,
     "order.rabbitmq": order_of_messages,
     "linearizability.postgresql": registers,
     "recovery": recovery,
@@ -109,6 +113,9 @@ TIERS: dict[str, str] = {
     "linearizability.postgresql": "postgresql",
 }
 
+# what only a stack with several of them has
+STACKS: dict[str, Callable[[Stack], bool]] = {"durability.events": lambda stack: stack.has_outbox}
+
 # what a load need not do: each of these checks looks at nothing else
 PARTS: dict[str, Callable[[Load], bool]] = {
     "linearizability.postgresql": lambda load: load.postgresql_register_rate_ops_per_s is not None,
@@ -117,7 +124,9 @@ PARTS: dict[str, Callable[[Load], bool]] = {
 
 def checks_of(scenario: Scenario, checks: Iterable[str] = CHECKS) -> tuple[str, ...]:
     """Those checks that have something to look at in a scenario's stack, under its load."""
-    there = (name for name in checks if name not in TIERS or scenario.stack.of(TIERS[name]))
+    stack = scenario.stack
+    there = (name for name in checks if name not in TIERS or stack.of(TIERS[name]))
+    there = (name for name in there if name not in STACKS or STACKS[name](stack))
     return tuple(name for name in there if name not in PARTS or PARTS[name](scenario.load))
 
 

@@ -10,6 +10,7 @@ AUDIT = ("assumption.audit-complete",)
 ROWS = ("assumption.postgresql-audited",)
 PRIMARY = ("assumption.postgresql-known",)
 QUEUES = ("assumption.rabbitmq-drained",)
+OUTBOX = ("assumption.outbox-audited",)
 TIMING = ("assumption.schedule-lag", "assumption.generator-cpu")
 CLOCK = ("assumption.clock-step",)  # of the wall clock, by which servers and Prometheus go
 CLOCKS = ("assumption.clocks",)  # of processes under several kernels

@@ -106,6 +106,8 @@ def _places(stack: Stack) -> Iterator[str]:
         yield "postgresql"
     if stack.rabbitmq is not None:
         yield from (f"queue {queue}" for queue in all_queues(stack.rabbitmq))
+    if stack.has_outbox:
+        yield "outbox"
 
 
 def check_bounds(bounds: Mapping[str, tuple[float, float]], label: str, field: str) -> None:

@@ -249,7 +249,12 @@ def reread(run: Recorded, member: str, timeline: int) -> None:
     run.rows[-5:] = [msgspec.structs.replace(row, member=member, timeline=timeline) for row in run.rows[-5:]]
 
 
-BOTH = scenario(tiers=TIERS)
+def reread_outbox(run: Recorded, member: str) -> None:
+    """The last row was read somewhere else."""
+    run.outbox[-1] = msgspec.structs.replace(run.outbox[-1], member=member)
+
+
+BOTH, ROWS = scenario(tiers=TIERS), scenario(tiers=("postgresql",))
 ONE_MORE = b'["row","pg:1","postgresql-42-1","postgresql-primary-0",1]\n'
 NOT_SEEN = {"in_effect": False, "evidence": [{"what": "ping", "expected": "none", "observed": "pong", "ok": False}]}
 CASES = (
@@ -458,10 +463,10 @@ CASES = (
          change=lambda run: reread(run, "postgresql-replica-0", 1)),
     Case(name="rows of two timelines", change=lambda run: reread(run, "postgresql-primary-0", 2), about=BOTH,
          breaks="postgresql-audited", reason="on timeline 1, postgresql-primary-0 on timeline 2"),
-    Case(name="rows of a timeline that had been left", breaks="postgresql-audited", about=BOTH,
+    Case(name="rows of a timeline that had been left", breaks="postgresql-audited", about=ROWS,
          reason="rows were read from postgresql-primary-0 on timeline 1, and timeline 2 had been seen",
          change=add("role", member="postgresql-replica-1", group=0, role="replica", epoch=2)),
-    Case(name="rows of a timeline below a promotion's", breaks="postgresql-audited", about=BOTH,
+    Case(name="rows of a timeline below a promotion's", breaks="postgresql-audited", about=ROWS,
          reason="rows were read from postgresql-primary-0 on timeline 1, and timeline 2 had been seen",
          change=add("promotion", member="postgresql-replica-1", former="postgresql-primary-0", timeline=2,
                     operator_delay_s=10.0, began_us=FAULT, led_us=FAULT)),
@@ -470,7 +475,7 @@ CASES = (
              "member": "postgresql-replica-1", "group": 0, "role": "replica", "epoch": 2}))),
     Case(name="a shard's epoch is no timeline", about=BOTH,
          change=add("role", member="redis-cluster-5", group=3, role="replica", epoch=99)),
-    Case(name="rows of somebody who is not the primary", breaks="postgresql-audited", about=BOTH,
+    Case(name="rows of somebody who is not the primary", breaks="postgresql-audited", about=ROWS,
          reason="rows were read from postgresql-primary-0, and postgresql-replica-1 was the primary",
          change=add("role", member="postgresql-replica-1", group=0, role="primary")),
     Case(name="queues not all drained", change=lambda run: run.audited.remove("rabbitmq"), breaks="rabbitmq-drained",
@@ -484,6 +489,14 @@ CASES = (
          change=lambda run: run.rough.update({"audit.jsonl": b'["queue","other",[["x",true]]]\n'})),
     Case(name="queues drained too early", change=lambda run: run.audited_at.update(rabbitmq=END - S), about=BOTH,
          breaks="rabbitmq-drained", reason="the rabbitmq audit ended 1.0 s before the load had"),
+    Case(name="outbox not read", change=lambda run: run.audited.remove("outbox"), breaks="outbox-audited",
+         reason="the outbox audit did not come to its end", about=BOTH),
+    Case(name="outbox could not be read", change=add("audit-incomplete", store="outbox", reason="no primary"),
+         breaks="outbox-audited", reason="no primary", about=BOTH),
+    Case(name="outbox read too early", change=lambda run: run.audited_at.update(outbox=END - S), about=BOTH,
+         breaks="outbox-audited", reason="the outbox audit ended 1.0 s before the load had"),
+    Case(name="outbox of two members", change=lambda run: reread_outbox(run, "postgresql-replica-0"), about=BOTH,
+         breaks="outbox-audited", reason="rows were read in more than one place"),
     Case(name="no control", change=lambda run: setattr(run, "control", None), breaks="control",
          reason="there is no control"),
     Case(name="control failed", change=lambda run: change_control(run, verdict="fail", headline="fail: too slow"),

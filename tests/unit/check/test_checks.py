@@ -148,6 +148,7 @@ CASES = (
          change=lambda run: run.lose(run.good("postgresql.write", phase="steady")[7])),
     Case(check="durability.rabbitmq", says="1 acknowledged message lost",
          change=lambda run: run.lose(run.good("rabbitmq.publish", phase="steady")[7])),
+    Case(check="durability.events", change=lambda run: run.outbox.pop(3), says="1 acknowledged session end lost"),
     Case(check="order.rabbitmq", change=overtake, says="1 message came after later ones"),
     Case(check="linearizability.postgresql", change=read_again, says="1 register answered what no order explains"),
     Case(check="recovery", change=lose_the_shard_again, says="no write succeeded in the last"),

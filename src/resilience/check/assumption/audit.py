@@ -1,6 +1,6 @@
 """Assumptions about the audit: of each store everything was read back, after the load had ended."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from resilience.history.columns import OK, Flags
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
 
-_COUNTED = {"postgresql": "rows", "rabbitmq": "messages"}
+_COUNTED = {"postgresql": "rows", "outbox": "rows", "rabbitmq": "messages"}
 
 
 def audit_complete(scenario: Scenario, history: History) -> tuple[Finding, ...]:
@@ -40,7 +40,11 @@ def rows_audited(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """After healing, PostgreSQL's table was read as one member had it, the primary, on one timeline, the latest."""
     del scenario
     ops, rows = history.ops, history.audit.rows
-    reasons = [*_told(history, "postgresql"), *_undone(history, {"postgresql": len(rows)}), *_read_from(history)]
+    reasons = [
+        *_told(history, "postgresql"),
+        *_undone(history, {"postgresql": len(rows)}),
+        *_read_from(history, "postgresql", rows.sources),
+    ]
     read = set(rows.key.tolist())
     acked = np.unique(ops.key[ops.of_kind("postgresql.write") & (ops.outcome == OK)])
     if unread := [ops.keys[code] for code in acked.tolist() if ops.keys[code] not in read]:
@@ -48,13 +52,22 @@ def rows_audited(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     return (held_unless("postgresql-audited", "PostgreSQL's rows were audited", reasons, f"{len(rows)} read", "all"),)
 
 
-def _read_from(history: History) -> Iterator[str]:
-    """Why what was read is not the table as the primary had it."""
-    sources = history.audit.rows.sources
+def outbox_audited(scenario: Scenario, history: History) -> tuple[Finding, ...]:
+    """After healing, the session service's outbox was read as the primary had it, on one timeline, the latest."""
+    del scenario
+    rows = history.audit.outbox
+    sources = tuple(dict.fromkeys((row.member, row.timeline) for row in rows))
+    reasons = [*_told(history, "outbox"), *_undone(history, {"outbox": len(rows)})]
+    reasons += _read_from(history, "outbox", sources)
+    return (held_unless("outbox-audited", "The outbox was audited", reasons, f"{len(rows)} rows read", "all"),)
+
+
+def _read_from(history: History, kind: str, sources: Sequence[tuple[str, int]]) -> Iterator[str]:
+    """Why what was read of PostgreSQL is not as the primary had it."""
     if len(sources) > 1:
         told = ", ".join(f"{member} on timeline {timeline}" for member, timeline in sources)
         yield f"rows were read in more than one place: {told}"
-    ended = max((done.at for done in history.audit.done if done.kind == "postgresql"), default=None)
+    ended = max((done.at for done in history.audit.done if done.kind == kind), default=None)
     primary = "" if ended is None else primary_at(history, POSTGRESQL, ended)
     if primary and any(member != primary for member, _ in sources):
         yield f"rows were read from {sources[0][0]}, and {primary} was the primary"
