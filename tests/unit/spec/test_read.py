@@ -24,9 +24,16 @@ SHIPPED = (
     "rabbitmq-poison-no-dead-letter", "redis-crash-primary", "redis-failover", "redis-fast-restart",
     "redis-fast-restart-no-persistence", "redis-kill-primary", "redis-kill-replica", "redis-partition-primary",
     "redis-pause-primary", "redis-pause-replica-kill-primary", "redis-stop-primary", "rolling-restart-session",
-    "session-delete", "session-denied-redis", "session-kill", "session-scale-down", "short-ttl",
+    "session-delete", "session-denied-redis", "session-events-baseline", "session-events-kill",
+    "session-events-kill-leader", "session-kill", "session-scale-down", "short-ttl",
 )  # fmt: skip
-UNBROKEN = ("baseline", "postgresql-baseline", "rabbitmq-baseline", "rabbitmq-poison")  # nothing is injected
+UNBROKEN = (
+    "baseline",
+    "postgresql-baseline",
+    "rabbitmq-baseline",
+    "rabbitmq-poison",
+    "session-events-baseline",
+)  # nothing is injected
 SCENARIO = "scenarios/redis/failover.yaml"
 STACK = "stacks/small.yaml"
 EXPERIMENT = "experiments/lose-node.yaml"
