@@ -6,6 +6,7 @@ connection is of no more use.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -36,6 +37,7 @@ class Database:
         self._next = 0  # the PgBouncer whose turn it is
         self._idle: list[Connection] = []
         self._left: set[asyncio.Task[None]] = set()  # connections that are being given up
+        logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns of each statement that is broken off
 
     @asynccontextmanager
     async def connection(self, deadline: float) -> AsyncIterator[Connection]:
@@ -43,10 +45,14 @@ class Database:
         connection = self._idle.pop() if self._idle else await self._connect(deadline)
         try:
             yield connection
-        except BaseException as error:
+        except Error as error:
+            self._turn_away(connection)
+            raise DatabaseError(reason_of(error)) from error
+        except DatabaseError:
+            self._turn_away(connection)
+            raise
+        except BaseException:
             self._give_up(connection)
-            if isinstance(error, Error):
-                raise DatabaseError(reason_of(error)) from error
             raise
         if connection.info.transaction_status == TransactionStatus.IDLE and len(self._idle) < IDLE_MAX:
             self._idle.append(connection)
@@ -84,9 +90,15 @@ class Database:
             self._next = (self._next + 1) % len(self._addresses)
         raise DatabaseError(reason)
 
+    def _turn_away(self, connection: Connection) -> None:
+        """It failed, so those that were made when it was may fail, too: the next ones are another PgBouncer's."""
+        self._next = (self._next + 1) % len(self._addresses)
+        idle, self._idle = self._idle, []
+        for one in (connection, *idle):
+            self._give_up(one)
+
     def _give_up(self, connection: Connection) -> None:
         """Closes it in the background: that may have to wait for a statement that is still under way."""
-        self._next = (self._next + 1) % len(self._addresses)
         closing = asyncio.create_task(connection.close())
         self._left.add(closing)
         closing.add_done_callback(self._left.discard)

@@ -62,7 +62,7 @@ class SessionEvents:
         self._broker = Broker(outbox.rabbitmq, user=outbox.user, password=password_in(outbox.rabbitmq_password_file))
         self._written = asyncio.Event()
         self._relay: asyncio.Task[None] | None = None
-        self._problem = ""  # the last one that was logged
+        self._troubled: set[str] = set()  # stores that something went wrong with since they last did their work
 
     def open(self) -> None:
         """Begins to connect, and to relay."""
@@ -93,6 +93,7 @@ class SessionEvents:
                     raise Refusal(503, "outbox", "unknown") from error  # the session has ended, and may have its row
             await asyncio.sleep(AGAIN_S)
         self._metrics.written.inc()
+        self._is_well("postgresql")
         self._written.set()
         return event
 
@@ -134,7 +135,10 @@ class SessionEvents:
             if confirmed:
                 await _done(connection, MARK, confirmed)
             await _done(connection, "COMMIT")
-        self._metrics.published.inc(len(confirmed))
+        self._is_well("postgresql")
+        if confirmed:
+            self._metrics.published.inc(len(confirmed))
+            self._is_well("rabbitmq")
         return len(confirmed)
 
     async def _publish(self, events: list[str]) -> list[str]:
@@ -153,11 +157,17 @@ class SessionEvents:
         return error is None
 
     def _tell(self, store: str, problem: str) -> None:
-        """Counts a problem, and logs it unless it is the one that was logged last."""
+        """Counts a problem, and logs the first of several in a row."""
         self._metrics.errors[store].inc()
-        if problem != self._problem:
+        if store not in self._troubled:
             log.warning("outbox: %s: %s", store, problem)
-            self._problem = problem
+            self._troubled.add(store)
+
+    def _is_well(self, store: str) -> None:
+        """A store has done its work."""
+        if store in self._troubled:
+            log.info("outbox: %s is well again", store)
+            self._troubled.remove(store)
 
 
 async def _done(connection: Connection, statement: str, *values: Any) -> Any:
