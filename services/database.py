@@ -12,10 +12,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from psycopg import AsyncConnection, Error
+from psycopg.errors import Diagnostic
 from psycopg.pq import TransactionStatus
 
 from services.config import address_from_text
 
+LOCALLY = "canceling wait for synchronous replication"  # a warning: it is done, and no standby may have it
 IDLE_MAX = 8  # connections that are kept for later; more may be open at the same time
 CONNECT_TIMEOUT_S = 0.5  # of one PgBouncer, so that there is time for the next
 
@@ -102,6 +104,25 @@ class Database:
         closing = asyncio.create_task(connection.close())
         self._left.add(closing)
         closing.add_done_callback(self._left.discard)
+
+
+async def write(connection: Connection, statement: str, values: Sequence[Any], deadline: float) -> None:
+    """A statement that is done when this returns, on as many members as the primary waits for.
+
+    Raises `DatabaseError`, also where the primary had it alone when somebody cancelled its wait.
+    """
+    heard: list[str] = []
+
+    def hear(notice: Diagnostic) -> None:
+        heard.append(notice.message_primary or "")
+
+    connection.add_notice_handler(hear)
+    try:
+        await by(deadline, connection.execute(statement.encode(), values))
+    finally:
+        connection.remove_notice_handler(hear)
+    if any(words.startswith(LOCALLY) for words in heard):
+        raise DatabaseError("locally")
 
 
 async def by[T](deadline: float, step: Awaitable[T]) -> T:

@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 
 from services.broker import Broker, BrokerError
 from services.config import Outbox, password_in
-from services.database import Connection, Database, DatabaseError, by
+from services.database import Connection, Database, DatabaseError, by, write
 from services.metric import OutboxMetrics
 from services.task import end
 from services.web import Refusal
@@ -36,7 +36,8 @@ TABLE = """CREATE TABLE IF NOT EXISTS outbox (
     written_at timestamptz NOT NULL DEFAULT now(),
     published_at timestamptz)"""
 INDEX = "CREATE INDEX IF NOT EXISTS outbox_unpublished ON outbox (number) WHERE published_at IS NULL"
-INSERT = "INSERT INTO outbox (id) VALUES (%s) ON CONFLICT DO NOTHING"
+# a row that is there is written again, so that its commit waits for standbys once more
+INSERT = "INSERT INTO outbox (id) VALUES (%s) ON CONFLICT (id) DO UPDATE SET id = excluded.id"
 TAKE = """SELECT id FROM outbox WHERE published_at IS NULL ORDER BY number LIMIT %s FOR UPDATE SKIP LOCKED"""
 MARK = "UPDATE outbox SET published_at = now() WHERE id = ANY(%s)"
 # a relay that stands still, or whose machine is gone, would else keep its rows from all others
@@ -79,13 +80,13 @@ class SessionEvents:
     async def ended(self, session: str, op: str, deadline: float) -> str:
         """Writes the row of an end; the event's id, once the row is there. Raises `Refusal`.
 
-        It is tried until the deadline: a row is known by its id, so that writing it again does nothing.
+        It is tried until the deadline: a row is known by its id, so that writing it again adds none.
         """
         event = event_of(session, op)
         while True:
             try:
                 async with self._database.connection(deadline) as connection:
-                    await by(deadline, connection.execute(INSERT, (event,)))
+                    await write(connection, INSERT, (event,), deadline)
                 break
             except DatabaseError as error:
                 self._tell("postgresql", str(error))

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from resilience.spec.stack import PORTS, Shard, Stack
 from resilience.stack import postgresql, rabbitmq, redis_cluster, service
 from resilience.stack.http_link import HttpAnswer, http_ask
 from resilience.stack.outbox_audit import audit_outbox
+from resilience.stack.postgresql_cancel import cancel_waiting
 from resilience.stack.rabbitmq_drain import drain
 from tests.component.local_stack import brought_up
 from tests.component.postgresql_tier import PRIMARY, STANDBY, asked, killed, wait_for
@@ -149,9 +151,36 @@ def end_until_acknowledged(platform: OwnedLocalPlatform, session: str) -> str:
     return str(answer.json()["event"])
 
 
-def postgresql_pids(platform: OwnedLocalPlatform) -> list[int]:
+def test_a_row_that_no_standby_has_is_no_acknowledged_end(platform: OwnedLocalPlatform) -> None:
+    """The standby that commits wait for stands still, and somebody cancels that: the primary alone has the row."""
+    wait_for_standbys(platform, "*")
+    pids = postgresql_pids(platform, STANDBY)
+    try:
+        assert tell(platform, "session-0", "/sessions", session="s-alone", op="s-alone-create", data="").status == 201
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(tell, platform, "session-0", "/sessions/s-alone/end", op="s-alone-end")
+            assert cancel_waiting(platform, 0.8).backends
+            assert (answer.result().status, answer.result().json()["error"]) == (503, "outbox")
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    event = end_until_acknowledged(platform, "s-alone")
+    wait_for_standbys(platform, "")
+    published(platform, event)
+
+
+def wait_for_standbys(platform: OwnedLocalPlatform, names: str) -> None:
+    """Which standbys commits wait for from here on."""
+    asked(platform, PRIMARY, f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
+    asked(platform, PRIMARY, "SELECT pg_reload_conf()")
+    wait_for("it is in effect", lambda: asked(platform, PRIMARY, "SHOW synchronous_standby_names") == [(names,)])
+
+
+def postgresql_pids(platform: OwnedLocalPlatform, member: str = PRIMARY) -> list[int]:
     """The server and all its processes."""
-    server = platform.state(PRIMARY).handle["server_pid"]
+    server = platform.state(member).handle["server_pid"]
     children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
     return [server, *map(int, children)]
 
