@@ -24,8 +24,8 @@ SHIPPED = (
     "rabbitmq-poison-no-dead-letter", "redis-crash-primary", "redis-failover", "redis-fast-restart",
     "redis-fast-restart-no-persistence", "redis-kill-primary", "redis-kill-replica", "redis-partition-primary",
     "redis-pause-primary", "redis-pause-replica-kill-primary", "redis-stop-primary", "rolling-restart-session",
-    "session-delete", "session-denied-redis", "session-events-baseline", "session-events-kill",
-    "session-events-kill-leader", "session-kill", "session-scale-down", "short-ttl",
+    "session-delete", "session-denied-redis", "session-events-baseline", "session-events-cut-failover",
+    "session-events-kill", "session-events-kill-leader", "session-kill", "session-scale-down", "short-ttl",
 )  # fmt: skip
 UNBROKEN = (
     "baseline",
