@@ -11,6 +11,7 @@ A member that is silent is noticed by its heartbeats.
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,6 +45,7 @@ class Broker:
         self._pending: dict[int, tuple[str, asyncio.Future[None]]] = {}  # by delivery tag: message id, its confirm
         self._returned: set[str] = set()  # ids of messages that no queue took and that are not confirmed yet
         self._closing = False
+        logging.getLogger("pika").setLevel(logging.CRITICAL)  # it has six lines for each connection that is not made
 
     @property
     def stands(self) -> bool:

@@ -107,7 +107,10 @@ class SessionEvents:
                 if not made:
                     await self._make_table()
                     made = True
-                moved = await self._move() if self._broker.stands else 0
+                if self._broker.stands:
+                    moved = await self._move()
+                else:
+                    self._tell("rabbitmq", "not-connected")
             except DatabaseError as error:
                 self._tell("postgresql", str(error))
             except Exception:  # the relay's boundary: as long as the service runs, so does its relay
