@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from socket import AddressFamily
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from aiohttp.abc import AbstractResolver
 
@@ -21,6 +21,7 @@ from resilience.outside import Ended, Wanted
 from resilience.spec.clock import Trip
 from resilience.spec.fault import FaultSpec, Target
 from resilience.spec.stack import Stack
+from resilience.stack.postgresql_role import QUESTION
 
 
 class FakePlatform:
@@ -57,20 +58,75 @@ class FakePlatform:
 
 
 class FakePostgresqlLink:
-    """A link to a PostgreSQL member that gives one answer, or none, and whose host refuses connections or does not."""
+    """A link to a PostgreSQL server, and the server: it answers as what it is unless it is silent, and obeys."""
 
-    def __init__(self, member: str, answer: list[tuple[str | None, ...]] | StackError, *, refused: bool) -> None:
+    def __init__(self, member: str, role: Literal["primary", "standby", "gone"], timeline: int = 1) -> None:
         self.member = member
-        self._answer = answer
-        self._refused = refused
+        self.role = role
+        self.timeline = timeline
+        self.follows = ""
+        self.silent = 0  # so many questions are not answered; -1: none is
+        self.deaf = 0  # so many orders to stop do not come to it; -1: none does
+        self.told: list[str] = []  # what changed it
 
-    def ask(self, _sql: str) -> list[tuple[str | None, ...]]:
-        if isinstance(self._answer, StackError):
-            raise self._answer
-        return self._answer
+    def ask(self, sql: str) -> list[tuple[str | None, ...]]:
+        if self.role == "gone" or self._missed("silent"):
+            raise StackError(f"{self.member}: connection {'refused' if self.role == 'gone' else 'timed out'}")
+        if "pg_ctl" in sql:
+            return self._stop(sql)
+        if "pg_promote" in sql:
+            self.told.append("promote")
+            self.role, self.timeline = "primary", self.timeline + 1
+            return [("t",)]
+        if sql == QUESTION:
+            return [(json.dumps({"recovering": self.role == "standby", "timeline": self.timeline, "written": 1}),)]
+        if sql == "SHOW primary_conninfo":
+            return [(f"host={self.follows}" if self.follows else None,)]
+        return [("t" if self.role == "standby" else "f",)] if sql == "SELECT pg_is_in_recovery()" else []
 
     def is_refused(self) -> bool:
-        return self._refused
+        return self.role == "gone"
+
+    def close(self) -> None:
+        pass
+
+    def _missed(self, what: Literal["silent", "deaf"]) -> bool:
+        left: int = getattr(self, what)
+        setattr(self, what, left - 1 if left > 0 else left)
+        return left != 0
+
+    def _stop(self, sql: str) -> list[tuple[str | None, ...]]:
+        if self._missed("deaf"):
+            raise StackError(f"{self.member}: sending a question took too long")
+        self.told.append("fence" if "touch fenced" in sql else "restart")
+        self.role = "gone"
+        return []
+
+
+class FakePostgresqlLinks:
+    """The links to all servers of a tier."""
+
+    def __init__(self, *servers: FakePostgresqlLink) -> None:
+        self.servers = {server.member: server for server in servers}
+        self.hosts = dict.fromkeys(self.servers, "10.0.0.1")
+
+    def link(self, member: str) -> FakePostgresqlLink:
+        return self.servers[member]
+
+    def ask_each(self, sql: str) -> dict[str, list[tuple[str | None, ...]] | StackError]:
+        return {name: self._answer(server, sql) for name, server in self.servers.items()}
+
+    def _answer(self, server: FakePostgresqlLink, sql: str) -> list[tuple[str | None, ...]] | StackError:
+        try:
+            return server.ask(sql)
+        except StackError as error:
+            return error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        pass
 
 
 class FakeWay:

@@ -33,10 +33,11 @@ from resilience.spec.fault import (
     Target,
 )
 from resilience.spec.postgresql import AnyStandbys, Runbook
-from resilience.stack import postgresql_cancel
+from resilience.stack import postgresql_cancel, postgresql_fence, postgresql_strays
 from resilience.stack.postgresql import live_roles, unled
-from resilience.stack.postgresql_failover import Promotion, fence_strays, promote, proof, turn_back
+from resilience.stack.postgresql_failover import Promotion, promote, proof, turn_back
 from resilience.stack.postgresql_link import PostgresqlLinks
+from resilience.stack.postgresql_strays import fence_strays
 from resilience.stack.postgresql_watch import PostgresqlWatch
 from tests.component.postgresql_tier import (
     OTHER,
@@ -173,17 +174,28 @@ def test_a_primary_that_nobody_reaches_but_the_operator_is_fenced_and_waits_for_
     assert roles(tier)[former].role == "replica"
 
 
-def test_a_primary_that_was_silent_is_stray_when_it_goes_on_until_it_is_fenced(tier, logs):
+def test_a_primary_that_was_silent_is_stray_when_it_goes_on_until_it_is_fenced(tier, logs, monkeypatch):
+    """Silence is no proof: nobody is promoted beside a primary that is silent, and nobody fenced while it is."""
     former = primary_of(tier)
+    monkeypatch.setattr(postgresql_fence, "KNOWN_WITHIN_S", 1.0)
+    monkeypatch.setattr(postgresql_strays, "KNOWN_WITHIN_S", 1.0)
     with injected(tier, logs, Pause()):
-        promotion = promote(tier)
+        with pytest.raises(StackError, match=f"nobody was promoted, .* fencing {former} .*neither answers nor refuses"):
+            promote(tier)
+        promotion = promote(tier, Runbook(fence=False))
         assert (promotion.former, promotion.fenced, promotion.timeline) == (former, False, 4)
-        seen_to_be_true(tier, promotion)
     wait_for("it shows", lambda: roles(tier)[former].role == "stray")
     assert any(f"{former} takes writes on timeline 3" in reason for reason in amiss(tier))
-    assert fence_strays(tier) == (former,)
+    with injected(tier, logs, Pause()) as injection:
+        assert injection.members == (promotion.member,)
+        with pytest.raises(StackError, match=f"one primary is not known .*{promotion.member}"):
+            fence_strays(tier)
+        assert asked(tier, former, "SELECT pg_is_in_recovery()") == [("f",)], "it may be the true one"
+    rejoined = fence_strays(tier)
+    assert (rejoined.primary, rejoined.members) == (promotion.member, (former,))
+    assert rejoined.proof.holds, rejoined
     wait_for("all are together", lambda: together(tier))
-    assert fence_strays(tier) == ()
+    assert fence_strays(tier).members == ()
 
 
 def test_a_fault_on_a_replica_hits_one(tier, logs):
@@ -248,7 +260,7 @@ def test_a_primary_that_nobody_fences_takes_writes_beside_the_new_one_until_it_i
         assert proof(tier, promotion, fence=False).holds
         assert not proof(tier, promotion).holds
         assert roles(tier)[former].role == "stray"
-    assert fence_strays(tier) == (former,)
+    assert fence_strays(tier).members == (former,)
     assert unled(tier) == []
     wait_for("all are together", lambda: together(tier))
 

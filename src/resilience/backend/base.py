@@ -15,7 +15,11 @@ from resilience.spec.fault import FaultSpec, Target
 from resilience.spec.stack import Stack
 
 NodeFault = Literal["power-off", "freeze", "isolate", "reboot"]
-Say = Callable[[str, dict[str, Any]], None]  # hears of what members do: an event's name and data
+Say = Callable[[str, dict[str, Any]], None]  # hears of what members do, or of what is done: an event's name and data
+
+
+def unheard(_name: str, _data: dict[str, Any]) -> None:
+    """Where nobody keeps a history."""
 
 
 class MemberState(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ from resilience.fault.injector import injection_json, new_injection_id, us_from_
 from resilience.history.phase import AHEAD_US
 from resilience.spec.fault import FaultSpec, Injection, Prelude, Target
 from resilience.spec.postgresql import Runbook
-from resilience.stack import postgresql_cancel, postgresql_failover
+from resilience.stack import postgresql_cancel, postgresql_failover, postgresql_strays
 
 NEVER = -1
 PREPARE_US = 1_000_000  # from announcing a fault to injecting it: to resolve the target and get the agent ready
@@ -118,14 +118,19 @@ def promote(session: Session, runbook: dict[str, Any] | None = None) -> str:
 
 
 def rejoin(session: Session) -> tuple[str, ...]:
-    """Fences whoever takes writes beside PostgreSQL's primary, which makes it follow that; who. Raises `FaultError`."""
+    """Fences whoever takes writes beside PostgreSQL's primary, which makes it follow that; who.
+
+    Raises `FaultError` if it cannot be known who the primary is, or if it is not seen to be the only one then.
+    """
     began_us = session.clock.now_us()
     try:
-        members = postgresql_failover.fence_strays(session.platform)
+        rejoined = postgresql_strays.fence_strays(session.platform)
     except StackError as error:
         raise FaultError(str(error)) from error
-    session.record("fenced", members=members, began_us=began_us)
-    return members
+    session.record("fenced", members=rejoined.members, began_us=began_us)
+    if not rejoined.proof.holds:
+        raise FaultError(f"it is not seen that {rejoined.primary} alone takes writes: see the history")
+    return rejoined.members
 
 
 def in_effect(session: Session, when: str) -> bool:

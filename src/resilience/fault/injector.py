@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from resilience.backend.base import Injected, Pace, Proof, Say, ToldBy, Undone
+from resilience.backend.base import Injected, Pace, Proof, Say, ToldBy, Undone, unheard
 from resilience.errors import FaultError
 from resilience.fault.base import FaultPlatform, NoTarget, QueueRoles, Roles, no_queues
 from resilience.fault.ledger import Entry, Ledger
@@ -22,10 +22,6 @@ from resilience.spec.fault import FaultSpec, Injection, Prelude, PreludeInjectio
 
 TTL_SPARE_S = 10.0
 TTL_SPARE_RATIO = 0.25
-
-
-def unheard(_name: str, _data: dict[str, Any]) -> None:
-    """Where nobody keeps a history."""
 
 
 def new_injection_id(scenario: str) -> str:

@@ -40,8 +40,9 @@ class Runbook(Record, frozen=True, kw_only=True):
     """What that person does.
 
     ``standby``: the one that has received most (``least-lag``), or by mistake the one that has received least; of
-    several the first and the last in the stack file. ``fence``: whether the former primary is stopped if it answers.
-    Without it nothing at all is done on its node: it goes on, and the PgBouncer beside it still leads to it.
+    several the first and the last in the stack file. ``fence``: whether nobody is promoted before the former primary is
+    fenced, or seen to be gone. Without it nothing at all is done on its node: it goes on, and the PgBouncer beside it
+    still leads to it.
     """
 
     standby: Literal["least-lag", "most-lag"] = "least-lag"

@@ -2,44 +2,37 @@
 
 ::
 
-    who answers ─▶ fence whoever takes writes ─▶ promote the standby with the least lag
+    who answers ─▶ fence whoever takes writes, or is followed ─▶ promote the standby with the least lag
                    ─▶ the other standbys follow it ─▶ PgBouncers lead to it
                    ─▶ who has more than it goes back to where they parted ─▶ is it true?
 
-A person may leave out a part of it, or take the wrong standby (`spec.postgresql.Runbook`). Who is fenced stops, and
-does not take a write again before it has gone back to where another primary parted from it
-(``stacks/postgresql/start.sh``). That it has stopped is seen: its host refuses connections, its platform says that no
-server runs, or it has come back as a standby; an answer that does not come is no proof. Who cannot be reached cannot be
-fenced, and that is told.
+A person may leave out a part of it, or take the wrong standby (`spec.postgresql.Runbook`). Nobody is promoted beside a
+member that may take writes still: whoever does, or is followed, is fenced or seen to be gone (`postgresql_fence`),
+unless the runbook says that nobody is fenced.
 """
 
 import contextlib
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import msgspec
 
-from resilience.backend.base import Evidence, Leading, Platform, Proof
+from resilience.backend.base import Evidence, Leading, Platform, Proof, Say, unheard
 from resilience.backend.postgresql_settings import slot_of
 from resilience.errors import StackError
 from resilience.spec.postgresql import Runbook
 from resilience.stack.postgresql import looks
+from resilience.stack.postgresql_fence import KNOWN_WITHIN_S, RESTART, Fencing, Standing, fenced, standing
 from resilience.stack.postgresql_link import APPLICATION, PASSWORD, SUPERUSER, PostgresqlLink, PostgresqlLinks
 from resilience.stack.postgresql_role import Look, Looks, primary_of
 from resilience.stack.wait import wait_until
 
 ASK_TIMEOUT_S = 1.0
 PROMOTE_TIMEOUT_S = 10
-STOP_WITHIN_S = 5  # then at once; for what was written to get to standbys; where they are cut off it would be a minute
-FENCED_WITHIN_S = 2 * STOP_WITHIN_S
+LOOK_EVERY_S = 0.1
 PROVED_WITHIN_S = 5.0
 TURNED_BACK_WITHIN_S = 20.0  # it stops, starts, and compares its data with the new primary's
-# The server runs this in its data folder. What stops it has to be out of its reach, since it ends what it has started;
-# and what the server says to it has to be read, or the server reports that it could not say it.
-FENCE = f"""COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; touch fenced && setsid sh -c "
-    pg_ctl -D . -m fast -t {STOP_WITHIN_S} stop || pg_ctl -D . -m immediate stop" </dev/null >/dev/null 2>&1 &'"""
-RESTART = FENCE.replace("touch fenced && ", "")  # the platform starts it again
 KEEP = """SELECT pg_create_physical_replication_slot('{slot}', true)
     WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '{slot}')"""
 _ROWS = "promotion (timeline"  # what a statement that writes its proof says, and no other
@@ -52,7 +45,7 @@ class Promotion(msgspec.Struct, frozen=True, kw_only=True):
 
     member: str  # that was promoted
     former: str  # that took writes, or was followed, before
-    fenced: bool  # False: the former primary could not be reached
+    fenced: bool  # False: the former primary was gone, or nobody was to be fenced
     timeline_before: int
     timeline: int
     lag_bytes: int | None  # what the member lacked of what the former primary said last; None: that said nothing
@@ -60,46 +53,57 @@ class Promotion(msgspec.Struct, frozen=True, kw_only=True):
     led: tuple[str, ...]  # PgBouncers that were told to lead to it
     unreached: tuple[str, ...]  # members that could not be told anything, or were left alone
     turned_back: tuple[str, ...] = ()  # standbys that had more than the member, and follow it after a restart
+    former_seen: tuple[str, ...] = ()  # what was seen of the former primary until it was fenced or gone
 
 
-def promote(platform: Platform, runbook: Runbook = Runbook()) -> Promotion:  # noqa: B008  it is frozen
-    """Goes through the runbook. Raises `StackError` if nobody can be promoted; whoever was fenced stays so."""
+def promote(platform: Platform, runbook: Runbook = Runbook(), say: Say = unheard) -> Promotion:  # noqa: B008  frozen
+    """Goes through the runbook; ``say`` hears of each thing that cannot be taken back, before and after it is done.
+
+    Raises `StackError` if nobody can be promoted, or if somebody may take writes still whom the runbook has fenced:
+    then nobody is promoted. Whoever was fenced stays so.
+    """
     if not isinstance(platform, Leading):
         raise StackError("promote: PgBouncers cannot be led elsewhere on this backend")
     with PostgresqlLinks(platform, ASK_TIMEOUT_S) as links:
-        before = looks(links)
-        former = primary_of(before) or _followed(links, before)
-        # raises where nobody could be promoted: then nobody is fenced either
-        candidate(before, former, runbook.standby)
-        fenced = runbook.fence and _fenced(platform, links, primary_of(before))
-        member = candidate(looks(links) if fenced else before, former, runbook.standby)
+        before, followed = _known(links, runbook)
+        former = _former(before, followed)
+        stopped = _fenced(platform, links, writers_of(before, followed), say) if runbook.fence else {}
+        is_fenced = former in stopped and stopped[former].how == "fenced"
+        member = candidate(_known(links, runbook)[0] if is_fenced else before, former, runbook.standby)
+        done = {"member": member, "former": former, "fenced": is_fenced, "timeline_before": _timeline(before)}
+        say("promoting", done | {"former_seen": stopped[former].seen if former in stopped else ()})
         _promote(platform, member)
+        say("promoted", done)
         told = _told(links, [name for name in links.hosts if name != member], member)
         after = looks(links).get(member)
-    led = _led(platform, platform, member, but="" if runbook.fence else _node_of(platform, former))
+    led = lead_all(platform, platform, member, but="" if runbook.fence else _node_of(platform, former))
     if not isinstance(after, Look):
         raise StackError(f"{member} was promoted and does not answer: {after}")
     names = [state.name for state in platform.states() if state.component in {"postgresql", "pgbouncer"}]
     return Promotion(
         member=member,
         former=former,
-        fenced=fenced,
+        fenced=is_fenced,
+        former_seen=stopped[former].seen if former in stopped else (),
         timeline_before=_timeline(before),
         timeline=after.timeline,
         lag_bytes=_lacking(before, former, member),
         following=told,
         led=led,
-        unreached=tuple(name for name in names if name not in {member, *told, *led, former if fenced else ""}),
+        unreached=tuple(name for name in names if name not in {member, *told, *led, former if is_fenced else ""}),
     )
 
 
-def turn_back(platform: Platform, promotion: Promotion) -> Promotion:
+def turn_back(platform: Platform, promotion: Promotion, say: Say = unheard) -> Promotion:
     """Restarts the standbys that have more of the former primary's log than the member has: they cannot follow it
     until they have gone back to where it parted from them. With those that were seen to follow it then.
+
+    ``say`` hears of each before it is told to stop (event `stopping`).
     """
     with PostgresqlLinks(platform, ASK_TIMEOUT_S) as links:
         ahead = ahead_of(promotion.member, promotion.following, looks(links))
         for name in ahead:
+            say("stopping", {"member": name, "why": "turned back", "within_s": TURNED_BACK_WITHIN_S})
             with contextlib.suppress(StackError):  # it may stop before it has answered; who follows then is seen
                 links.link(name).ask(RESTART)
 
@@ -133,21 +137,6 @@ def _followers(seen: Looks, primary: str) -> frozenset[str]:
     return frozenset(name for name, look in seen.items() if isinstance(look, Look) and look.upstream == primary)
 
 
-def fence_strays(platform: Platform) -> tuple[str, ...]:
-    """Leads all PgBouncers to the primary and fences every other member that takes writes; who was fenced.
-
-    Raises `StackError`.
-    """
-    with PostgresqlLinks(platform, ASK_TIMEOUT_S) as links:
-        seen = looks(links)
-        primary = primary_of(seen)
-        writers = [name for name, look in seen.items() if isinstance(look, Look) and not look.recovering]
-        strays = [name for name in writers if name != primary]
-        if strays and isinstance(platform, Leading):
-            _led(platform, platform, primary)
-        return tuple(name for name in strays if _fenced(platform, links, name))
-
-
 def candidate(seen: Looks, former: str, which: str = "least-lag") -> str:
     """The standby that has received most, the first of several; or with ``most-lag`` least, the last of several.
 
@@ -161,43 +150,55 @@ def candidate(seen: Looks, former: str, which: str = "least-lag") -> str:
     return best_first[-1] if which == "most-lag" else best_first[0]
 
 
-def _followed(links: PostgresqlLinks, seen: Looks) -> str:
-    """Whom the standbys that answer are told to follow, "" if none says."""
-    for name, look in seen.items():
-        if isinstance(look, Look):
-            found = re.search(r"\bhost=(\S+)", _conninfo(links, name))
-            if found:
-                return found[1]
-    return ""
+def _known(links: PostgresqlLinks, runbook: Runbook) -> tuple[Looks, tuple[str, ...]]:
+    """What the members say, and whom the standbys among them are told to follow, once one can be promoted.
+
+    Raises `StackError` if none could be within the deadline: then nobody is fenced either.
+    """
+    deadline = time.monotonic() + KNOWN_WITHIN_S
+    while True:
+        seen = looks(links)
+        try:
+            followed = _followed(links, seen)
+            candidate(seen, _former(seen, followed), runbook.standby)
+        except StackError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(LOOK_EVERY_S)
+        else:
+            return seen, followed
+
+
+def _former(seen: Looks, followed: tuple[str, ...]) -> str:
+    return primary_of(seen) or next(iter(followed), "")
+
+
+def writers_of(seen: Looks, followed: Iterable[str]) -> tuple[str, ...]:
+    """Who takes writes, or may: those that say so, and those that standbys follow and that are no standbys."""
+    standbys = {name for name, look in seen.items() if isinstance(look, Look) and look.recovering}
+    writers = [name for name, look in seen.items() if isinstance(look, Look) and not look.recovering]
+    return tuple(name for name in dict.fromkeys((*writers, *followed)) if name not in standbys)
+
+
+def _fenced(platform: Platform, links: PostgresqlLinks, members: tuple[str, ...], say: Say) -> dict[str, Fencing]:
+    """Fences them. Raises `StackError` if one of them may take writes still, or if nobody knows who may."""
+    if not members:
+        raise StackError("promote: nobody takes writes or is followed, so it is not known who would have to be fenced")
+    try:
+        return {name: fenced(platform, links, name, say) for name in members}
+    except StackError as error:
+        raise StackError(f"promote: nobody was promoted, since another may take writes still: {error}") from error
+
+
+def _followed(links: PostgresqlLinks, seen: Looks) -> tuple[str, ...]:
+    """Whom the standbys that answer are told to follow. Raises `StackError`."""
+    standbys = [name for name, look in seen.items() if isinstance(look, Look) and look.recovering]
+    found = [re.search(r"\bhost=(\S+)", _conninfo(links, name)) for name in standbys]
+    return tuple(dict.fromkeys(match[1] for match in found if match and match[1] in links.hosts))
 
 
 def _conninfo(links: PostgresqlLinks, member: str) -> str:
     return str(links.link(member).ask("SHOW primary_conninfo")[0][0] or "")
-
-
-def _fenced(platform: Platform, links: PostgresqlLinks, member: str) -> bool:
-    """Fences a member that takes writes: it stops, and its next start is that of a standby. Raises `StackError`."""
-    if not member:
-        return False
-    link = links.link(member)
-    with contextlib.suppress(StackError):  # it may stop before it has answered; that it has is seen
-        link.ask(FENCE)
-    wait_until(
-        f"fencing {member}",
-        lambda: not_stopped(platform, link),
-        deadline=time.monotonic() + FENCED_WITHIN_S,
-    )
-    return True
-
-
-def not_stopped(platform: Platform, link: PostgresqlLink) -> str:
-    """Why a member may take writes still, "" if it is seen that it does not."""
-    try:
-        answer = link.ask("SELECT pg_is_in_recovery()")
-    except StackError as error:
-        stopped = link.is_refused() or not platform.state(link.member).running
-        return "" if stopped else f"it neither answers nor refuses: {error}"
-    return "" if answer == [("t",)] else "it takes questions still"
 
 
 def _promote(platform: Platform, member: str) -> None:
@@ -232,7 +233,7 @@ def _node_of(platform: Platform, member: str) -> str:
     return platform.state(member).node if member else ""
 
 
-def _led(platform: Platform, leading: Leading, primary: str, but: str = "") -> tuple[str, ...]:
+def lead_all(platform: Platform, leading: Leading, primary: str, but: str = "") -> tuple[str, ...]:
     """The PgBouncers that lead to the primary from now on; those that cannot be reached read it at their next start.
 
     What stands on the node ``but`` is left alone.
@@ -290,14 +291,13 @@ def _proof(platform: Platform, promotion: Promotion, *, fence: bool) -> Proof:
     row = _row(platform, promotion)
     with PostgresqlLinks(platform, ASK_TIMEOUT_S) as links:
         seen = looks(links)
-    return Proof(evidence=(*writers_seen(promotion, seen, fence=fence), row))
+        former = standing(platform, links.link(promotion.former)) if fence and promotion.former in links.hosts else None
+    return Proof(evidence=(*writers_seen(promotion, seen, fence=fence), *_former_seen(promotion, former), row))
 
 
 def writers_seen(promotion: Promotion, seen: Looks, *, fence: bool = True) -> tuple[Evidence, ...]:
     """Whether the member that was promoted takes writes, on a later timeline, and nobody else who answers does; where
     the runbook does not ``fence``, the former primary has to.
-
-    Whoever could not be fenced may be silent, and go on one day: that is told, and no proof against the promotion.
     """
     writers = sorted(name for name, look in seen.items() if isinstance(look, Look) and not look.recovering)
     look = seen.get(promotion.member)
@@ -305,7 +305,6 @@ def writers_seen(promotion: Promotion, seen: Looks, *, fence: bool = True) -> tu
     expected = [promotion.member] if fence else sorted({promotion.member, promotion.former})
     return (
         _evidence("members that take writes", ", ".join(expected), ", ".join(writers)),
-        *(_former_seen(promotion, seen) if fence else ()),
         Evidence(
             what=f"timeline of {promotion.member}",
             expected=f"over {promotion.timeline_before}",
@@ -315,18 +314,19 @@ def writers_seen(promotion: Promotion, seen: Looks, *, fence: bool = True) -> tu
     )
 
 
-def _former_seen(promotion: Promotion, seen: Looks) -> Iterator[Evidence]:
-    if promotion.former not in seen:
-        return
-    look = seen[promotion.former]
-    silent = "silent, and fenced" if promotion.fenced else "silent, and not fenced: it may take writes again"
-    standing = "a standby" if isinstance(look, Look) and look.recovering else "takes writes"
-    yield Evidence(
+def former_seen(promotion: Promotion, now: Standing, words: str) -> Evidence:
+    """Whether the former primary takes no writes. One that is silent may, unless it was fenced."""
+    silent = now == "unknown"
+    return Evidence(
         what=f"the former primary {promotion.former}",
-        expected="a standby, or silent",
-        observed=standing if isinstance(look, Look) else silent,
-        ok=not isinstance(look, Look) or look.recovering,
+        expected="a standby, or seen to have stopped",
+        observed=f"{words}; it was fenced" if promotion.fenced else words,
+        ok=promotion.fenced if silent else now in {"standby", "gone"},
     )
+
+
+def _former_seen(promotion: Promotion, former: tuple[Standing, str] | None) -> tuple[Evidence, ...]:
+    return () if former is None else (former_seen(promotion, *former),)
 
 
 def _row(platform: Platform, promotion: Promotion) -> Evidence:

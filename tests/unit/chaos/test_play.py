@@ -15,9 +15,10 @@ from resilience.fault.injector import TTL_SPARE_S, ttl_s
 from resilience.history.event import NAMES, flaw
 from resilience.history.record import Event, PhaseWindow
 from resilience.spec.postgresql import Manual, Postgresql, Runbook
-from resilience.stack import postgresql_cancel, postgresql_failover
+from resilience.stack import postgresql_cancel, postgresql_failover, postgresql_strays
 from resilience.stack.postgresql_cancel import Cancelled
 from resilience.stack.postgresql_failover import Promotion
+from resilience.stack.postgresql_strays import Rejoined
 from tests.unit.chaos.stand import SECOND, Stand, stand_in
 
 KILL = {"kind": "kill", "restart": False}
@@ -390,7 +391,9 @@ def test_nobody_is_promoted_where_there_is_no_postgresql(stand: Stand) -> None:
 
 
 def test_who_was_fenced_is_on_record(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgresql_failover, "fence_strays", lambda _platform: (PROMOTION.former,))
+    seen = Evidence(what="members that take writes", expected="b", observed="b", ok=True)
+    rejoined = Rejoined(primary="b", members=(PROMOTION.former,), proof=Proof(evidence=(seen,)))
+    monkeypatch.setattr(postgresql_strays, "fence_strays", lambda _platform: rejoined)
     assert play.rejoin(stand.session) == (PROMOTION.former,)
     (event,) = stand.events("fenced")
     assert event.data == {"members": [PROMOTION.former], "began_us": event.at}

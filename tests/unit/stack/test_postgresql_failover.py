@@ -1,16 +1,28 @@
 """Whom a person promotes, what shows that somebody was fenced, and what that a promotion is true."""
 
 import socket
+from functools import partial
 from typing import Any
 
 import msgspec
 import pytest
 
 from resilience.errors import StackError
-from resilience.stack.postgresql_failover import Promotion, ahead_of, candidate, not_stopped, writers_seen
+from resilience.spec.postgresql import Runbook
+from resilience.stack import postgresql_failover, postgresql_fence
+from resilience.stack.postgresql_failover import (
+    Promotion,
+    ahead_of,
+    candidate,
+    former_seen,
+    promote,
+    writers_of,
+    writers_seen,
+)
 from resilience.stack.postgresql_link import PostgresqlLink
 from resilience.stack.postgresql_role import Look, Looks
-from tests.fakes import FakePlatform, FakePostgresqlLink
+from resilience.stack.wait import wait_until
+from tests.fakes import FakePlatform, FakePostgresqlLink, FakePostgresqlLinks
 from tests.histories import stack
 
 A, B, C = "postgresql-primary-0", "postgresql-replica-0", "postgresql-replica-1"
@@ -71,30 +83,6 @@ def test_where_no_standby_answers_nobody_is_promoted() -> None:
         candidate({A: DEAD, B: DEAD, C: DEAD}, A)
 
 
-SLOW = StackError(f"{A}: an answer took too long")
-
-
-@pytest.mark.parametrize(
-    ("answer", "refused", "running", "reason"),
-    [
-        (SLOW, True, True, ""),
-        (SLOW, False, False, ""),
-        ([("t",)], False, True, ""),
-        (SLOW, False, True, f"it neither answers nor refuses: {SLOW}"),
-        (StackError("the database system is shutting down"), False, True, "it neither answers nor refuses: the data"),
-        ([("f",)], False, True, "it takes questions still"),
-    ],
-    ids=["refused", "no server runs", "a standby by now", "silence", "on its way", "a primary"],
-)
-def test_only_what_is_seen_to_have_stopped_is_fenced(answer: Any, refused: bool, running: bool, reason: str) -> None:
-    platform = FakePlatform(stack(tiers=("postgresql",)), {A: "10.0.0.1"}, {})
-    platform.stopped = set() if running else {A}
-    link: Any = FakePostgresqlLink(A, answer, refused=refused)
-    seen = not_stopped(platform, link)
-    assert seen.startswith(reason)
-    assert bool(seen) == bool(reason)
-
-
 def test_a_host_that_nobody_listens_on_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     def gives(error: OSError) -> Any:
         def connect(*_arguments: object) -> None:
@@ -127,7 +115,7 @@ def promotion(*, fenced: bool) -> Promotion:
     [
         ({A: DEAD, B: writer(2), C: standby(1)}, ()),
         ({A: standby(5, 2), B: writer(2), C: standby(1)}, ()),
-        ({A: writer(1), B: writer(2), C: standby(1)}, ("members that take writes", f"the former primary {A}")),
+        ({A: writer(1), B: writer(2), C: standby(1)}, ("members that take writes",)),
         ({A: DEAD, B: writer(2), C: writer(2)}, ("members that take writes",)),
         ({A: DEAD, B: DEAD, C: standby(1)}, ("members that take writes", f"timeline of {B}")),
         ({A: DEAD, B: writer(1), C: standby(1)}, (f"timeline of {B}",)),
@@ -147,8 +135,122 @@ def test_a_former_primary_that_nobody_fences_has_to_be_seen_to_go_on() -> None:
     assert not all(one.ok for one in writers_seen(promotion(fenced=False), {**both, A: DEAD}, fence=False))
 
 
-def test_that_a_former_primary_may_go_on_is_told() -> None:
-    seen: Looks = {A: DEAD, B: writer(2), C: standby(1)}
-    told = [one.observed for fenced in (True, False) for one in writers_seen(promotion(fenced=fenced), seen)]
-    assert "silent, and fenced" in told
-    assert "silent, and not fenced: it may take writes again" in told
+@pytest.mark.parametrize(
+    ("fenced", "now", "ok"),
+    [
+        (True, "unknown", True), (True, "gone", True), (True, "standby", True), (True, "primary", False),
+        (False, "unknown", False), (False, "gone", True), (False, "standby", True), (False, "primary", False),
+    ],
+)  # fmt: skip
+def test_a_former_primary_that_is_silent_and_was_not_fenced_may_take_writes(fenced: bool, now: Any, ok: bool) -> None:
+    seen = former_seen(promotion(fenced=fenced), now, "so it is")
+    assert seen.ok is ok
+    assert seen.observed == ("so it is; it was fenced" if fenced else "so it is")
+
+
+@pytest.mark.parametrize(
+    ("seen", "followed", "writers"),
+    [
+        ({A: writer(1), B: standby(1), C: standby(1)}, (A,), (A,)),
+        ({A: DEAD, B: standby(1), C: standby(1)}, (A,), (A,)),
+        ({A: writer(1), B: DEAD, C: standby(2)}, (B,), (A, B)),
+        ({A: standby(2), B: writer(2), C: standby(2)}, (A, B), (B,)),
+    ],
+    ids=["one that answers", "one that is silent", "a stray beside one that is silent", "a standby by now"],
+)
+def test_who_may_take_writes_is_who_says_so_or_is_followed(
+    seen: Looks, followed: tuple[str, ...], writers: tuple[str, ...]
+) -> None:
+    assert writers_of(seen, followed) == writers
+
+
+class LedPlatform(FakePlatform):
+    """Its PgBouncers can be led elsewhere; there is none."""
+
+    def lead_writes(self, pgbouncer: str, primary: str) -> None:
+        """See `backend.base.Leading`."""
+
+
+@pytest.fixture
+def tier(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakePostgresqlLink]:
+    """A primary and its two standbys."""
+    links = FakePostgresqlLinks(
+        *(FakePostgresqlLink(name, "primary" if name == A else "standby") for name in (A, B, C))
+    )
+    for name in (B, C):
+        links.servers[name].follows = A
+    monkeypatch.setattr(postgresql_failover, "PostgresqlLinks", lambda _platform, _timeout_s: links)
+    monkeypatch.setattr(postgresql_failover, "PostgresqlLink", lambda name, *_where: links.servers[name])
+    monkeypatch.setattr(postgresql_failover, "LOOK_EVERY_S", 0.001)
+    monkeypatch.setattr(postgresql_fence, "wait_until", partial(wait_until, every_s=0.001))
+    return links.servers
+
+
+def whole_platform() -> LedPlatform:
+    about = stack(tiers=("postgresql",))
+    return LedPlatform(
+        about, dict.fromkeys((member.name for member in about.members), "10.0.0.1"), {"postgresql-password": "secret"}
+    )
+
+
+def gone_through(runbook: Runbook = Runbook()) -> tuple[Promotion, list[str]]:  # noqa: B008  it is frozen
+    said: list[str] = []
+    return promote(whole_platform(), runbook, lambda name, _data: said.append(name)), said
+
+
+def test_each_thing_that_cannot_be_taken_back_is_told_before_and_after(tier: dict[str, FakePostgresqlLink]) -> None:
+    done, said = gone_through()
+    assert said == ["stopping", "fenced", "promoting", "promoted"]
+    assert (done.member, done.former, done.fenced, done.timeline) == (B, A, True, 2)
+    assert done.former_seen == ("it takes writes", "its host refuses connections")
+    assert tier[B].told == ["promote"]
+
+
+def test_a_slow_primary_is_fenced_before_another_is_promoted(tier: dict[str, FakePostgresqlLink]) -> None:
+    tier[A].silent = 2  # its look, and the first one more
+    done, _ = gone_through()
+    assert (done.fenced, tier[A].told) == (True, ["fence"])
+
+
+def test_a_primary_that_is_gone_needs_no_fence(tier: dict[str, FakePostgresqlLink]) -> None:
+    tier[A].role = "gone"
+    done, said = gone_through()
+    assert (done.fenced, done.former, said) == (False, A, ["promoting", "promoted"])
+    assert done.former_seen == ("its host refuses connections",)
+
+
+def test_nobody_is_promoted_beside_a_primary_that_stays_silent(
+    tier: dict[str, FakePostgresqlLink], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql_fence, "KNOWN_WITHIN_S", 0.01)
+    tier[A].silent = -1
+    with pytest.raises(StackError, match=f"nobody was promoted, since another may take writes still: fencing {A} took"):
+        gone_through()
+    assert (tier[B].told, tier[C].told) == ([], [])
+
+
+def test_where_the_scenario_asks_for_no_fence_nobody_is_asked(tier: dict[str, FakePostgresqlLink]) -> None:
+    tier[A].silent = -1
+    done, said = gone_through(Runbook(fence=False))
+    assert (done.former, done.fenced, done.former_seen) == (A, False, ())
+    assert said == ["promoting", "promoted"]
+
+
+def test_a_standby_that_does_not_answer_at_once_is_looked_at_again(tier: dict[str, FakePostgresqlLink]) -> None:
+    tier[B].silent = tier[C].silent = 1
+    assert gone_through()[0].member == B
+
+
+def test_what_was_done_is_told_also_if_a_later_step_fails(
+    tier: dict[str, FakePostgresqlLink], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    def told(*_all: object) -> tuple[str, ...]:
+        raise StackError("the new primary does not answer")
+
+    monkeypatch.setattr(postgresql_failover, "_told", told)
+    with pytest.raises(StackError, match="does not answer"):
+        promote(whole_platform(), say=lambda name, _data: said.append(name))
+    assert said == ["stopping", "fenced", "promoting", "promoted"]
+    assert tier[B].told == ["promote"]
