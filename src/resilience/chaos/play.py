@@ -5,13 +5,14 @@ Phases change twice in an experiment, and each change is announced a moment ahea
 at those announced.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from resilience.backend.base import Evidence, Pace, Proof
+from resilience.backend.base import Evidence, Pace, Proof, Say
 from resilience.chaos.session import Session
 from resilience.errors import FaultError, HarnessError, StackError
 from resilience.fault.base import NoTarget
@@ -74,18 +75,17 @@ def cancel_waiting(session: Session, for_s: float) -> int:
     """
     if session.platform.stack.postgresql is None:
         raise FaultError(f"cancel_waiting: the stack {session.platform.stack.name} has no PostgreSQL")
-    began_us = session.clock.now_us()
-    try:
-        cancelled = postgresql_cancel.cancel_waiting(session.platform, for_s)
+    with _step(session, "cancel_waiting") as (began_us, say):
+        cancelled = postgresql_cancel.cancel_waiting(session.platform, for_s, say)
         ended_us = session.clock.now_us()
         proof = postgresql_cancel.cancellation_proof(session.platform, cancelled)
-    except StackError as error:
-        raise FaultError(str(error)) from error
-    number, evidence = len(cancelled.backends), msgspec.to_builtins(proof.evidence)
-    facts = {"member": cancelled.member, "backends": number, "began_us": began_us, "ended_us": ended_us}
-    session.record("cancelled", **facts, proved=proof.holds, evidence=evidence)
-    if not proof.holds:
-        raise FaultError("backends were cancelled, and it is not seen that they waited and no longer do")
+        number, evidence = len(cancelled.backends), msgspec.to_builtins(proof.evidence)
+        facts = {"member": cancelled.member, "backends": number, "began_us": began_us, "ended_us": ended_us}
+        session.record("cancelled", **facts, proved=proof.holds, evidence=evidence)
+        if not proof.holds:
+            raise StackError(
+                f"backends were cancelled, and it is not seen that they waited and no longer do: {_unseen_of(proof)}"
+            )
     return number
 
 
@@ -101,36 +101,61 @@ def promote(session: Session, runbook: dict[str, Any] | None = None) -> str:
     delay_s = tier.failover.operator_delay_s
     since = max((_took_effect_at(session, one.id) for one in _applied(session)), default=session.clock.now_us())
     session.wait_until(since + int(delay_s * 1_000_000))
-    began_us = session.clock.now_us()
-    try:
-        promotion = postgresql_failover.promote(session.platform, wanted)
+    with _step(session, "promote") as (began_us, say):
+        promotion = postgresql_failover.promote(session.platform, wanted, say)
         led_us = session.clock.now_us()
-        promotion = postgresql_failover.turn_back(session.platform, promotion)
+        promotion = postgresql_failover.turn_back(session.platform, promotion, say)
         proof = postgresql_failover.proof(session.platform, promotion, fence=wanted.fence)
-    except StackError as error:
-        raise FaultError(str(error)) from error
-    facts = msgspec.to_builtins(promotion) | msgspec.to_builtins(proof)
-    instants = {"operator_delay_s": delay_s, "began_us": began_us, "led_us": led_us}
-    session.record("promotion", **facts, **instants, proved=proof.holds)
-    if not proof.holds:
-        raise FaultError(f"{promotion.member} was promoted, and is not seen to be the primary: see the history")
+        facts = msgspec.to_builtins(promotion) | msgspec.to_builtins(proof)
+        instants = {"operator_delay_s": delay_s, "began_us": began_us, "led_us": led_us}
+        session.record("promotion", **facts, **instants, proved=proof.holds)
+        if not proof.holds:
+            raise StackError(f"{promotion.member} was promoted, and is not seen to be the primary: {_unseen_of(proof)}")
     return promotion.member
 
 
 def rejoin(session: Session) -> tuple[str, ...]:
     """Fences whoever takes writes beside PostgreSQL's primary, which makes it follow that; who.
 
-    Raises `FaultError` if it cannot be known who the primary is, or if it is not seen to be the only one then.
+    Raises `FaultError` if there is no such tier, if it cannot be known who the primary is, or if it is not seen to be
+    the only one then.
+    """
+    if session.platform.stack.postgresql is None:
+        raise FaultError(f"rejoin: the stack {session.platform.stack.name} has no PostgreSQL")
+    with _step(session, "rejoin") as (began_us, say):
+        rejoined = postgresql_strays.fence_strays(session.platform, say)
+        proof = rejoined.proof
+        facts = msgspec.to_builtins(proof) | {"primary": rejoined.primary, "members": rejoined.members}
+        session.record("rejoined", **facts, began_us=began_us, proved=proof.holds)
+        if not proof.holds:
+            raise StackError(f"it is not seen that {rejoined.primary} alone takes writes: {_unseen_of(proof)}")
+    return rejoined.members
+
+
+@contextmanager
+def _step(session: Session, name: str) -> Iterator[tuple[int, Say]]:
+    """Something that an operator does: when he began (us), and who puts on record at once what he has done.
+
+    Why it was given up is on record, too, and raised as a `FaultError`.
     """
     began_us = session.clock.now_us()
+
+    def say(event: str, data: dict[str, Any]) -> None:
+        session.record(event, **data, began_us=began_us)
+
     try:
-        rejoined = postgresql_strays.fence_strays(session.platform)
+        yield began_us, say
     except StackError as error:
+        session.record("step-failed", step=name, reason=str(error), began_us=began_us)
         raise FaultError(str(error)) from error
-    session.record("fenced", members=rejoined.members, began_us=began_us)
-    if not rejoined.proof.holds:
-        raise FaultError(f"it is not seen that {rejoined.primary} alone takes writes: see the history")
-    return rejoined.members
+
+
+def _unseen_of(proof: Proof) -> str:
+    """The first thing that was not as it had to be."""
+    return next(
+        (f"{one.what}: {one.observed}, expected {one.expected}" for one in proof.evidence if not one.ok),
+        "nothing was seen",
+    )
 
 
 def in_effect(session: Session, when: str) -> bool:

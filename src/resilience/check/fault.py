@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resilience.history.read import History
+from resilience.history.record import Event
 from resilience.spec.fault import Freeze, Isolate, Kill, Partition, Pause, PowerOff
 from resilience.spec.scenario import Scenario
 
@@ -81,6 +82,11 @@ def primary_at(history: History, group: int, instant_us: int) -> str:
         if event.at <= instant_us and event.data.get("group") == group and event.data.get("role") == "primary":
             primary = str(event.data.get("member", ""))
     return primary
+
+
+def promotions(history: History) -> tuple[Event, ...]:
+    """Each promotion by hand, also one whose runbook did not come to its end; older records tell only of whole ones."""
+    return history.events_of("promoted") or history.events_of("promotion")
 
 
 def latest_timeline(history: History, until_us: int | None = None) -> int:

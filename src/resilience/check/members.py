@@ -78,9 +78,12 @@ def _by_an_operator(history: History, member: str, at_us: int) -> bool:
 
 
 def _stopped(history: History) -> Iterator[tuple[tuple[str, ...], int, int]]:
-    """Whom an operator stopped, and from when to when he was about it (us)."""
+    """Whom an operator stopped, and from when to when he was about it (us); older records tell it afterwards only."""
+    for event in history.events_of("stopping"):
+        within_us = int(float(event.data["within_s"]) * SECOND_US)
+        yield (str(event.data["member"]),), event.at, event.at + within_us
     for event in history.events_of("fenced"):
-        if "began_us" in event.data:  # older records do not say
+        if "began_us" in event.data:
             yield tuple(event.data.get("members", ())), int(event.data["began_us"]), event.at
     for event in history.events_of("promotion"):
         began_us = int(event.data["began_us"])

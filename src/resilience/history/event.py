@@ -22,14 +22,25 @@ that nobody who reads a history has to doubt it.
 - ``healed``: ``injection`` (id), ``healed``: bool, ``by``: ``request``, ``ttl`` or ``rollback``, ``began_us``: when its
   undoing began (older records do not say), ``healed_us``: when that had ended, ``evidence`` as above [chaos, agent's
   answer]
-- ``promotion``: a standby of PostgreSQL was promoted by hand: ``member``, ``former`` (the primary before),
-  ``fenced``: bool, ``timeline_before``, ``timeline``, ``lag_bytes``, ``following``, ``led``, ``unreached``,
-  ``turned_back`` (see `stack.postgresql_failover.Promotion`), ``operator_delay_s``, ``began_us``: when the operator
-  began, ``led_us``: when everybody had been led to it, ``proved``: bool, ``evidence`` as above [chaos]
-- ``cancelled``: backends of PostgreSQL's primary ``member`` that waited for a standby were cancelled: ``backends``: how
-  many, ``began_us`` to ``ended_us``, ``proved``: bool, ``evidence`` as above [chaos]
-- ``fenced``: ``members``: those that took writes beside the primary, and were stopped; ``began_us``: when the operator
-  began (older records do not say) [chaos]
+- ``stopping``: an operator is about to stop a ``member`` of PostgreSQL: ``why`` (``fenced``, ``turned back``),
+  ``within_s``: how long it may take until it has ended; here and below ``began_us``: when the operator began [chaos]
+- ``fenced``: ``members``: who took writes and were seen to stop; ``seen``: what one look after the other showed;
+  ``began_us`` (older records do not say, and name all of a step at its end) [chaos]
+- ``promoting``, ``promoted``: before and after a standby of PostgreSQL was promoted by hand: ``member``, ``former``
+  (the primary before), ``fenced``: bool, ``timeline_before``, ``began_us``; before it also ``former_seen``: what was
+  seen of the former primary [chaos; older records have neither]
+- ``promotion``: all of that runbook: ``member``, ``former``, ``former_seen``, ``fenced``, ``timeline_before``,
+  ``timeline``, ``lag_bytes``, ``following``, ``led``, ``unreached``, ``turned_back`` (see
+  `stack.postgresql_failover.Promotion`), ``operator_delay_s``, ``began_us``, ``led_us``: when everybody had been led to
+  it, ``proved``: bool, ``evidence`` as above [chaos]
+- ``rejoined``: ``members``: who was fenced beside PostgreSQL's ``primary``; ``began_us``, ``proved``: bool,
+  ``evidence`` as above [chaos]
+- ``cancelling``: so many ``backends`` of PostgreSQL's primary ``member`` that waited for a standby were cancelled just
+  now; ``began_us`` [chaos]
+- ``cancelled``: all of them: ``member``, ``backends``: how many, ``began_us`` to ``ended_us``, ``proved``: bool,
+  ``evidence`` as above [chaos]
+- ``step-failed``: an operator's ``step`` (``promote``, ``rejoin``, ``cancel_waiting``) was given up, or is not seen to
+  be true: ``reason``, ``began_us`` [chaos]
 - ``no-target``: ``target``: nothing matched at injection time, nothing was touched [chaos]
 - ``experiment``: ``status``, ``deviated``, ``exit``, ``failed``: names of activities that failed [runner, from the
   journal]
@@ -73,8 +84,9 @@ from resilience.history.record import Event, Instant
 NAMES = frozenset({
     "stack-up", "shards", "load-started", "load-stopped", "clock-compared", "phase-announced", "injecting", "injected",
     "effect-probed", "healing", "healed", "no-target", "experiment", "role", "queue-role", "failing", "member", "node",
-    "converged", "cancelled", "promotion", "fenced", "queues", "replicas", "copies", "audit-incomplete", "pressure",
-    "generator", "interrupted", "error", "ended",
+    "converged", "stopping", "fenced", "promoting", "promoted", "promotion", "rejoined", "cancelling", "cancelled",
+    "step-failed", "queues", "replicas", "copies", "audit-incomplete", "pressure", "generator", "interrupted", "error",
+    "ended",
 })  # fmt: skip
 
 Group = Annotated[int, Meta(ge=-1, le=1_000_000)]
@@ -103,6 +115,21 @@ class _Healed(msgspec.Struct):
     began_us: Instant | UnsetType = UNSET
     healed_us: Instant | UnsetType = UNSET
     evidence: tuple[dict[str, Any], ...] | None = None
+
+
+class _Stopping(msgspec.Struct):
+    member: str
+    within_s: Annotated[float, Meta(ge=0, le=3_600)]
+
+
+class _Promoted(msgspec.Struct):
+    member: str
+    began_us: Instant
+
+
+class _StepFailed(msgspec.Struct):
+    step: str
+    reason: str
 
 
 class _Promotion(msgspec.Struct):
@@ -242,7 +269,10 @@ _DATA: dict[str, type[msgspec.Struct]] = {
     "healed": _Healed,
     "effect-probed": _Probed,
     "cancelled": _Cancelled,
+    "stopping": _Stopping,
+    "promoted": _Promoted,
     "promotion": _Promotion,
+    "step-failed": _StepFailed,
     "fenced": _Fenced,
     "shards": _Shards,
     "role": _Role,

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from resilience.backend.base import Evidence, Pace, Proof
+from resilience.backend.base import Evidence, Pace, Proof, Say
 from resilience.backend.kubernetes.injector import DRAIN, NODES, ROLLOUT
 from resilience.chaos import play
-from resilience.errors import FaultError
+from resilience.errors import FaultError, StackError
 from resilience.fault.injector import TTL_SPARE_S, ttl_s
 from resilience.history.event import NAMES, flaw
 from resilience.history.record import Event, PhaseWindow
@@ -297,12 +297,13 @@ def with_tier(stand: Stand, monkeypatch: pytest.MonkeyPatch, *, seen: bool = Tru
     """The stand's stack with PostgreSQL, whose runbook does nothing but note when it was begun."""
     begun: list[int] = []
 
-    def promote(_platform: object, runbook: Runbook) -> Promotion:
+    def promote(_platform: object, runbook: Runbook, say: Say) -> Promotion:
+        say("promoted", {"member": PROMOTION.member})
         begun.append(stand.session.clock.now_us())
         member = PROMOTION.member if runbook.standby == "least-lag" else PROMOTION.following[0]
         return msgspec.structs.replace(PROMOTION, member=member)
 
-    def turn_back(_platform: object, promotion: Promotion) -> Promotion:
+    def turn_back(_platform: object, promotion: Promotion, _say: Say) -> Promotion:
         return msgspec.structs.replace(promotion, turned_back=("postgresql-replica-2",))
 
     evidence = Evidence(what="timeline", expected="over 1", observed="2" if seen else "1", ok=seen)
@@ -367,7 +368,7 @@ def test_what_was_cancelled_is_on_record_and_has_to_be_seen(
     with_tier(stand, monkeypatch)
     cancelled = Cancelled(member=PROMOTION.former, backends=frozenset({"7 now", "8 now"}))
     evidence = Evidence(what="still waiting", expected="0", observed="0" if seen else "2", ok=seen)
-    monkeypatch.setattr(postgresql_cancel, "cancel_waiting", lambda _platform, _for_s: cancelled)
+    monkeypatch.setattr(postgresql_cancel, "cancel_waiting", lambda _platform, _for_s, _say: cancelled)
     monkeypatch.setattr(postgresql_cancel, "cancellation_proof", lambda _platform, _done: Proof(evidence=(evidence,)))
     if seen:
         assert play.cancel_waiting(stand.session, 3.0) == 2
@@ -390,11 +391,72 @@ def test_nobody_is_promoted_where_there_is_no_postgresql(stand: Stand) -> None:
     assert stand.events("promotion") == []
 
 
+@pytest.mark.parametrize("step", ["promote", "turn_back", "proof"])
+def test_what_an_operator_has_done_is_on_record_whatever_fails_then(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    with_tier(stand, monkeypatch)
+    does = getattr(postgresql_failover, step)
+
+    def fails(*arguments: Any, **more: Any) -> None:
+        does(*arguments, **more)
+        raise StackError(f"{step}: broken by the test")
+
+    monkeypatch.setattr(postgresql_failover, step, fails)
+    play.inject(stand.session, KILL, REPLICA)
+    with pytest.raises(FaultError, match="broken by the test"):
+        play.promote(stand.session)
+    (promoted,), (failed,) = stand.events("promoted"), stand.events("step-failed")
+    assert promoted.data == {"member": PROMOTION.member, "began_us": promoted.at}
+    assert (failed.data["step"], failed.data["reason"]) == ("promote", f"{step}: broken by the test")
+    assert flaw(promoted) == flaw(failed) == ""
+    assert {"promoted", "step-failed"} <= NAMES
+
+
+def rejoined(*, seen: bool = True) -> Rejoined:
+    evidence = Evidence(what="members that take writes", expected="b", observed="b" if seen else "a, b", ok=seen)
+    return Rejoined(primary="b", members=("a",), proof=Proof(evidence=(evidence,)))
+
+
 def test_who_was_fenced_is_on_record(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = Evidence(what="members that take writes", expected="b", observed="b", ok=True)
-    rejoined = Rejoined(primary="b", members=(PROMOTION.former,), proof=Proof(evidence=(seen,)))
-    monkeypatch.setattr(postgresql_strays, "fence_strays", lambda _platform: rejoined)
-    assert play.rejoin(stand.session) == (PROMOTION.former,)
-    (event,) = stand.events("fenced")
-    assert event.data == {"members": [PROMOTION.former], "began_us": event.at}
+    with_tier(stand, monkeypatch)
+    monkeypatch.setattr(postgresql_strays, "fence_strays", lambda _platform, _say: rejoined())
+    assert play.rejoin(stand.session) == ("a",)
+    (event,) = stand.events("rejoined")
+    assert (event.data["members"], event.data["primary"], event.data["proved"]) == (["a"], "b", True)
     assert flaw(event) == ""
+    assert event.name in NAMES
+
+
+def test_a_primary_that_is_not_seen_to_be_the_only_one_fails(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_tier(stand, monkeypatch)
+    monkeypatch.setattr(postgresql_strays, "fence_strays", lambda _platform, _say: rejoined(seen=False))
+    with pytest.raises(
+        FaultError, match="not seen that b alone takes writes: members that take writes: a, b, expected b"
+    ):
+        play.rejoin(stand.session)
+    assert stand.events("rejoined")[0].data["proved"] is False
+
+
+def test_whoever_was_fenced_before_another_could_not_be_is_on_record(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fence_strays(_platform: object, say: Say) -> Rejoined:
+        say("stopping", {"member": "a", "why": "fenced", "within_s": 10.0})
+        say("fenced", {"members": ("a",), "seen": ("it takes writes",)})
+        say("stopping", {"member": "c", "why": "fenced", "within_s": 10.0})
+        raise StackError("fencing c took more than 10.0 s: it takes writes")
+
+    with_tier(stand, monkeypatch)
+    monkeypatch.setattr(postgresql_strays, "fence_strays", fence_strays)
+    with pytest.raises(FaultError, match="fencing c"):
+        play.rejoin(stand.session)
+    assert [event.data["members"] for event in stand.events("fenced")] == [["a"]]
+    assert [event.data["member"] for event in stand.events("stopping")] == ["a", "c"]
+    assert stand.events("step-failed")[0].data["reason"] == "fencing c took more than 10.0 s: it takes writes"
+    assert [flaw(event) for event in stand.lines() if isinstance(event, Event)] == [""] * 4
+
+
+def test_nobody_is_fenced_where_there_is_no_postgresql(stand: Stand) -> None:
+    with pytest.raises(FaultError, match="has no PostgreSQL"):
+        play.rejoin(stand.session)

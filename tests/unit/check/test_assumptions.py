@@ -344,6 +344,8 @@ CASES = (
          breaks="experiment-completed", reason="failed"),
     Case(name="an activity failed", change=lambda run: run.change("experiment", failed=["inject"]),
          breaks="experiment-completed", reason="inject"),
+    Case(name="an operator gave a step up", breaks="experiment-completed", reason="promote: fencing a took long",
+         change=add("step-failed", step="promote", reason="fencing a took long")),
     Case(name="experiment without end", change=lambda run: run.drop("experiment"), breaks="experiment-completed",
          reason="not on record"),
     Case(name="toolkit ended badly, its journal does not know why", breaks="experiment-completed",

@@ -92,9 +92,18 @@ def promoted(**data: object) -> Event:
     return Event("promotion", DONE_AT + 9 * S, told | {"began_us": FENCED_AT, "led_us": DONE_AT} | data)
 
 
+def stopping(**data: object) -> Event:
+    return Event("stopping", FENCED_AT, {"member": STRAY, "why": "fenced", "within_s": 10.0} | data)
+
+
 @pytest.mark.parametrize(
     ("by", "at", "verdict"),
     [
+        (stopping(), FENCED_AT, "pass"),
+        (stopping(), FENCED_AT + 10 * S + HEARD_WITHIN_US, "pass"),
+        (stopping(), FENCED_AT - 1, "inconclusive"),
+        (stopping(), FENCED_AT + 10 * S + HEARD_WITHIN_US + 1, "inconclusive"),
+        (stopping(member="postgresql-replica-1"), FENCED_AT, "inconclusive"),
         (fenced(), FENCED_AT, "pass"),
         (fenced(), DONE_AT + HEARD_WITHIN_US, "pass"),
         (fenced(), FENCED_AT - 1, "inconclusive"),
@@ -108,7 +117,8 @@ def promoted(**data: object) -> Event:
         (promoted(fenced=False, turned_back=[STRAY]), DONE_AT + 9 * S + HEARD_WITHIN_US + 1, "inconclusive"),
         (promoted(fenced=False, turned_back=["postgresql-replica-1"]), FENCED_AT, "inconclusive"),
     ],
-    ids=["as it began", "heard of just after", "before", "later", "another one", "before a promotion", "long after one",
+    ids=["told to stop", "heard of just after it had to", "before it was told", "long after", "another one told",
+         "as it began", "heard of just after", "before", "later", "another one", "before a promotion", "long after one",
          "a promotion that fenced nobody", "a promotion that fenced another one", "turned back",
          "long after it was turned back", "another one turned back"],
 )  # fmt: skip

@@ -28,14 +28,16 @@ def with_pgbouncer() -> Scenario:
     return replace(ABOUT, stack=replace(ABOUT.stack, members=(*ABOUT.stack.members, member)))
 
 
-def hit(*members: str, promoted: bool = False) -> Recorded:
+def hit(*members: str, promoted: bool = False, whole: bool = True) -> Recorded:
     """A run whose fault was done to these members, too, after which perhaps somebody promoted a standby."""
     run = recorded(tiers=TIER)
     run.change("injected", members=[*run.event("injected").data["members"], *members])
     if promoted:
         run.events.append(Event("role", PROMOTED, {"member": POSTGRESQL[1], "group": 0, "role": "primary", "epoch": 2}))
         told = {"member": POSTGRESQL[1], "former": POSTGRESQL[0], "timeline": 2, "operator_delay_s": 10.0}
-        run.events.append(Event("promotion", PROMOTED + S, told | {"began_us": OPERATOR, "led_us": PROMOTED + S}))
+        run.events.append(Event("promoted", PROMOTED, told | {"began_us": OPERATOR}))
+        if whole:
+            run.events.append(Event("promotion", PROMOTED + S, told | {"began_us": OPERATOR, "led_us": PROMOTED + S}))
     return run
 
 
@@ -75,6 +77,13 @@ def test_the_first_line_says_how_long_people_waited_and_how_much_of_that_for_a_p
         " 2 findings, all within bounds"
     )
     assert "operator" not in headline("pass", [])
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["to its end", "broken off"])
+def test_a_promotion_explains_an_outage_also_where_its_runbook_was_broken_off(tmp_path: Path, whole: bool) -> None:
+    run = away(hit(promoted=True, whole=whole), APPLIED, 12 * S)
+    titles = {one.title.partition(" after ")[2] for one in judged(run, tmp_path).values()}
+    assert titles == {"another primary was promoted by hand"}
 
 
 def test_how_few_standbys_were_left_is_told(tmp_path: Path) -> None:

@@ -145,6 +145,7 @@ def experiment_completed(scenario: Scenario, history: History) -> tuple[Finding,
         return (held_unless("experiment-completed", title, (), measured="no experiment in this scenario"),)
     events = history.events_of("experiment")
     reasons = list(_experiment_reasons(events[-1].data)) if events else ["the experiment's end is not on record"]
+    reasons += [f"{event.data['step']}: {event.data['reason']}" for event in history.events_of("step-failed")]
     measured = str(events[-1].data.get("status", "")) if events else ""
     return (held_unless("experiment-completed", title, reasons, measured, "completed"),)
 

@@ -26,6 +26,7 @@ from resilience.check.fault import (
     hit_postgresql,
     injections,
     promoted_at,
+    promotions,
 )
 from resilience.check.finding import Finding, Where
 from resilience.check.outage import Outage, longest, outages_of_rows
@@ -70,7 +71,7 @@ def _hits(scenario: Scenario, history: History, way: Way) -> Iterator[Hit]:
     """What a way suffered from, what explains most first."""
     for one in hit_postgresql(history):
         yield Hit(injection=one.injection, how=f"the primary {one.primary} was hit")
-    if history.events_of("promotion"):
+    if promotions(history):
         yield from (Hit(injection=one, how="another primary was promoted by hand") for one in injections(history)[:1])
     for injection in injections(history):
         if short := _too_few(scenario, injection):
@@ -137,7 +138,7 @@ def _since(begin_us: int, end_us: int) -> float:
 
 def _operator_began(history: History, injection: Applied) -> int | None:
     """When somebody began to promote a standby by hand after an injection, None if nobody did."""
-    began = (int(event.data["began_us"]) for event in history.events_of("promotion"))
+    began = (int(event.data["began_us"]) for event in promotions(history))
     return min((at for at in began if at >= injection.began), default=None)
 
 
