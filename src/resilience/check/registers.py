@@ -26,7 +26,7 @@ import numpy as np
 
 from resilience.check import needs
 from resilience.check.durability.booking import EVIDENCE_MAX, WINDOW_US
-from resilience.check.durability.postgresql import excuses, may_lose
+from resilience.check.durability.postgresql import excuses, may_lose, window
 from resilience.check.fault import POSTGRESQL, SECOND_US, Applied
 from resilience.check.finding import Finding, Where
 from resilience.check.linearizability import (
@@ -337,7 +337,7 @@ def _finding(scenario: Scenario, history: History, told: _Told, judged: _Judged)
         allowed="only what a failover may take back" if may_lose(scenario.stack) else "none",
         value=float(len(broken)),
         unit="ops",
-        reason=_reason(history, judged),
+        reason=_reason(scenario, history, judged),
         where=_where(history, broken),
         rests_on=_rests_on(scenario, broken),
         evidence=tuple(_item(history, one) for one in broken[:EVIDENCE_MAX]),
@@ -359,7 +359,7 @@ def _measured(told: _Told, judged: _Judged) -> str:
     return text if not judged.undecided else f"{text}; {len(judged.undecided)} undecided"
 
 
-def _reason(history: History, judged: _Judged) -> str:
+def _reason(scenario: Scenario, history: History, judged: _Judged) -> str:
     reasons = [_in_words(history, judged.broken[0])] if judged.broken else []
     if judged.undecided:
         first = history.ops.keys[judged.undecided[0]]
@@ -367,7 +367,7 @@ def _reason(history: History, judged: _Judged) -> str:
         reasons.append(f"{undecided} not decided after {judged.states:,} states were tried, e.g. {first}")
     if judged.went_back:
         back = count(len(judged.went_back), "register")
-        reasons.append(f"{back} went back to what stood there shortly before the fault, which async replication allows")
+        reasons.append(f"{back} went back to what stood there {window(scenario)}, which async replication allows")
     return "; ".join(reasons)
 
 

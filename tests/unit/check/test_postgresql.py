@@ -123,17 +123,17 @@ CASES = (
 
 
 @pytest.mark.parametrize(
-    ("prelude", "acked", "verdict"),
+    ("prelude", "acked", "verdict", "allowed"),
     [
-        (Pause(), APPLIED - S, "pass"),
-        (CutReplication(), APPLIED - S, "fail"),
-        (CutReplication(), APPLIED - S // 2, "fail"),
-        (CutReplication(), APPLIED - 5 * S // 2, "pass"),
+        (Pause(), APPLIED - S, "pass", "from 1 s before the fault's prelude until the fault"),
+        (CutReplication(), APPLIED - S, "fail", "within 1 s before standbys were cut off"),
+        (CutReplication(), APPLIED - S // 2, "fail", "within 1 s before standbys were cut off"),
+        (CutReplication(), APPLIED - 5 * S // 2, "pass", "within 1 s before standbys were cut off"),
     ],
     ids=["a standby stood still", "in the cut", "as it was killed", "before the cut"],
 )
 def test_what_was_acknowledged_while_standbys_were_cut_off_is_lost_like_any_other(
-    prelude: Pause | CutReplication, acked: int, verdict: str, tmp_path: Path
+    prelude: Pause | CutReplication, acked: int, verdict: str, allowed: str, tmp_path: Path
 ) -> None:
     """They were cut off for 2 s before the primary was killed."""
     assert ABOUT.experiment is not None
@@ -142,7 +142,8 @@ def test_what_was_acknowledged_while_standbys_were_cut_off_is_lost_like_any_othe
     run = hit()
     run.change("injected", began_us=APPLIED - 2 * S)
     run.lose(acked_about(run, acked))
-    assert judged(run, tmp_path, about).verdict == verdict
+    finding = judged(run, tmp_path, about)
+    assert (finding.verdict, finding.allowed) == (verdict, f"only acknowledged {allowed}")
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

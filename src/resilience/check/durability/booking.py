@@ -53,6 +53,7 @@ WINDOW_US = SECOND_US
 # How long after the fault an answer that was given before it may still be heard of: twice the lag at which a generator
 # makes a run inconclusive (`schedule_lag`). In 21 recorded runs that kept it the latest came after 8 ms.
 ANSWER_US = SECOND_US // 10
+BEFORE_FAULT = f"within {WINDOW_US / SECOND_US:g} s before the fault"
 EVIDENCE_MAX = 200
 NO_ROWS = np.empty(0, dtype=np.int64)
 
@@ -92,8 +93,8 @@ class Booked:
 class Ledger:
     """One kind of write whose acknowledgements are held against what is stored, and what its findings rest on.
 
-    ``place`` names a group of keys; ``excuses`` are the injections around which the group may lose some, ``hits`` those
-    among whose members its primary was.
+    ``place`` names a group of keys; ``excuses`` are the injections around which the group may lose some, ``window`` is
+    when that had to be acknowledged, in words; ``hits`` are the injections among whose members its primary was.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Ledger:
     place: Callable[[int], str]
     excuses: Callable[[Scenario, History, int], tuple[Applied, ...]]
     hits: Callable[[History], tuple[HitShard, ...]]
+    window: Callable[[Scenario], str] = lambda _: BEFORE_FAULT
     by_phase: bool = False  # whether it is told in which phases what is lost was due
 
 
@@ -123,7 +125,7 @@ def findings(ledger: Ledger, scenario: Scenario, history: History, booked: Booke
     """A finding for each shard that such a write was sent to; one for none if there was no write at all."""
     groups = set(booked.groups(history)[booked.writes].tolist()) | {defect.group for defect in booked.defects}
     shards = (_shard(ledger, group, scenario, history, booked) for group in sorted(groups or {0}))
-    return tuple(_of_shard(ledger, shard, history) for shard in shards)
+    return tuple(_of_shard(ledger, shard, scenario, history) for shard in shards)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -176,14 +178,14 @@ def _acked(booked: Booked, group: int, history: History) -> Flags:
     return acked
 
 
-def _of_shard(ledger: Ledger, shard: _Shard, history: History) -> Finding:
+def _of_shard(ledger: Ledger, shard: _Shard, scenario: Scenario, history: History) -> Finding:
     total = int(shard.acked.sum())
     return Finding(
         check=ledger.name,
         verdict="fail" if shard.bad else "pass" if total else "inconclusive",
         title=_title(ledger.noun, shard),
         measured=_measured(ledger.noun, shard, total),
-        allowed=_allowed_text(shard),
+        allowed=f"only acknowledged {ledger.window(scenario)}" if shard.excused_by else "none lost",
         value=float(len(shard.lost)),
         unit="ops",
         reason="; ".join(filter(None, (_reason(shard, total), _phases(ledger, shard, history)))),
@@ -235,12 +237,6 @@ def _allowed(history: History, rows: Ints, excused_by: tuple[Applied, ...]) -> F
         acked = (returned >= fault.began - WINDOW_US) & (returned <= fault.applied + ANSWER_US)
         inside |= acked & (called <= fault.applied)
     return inside
-
-
-def _allowed_text(shard: _Shard) -> str:
-    if shard.excused_by:
-        return f"only acknowledged within {WINDOW_US / SECOND_US:g} s before the fault"
-    return "none lost"
 
 
 def _title(noun: str, shard: _Shard) -> str:

@@ -13,10 +13,11 @@ import numpy as np
 from msgspec.structs import replace
 
 from resilience.check import needs
-from resilience.check.durability.booking import Booked, Defect, Ledger, What, findings
+from resilience.check.durability.booking import BEFORE_FAULT, WINDOW_US, Booked, Defect, Ledger, What, findings
 from resilience.check.durability.unrecorded import unrecorded
 from resilience.check.fault import (
     POSTGRESQL,
+    SECOND_US,
     Applied,
     HitShard,
     hit_postgresql,
@@ -72,6 +73,16 @@ def _cut_first(scenario: Scenario) -> bool:
     return prelude is not None and isinstance(prelude.fault, CutReplication)
 
 
+def window(scenario: Scenario) -> str:
+    """When a row that may be lost was acknowledged, in words; see `excuses`."""
+    prelude, length = scenario.experiment.prelude if scenario.experiment else None, f"{WINDOW_US / SECOND_US:g} s"
+    if prelude is None:
+        return BEFORE_FAULT
+    if _cut_first(scenario):
+        return f"within {length} before standbys were cut off"
+    return f"from {length} before the fault's prelude until the fault"
+
+
 ROWS = Ledger(
     name="durability.postgresql",
     noun="row",
@@ -80,6 +91,7 @@ ROWS = Ledger(
     place=lambda _: "postgresql",
     excuses=excuses,
     hits=hit_postgresql,
+    window=window,
     by_phase=True,
 )
 
