@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 from aiohttp.abc import AbstractResolver
 
-from resilience.backend.base import Evidence, Injected, MemberState, NodeFault, Pace, Proof, Undone
+from resilience.backend.base import At, Evidence, Injected, MemberState, NodeFault, Pace, Proof, Undone, at_once
 from resilience.backend.kubernetes.api import Api, ApiError
 from resilience.backend.kubernetes.readiness import is_ready
 from resilience.backend.kubernetes.records import MODULE, listed, packed
@@ -187,6 +187,7 @@ class FakeFaultPlatform(FakePlatform):
         self.refuses: set[str] = set()  # what raises: apply, probe, undo
         self.ended_by: dict[str, str] = {}
         self.now_ns = 0  # of the answers' instants
+        self.preparing_ns = 0  # how long it takes to prepare an injection
         self.undoing_ns = 0  # how long undoing takes
         self.probing_s: list[float] = []  # how long each probe takes
         self.paces: dict[str, Pace] = {}  # by the kind of a fault
@@ -230,9 +231,10 @@ class FakeFaultPlatform(FakePlatform):
     def partition_steps(self, member: str, others: Sequence[str], direction: str) -> tuple[dict[str, Any], ...]:
         return ({"primitive": "drop", "member": member, "others": list(others), "direction": direction},)
 
-    def apply(self, injection: Mapping[str, Any], at_ns: int = 0) -> Injected:
+    def apply(self, injection: Mapping[str, Any], at_ns: At = at_once) -> Injected:
         self._tell("apply", injection["id"])
-        began_ns = max(self.now_ns, at_ns)
+        self.now_ns += self.preparing_ns
+        began_ns = max(self.now_ns, at_ns())
         return Injected(began_ns=began_ns, applied_ns=began_ns + 2_000_000)
 
     def probe(self, injection_id: str) -> Proof:

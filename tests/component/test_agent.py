@@ -573,11 +573,34 @@ def test_the_socket_and_the_folder_are_private(plot: Field) -> None:
 
 
 def test_it_begins_at_the_instant_that_was_asked_for(plot: Field) -> None:
+    """It is asked for once the agent waits: a short while is enough, however long it took to start that."""
     injection = plot.plan(Partition(cut_from="peers"), REDIS_0)
-    at_us = plot.injector.clock.now_us() + 1_500_000
+    asked: list[int] = []
+
+    def at_us() -> int:
+        assert (plot.platform.folder / "agent" / injection.id / "socket").exists()
+        assert f"hf_{injection.id}" not in plot.tables().replace("-", "_")
+        asked.append(plot.injector.clock.now_us() + 150_000)
+        return asked[-1]
+
     injected = plot.injector.inject(injection, at_us)
-    late_us = (injected.began_ns - plot.injector.clock.base_ns) // 1_000 - at_us
+    (wanted_us,) = asked
+    late_us = (injected.began_ns - plot.injector.clock.base_ns) // 1_000 - wanted_us
     assert 0 <= late_us < 100_000
+
+
+def test_one_that_is_prepared_and_never_ordered_does_nothing_and_is_undone_as_such(plot: Field) -> None:
+    injection = plot.plan(Partition(cut_from="peers"), REDIS_0)
+
+    def nobody_says() -> int:
+        raise FaultError("the phase could not be announced")
+
+    before = plot.tables()
+    with pytest.raises(FaultError, match="could not be announced"):
+        plot.injector.inject(injection, nobody_says)
+    assert plot.tables() == before
+    assert plot.injector.ledger.open_injections() == ()
+    assert plot.platform.undo(injection.id).by == "request"
 
 
 def test_an_aim_at_a_node_kills_all_its_members(plot: Field) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from resilience.agent.job import Job
 
+ORDER_WITHIN_S = 30.0  # from being prepared to being told to apply it; nobody comes for one that has waited longer
 GRACE_S = 5.0  # how long it answers after the injection's end
 _HEALED_WITHIN_S = 15.0
 _TALK_S = 2.0  # the longest that a caller may take to say what it wants
@@ -30,6 +31,17 @@ def serve(job: Job, listener: socket.socket, applied_ns: int) -> None:
                 return
         if not leave_ns and (job.folder / "undone.json").exists():
             leave_ns = time.monotonic_ns() + int(GRACE_S * 1e9)
+
+
+def await_order(job: Job, listener: socket.socket) -> None:
+    """Answers until the injection, which is prepared, has been applied, could not be, or has ended before it began."""
+    deadline = time.monotonic() + ORDER_WITHIN_S
+    while (left_s := deadline - time.monotonic()) > 0:
+        listener.settimeout(left_s)
+        with contextlib.suppress(TimeoutError):
+            _answer(job, listener)
+        if job.applied_ns is not None or job.left or (job.folder / "undone.json").exists():
+            return
 
 
 def listen(job: Job) -> socket.socket:
@@ -72,8 +84,10 @@ def _obey(job: Job, request: bytes) -> dict[str, Any]:
         asked = json.loads(request)
         if asked["do"] == "probe":
             return {"evidence": job.in_effect()}
+        if asked["do"] == "apply":
+            return dict(job.apply(int(asked["at_ns"])))
         if asked["do"] == "undo":
             return job.undo("request", float(asked.get("within_s", _HEALED_WITHIN_S)), asked.get("addresses"))
     except Exception as error:  # noqa: BLE001  # as above: no question may end this process
         return {"error": str(error) or repr(error)}
-    return {"error": f"do: {asked['do']!r}: expected probe or undo"}
+    return {"error": f"do: {asked['do']!r}: expected apply, probe or undo"}

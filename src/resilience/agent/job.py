@@ -46,16 +46,24 @@ class Job:
             self._steps = tuple(step_of(self.id, step) for step in injection["steps"])
             self._probe_of, self._watch = probe_of, list(injection["watch"])
             self._probes = self._probes_at(request.get("addresses", {}))
+            self._prepared = False
+            self.applied_ns: int | None = None  # the instant at which it had been applied by this object
             self.left = False  # whether something is done that nobody would end: a failed `apply` could not undo it
         except (KeyError, TypeError, ValueError) as error:
             raise AgentError(f"request: {error!r}") from error
 
+    def prepare(self) -> None:
+        """Prepares the probes, once."""
+        if not self._prepared:
+            probe.prepare(self._all_probes)
+        self._prepared = True
+
     def apply(self, at_ns: int) -> dict[str, int]:
-        """Prepares the probes, waits for ``at_ns``, takes the steps.
+        """Prepares the probes if that has not been done, waits for ``at_ns``, takes the steps.
 
         Raises `AgentError`, or `OSError` for a full disk; nothing is left done then, or ``left`` says so.
         """
-        probe.prepare(self._all_probes)
+        self.prepare()
         time.sleep(max(0, at_ns - time.monotonic_ns()) / 1e9)
         with self._locked():
             if self._read("applied") or self._read("undone"):
@@ -65,7 +73,7 @@ class Job:
             applied_ns = self._do_all()
             done = {"began_ns": began_ns, "applied_ns": applied_ns}
             self._write("applied", done)
-            self.left = False
+            self.applied_ns, self.left = applied_ns, False
         return done
 
     def in_effect(self) -> list[Evidence]:

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from resilience.agent.daemon import listen, serve
+from resilience.agent.daemon import await_order, listen, serve
 from resilience.agent.error import AgentError
 from resilience.agent.job import Job
 
@@ -26,19 +26,30 @@ def undo(request: dict[str, Any], job_of: JobOf = Job) -> dict[str, Any]:
 
 
 def apply(request: dict[str, Any], job_of: JobOf = Job) -> dict[str, Any]:
-    """Hands the request to a daemon of its own session, and its first word back. Raises `AgentError`."""
-    job = job_of(request)
+    """Hands the request to a daemon of its own session, and its first word back: when it was applied.
+
+    Raises `AgentError`.
+    """
+    return _by_daemon(job_of(request), int(request.get("at_ns", 0)))
+
+
+def prepare(request: dict[str, Any], job_of: JobOf = Job) -> dict[str, Any]:
+    """The same where the first word is that all is prepared: then the daemon waits to be told to apply it."""
+    return _by_daemon(job_of(request), None)
+
+
+def _by_daemon(job: Job, at_ns: int | None) -> dict[str, Any]:
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.setsid()
         if os.fork() == 0:
             os.close(reader)
-            _be_daemon(job, int(request.get("at_ns", 0)), writer)
+            _be_daemon(job, at_ns, writer)
         os._exit(0)
     os.close(writer)
     os.waitpid(child, 0)
-    return _first_word(reader, int(request.get("at_ns", 0)))
+    return _first_word(reader, at_ns or 0)
 
 
 def _first_word(reader: int, at_ns: int) -> dict[str, Any]:
@@ -54,26 +65,34 @@ def _first_word(reader: int, at_ns: int) -> dict[str, Any]:
     return answer
 
 
-def _be_daemon(job: Job, at_ns: int, writer: int) -> None:
+def _be_daemon(job: Job, at_ns: int | None, writer: int) -> None:
     """Never returns: whatever happens, this process must not go on as its parent."""
     try:
         _detach(job)
         listener = listen(job)
-        try:
-            applied = job.apply(at_ns)
-        except (AgentError, OSError) as error:
-            _say(writer, {"error": str(error)})
-            if job.left:  # its time is over as it begins: it is tried until nothing is left
-                serve(job, listener, time.monotonic_ns() - job.ttl_ns)
+        if at_ns is None:
+            job.prepare()
+            _say(writer, {"prepared_ns": time.monotonic_ns()})
+            await_order(job, listener)
         else:
-            _say(writer, applied)
-            serve(job, listener, applied["applied_ns"])
-            job.close()
+            _say(writer, _applied(job, at_ns))
+        if job.left:  # its time is over as it begins: it is tried until nothing is left
+            serve(job, listener, time.monotonic_ns() - job.ttl_ns)
+        elif job.applied_ns is not None:
+            serve(job, listener, job.applied_ns)
+        job.close()
     except BaseException:  # noqa: BLE001  # the outermost frame of this process: nobody else would say what happened
         traceback.print_exc()
     finally:
         sys.stderr.flush()
         os._exit(0)
+
+
+def _applied(job: Job, at_ns: int) -> dict[str, Any]:
+    try:
+        return dict(job.apply(at_ns))
+    except (AgentError, OSError) as error:
+        return {"error": str(error)}
 
 
 def _say(writer: int, word: dict[str, Any]) -> None:

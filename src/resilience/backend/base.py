@@ -15,11 +15,17 @@ from resilience.spec.fault import FaultSpec, Target
 from resilience.spec.stack import Stack
 
 NodeFault = Literal["power-off", "freeze", "isolate", "reboot"]
+At = Callable[[], int]  # is asked, once all is prepared, for the instant at which something is to be done
 Say = Callable[[str, dict[str, Any]], None]  # hears of what members do, or of what is done: an event's name and data
 
 
 def unheard(_name: str, _data: dict[str, Any]) -> None:
     """Where nobody keeps a history."""
+
+
+def at_once() -> int:
+    """An instant that has passed, by whichever clock."""
+    return 0
 
 
 class MemberState(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,9 +196,11 @@ class FaultCapable(Protocol):
         """How long it takes with such a fault here."""
         ...
 
-    def apply(self, injection: Mapping[str, Any], at_ns: int = 0) -> Injected:
-        """Hands an injection (JSON) to the agent, which prepares its probes and waits for ``at_ns``, a value of
-        `time.monotonic_ns`. Raises `FaultError`; what was done by then has been undone.
+    def apply(self, injection: Mapping[str, Any], at_ns: At = at_once) -> Injected:
+        """Hands an injection (JSON) to the agent, which prepares its probes; asks ``at_ns`` then, once, for a value of
+        `time.monotonic_ns`, which has to be as far ahead as `pace` says, and has the agent begin at that instant.
+
+        Raises `FaultError`; what was done by then has been undone.
         """
         ...
 

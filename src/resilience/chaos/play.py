@@ -1,8 +1,8 @@
 """How an experiment's activities act on a run: phases are held, a fault is injected, proved and healed.
 
 Phases change twice in an experiment, and each change is announced a moment ahead: ``fault`` as the fault is injected,
-``recovery`` as its healing begins, which may take a while. Windows are cut at the instants that the agent recorded, not
-at those announced.
+once all is prepared for it, ``recovery`` as its healing begins, which may take a while. Windows are cut at the instants
+that the agent recorded, not at those announced.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from resilience.backend.base import Evidence, Pace, Proof, Say
+from resilience.backend.base import At, Evidence, Pace, Proof, Say
 from resilience.chaos.session import Session
 from resilience.errors import FaultError, HarnessError, StackError
 from resilience.fault.base import NoTarget
@@ -23,7 +23,9 @@ from resilience.spec.postgresql import Runbook
 from resilience.stack import postgresql_cancel, postgresql_failover, postgresql_strays
 
 NEVER = -1
-PREPARE_US = 1_000_000  # from announcing a fault to injecting it: to resolve the target and get the agent ready
+# From being asked for a fault to injecting it, at least: to resolve the target and get the agent ready. What takes
+# longer on a busy machine, to start the agent's interpreter most of all, is over when the instant is announced.
+PREPARE_US = 1_000_000
 
 
 def hold(session: Session, phase: str, duration_s: float) -> None:
@@ -47,7 +49,7 @@ def hold(session: Session, phase: str, duration_s: float) -> None:
 def inject(
     session: Session, fault: dict[str, Any], target: dict[str, Any], prelude: dict[str, Any] | None = None
 ) -> Injection:
-    """Announces the fault, plans it meanwhile, and injects it (its prelude, if it has one) at that instant.
+    """Plans the fault and has it prepared, announces it, and injects it (its prelude, if it has one) at that instant.
 
     Raises `FaultError` if nothing matches the target (then nothing is touched), or if it cannot be injected.
     """
@@ -57,10 +59,17 @@ def inject(
         prelude=_converted(prelude, Prelude | None),
     )
     lead_us = _us(session.platform.pace(wanted.fault, wanted.target).lead_s)
-    starts_at = session.announce("fault", PREPARE_US + lead_us)
+    earliest_us = session.clock.now_us() + PREPARE_US + lead_us
+
+    def announced() -> int:
+        return session.announce("fault", max(AHEAD_US, lead_us, earliest_us - session.clock.now_us()))
+
     try:
-        injection, began_us = _inject_at(session, wanted, starts_at)
+        injection, began_us = _inject_at(session, wanted, announced)
     except HarnessError:
+        starts_at = session.board.starts_at("fault")
+        if starts_at is None:  # what is done from now on is no steady state any more
+            starts_at = session.announce("fault")
         _close_steady(session, starts_at)
         session.record_window("fault", starts_at, NEVER)
         raise
@@ -209,7 +218,7 @@ class _Wanted:
     prelude: Prelude | None
 
 
-def _inject_at(session: Session, wanted: _Wanted, starts_at: int) -> tuple[Injection, int]:
+def _inject_at(session: Session, wanted: _Wanted, announced: At) -> tuple[Injection, int]:
     injector = session.injector
     name = session.scenario.name
     planned_s = injector.planned_s(session.scenario.timeline.fault_s, wanted.fault, wanted.target)
@@ -218,7 +227,7 @@ def _inject_at(session: Session, wanted: _Wanted, starts_at: int) -> tuple[Injec
         session.record("no-target", target=msgspec.to_builtins(injection.target), reason=injection.reason)
         raise FaultError(f"nothing was injected: {injection.reason}")
     session.record("injecting", injection=injection_json(injection))
-    injected = injector.inject(injection, starts_at)
+    injected = injector.inject(injection, announced)
     began_us = us_from_ns(session.clock, injected.began_ns)
     session.record(
         "injected",

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from resilience.backend.base import Injected, Pace, Proof, Say, ToldBy, Undone, unheard
+from resilience.backend.base import At, Injected, Pace, Proof, Say, ToldBy, Undone, at_once, unheard
 from resilience.errors import FaultError
 from resilience.fault.base import FaultPlatform, NoTarget, QueueRoles, Roles, no_queues
 from resilience.fault.ledger import Entry, Ledger
@@ -101,14 +101,15 @@ class Injector(Planner):
     clock: RunClock
     say: Say = unheard  # hears of the clocks that instants are from (event `clock-compared`)
 
-    def inject(self, injection: Injection, at_us: int = 0) -> Injected:
-        """Puts the injection into the ledger, applies it at ``at_us`` (or later, if that has passed) and says when.
+    def inject(self, injection: Injection, at_us: At = at_once) -> Injected:
+        """Puts the injection into the ledger, has it prepared, applies it at the instant that ``at_us`` names then (or
+        later, if that has passed) and says when.
 
         Raises `FaultError`; then it has been undone, or is still open in the ledger.
         """
         self.ledger.append(Entry(at_us=self.clock.now_us(), injection=injection.id, state="planned", spec=injection))
         try:
-            injected = self.platform.apply(injection_json(injection), self.clock.base_ns + at_us * 1_000)
+            injected = self.platform.apply(injection_json(injection), lambda: self.clock.base_ns + at_us() * 1_000)
         except FaultError:
             self.heal(injection.id, "request")  # books it as ended; where that raises too, it stays open
             raise

@@ -8,7 +8,7 @@ from typing import Any, Self, cast
 
 import pytest
 
-from resilience.agent.daemon import GRACE_S, serve
+from resilience.agent.daemon import GRACE_S, ORDER_WITHIN_S, await_order, serve
 from resilience.agent.evidence import Evidence
 from resilience.agent.job import Job
 
@@ -18,10 +18,10 @@ class Fragile:
 
     def __init__(self, fails: int) -> None:
         self.fails = fails
-        self.undone_times = 0
+        self.undone_times = self.done_times = 0
 
     def do(self) -> None:
-        """Nothing is to be done."""
+        self.done_times += 1
 
     def undo(self) -> None:
         if self.fails:
@@ -31,6 +31,13 @@ class Fragile:
 
     def undone(self) -> list[Evidence]:
         return []
+
+
+class Broken(Fragile):
+    """A step that breaks off, too."""
+
+    def do(self) -> None:
+        raise RuntimeError("half done")
 
 
 class Caller:
@@ -65,6 +72,7 @@ class Listener:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *callers: Caller) -> None:
         self.now_ns, self._waits_s, self._callers = 1_000_000_000, 0.0, list(callers)
         monkeypatch.setattr("time.monotonic_ns", lambda: self.now_ns)
+        monkeypatch.setattr("time.monotonic", lambda: self.now_ns / 1e9)
 
     def settimeout(self, seconds: float) -> None:
         self._waits_s = seconds
@@ -124,3 +132,38 @@ def test_one_whose_folder_was_removed_ends_it_and_goes(tmp_path: Path, monkeypat
     serve(job, listener.socket(), listener.now_ns)
     assert step.undone_times == 1
     assert not (tmp_path / "ledger.jsonl").exists()
+
+
+def test_what_is_prepared_is_applied_when_it_is_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step, order = Fragile(0), Caller({"do": "apply", "at_ns": 0})
+    listener = Listener(monkeypatch, Caller({"do": "dance"}), order)
+    job = made(tmp_path, step)
+    job.prepare()
+    await_order(job, listener.socket())
+    assert (step.done_times, job.applied_ns) == (1, listener.now_ns)
+    assert order.answered == {"began_ns": listener.now_ns, "applied_ns": listener.now_ns}
+
+
+def test_nobody_s_order_leaves_everything_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step, listener = Fragile(0), Listener(monkeypatch)
+    job, began_ns = made(tmp_path, step), listener.now_ns
+    await_order(job, listener.socket())
+    assert (step.done_times, job.applied_ns, job.left) == (0, None, False)
+    assert (listener.now_ns - began_ns) / 1e9 == pytest.approx(ORDER_WITHIN_S, abs=0.1)
+
+
+def test_what_was_ended_before_it_began_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step, ended = Fragile(0), Caller({"do": "undo"})
+    listener = Listener(monkeypatch, ended, Caller({"do": "apply", "at_ns": 0}))
+    await_order(made(tmp_path, step), listener.socket())
+    assert (step.done_times, ended.answered["by"]) == (0, "request")
+
+
+def test_what_could_neither_be_applied_nor_undone_is_left_to_be_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = Caller({"do": "apply", "at_ns": 0})
+    job = made(tmp_path, Broken(1))
+    await_order(job, Listener(monkeypatch, order).socket())
+    assert "not undone" in order.answered["error"]
+    assert (job.applied_ns, job.left) == (None, True)

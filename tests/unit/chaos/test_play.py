@@ -120,7 +120,7 @@ def test_events_are_in_order_and_whole(stand: Stand) -> None:
     method(stand)
     names = [line.name for line in stand.lines() if isinstance(line, Event)]
     assert names == [
-        "phase-announced", "phase-announced", "injecting", "injected", "effect-probed", "effect-probed",
+        "phase-announced", "injecting", "phase-announced", "injected", "effect-probed", "effect-probed",
         "phase-announced", "healing", "healed",
     ]  # fmt: skip
     assert set(names) <= NAMES
@@ -137,6 +137,34 @@ def test_the_injection_begins_as_its_phase_does(stand: Stand) -> None:
     play.inject(stand.session, KILL, REPLICA)
     announced = stand.events("phase-announced")[0].data
     assert stand.events("injected")[0].data["began_us"] == announced["starts_at"]
+
+
+def test_nothing_stands_between_the_announcement_of_a_fault_and_its_injection(stand: Stand) -> None:
+    """A busy machine took over 1.5 s to start the agent, and ops of that time were booked in the next phase."""
+    stand.platform.preparing_ns = 4 * SECOND * 1_000
+    method(stand)
+    announced = stand.events("phase-announced")[1]
+    began = AHEAD + 20 * SECOND + 4 * SECOND + AHEAD
+    assert (announced.data["phase"], announced.data["starts_at"], announced.at) == ("fault", began, began - AHEAD)
+    assert stand.events("injected")[0].data["began_us"] == began
+    assert [(window.phase, window.start, window.end) for window in stand.windows()[:2]] == [
+        ("steady", AHEAD, began), ("fault", began, began + 25 * SECOND + AHEAD),
+    ]  # fmt: skip
+
+
+def test_agents_that_are_far_away_are_asked_as_early_also_where_preparing_took_long(stand: Stand) -> None:
+    stand.platform.paces["kill"], stand.platform.preparing_ns = Pace(lead_s=4.0), 9 * SECOND * 1_000
+    play.inject(stand.session, KILL, REPLICA)
+    assert stand.events("injected")[0].data["began_us"] == (9 + 4) * SECOND
+
+
+def test_a_fault_that_cannot_be_prepared_ends_the_steady_state_all_the_same(stand: Stand) -> None:
+    stand.platform.refuses = {"apply"}
+    play.hold(stand.session, "steady", 20.0)
+    with pytest.raises(FaultError, match="refused by the test"):
+        play.inject(stand.session, KILL, REPLICA)
+    starts_at = stand.events("phase-announced")[-1].data["starts_at"]
+    assert stand.windows() == [PhaseWindow("steady", AHEAD, starts_at), PhaseWindow("fault", starts_at, play.NEVER)]
 
 
 def test_a_late_injection_does_not_shorten_the_fault(stand: Stand) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from resilience.backend.base import Injected, ToldBy, Undone
+from resilience.backend.base import At, Injected, ToldBy, Undone, at_once
 from resilience.errors import FaultError
 from resilience.fault.base import NoTarget
 from resilience.fault.injector import Injector, heal_all, new_injection_id, ttl_s
@@ -83,12 +83,12 @@ def test_a_prelude_whose_target_matches_nothing_is_an_answer(injector: Injector)
 
 def test_it_is_in_the_ledger_before_anything_is_touched(tmp_path: Path) -> None:
     class Looking(FakeFaultPlatform):
-        def apply(self, injection: Mapping[str, Any], at_ns: int = 0) -> Injected:
+        def apply(self, injection: Mapping[str, Any], at_ns: At = at_once) -> Injected:
             assert [planned.id for planned in watched.ledger.open_injections()] == [injection["id"]]
             return super().apply(injection, at_ns)
 
     watched = injector_on(Looking(STACK), tmp_path)
-    watched.inject(planned(watched), at_us=5_000)
+    watched.inject(planned(watched), at_us=lambda: 5_000)
     entry = watched.ledger.last("test-1", "applied")
     assert entry is not None
     assert (entry.began_us, entry.at_us) == (5_000, 7_000)
@@ -207,7 +207,7 @@ def test_a_partition_without_others_is_refused(tmp_path: Path) -> None:
 class Elsewhere(FakeFaultPlatform):
     """Its agent is under another kernel; the second answer's instants are not known."""
 
-    def apply(self, injection: Mapping[str, Any], at_ns: int = 0) -> Injected:
+    def apply(self, injection: Mapping[str, Any], at_ns: At = at_once) -> Injected:
         told_by = ToldBy(process="agent of worker-2", boot_id="90", error_ns=3_000_001)
         return msgspec.structs.replace(super().apply(injection, at_ns), told_by=told_by)
 

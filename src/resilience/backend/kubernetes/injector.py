@@ -15,7 +15,7 @@ import msgspec
 from resilience.agent.before import LOOKS_S_MAX
 from resilience.agent.node import BOOT_ID
 from resilience.agent.start import APPLIED_WITHIN_S
-from resilience.backend.base import Evidence, Injected, MemberState, NodeFault, Pace, Proof, Undone
+from resilience.backend.base import At, Evidence, Injected, MemberState, NodeFault, Pace, Proof, Undone, at_once
 from resilience.backend.injecting import converted, named, never_begun, undone
 from resilience.backend.kubernetes.agents import AgentClock, Agents
 from resilience.backend.kubernetes.backoff import forgotten_at, next_wait_s
@@ -176,8 +176,8 @@ class Injector:
         (place,) = self._places([member])
         return ({"primitive": "drop", "member": place, "others": addresses, "direction": direction},)
 
-    def apply(self, injection: Mapping[str, Any], at_ns: int = 0) -> Injected:
-        """See `FaultCapable`; those that only look are ready before anything is done."""
+    def apply(self, injection: Mapping[str, Any], at_ns: At = at_once) -> Injected:
+        """See `FaultCapable`; those that only look are ready before anything is done, or the instant is known."""
         parts = split(injection, {state.name: state for state in self._states()})
         if not parts:
             raise FaultError(f"injection {injection['id']}: there is nothing to be done and nothing to be seen")
@@ -188,7 +188,7 @@ class Injector:
             if isinstance(answer, FaultError):
                 raise answer
         agent, request = doer
-        told = {**request, "at_ns": clock.theirs(at_ns), "boot_id": clock.boot_id}
+        told = {**request, "at_ns": clock.theirs(at_ns()), "boot_id": clock.boot_id}
         applied = converted(self._agents.ask(agent, "apply", told, _APPLY_TIMEOUT_S), Injected)
         began_ns, applied_ns = clock.ours(applied.began_ns), clock.ours(applied.applied_ns)
         return Injected(began_ns=began_ns, applied_ns=applied_ns, told_by=clock.told_by)

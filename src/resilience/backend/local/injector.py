@@ -13,7 +13,17 @@ from typing import Any, NoReturn
 
 from resilience.agent.client import ask
 from resilience.agent.error import AgentError
-from resilience.backend.base import Evidence, Injected, MemberState, NodeFault, Pace, Proof, Undone
+from resilience.backend.base import (
+    At,
+    Evidence,
+    Injected,
+    MemberState,
+    NodeFault,
+    Pace,
+    Proof,
+    Undone,
+    at_once,
+)
 from resilience.backend.injecting import converted, named, never_begun, undone
 from resilience.errors import FaultError
 from resilience.spec.fault import FaultSpec, Target
@@ -115,8 +125,8 @@ class Injector:
             },
         )
 
-    def apply(self, injection: Mapping[str, Any], at_ns: int = 0) -> Injected:
-        """See `FaultCapable`."""
+    def apply(self, injection: Mapping[str, Any], at_ns: At = at_once) -> Injected:
+        """See `FaultCapable`: on a busy machine it takes a second until an agent has been started and is prepared."""
         folder = self._folder(injection["id"])
         folder.mkdir(mode=0o700, parents=True)
         request = {
@@ -124,11 +134,14 @@ class Injector:
             "dir": str(folder),
             "ledger": str(self._ledger),
             "base_ns": self._base_ns,
-            "at_ns": at_ns,
             "within_s": BACK_WITHIN_S,
         }
         (folder / "request.json").write_text(json.dumps(request))
-        return converted(_run_agent("apply", folder, _APPLY_TIMEOUT_S), Injected)
+        _run_agent("prepare", folder, _APPLY_TIMEOUT_S)
+        answer = _ask_daemon(folder, {"do": "apply", "at_ns": at_ns()}, _APPLY_TIMEOUT_S)
+        if answer is None:
+            raise FaultError(f"injection {folder.name}: its agent was gone before it could be told to apply it")
+        return converted(answer, Injected)
 
     def probe(self, injection_id: str) -> Proof:
         """See `FaultCapable`; an injection that has ended is not in effect."""

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from resilience.backend.base import MemberState
+from resilience.backend.base import At, MemberState, at_once
 from resilience.backend.local.injector import Injector
 from resilience.backend.local.platform import LocalPlatform, addresses_of
 from resilience.errors import FaultError, StackError
@@ -28,7 +28,7 @@ class PaperPlatform(LocalPlatform):
             raise StackError(f"{name}: the stack has no such member")
         return self._seen[name]
 
-    def apply(self, _injection: Mapping[str, Any], _at_ns: int = 0) -> NoReturn:
+    def apply(self, _injection: Mapping[str, Any], _at_ns: At = at_once) -> NoReturn:
         """Raises `FaultError`: a plan is not carried out."""
         raise FaultError("a stack on paper: nothing can be done to it")
 

@@ -110,7 +110,7 @@ def injection(
 
 
 def test_those_that_look_are_ready_before_anything_is_done(platform: KubernetesPlatform, agents: FakeAgents):
-    applied = platform.apply(injection(platform, Partition(cut_from="peers")), at_ns=77)
+    applied = platform.apply(injection(platform, Partition(cut_from="peers")), at_ns=lambda: 77)
     assert (applied.began_ns, applied.applied_ns) == (5_000, 6_000)
     assert agents.asked[-1] == ("hf-worker", "apply")
     assert {agent for agent, _command in agents.asked} == {*HOSTS, WITNESS}
@@ -352,7 +352,7 @@ def test_nobody_asks_agents_that_a_node_took_away(
     platform: KubernetesPlatform, agents: FakeAgents, machine: FakeMachine
 ):
     agents.refuses.add("hf-worker")  # it would have to be waited for
-    applied = platform.apply(injection(platform, PowerOff(), nodes=NODE_1), at_ns=77)
+    applied = platform.apply(injection(platform, PowerOff(), nodes=NODE_1), at_ns=lambda: 77)
     assert (applied.began_ns, applied.applied_ns) == (7_000, 8_000)
     assert machine.told["test-1"]["at_ns"] == 77
     assert {agent: told["injection"]["ttl_s"] for agent, told in agents.told.items()} == dict.fromkeys(
@@ -450,7 +450,7 @@ def test_a_drain_is_the_machines_and_takes_no_node_away(
     found = {pod["pod"]: (pod["workload"], pod["bound"]) for pod in step["pods"]}
     assert found["redis-cluster-0"] == ("redis-cluster", True)
     assert set(found.values()) >= {("redis-cluster", True), ("session", False)}
-    applied = platform.apply(drain, at_ns=77)
+    applied = platform.apply(drain, at_ns=lambda: 77)
     assert (applied.began_ns, agents.told) == (7_000, {})
     assert machine.told["test-1"]["injection"]["watch"] == [{"probe": "drained", "pods": step["pods"]}]
     assert platform.probe("test-1").holds
@@ -620,7 +620,7 @@ def test_an_order_to_another_kernel_is_told_by_its_clock_and_its_answer_by_ours(
     elsewhere: KubernetesPlatform, agents: FakeAgents
 ):
     agents.now_ns = 9_000_000_000
-    applied = elsewhere.apply(injection(elsewhere, Kill(restart=True)), at_ns=8_000_000_000)
+    applied = elsewhere.apply(injection(elsewhere, Kill(restart=True)), at_ns=lambda: 8_000_000_000)
     told = agents.told["hf-worker"]
     assert (told["boot_id"], told["at_ns"]) == (THERE, 8_000_000_000 + AHEAD_NS)
     assert (applied.began_ns, applied.applied_ns) == (9_000_000_000 - AHEAD_NS, 9_000_001_000 - AHEAD_NS)
@@ -635,7 +635,7 @@ def test_an_order_to_another_kernel_is_told_by_its_clock_and_its_answer_by_ours(
 def test_under_one_kernel_no_clock_is_asked_for(elsewhere: KubernetesPlatform, agents: FakeAgents, api: RecordedApi):
     for one in api.answers["/api/v1/nodes"]["items"]:
         one["status"]["nodeInfo"]["bootID"] = HERE
-    applied = elsewhere.apply(injection(elsewhere, Kill(restart=True)), at_ns=77)
+    applied = elsewhere.apply(injection(elsewhere, Kill(restart=True)), at_ns=lambda: 77)
     undone = elsewhere.undo("test-1", at_ns=99)
     assert agents.told["hf-worker"]["boot_id"] == HERE
     assert agents.told["hf-worker"]["at_ns"] == 77
@@ -647,13 +647,13 @@ def test_under_one_kernel_no_clock_is_asked_for(elsewhere: KubernetesPlatform, a
 def test_a_clock_that_is_not_told_lets_nothing_begin(elsewhere: KubernetesPlatform, agents: FakeAgents):
     agents.kernels = {}
     with pytest.raises(FaultError, match="agent of hf-worker: it is under another kernel, and does not tell its clock"):
-        elsewhere.apply(injection(elsewhere, Kill(restart=True)), at_ns=77)
+        elsewhere.apply(injection(elsewhere, Kill(restart=True)), at_ns=lambda: 77)
     assert agents.told == {}
 
 
 def test_healing_waits_for_no_clock(elsewhere: KubernetesPlatform, agents: FakeAgents):
     """It is asked for at once then, and by when it was is known no better than that the answer has come."""
-    elsewhere.apply(injection(elsewhere, Kill(restart=True)), at_ns=77)
+    elsewhere.apply(injection(elsewhere, Kill(restart=True)), at_ns=lambda: 77)
     agents.kernels = {}
     before_ns = time.monotonic_ns()
     undone = elsewhere.undo("test-1", at_ns=10_000_000_000)
