@@ -23,6 +23,7 @@ class Applied:
     undoing: int | None  # the instant from which on it was not wholly in effect any more: the fault phase's end
     healed: int | None  # the instant at which all of it had been undone
     members: tuple[str, ...]
+    before: tuple[str, ...] = ()  # those of them that nothing but its prelude was done to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,7 @@ def injections(history: History) -> tuple[Applied, ...]:
             healed_us = int(event.data.get("healed_us", event.at))
             began_us = int(event.data.get("began_us", healed_us))
             ends.setdefault(str(event.data.get("injection")), (began_us, healed_us))
+    planned = {event.data["injection"]["id"]: event.data["injection"] for event in history.events_of("injecting")}
     return tuple(
         Applied(
             id=str(event.data["injection"]),
@@ -50,10 +52,19 @@ def injections(history: History) -> tuple[Applied, ...]:
             undoing=undoing,
             healed=healed,
             members=tuple(event.data.get("members", ())),
+            before=_of_prelude_alone(planned.get(event.data["injection"], {})),
         )
         for event in history.events_of("injected")
         for undoing, healed in [ends.get(str(event.data["injection"]), (None, None))]
     )
+
+
+def _of_prelude_alone(planned: dict[str, Any]) -> tuple[str, ...]:
+    """The members of an injection's prelude (they come last among all) that are not the fault's own as well."""
+    prelude: dict[str, Any] = planned.get("prelude") or {}
+    members = tuple(prelude.get("members", ()))
+    own = tuple(planned.get("members", ()))[: -len(members)] if members else ()
+    return tuple(member for member in members if member not in own)
 
 
 def begun(history: History) -> tuple[str, ...]:

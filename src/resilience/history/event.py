@@ -93,8 +93,14 @@ Group = Annotated[int, Meta(ge=-1, le=1_000_000)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 
 
+class _Prelude(msgspec.Struct):
+    members: tuple[str, ...] = ()
+
+
 class _Injection(msgspec.Struct):
     id: str
+    members: tuple[str, ...] = ()
+    prelude: _Prelude | None = None
 
 
 class _Injecting(msgspec.Struct):

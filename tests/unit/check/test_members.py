@@ -4,10 +4,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from resilience.check.members import HEARD_WITHIN_US, members
 from resilience.history.record import Event
-from tests.histories import APPLIED, BEGAN, END, RECOVERY, STEADY, S, recorded, scenario
+from resilience.spec.fault import (
+    CutReplication,
+    Deny,
+    FastRestart,
+    FaultSpec,
+    Freeze,
+    Isolate,
+    Kill,
+    Noop,
+    Partition,
+    Pause,
+    PowerOff,
+    Prelude,
+    Target,
+)
+from resilience.spec.scenario import Scenario
+from tests.histories import APPLIED, BEGAN, END, INJECTION, RECOVERY, STEADY, Recorded, S, baseline, recorded, scenario
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +71,71 @@ def test_an_end_counts_when_it_was_and_not_when_it_was_heard_of(late_us: int, ve
     run.events.append(Event("member", RECOVERY + HEARD_WITHIN_US + 3 * S, ended))
     (finding,) = members(about, run.history(tmp_path, about))
     assert finding.verdict == verdict
+
+
+def dies(member: str, run: Recorded | None = None) -> Recorded:
+    """A run in which a member ends while the fault lasts."""
+    run = run or recorded()
+    run.events.append(Event("member", APPLIED + S, {"member": member, "what": "exited", "pid": 7, "code": -9}))
+    return run
+
+
+def judged(run: Recorded, about: Scenario, folder: Path) -> str:
+    (finding,) = members(about, run.history(folder, about))
+    return finding.verdict
+
+
+@pytest.mark.parametrize(
+    ("fault", "verdict"),
+    [
+        (PowerOff(), "pass"),
+        (Kill(restart=False), "pass"),
+        (FastRestart(), "pass"),
+        (Pause(), "pass"),  # a probe that fails has it started again
+        (Freeze(), "pass"),
+        (Noop(), "inconclusive"),
+        (Partition(cut_from="all"), "inconclusive"),
+        (CutReplication(), "inconclusive"),
+        (Deny(to="redis"), "inconclusive"),
+        (Isolate(), "inconclusive"),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",
+)
+def test_who_is_cut_off_does_not_die_of_it(fault: FaultSpec, verdict: str, tmp_path: Path) -> None:
+    assert judged(dies("session-0"), scenario(fault=fault), tmp_path) == verdict
+
+
+def test_what_is_on_a_node_that_the_cluster_has_given_up_starts_elsewhere(tmp_path: Path) -> None:
+    run = dies("session-0")
+    run.events.append(Event("node", APPLIED, {"node": "node-1", "what": "not-ready"}))
+    assert judged(run, scenario(fault=Isolate()), tmp_path) == "pass"
+
+
+def test_what_nobody_asked_for_explains_nothing(tmp_path: Path) -> None:
+    assert judged(dies("session-0"), baseline(), tmp_path) == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("member", "before", "verdict"),
+    [
+        ("session-0", CutReplication(), "pass"),
+        ("redis-cluster-4", CutReplication(), "inconclusive"),
+        ("redis-cluster-4", Pause(), "pass"),
+        ("redis-cluster-0", CutReplication(), "pass"),
+    ],
+    ids=["killed", "only cut off before", "only stopped before", "cut off before and killed"],
+)
+def test_what_was_done_before_explains_no_more_than_it_does(
+    member: str, before: Pause | CutReplication, verdict: str, tmp_path: Path
+) -> None:
+    about, run = scenario(fault=Kill(restart=False)), recorded()
+    assert about.experiment is not None
+    prelude = Prelude(fault=before, target=Target(component="redis", role="replica"), for_s=1.0)
+    about = replace(about, experiment=replace(about.experiment, prelude=prelude))
+    killed, cut_off = ["redis-cluster-0", "session-0"], ["redis-cluster-4", "redis-cluster-0"]
+    run.change("injected", members=killed + cut_off)
+    run.change("injecting", injection={"id": INJECTION, "members": killed + cut_off, "prelude": {"members": cut_off}})
+    assert judged(dies(member, run), about, tmp_path) == verdict
 
 
 def test_a_fault_that_was_never_healed_explains_to_the_end(tmp_path: Path) -> None:
