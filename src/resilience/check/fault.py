@@ -24,6 +24,7 @@ class Applied:
     healed: int | None  # the instant at which all of it had been undone
     members: tuple[str, ...]
     before: tuple[str, ...] = ()  # those of them that nothing but its prelude was done to
+    prelude_us: int = 0  # how long its prelude lasted at least before its own first step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,14 @@ class HitShard:
     group: int
     primary: str
     injection: Applied
+
+    @property
+    def struck(self) -> int:
+        """The earliest instant at which it can have been done to the primary: a prelude is done to others first."""
+        injection = self.injection
+        if self.primary in injection.before:
+            return injection.began
+        return min(injection.applied, injection.began + injection.prelude_us)
 
 
 def injections(history: History) -> tuple[Applied, ...]:
@@ -52,17 +61,24 @@ def injections(history: History) -> tuple[Applied, ...]:
             undoing=undoing,
             healed=healed,
             members=tuple(event.data.get("members", ())),
-            before=_of_prelude_alone(planned.get(event.data["injection"], {})),
+            before=_of_prelude_alone(plan),
+            prelude_us=round(_prelude(plan).get("for_s", 0) * SECOND_US),
         )
         for event in history.events_of("injected")
         for undoing, healed in [ends.get(str(event.data["injection"]), (None, None))]
+        for plan in [planned.get(event.data["injection"], {})]
     )
+
+
+def _prelude(planned: dict[str, Any]) -> dict[str, Any]:
+    """The prelude of an injection; nothing if it has none."""
+    prelude: dict[str, Any] = planned.get("prelude") or {}
+    return prelude
 
 
 def _of_prelude_alone(planned: dict[str, Any]) -> tuple[str, ...]:
     """The members of an injection's prelude (they come last among all) that are not the fault's own as well."""
-    prelude: dict[str, Any] = planned.get("prelude") or {}
-    members = tuple(prelude.get("members", ()))
+    members = tuple(_prelude(planned).get("members", ()))
     own = tuple(planned.get("members", ()))[: -len(members)] if members else ()
     return tuple(member for member in members if member not in own)
 

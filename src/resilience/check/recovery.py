@@ -153,7 +153,8 @@ def _expected_range(scenario: Scenario, shard: HitShard, outage: Outage | None, 
 
 class _Took(NamedTuple):
     """How long a failover took: the instant at which a fault takes effect is known no better than when whoever makes it
-    began and was done (the power of a node takes a second and more).
+    began and was done (the power of a node takes a second and more). What is done to others before it takes nobody
+    away, so it begins when that has lasted.
     """
 
     least_s: float
@@ -163,7 +164,7 @@ class _Took(NamedTuple):
 def _took(shard: HitShard, restored: int | None) -> _Took | None:
     if restored is None:
         return None
-    since = shard.injection.applied, shard.injection.began
+    since = shard.injection.applied, shard.struck
     return _Took(*((restored - instant) / SECOND_US for instant in since))
 
 
@@ -216,8 +217,8 @@ def _without_primary(scenario: Scenario, history: History, hit: Iterable[HitShar
     spans = []
     for shard in hit:
         outage = longest(tuple(o for o in outages(scenario, history, shard.group) if o.end > shard.injection.began))
-        until = promoted_at(history, shard) or (outage.end if outage else shard.injection.began)
-        spans.append((shard.injection.began, until))
+        until = promoted_at(history, shard) or (outage.end if outage else shard.struck)
+        spans.append((shard.struck, until))
     return tuple(spans)
 
 

@@ -95,6 +95,7 @@ Count = Annotated[int, Meta(ge=0, le=2**53)]
 
 class _Prelude(msgspec.Struct):
     members: tuple[str, ...] = ()
+    for_s: Annotated[float, Meta(ge=0, le=3_600)] = 0.0
 
 
 class _Injection(msgspec.Struct):

@@ -14,7 +14,20 @@ from resilience.check.recovery import recovery
 from resilience.spec.fault import Kill, Partition
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Wait
-from tests.histories import APPLIED, END, RECOVERY, RESTORED, STEADY, Op, Recorded, S, baseline, recorded, scenario
+from tests.histories import (
+    APPLIED,
+    END,
+    INJECTION,
+    RECOVERY,
+    RESTORED,
+    STEADY,
+    Op,
+    Recorded,
+    S,
+    baseline,
+    recorded,
+    scenario,
+)
 
 
 def away(run: Recorded, group: int, start: int, length_us: int) -> None:
@@ -28,6 +41,17 @@ def slow_sessions(run: Recorded, start: int, end: int, after_us: int) -> None:
     for op in run.good("session.read") + run.good("session.update") + run.good("session.heartbeat"):
         if start <= op.due < end:
             op.returned = op.due + after_us
+
+
+OTHERS = ("redis-cluster-0", "session-0")
+
+
+def preceded(run: Recorded, *, of: str, for_s: float, others: tuple[str, ...] = OTHERS) -> None:
+    """The fault began to be made 6 s early: for so long something was done to a member first, then it to others."""
+    members = [*others, of]
+    plan = {"id": INJECTION, "members": members, "prelude": {"members": [of], "for_s": for_s}}
+    run.change("injecting", injection=plan)
+    run.change("injected", began_us=APPLIED - 6 * S, members=members)
 
 
 def with_partial_coverage() -> Scenario:
@@ -54,6 +78,12 @@ CASES = (
          says="manual failover"),
     Case(name="soon enough since the fault began to be made", verdicts={}, outage_us=5_400_000,
          change=lambda run: run.change("injected", began_us=APPLIED - S)),
+    Case(name="too soon after what came before it", verdicts={"recovery.range": "inconclusive"}, outage_us=5_400_000,
+         change=lambda run: preceded(run, of="redis-cluster-3", for_s=6.0), says="manual failover"),
+    Case(name="soon enough since it may have begun to be made", verdicts={}, outage_us=5_400_000,
+         change=lambda run: preceded(run, of="redis-cluster-3", for_s=5.0)),
+    Case(name="taken away by what came first", verdicts={}, outage_us=5_400_000,
+         change=lambda run: preceded(run, of="redis-cluster-0", for_s=6.0, others=())),
     Case(name="no outage at all", verdicts={"recovery.range": "inconclusive"}, outage_us=0, says="no effect"),
     Case(name="just in time", verdicts={}, outage_us=12_400_000),
     Case(name="too late", verdicts={"recovery.range": "fail"}, outage_us=12_600_000, says="later than one election"),
