@@ -717,12 +717,15 @@ _TURN = ("register.write", "register.read", "register.swap", "register.swap", "r
 
 
 def _add_registers(run: Recorded, phase_at: PhaseAt) -> None:
-    """An op on a register each 100 ms, on two by turns, each left after 40: every other compare-and-set misses."""
+    """An op on a register each 100 ms, on two by turns, each left after 40: every other compare-and-set misses.
+
+    The first two are left after half of that, so that others stand from before the fault until 6 s after it.
+    """
     first = 1 + max(op.id for op in run.ops if op.client == "postgresql")
     stored: dict[str, str] = {}
     for number, due in enumerate(range(25_000, END, S // 10)):
         turn, place = divmod(number, REGISTERS)
-        key, kind = f"pg-register-{turn // OPS_OF_ONE}-{place}", _TURN[turn % len(_TURN)]
+        key, kind = f"pg-register-{(turn + OPS_OF_ONE // 2) // OPS_OF_ONE}-{place}", _TURN[turn % len(_TURN)]
         value = "" if kind == "register.read" else f"pg-r{number}"
         op = Op("postgresql", first + number, kind, key, value, 0, phase_at(due), due, due + 300)
         op.end("ok", 3_000)

@@ -14,6 +14,10 @@ Where a commit is acknowledged that no standby has, a failover may take back wha
 back* is one more write, between the injection's beginning and its effect, of a value that had not been overwritten
 for longer than what may be lost (`durability.booking`). Ops that need it are told, and are no fail.
 
+A failover shows in what is read after it: of the registers that were written before the fault and asked for again once
+another had taken over, half have to have been read since, or nothing is known of what it took back. What a
+compare-and-set was carried out over counts as read.
+
 *Stale* is a read of a value that was over: how long before it was called the first answer had come that spoke of a
 value written later, and how many such values there were.
 """
@@ -27,7 +31,7 @@ import numpy as np
 from resilience.check import needs
 from resilience.check.durability.booking import EVIDENCE_MAX, WINDOW_US
 from resilience.check.durability.postgresql import excuses, may_lose, window
-from resilience.check.fault import POSTGRESQL, SECOND_US, Applied
+from resilience.check.fault import POSTGRESQL, SECOND_US, Applied, hit_postgresql, injections, promoted_at
 from resilience.check.finding import Finding, Where
 from resilience.check.linearizability import (
     INITIAL,
@@ -126,9 +130,60 @@ def _numbers(texts: list[str], known: dict[str, int]) -> Ints:
 def _nothing_to_judge(told: _Told) -> str:
     if told.twice:
         return f"{count(told.twice, 'value')} written more than once: what was read cannot be told apart"
-    if told.zones.writes.all() or not told.zones.writes.any():
-        return "no register was both written and read"
-    return ""
+    return "" if len(told.zones.key) else "nothing is on record of any register"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reads:
+    """How much was read: in all, and since the fault and the failover, if there were any (``after``: their name).
+
+    ``stood`` is how many registers were written before the fault and asked for since, ``read`` how many of them were
+    read since; ``both`` how many were written and read at all.
+    """
+
+    total: int
+    both: int
+    after: str
+    since: int
+    stood: int
+    read: int
+
+    @property
+    def too_few(self) -> str:
+        """Why nothing is known from them, "" if something is."""
+        if not self.both:
+            return "no register was both written and read"
+        if not self.after:
+            return ""
+        if not self.since:
+            return f"no register was read after the {self.after}"
+        if not self.stood:
+            return f"no register that was written before the fault was asked for after the {self.after}"
+        if 2 * self.read < self.stood:
+            before = count(self.stood, "register")
+            return f"of {before} that had been written before it {self.read} were read after the {self.after}"
+        return ""
+
+
+def _reads(history: History, told: _Told) -> _Reads:
+    zones, ops = told.zones, history.ops
+    applied = [injection.applied for injection in injections(history)]
+    led = [int(event.data["led_us"]) for event in history.events_of("promotion")]
+    led += [at for hit in hit_postgresql(history) if (at := promoted_at(history, hit)) is not None]
+    since = max([*applied, *led]) if applied else NEVER
+    reads = ~zones.writes
+    read_since = reads & (zones.called > since)
+    written_before = zones.writes & (zones.returned <= min(applied, default=-NEVER))
+    asked_since = ops.key[ops.of_kind("register.") & (ops.called > since)]
+    stood = np.intersect1d(zones.key[written_before], asked_since)
+    return _Reads(
+        total=int(reads.sum()),
+        both=len(np.intersect1d(zones.key[reads], zones.key[zones.writes])),
+        after=("failover" if led else "fault") if applied else "",
+        since=int(read_since.sum()),
+        stood=len(stood),
+        read=int(np.isin(stood, zones.key[read_since]).sum()),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -328,16 +383,16 @@ def _stalest(zones: Registers, entries: Ints, values: list[int]) -> _Stale | Non
 
 
 def _finding(scenario: Scenario, history: History, told: _Told, judged: _Judged) -> Finding:
-    broken = judged.broken
+    broken, reads = judged.broken, _reads(history, told)
     return Finding(
         check=NAME,
-        verdict="fail" if broken else "inconclusive" if judged.undecided else "pass",
+        verdict="fail" if broken else "inconclusive" if judged.undecided or reads.too_few else "pass",
         title=f"{count(len(broken), 'register')} answered what no order explains" if broken else TITLE,
-        measured=_measured(told, judged),
+        measured=_measured(told, judged, reads),
         allowed="only what a failover may take back" if may_lose(scenario.stack) else "none",
         value=float(len(broken)),
         unit="ops",
-        reason=_reason(scenario, history, judged),
+        reason=_reason(scenario, history, judged, reads),
         where=_where(history, broken),
         rests_on=_rests_on(scenario, broken),
         evidence=tuple(_item(history, one) for one in broken[:EVIDENCE_MAX]),
@@ -346,20 +401,25 @@ def _finding(scenario: Scenario, history: History, told: _Told, judged: _Judged)
             f"{NAME}.unexplained_ops": float(len(broken)),
             f"{NAME}.went_back_ops": float(len(judged.went_back)),
             f"{NAME}.undecided_ops": float(len(judged.undecided)),
+            f"{NAME}.read_ops": float(reads.total),
             f"{NAME}.stale_s": max((one.stale_us for one in broken), default=0) / SECOND_US,
-        },
+        }
+        | ({f"{NAME}.read_after_{reads.after}_ops": float(reads.since)} if reads.after else {}),
     )
 
 
-def _measured(told: _Told, judged: _Judged) -> str:
+def _measured(told: _Told, judged: _Judged, reads: _Reads) -> str:
     among, ops = count(judged.registers, "register"), count(len(told.rows), "op")
-    text = f"{len(judged.broken)} of {among} contradict themselves, {ops}"
+    text = f"{len(judged.broken)} of {among} contradict themselves, {ops}, {count(reads.total, 'read')}"
+    if reads.after:
+        text += f", {reads.since:,} of them after the {reads.after}"
+        text += f" on {reads.read} of {reads.stood} that had been written before"
     if judged.went_back:
         text += f"; {count(len(judged.went_back), 'register')} went back"
     return text if not judged.undecided else f"{text}; {len(judged.undecided)} undecided"
 
 
-def _reason(scenario: Scenario, history: History, judged: _Judged) -> str:
+def _reason(scenario: Scenario, history: History, judged: _Judged, reads: _Reads) -> str:
     reasons = [_in_words(history, judged.broken[0])] if judged.broken else []
     if judged.undecided:
         first = history.ops.keys[judged.undecided[0]]
@@ -368,6 +428,8 @@ def _reason(scenario: Scenario, history: History, judged: _Judged) -> str:
     if judged.went_back:
         back = count(len(judged.went_back), "register")
         reasons.append(f"{back} went back to what stood there {window(scenario)}, which async replication allows")
+    if reads.too_few and not judged.broken:
+        reasons.append(reads.too_few)
     return "; ".join(reasons)
 
 

@@ -36,6 +36,8 @@ SYNCHRONOUS = replace(
     ),
 )
 AT = STEADY + 5 * S
+PROMOTED = APPLIED + 5 * S
+OVER = ("pg-register-3-0", "pg-register-3-1")  # those that stand over the failover
 
 
 def whole() -> Recorded:
@@ -43,7 +45,7 @@ def whole() -> Recorded:
     run = recorded(tiers=TIER)
     run.change("injected", members=[*run.event("injected").data["members"], POSTGRESQL[0]])
     promotion = {"member": POSTGRESQL[1], "group": 0, "role": "primary", "epoch": 2}
-    run.events.append(Event("role", APPLIED + 5 * S, promotion))
+    run.events.append(Event("role", PROMOTED, promotion))
     return run
 
 
@@ -206,7 +208,12 @@ def test_all_answers_have_an_order(tmp_path: Path) -> None:
     run.ops[-1].stood = "c"
     finding = judged(run, tmp_path / "again")
     assert (finding.verdict, finding.reason, finding.value) == ("pass", "", 0)
-    assert finding.measured == "0 of 17 registers contradict themselves, 626 ops"
+    assert finding.measured == (
+        "0 of 19 registers contradict themselves, 626 ops, 375 reads, 210 of them after the failover"
+        " on 2 of 2 that had been written before"
+    )
+    assert finding.measures[f"{NAME}.read_ops"] == 375
+    assert finding.measures[f"{NAME}.read_after_failover_ops"] == 210
 
 
 def test_a_swap_of_which_only_its_call_is_on_record_may_have_been_carried_out(tmp_path: Path) -> None:
@@ -289,13 +296,92 @@ def test_what_was_acknowledged_locally_may_be_gone(tmp_path: Path) -> None:
 
 def test_no_data_is_no_pass(tmp_path: Path) -> None:
     run = whole()
-    run.ops = [op for op in run.ops if op.kind != "register.read"]
-    for op in run.ops:
-        if op.kind == "register.swap":
-            op.error = MISMATCH
+    run.ops = [op for op in run.ops if op.kind not in {"register.read", "register.swap"}]
     finding = judged(run, tmp_path)
     assert (finding.verdict, finding.reason) == ("inconclusive", "no register was both written and read")
-    assert judged(Recorded(), tmp_path / "nothing").verdict == "inconclusive"
+    finding = judged(Recorded(), tmp_path / "nothing")
+    assert (finding.verdict, finding.reason) == ("inconclusive", "nothing is on record of any register")
+
+
+def test_registers_that_were_written_and_others_that_were_read(tmp_path: Path) -> None:
+    run = whole()
+    run.ops = [op for op in run.ops if not op.kind.startswith("register.")]
+    Story(run, "one").write(AT, "a")
+    Story(run, "other").read(PROMOTED + S, "")
+    finding = judged(run, tmp_path)
+    assert (finding.verdict, finding.reason) == ("inconclusive", "no register was both written and read")
+
+
+def forget(run: Recorded, gone: Callable[[Op], bool]) -> Recorded:
+    run.ops = [op for op in run.ops if not (op.kind.startswith("register.") and gone(op))]
+    return run
+
+
+def fail(run: Recorded, *keys: str) -> Recorded:
+    """What these registers were asked for since the failover was not answered."""
+    for op in run.ops:
+        if op.key in keys and op.called > PROMOTED:
+            op.end("fail", 1_000, "25006")
+    return run
+
+
+def with_one_more(run: Recorded) -> Recorded:
+    """Another register was written before the fault, and asked for in vain since."""
+    story = Story(run)
+    story.write(AT, "more")
+    story.op("read", PROMOTED + S, outcome="fail", error="25006")
+    return run
+
+
+@dataclass(frozen=True, kw_only=True)
+class AfterCase:
+    name: str
+    run: Callable[[], Recorded]
+    says: str  # "": it is a pass
+    reads: int
+
+
+AFTER = (
+    AfterCase(name="no read after the failover", reads=0, says="no register was read after the failover",
+              run=lambda: forget(whole(), lambda op: op.kind != "register.write" and op.called > PROMOTED)),
+    AfterCase(name="only fresh registers after it", reads=204,
+              says="no register that was written before the fault was asked for after the failover",
+              run=lambda: forget(whole(), lambda op: op.key in OVER and op.called > PROMOTED)),
+    AfterCase(name="asked for after it in vain", reads=204,
+              says="of 2 registers that had been written before it 0 were read after the failover",
+              run=lambda: fail(whole(), *OVER)),
+    AfterCase(name="one of three read after it", reads=207,
+              says="of 3 registers that had been written before it 1 were read after the failover",
+              run=lambda: with_one_more(fail(whole(), OVER[0]))),
+    AfterCase(name="two of three read after it", says="", reads=210, run=lambda: with_one_more(whole())),
+    AfterCase(name="one of two read after it", says="", reads=207, run=lambda: fail(whole(), OVER[0])),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", AFTER, ids=lambda case: case.name)
+def test_what_was_not_read_after_a_failover_is_no_proof_of_it(case: AfterCase, tmp_path: Path) -> None:
+    finding = judged(case.run(), tmp_path)
+    assert (finding.verdict, finding.reason) == ("inconclusive" if case.says else "pass", case.says)
+    assert finding.measures[f"{NAME}.read_after_failover_ops"] == case.reads
+
+
+def test_a_promotion_by_hand_is_a_failover_too(tmp_path: Path) -> None:
+    """Of standbys that were cut off one is promoted: the primary was not hit, and what comes of it is read later."""
+    run = forget(recorded(tiers=TIER), lambda op: op.key in OVER and op.called > PROMOTED)
+    finding = judged(run, tmp_path / "nobody promoted")
+    assert finding.verdict == "pass"
+    assert "of them after the fault on 2 of 2 that had been written before" in finding.measured
+    told = {"member": POSTGRESQL[1], "former": POSTGRESQL[0], "timeline": 2, "operator_delay_s": 5.0}
+    run.events.append(Event("promotion", PROMOTED, told | {"began_us": APPLIED, "led_us": PROMOTED}))
+    finding = judged(run, tmp_path)
+    assert finding.verdict == "inconclusive"
+    assert finding.reason == "no register that was written before the fault was asked for after the failover"
+
+
+def test_what_is_wrong_needs_no_read_after_a_failover(tmp_path: Path) -> None:
+    run = forget(whole(), lambda op: op.called > PROMOTED)
+    stale(Story(run))
+    assert judged(run, tmp_path).verdict == "fail"
 
 
 def test_values_that_cannot_be_told_apart(tmp_path: Path) -> None:
