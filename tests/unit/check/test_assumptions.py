@@ -36,6 +36,7 @@ from tests.histories import (
     FINGERPRINT,
     IDENTITY,
     INJECTION,
+    POSTGRESQL,
     RECOVERY,
     SLOS,
     STEADY,
@@ -69,6 +70,25 @@ class Case:
     breaks: str = ""  # the assumption; "" if it just holds
     reason: str = ""
     about: Scenario = field(default_factory=scenario)
+
+
+def with_operator(**does: bool) -> Scenario:
+    about = scenario()
+    assert about.experiment is not None
+    experiment = msgspec.structs.replace(about.experiment, **does)
+    return msgspec.structs.replace(about, experiment=experiment)
+
+
+def promoted(run: Recorded, *, proved: bool = True) -> None:
+    told = {"member": POSTGRESQL[1], "former": POSTGRESQL[0], "timeline": 2, "operator_delay_s": 5.0, "proved": proved}
+    run.events.append(
+        Event("promotion", APPLIED + 7 * S, told | {"began_us": APPLIED + 5 * S, "led_us": APPLIED + 6 * S})
+    )
+
+
+def cancelled(run: Recorded, *, backends: int = 120) -> None:
+    told = {"member": POSTGRESQL[0], "backends": backends, "began_us": APPLIED, "ended_us": APPLIED + 3 * S}
+    run.events.append(Event("cancelled", APPLIED + 4 * S, told | {"proved": True}))
 
 
 def see_primary_at(run: Recorded, at: int) -> None:
@@ -353,6 +373,16 @@ CASES = (
              "experiment", exit=-9)),
     Case(name="toolkit killed", breaks="experiment-completed", reason="Chaos Toolkit was killed by SIGKILL and left no",
          change=lambda run: run.change("experiment", status="no-journal", exit=-9)),
+    Case(name="promoted as it was to be", about=with_operator(promotes=True), change=promoted),
+    Case(name="nobody promoted", about=with_operator(promotes=True), breaks="experiment-completed",
+         reason="that a standby was promoted is not on record", change=lambda run: run),
+    Case(name="promoted, and not seen to be", about=with_operator(promotes=True), breaks="experiment-completed",
+         reason="that a standby was promoted is not on record", change=lambda run: promoted(run, proved=False)),
+    Case(name="cancelled as it was to be", about=with_operator(cancels=True), change=cancelled),
+    Case(name="nobody cancelled", about=with_operator(cancels=True), breaks="experiment-completed",
+         reason="that anybody who waited was cancelled is not on record", change=lambda run: run),
+    Case(name="cancelled, and nobody waited", about=with_operator(cancels=True), breaks="experiment-completed",
+         change=lambda run: cancelled(run, backends=0), reason="who waited was cancelled is not on record"),
     Case(name="generator killed", breaks="generator-alive", reason="locust was killed by SIGKILL",
          change=lambda run: run.change("load-stopped", clients={"locust": {"exit": -9}, "direct": {"exit": 0}})),
     Case(name="generator exits 1", breaks="generator-alive", reason="exit code 1",

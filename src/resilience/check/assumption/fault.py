@@ -9,7 +9,7 @@ from resilience.check.finding import Finding
 from resilience.check.text import ended_text
 from resilience.history.ledger import Booked
 from resilience.history.read import History
-from resilience.spec.scenario import Scenario
+from resilience.spec.scenario import Experiment, Scenario
 
 BORDER_US = SECOND_US // 2
 BEFORE = " (before)"  # what the failed probes of a steady state are marked with that was asked for before the fault
@@ -139,15 +139,26 @@ def _elsewhere(injection: Applied, history: History) -> Iterator[str]:
 
 
 def experiment_completed(scenario: Scenario, history: History) -> tuple[Finding, ...]:
-    """Chaos Toolkit carried the whole experiment out, and none of its activities failed."""
+    """Chaos Toolkit carried the whole experiment out, none of its activities failed, and an operator did his part."""
     title = "The experiment was carried out"
     if scenario.experiment is None:
         return (held_unless("experiment-completed", title, (), measured="no experiment in this scenario"),)
     events = history.events_of("experiment")
     reasons = list(_experiment_reasons(events[-1].data)) if events else ["the experiment's end is not on record"]
     reasons += [f"{event.data['step']}: {event.data['reason']}" for event in history.events_of("step-failed")]
+    reasons += _not_done(scenario.experiment, history)
     measured = str(events[-1].data.get("status", "")) if events else ""
     return (held_unless("experiment-completed", title, reasons, measured, "completed"),)
+
+
+def _not_done(experiment: Experiment, history: History) -> Iterator[str]:
+    """What an operator is to do while the fault lasts, and what nobody saw him do."""
+    promoted = any(event.data.get("proved") for event in history.events_of("promotion"))
+    cancelled = (event.data for event in history.events_of("cancelled"))
+    if experiment.promotes and not promoted:
+        yield "that a standby was promoted is not on record"
+    if experiment.cancels and not any(data.get("proved") and data.get("backends") for data in cancelled):
+        yield "that anybody who waited was cancelled is not on record"
 
 
 def _experiment_reasons(data: dict[str, Any]) -> Iterator[str]:
