@@ -21,10 +21,12 @@ from resilience.history.record import ACKED_LOCALLY, Event, RowRead
 from resilience.runner import require_known_checks
 from resilience.spec.fault import CutReplication, Pause, Prelude, Target
 from resilience.spec.postgresql import AnyStandbys, Asynchronous, Durability, FirstStandbys
+from resilience.spec.read import read_scenario
 from resilience.spec.scenario import Scenario
 from resilience.spec.weakness import KnownWeakness
 from tests.histories import APPLIED, POSTGRESQL, SLOS, Op, Recorded, S, recorded, scenario, under
 
+ROOT = Path(__file__).resolve().parents[3]
 TIER = ("postgresql",)
 ABOUT = scenario(tiers=TIER)
 BEFORE, EARLY, LATE = APPLIED - S // 2, APPLIED - 3 * S, APPLIED + 3 * S
@@ -222,6 +224,32 @@ def test_what_was_acknowledged_locally_is_no_loss_of_an_acknowledged_write(tmp_p
     assert finding.measures["durability.postgresql.lost_locally_ops"] == 15
     locally = finding.measures["durability.postgresql.acked_locally_ops"]
     assert finding.measures["durability.postgresql.kept_locally_ops"] == locally - 15
+
+
+@pytest.mark.parametrize(
+    ("locally", "kept", "missed"),
+    [
+        (40, 4, set()),
+        (39, 0, {"slo.postgresql-acknowledged-locally"}),
+        (0, 0, {"slo.postgresql-acknowledged-locally"}),
+        (40, 5, {"slo.postgresql-kept-locally"}),
+    ],
+    ids=["just enough, and nearly all gone", "just too few", "nobody was cancelled", "a standby had them"],
+)
+def test_the_scenario_in_which_waits_are_cancelled_shows_what_becomes_of_them(
+    locally: int, kept: int, missed: set[str], tmp_path: Path
+) -> None:
+    ours = tuple(slo for slo in read_scenario(ROOT, "postgresql-cancel-waiting").slos if "locally" in slo.name)
+    about = replace(under(AnyStandbys()), slos=ours, checks=("durability.postgresql",))
+    run = hit()
+    cancelled = [op for op in run.good("postgresql.write") if (op.returned or 0) >= APPLIED][:locally]
+    for op in cancelled:
+        op.end("ok", 5_000, ACKED_LOCALLY)
+    for op in cancelled[kept:]:
+        run.lose(op)
+    judgement = judge(about, run.history(tmp_path, about))
+    assert {finding.check for finding in judgement.findings if finding.verdict == "fail"} == missed
+    assert judgement.verdict == ("fail" if missed else "pass")
 
 
 def test_a_run_that_was_acknowledged_nothing_but_locally_is_no_pass(tmp_path: Path) -> None:
