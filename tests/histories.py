@@ -707,7 +707,7 @@ def _add_rows(run: Recorded, phase_at: PhaseAt) -> None:
         op.end("ok", 3_000)
         run.ops.append(op)
         run.rows.append(RowRead(key, value, POSTGRESQL[0], 1))
-    copy = {"timeline": 1, "replayed": 1_000, "rows": len(run.rows), "digest": "7"}
+    copy = {"timeline": 1, "replayed": 1_000, "tables": {"written": {"rows": len(run.rows), "digest": "7"}}}
     held = {"primary": POSTGRESQL[0], "timeline": 1, "written": 1_000, "members": dict.fromkeys(POSTGRESQL, copy)}
     run.events.append(Event("copies", END + 4 * S, held | {"reasons": []}))
 
@@ -736,6 +736,9 @@ def _add_registers(run: Recorded, phase_at: PhaseAt) -> None:
         elif value:
             stored[key] = value
         run.ops.append(op)
+    copy = run.event("copies").data["members"][POSTGRESQL[0]]
+    tables = copy["tables"] | {"registers": {"rows": len(stored), "digest": "9"}}
+    run.change("copies", members=dict.fromkeys(POSTGRESQL, copy | {"tables": tables}))
 
 
 def _add_messages(run: Recorded, phase_at: PhaseAt) -> None:

@@ -175,15 +175,19 @@ def test_rows_go_both_ways_and_are_read_back(tier, run):
 def assert_copies_are_compared(tier: OwnedLocalPlatform, rows: int) -> None:
     same = compare_copies(tier, timeline_min=0, deadline=time.monotonic() + 20)
     assert (same.primary, same.timeline, same.reasons) == (PRIMARY, 1, ())
-    assert {name: copy.rows for name, copy in same.members.items()} == dict.fromkeys((PRIMARY, STANDBY, OTHER), rows)
-    assert len({copy.digest for copy in same.members.values()}) == 1
+    assert set(same.members) == {PRIMARY, STANDBY, OTHER}
+    (tables,) = {tuple(sorted(copy.tables.items())) for copy in same.members.values()}
+    assert [(name, held.rows > 0) for name, held in tables] == [("registers", True), ("written", True)]
+    assert dict(tables)["written"].rows == rows
     asked(tier, OTHER, "SELECT pg_wal_replay_pause()")
     asked(tier, PRIMARY, "INSERT INTO written (key, value) VALUES ('pg:more', 'more')")
     late = compare_copies(tier, timeline_min=0, deadline=time.monotonic() + 1)
     asked(tier, OTHER, "SELECT pg_wal_replay_resume()")
     assert f"{OTHER} has replayed " in late.reasons[0]
-    assert (late.members[PRIMARY].rows, late.members[OTHER].rows) == (rows + 1, rows)
-    assert late.members[PRIMARY].digest != late.members[OTHER].digest == same.members[OTHER].digest
+    held, lacking = (late.members[name].tables["written"] for name in (PRIMARY, OTHER))
+    assert (held.rows, lacking.rows) == (rows + 1, rows)
+    assert held.digest != lacking.digest == dict(tables)["written"].digest
+    assert late.members[PRIMARY].tables["registers"] == late.members[OTHER].tables["registers"]
 
 
 def test_a_commit_that_no_standby_has_is_told_apart(tier, run):

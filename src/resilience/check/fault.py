@@ -183,3 +183,11 @@ def failover_expected(scenario: Scenario) -> bool:
 def load_end_us(history: History) -> int:
     """The end of the last phase that ended: from then on no op was due."""
     return max((window.end for window in history.windows), default=-1)
+
+
+def too_early(history: History, instant_us: int) -> str:
+    """Why what was looked at then says nothing of what was left once all was over, "" if it does."""
+    healed = [injection.healed for injection in injections(history)]
+    if any(instant is None or instant > instant_us for instant in healed):
+        return "before all was healed"
+    return "before the load had ended" if instant_us < load_end_us(history) else ""

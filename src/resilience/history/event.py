@@ -59,8 +59,9 @@ that nobody who reads a history has to doubt it.
 - ``replicas``: ``compared``: keys by replica, ``differing``, ``examples``, ``evicted``: keys by member, ``reasons``
   [runner]
 - ``copies``: of PostgreSQL's members after the load: ``primary`` ("": nobody was found to be it), ``timeline``,
-  ``written``: how far that had come, in bytes of WAL; ``members``: {name: {``timeline``, ``replayed``, ``rows``,
-  ``digest`` of the load's table}}, ``reasons`` [runner]
+  ``written``: how far that had come, in bytes of WAL; ``members``: {name: {``timeline``, ``replayed``, ``tables``:
+  {name: {``rows``, ``digest``}}}} (in older records ``rows`` and ``digest`` of the table ``written`` alone),
+  ``reasons`` [runner]
 - ``audit-incomplete``: ``reason``: what could not be read back; that the platform does not answer is no error of the
   harness; ``store``: ``postgresql``, ``outbox`` or ``rabbitmq``, missing where it was Redis' audit [runner]
 - ``pressure``: ``cpu_some_ratio``, ``steal_ratio``, ``busy_ratio`` over the second before, of the whole machine;
@@ -238,11 +239,17 @@ class _Replicas(msgspec.Struct):
     evicted: dict[str, Count] = {}
 
 
-class _Copy(msgspec.Struct):
-    timeline: Count
+class _Held(msgspec.Struct):
     rows: Count
     digest: str
+
+
+class _Copy(msgspec.Struct):
+    timeline: Count
     replayed: Count | None = None
+    tables: dict[str, _Held] | UnsetType = UNSET
+    rows: Count = 0
+    digest: str = ""
 
 
 class _Copies(msgspec.Struct):

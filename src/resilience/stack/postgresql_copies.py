@@ -1,8 +1,10 @@
 """Asks all PostgreSQL members what they hold, once nobody writes any more.
 
 What the primary has written by then is waited for: all have to be on its timeline and to have replayed that much. Then
-the table of the load is summed up on each.
+each table that anybody has is summed up on each: those of the load, and those of the services.
 """
+
+from collections.abc import Mapping
 
 import msgspec
 
@@ -17,18 +19,25 @@ from resilience.stack.wait import wait_until
 
 TIMEOUT_S = 2.0  # of each answer
 EVERY_S = 0.1
-NO_TABLE = "no table"
-_TABLE = "SELECT to_regclass('written')"
-_DIGEST = "SELECT count(*), coalesce(sum(hashtextextended(key || chr(31) || value, 0)), 0) FROM written"
+# a standby has none of what is written to a table that is not logged
+_TABLES = """SELECT quote_ident(relname) FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relpersistence = 'p'"""
+_SUM = "SELECT count(*), coalesce(sum(hashtextextended(held::text, 0)), 0) FROM {table} AS held"
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """What a member has in a table; ``digest`` is the sum of all rows' hashes."""
+
+    rows: int
+    digest: str
 
 
 class Copy(msgspec.Struct, frozen=True, kw_only=True):
-    """What a member holds; ``digest`` is the sum of all rows' hashes, `NO_TABLE` where there is no table."""
+    """What a member holds, by table."""
 
     timeline: int
     replayed: int | None  # bytes of WAL since the beginning; of the primary what it has written
-    rows: int
-    digest: str
+    tables: dict[str, Held]
 
 
 class Copies(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,22 +117,28 @@ def _late(links: PostgresqlLinks, timeline: int, written: int, deadline: float) 
 
 def _held(links: PostgresqlLinks) -> tuple[dict[str, Copy], tuple[str, ...]]:
     """What each member that answers holds, and why the others do not say."""
-    seen, tables, sums = looks(links), links.ask_each(_TABLE), links.ask_each(_DIGEST)
+    seen, tables = looks(links), links.ask_each(_TABLES)
+    names = sorted({str(name) for told in tables.values() if not isinstance(told, StackError) for (name,) in told})
+    sums = {name: links.ask_each(_SUM.format(table=name)) for name in names}
     members: dict[str, Copy] = {}
     reasons: list[str] = []
-    for name, look in seen.items():
+    for member, look in seen.items():
         try:
-            members[name] = _copy(_told(look), _told(tables[name]), sums[name])
+            own = {name for (name,) in _told(tables[member])}
+            members[member] = _copy(_told(look), {name: sums[name][member] for name in names if name in own})
         except StackError as error:
             reasons.append(str(error))
     return members, tuple(reasons)
 
 
-def _copy(look: Look, table: Rows, total: Rows | StackError) -> Copy:
-    if table == [(None,)]:
-        return Copy(timeline=look.timeline, replayed=reached(look), rows=0, digest=NO_TABLE)
-    rows, digest = _told(total)[0]
-    return Copy(timeline=look.timeline, replayed=reached(look), rows=int(rows or 0), digest=str(digest))
+def _copy(look: Look, sums: Mapping[str, Rows | StackError]) -> Copy:
+    tables = {name: _summed(_told(answer)) for name, answer in sums.items()}
+    return Copy(timeline=look.timeline, replayed=reached(look), tables=tables)
+
+
+def _summed(answer: Rows) -> Held:
+    rows, digest = answer[0]
+    return Held(rows=int(rows or 0), digest=str(digest))
 
 
 def _told[Answer](answer: Answer | StackError) -> Answer:
