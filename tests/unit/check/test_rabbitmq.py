@@ -357,7 +357,22 @@ def test_a_consumer_that_left_no_summary_may_have_had_what_is_missing(tmp_path: 
 
 def test_without_a_message_nothing_is_judged(tmp_path: Path) -> None:
     history = Recorded().history(tmp_path, ABOUT)
-    assert [finding.verdict for check in CHECKS.values() for finding in check(ABOUT, history)] == ["inconclusive"] * 2
+    found = [finding for check in CHECKS.values() for finding in check(ABOUT, history)]
+    assert [finding.verdict for finding in found] == ["inconclusive"] * 6
+
+
+def test_a_queue_that_nothing_was_published_to_is_no_pass(tmp_path: Path) -> None:
+    run = recorded(tiers=TIER)
+    run.ops = [op for op in run.ops if op.key != QUEUE]
+    run.consumed = [line for line in run.consumed if line.queue != QUEUE]
+    run.queues = [replace(line, messages=()) if line.queue == QUEUE else line for line in run.queues]
+    history = run.history(tmp_path, ABOUT)
+    for check in CHECKS.values():
+        found = {finding.where.group: finding for finding in check(ABOUT, history)}
+        assert {group: finding.verdict for group, finding in found.items()} == {
+            f"queue {QUEUE}": "inconclusive", f"queue {OTHER}": "pass", f"queue {PRIORITIES}": "pass",
+        }  # fmt: skip
+        assert found[f"queue {QUEUE}"].reason == "nothing was published to it"
 
 
 def test_a_loss_is_the_first_line_and_may_be_a_known_weakness_of_one_queue(tmp_path: Path) -> None:
@@ -522,6 +537,36 @@ def test_a_queue_that_gave_out_nothing_has_no_order(tmp_path: Path) -> None:
     run.queues = [replace(line, messages=()) if line.queue == QUEUE else line for line in run.queues]
     finding = of_queue(run, tmp_path)
     assert (finding.verdict, finding.reason) == ("inconclusive", "no message was given out for the first time")
+
+
+def kept(run: Recorded, keep: Callable[[Consumed], bool]) -> None:
+    """Of the queue nothing is left, and only some of what was handed over."""
+    run.consumed = [line for line in run.consumed if line.queue != QUEUE or keep(line)]
+    run.queues = [replace(line, messages=()) if line.queue == QUEUE else line for line in run.queues]
+
+
+@pytest.mark.parametrize(
+    ("keep", "reason"),
+    [
+        (lambda line: APPLIED < line.at <= APPLIED + S // 8, "no message was given out after another one"),
+        (lambda line: line.at <= APPLIED, "no message was given out after another one since the fault"),
+        (lambda line: line.at <= APPLIED + S // 8, ""),
+    ],
+    ids=["one alone", "none since the fault", "one since the fault"],
+)
+def test_an_order_is_shown_by_two_of_which_one_came_since_the_fault(
+    keep: Callable[[Consumed], bool], reason: str, tmp_path: Path
+) -> None:
+    run = recorded(tiers=TIER)
+    kept(run, keep)
+    finding = of_queue(run, tmp_path)
+    assert (finding.verdict, finding.reason) == ("inconclusive" if reason else "pass", reason)
+
+
+def test_what_is_drained_came_since_the_fault(tmp_path: Path) -> None:
+    run = recorded(tiers=TIER)
+    run.consumed = [line for line in run.consumed if line.queue != QUEUE or line.at <= APPLIED]
+    assert of_queue(run, tmp_path).verdict == "pass"
 
 
 WRITES = 100_000

@@ -25,12 +25,13 @@ from resilience.check import needs
 from resilience.check.durability.booking import Booked, Defect, Ledger, What, findings
 from resilience.check.durability.unrecorded import unrecorded
 from resilience.check.fault import injections
-from resilience.check.finding import Finding
+from resilience.check.finding import Finding, Where
 from resilience.check.rabbitmq.traffic import NONE, Traffic, traffic
 from resilience.check.text import count
 from resilience.history.columns import FAIL, OK, UNKNOWN, Codes, Flags, Ints
 from resilience.history.outbox import is_event
 from resilience.history.read import History
+from resilience.spec.rabbitmq import QUEUES
 from resilience.spec.scenario import Scenario
 
 NAME = "durability.rabbitmq"
@@ -38,7 +39,7 @@ _LESS_SURE = np.array([0, 2, 1])  # by outcome: an acknowledged publish is there
 
 
 def rabbitmq(scenario: Scenario, history: History) -> tuple[Finding, ...]:
-    """A finding for each queue that was published to, or that something is in which nobody published."""
+    """A finding for each queue that is published to, or that something is in which nobody published."""
     seen = traffic(history)
     booked = book(history, seen)
     ledger = Ledger(
@@ -51,12 +52,28 @@ def rabbitmq(scenario: Scenario, history: History) -> tuple[Finding, ...]:
         hits=lambda _: (),
         by_phase=True,
     )
-    found = tuple(_told(finding, history, seen, booked.lost) for finding in findings(ledger, scenario, history, booked))
+    found = findings(ledger, scenario, history, booked) if seen.queues else ()
+    found = tuple(_told(finding, history, seen, booked.lost) for finding in found)
+    found += tuple(_unpublished(found))
     applied = next((injection.applied for injection in injections(history)), None)
     if applied is None:
         return found
     rest = _at_rest(history, seen, applied)
     return tuple(_at_stake(finding, seen, rest, booked.lost) for finding in found)
+
+
+def _unpublished(found: tuple[Finding, ...]) -> Iterator[Finding]:
+    """A finding for each queue that the load publishes to and that none of these speaks of."""
+    told = {finding.where.group for finding in found}
+    for group in (f"queue {queue}" for queue in QUEUES):
+        if group not in told:
+            yield Finding(
+                check=NAME,
+                verdict="inconclusive",
+                title="messages could not be judged",
+                reason="nothing was published to it",
+                where=Where(group=group),
+            )
 
 
 def book(history: History, seen: Traffic) -> Booked:

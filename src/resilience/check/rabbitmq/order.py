@@ -16,7 +16,8 @@ was given for the first time, though a later one was: it came flagged, died, or 
 is told and no fail.
 
 A queue with priorities is held to it, too: the load gives no message one, and those of the same priority keep their
-order.
+order. A queue that nothing was published to, that gave out no message after another one, or none since the fault, has
+shown no order.
 """
 
 from dataclasses import dataclass
@@ -25,11 +26,13 @@ from typing import Any
 import numpy as np
 
 from resilience.check import needs
+from resilience.check.fault import injections
 from resilience.check.finding import Finding, Where
 from resilience.check.rabbitmq.traffic import NONE, Traffic, traffic
 from resilience.check.text import count
 from resilience.history.columns import OK, Codes, Flags, Ints
 from resilience.history.read import History
+from resilience.spec.rabbitmq import QUEUES
 from resilience.spec.scenario import Scenario
 
 NAME = "order.rabbitmq"
@@ -53,17 +56,23 @@ class Ordered:
 
 
 def order_of_messages(scenario: Scenario, history: History) -> tuple[Finding, ...]:
-    """A finding for each queue that was published to."""
+    """A finding for each queue that is published to."""
     del scenario
     seen = traffic(history)
     found, gaps = ordered(history, seen)
     queues = np.unique(seen.sent_queue).tolist()
-    return tuple(_of_queue(queue, history, seen, found, gaps) for queue in queues) or (_of_nothing(),)
+    silent = [queue for queue in QUEUES if queue not in {seen.queues[code] for code in queues}]
+    return (*(_of_queue(queue, history, seen, found, gaps) for queue in queues), *map(_of_nothing, silent))
 
 
-def _of_nothing() -> Finding:
+def _of_nothing(queue: str) -> Finding:
     return Finding(
-        check=NAME, verdict="inconclusive", title="Messages came in order", reason="nothing was published", unit="ops"
+        check=NAME,
+        verdict="inconclusive",
+        title="Messages came in order",
+        reason="nothing was published to it",
+        unit="ops",
+        where=Where(group=f"queue {queue}"),
     )
 
 
@@ -151,17 +160,18 @@ def _of_queue(queue: int, history: History, seen: Traffic, found: Ordered, gaps:
     wrong = np.flatnonzero(of_it & found.inverted)
     furthest = int((found.before[wrong] - found.place[wrong]).max(initial=0))
     total, inverted = int(of_it.sum()), len(wrong)
+    untold = _untold(history, seen, found, of_it)
     again = int(((seen.own[seen.value] == queue) & seen.redelivered).sum())
     return Finding(
         check=NAME,
-        verdict="fail" if inverted else "pass" if total else "inconclusive",
+        verdict="fail" if inverted else "inconclusive" if untold else "pass",
         title="Messages came in the order in which they were published",
         measured=f"{count(inverted, 'inversion')} among {count(total, 'message')} given out for the first time, "
         f"{count(int(gaps[queue]), 'gap')}, {again:,} redelivered",
         allowed="no inversion",
         value=float(inverted),
         unit="ops",
-        reason=_reason(total, inverted, furthest),
+        reason=_reason(inverted, furthest) or untold,
         where=_where(name, seen, history, found.sight[wrong]),
         rests_on=needs.WHOLE + needs.LOAD + (() if inverted else needs.FAULT + needs.QUEUES),
         evidence=tuple(_item(history, seen, found, index) for index in wrong[:EVIDENCE_MAX].tolist()),
@@ -175,11 +185,31 @@ def _of_queue(queue: int, history: History, seen: Traffic, found: Ordered, gaps:
     )
 
 
-def _reason(total: int, inverted: int, furthest: int) -> str:
-    if inverted:
-        places = count(furthest, "place")
-        return f"{count(inverted, 'message')} came after later ones, by up to {places}"
-    return "" if total else "no message was given out for the first time"
+def _reason(inverted: int, furthest: int) -> str:
+    if not inverted:
+        return ""
+    return f"{count(inverted, 'message')} came after later ones, by up to {count(furthest, 'place')}"
+
+
+def _untold(history: History, seen: Traffic, found: Ordered, of_it: Flags) -> str:
+    """Why what a queue gave out says nothing of its order, "" if it does."""
+    second = of_it & (found.before != NONE)
+    applied = max((injection.applied for injection in injections(history)), default=None)
+    if not of_it.any():
+        return "no message was given out for the first time"
+    if not second.any():
+        return "no message was given out after another one"
+    if applied is not None and not (second & _since(history, seen, found.sight, applied)).any():
+        return "no message was given out after another one since the fault"
+    return ""
+
+
+def _since(history: History, seen: Traffic, sights: Ints, instant_us: int) -> Flags:
+    """Which of these sights came after an instant; what was drained came when all was over."""
+    later = seen.drained.copy()
+    later[: len(history.consumed)] |= history.consumed.at > instant_us
+    chosen: Flags = later[sights]
+    return chosen
 
 
 def _where(name: str, seen: Traffic, history: History, sights: Ints) -> Where:
