@@ -21,7 +21,7 @@ import numpy as np
 from resilience.check import needs
 from resilience.check.assumption.record import SESSION_WRITES
 from resilience.check.collaboration.view import views
-from resilience.check.fault import SECOND_US, injections, members_of_shard
+from resilience.check.fault import SECOND_US, injections, members_of_shard, too_early
 from resilience.check.finding import Finding
 from resilience.check.text import count, seconds
 from resilience.history.columns import OK
@@ -39,25 +39,24 @@ def convergence(scenario: Scenario, history: History) -> tuple[Finding, ...]:
 
 
 def _replicas(scenario: Scenario, history: History) -> Finding:
-    data = _compared(history)
+    data, early = _compared(history), _early(history, "replicas")
     compared = dict(data.get("compared", {}))
     shards = tuple(_shards(scenario, history))
     keys, needed = sum(compared.values()), sum(shard.keys * shard.replicas for shard in shards)
     lacking = ", ".join(f"{shard.group}" for shard in shards if not shard.is_covered_by(compared))
-    few = (
-        f"{keys:,} keys were compared on {len(compared)} replicas, {needed:,} were written; "
-        f"not all of those of shard {lacking}"
-    )
+    few = f"{keys:,} keys were compared on {len(compared)} replicas, {needed:,} were written"
+    few += f"; not all of those of shard {lacking}" if lacking else ""
+    unknown = _missing(data, few) if lacking or not keys else f"the replicas were compared {early}" if early else ""
     differing = int(data.get("differing", 0))
     return Finding(
         check="convergence.replicas",
-        verdict="fail" if differing else "inconclusive" if lacking else "pass",
+        verdict="fail" if differing else "inconclusive" if unknown else "pass",
         title="Every replica holds what its primary holds",
         measured=f"{differing:,} of {keys:,} keys differ on {len(compared)} replicas",
         allowed=f"none, on {sum(shard.replicas for shard in shards)} replicas",
         value=float(differing),
         unit="keys",
-        reason=f"the first: {_first(data)}" if differing else _missing(data, few) if lacking else "",
+        reason=f"the first: {_first(data)}" if differing else unknown,
         rests_on=needs.WHOLE + needs.FAULT,
         evidence=tuple(dict(example) for example in data.get("examples", ())),
         evidence_total=differing,
@@ -73,8 +72,9 @@ def _evictions(scenario: Scenario, history: History) -> Finding:
         for member in dict.fromkeys((*members, *evicted))
     }
     thrown = {member: number for member, number in counted.items() if number}
-    all_asked = len(evicted) >= len(members)
-    few = f"{len(evicted)} of {count(len(members), 'member')} told how many keys they threw away"
+    told = [member for member in members if member in evicted]
+    all_asked = len(told) == len(members)
+    few = f"{len(told)} of {count(len(members), 'member')} told how many keys they threw away"
     return Finding(
         check="convergence.evictions",
         verdict="fail" if thrown else "pass" if all_asked else "inconclusive",
@@ -93,6 +93,12 @@ def _compared(history: History) -> Mapping[str, Any]:
     """What was read from the replicas after the load; nothing if that is not on record."""
     events = history.events_of("replicas")
     return events[-1].data if events else {}
+
+
+def _early(history: History, event: str) -> str:
+    """Why the last event of a name says nothing of what was left in the end, "" if it does, or if there is none."""
+    events = history.events_of(event)
+    return too_early(history, events[-1].at) if events else ""
 
 
 def _missing(data: Mapping[str, Any], few: str) -> str:
@@ -144,6 +150,8 @@ def _agreed(history: History) -> Finding:
         return _finding(reason="whether the stack converged is not on record")
     end = events[-1]
     ok, reason = bool(end.data.get("ok")), str(end.data.get("reason", ""))
+    if ok and (early := _early(history, "converged")):
+        return _finding(reason=f"the stack was found whole {early}")
     after_s = _after_s(history, end)
     began = "healing" if injections(history) else "the look"
     measured = f"whole at the latest {seconds(after_s)} after {began}, looked at once the load had ended"

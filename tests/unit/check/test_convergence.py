@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from resilience.check.convergence import convergence
 from resilience.check.finding import Finding
-from resilience.history.record import Series
+from resilience.history.record import Event, Series
 from tests.histories import END, RECOVERY, WALL0, Recorded, S, recorded, scenario
 
 
@@ -34,6 +35,49 @@ def test_without_a_look_nothing_is_said(tmp_path: Path) -> None:
     run = recorded()
     run.drop("converged")
     assert judged(run, tmp_path).verdict == "inconclusive"
+
+
+def move(run: Recorded, name: str, at: int) -> None:
+    """What was looked at by an event is what it says, at another instant."""
+    data = run.event(name).data
+    run.drop(name)
+    run.events.append(Event(name, at, data))
+
+
+TIMES = [
+    (RECOVERY - S, "before all was healed"),
+    (END - 1, "before the load had ended"),
+    (END, ""),
+]
+
+
+@pytest.mark.parametrize(("at", "says"), TIMES, ids=["before healing", "under load", "at the end"])
+def test_what_was_whole_too_early_says_nothing(at: int, says: str, tmp_path: Path) -> None:
+    run = recorded()
+    move(run, "converged", at)
+    finding = judged(run, tmp_path)
+    assert finding.verdict == ("inconclusive" if says else "pass")
+    assert finding.reason == (f"the stack was found whole {says}" if says else "")
+    run.change("converged", ok=False, reason="disagreement")
+    assert judged(run, tmp_path / "not whole").verdict == "fail"
+
+
+@pytest.mark.parametrize(("at", "says"), TIMES, ids=["before healing", "under load", "at the end"])
+def test_what_was_compared_too_early_says_nothing(at: int, says: str, tmp_path: Path) -> None:
+    run = recorded()
+    move(run, "replicas", at)
+    finding = replicas(run, tmp_path)["convergence.replicas"]
+    assert finding.verdict == ("inconclusive" if says else "pass")
+    assert says in finding.reason
+
+
+def test_a_stack_without_replicas_has_nothing_to_compare(tmp_path: Path) -> None:
+    run, about = recorded(), scenario(slos=())
+    run.change("replicas", compared={})
+    shards = tuple(replace(shard, replicas=()) for shard in about.stack.shards)
+    about = replace(about, stack=replace(about.stack, shards=shards))
+    found = {finding.check: finding for finding in convergence(about, run.history(tmp_path, about))}
+    assert found["convergence.replicas"].verdict == "inconclusive"
 
 
 def compared(run: Recorded) -> dict[str, int]:
@@ -106,6 +150,14 @@ def test_a_member_that_tells_no_evictions_is_no_pass(tmp_path: Path) -> None:
     run.change("replicas", evicted=evicted, reasons=["redis-cluster-5: evictions: TimeoutError"])
     finding = replicas(run, tmp_path)["convergence.evictions"]
     assert (finding.verdict, finding.reason) == ("inconclusive", "redis-cluster-5: evictions: TimeoutError")
+
+
+def test_another_ones_evictions_are_not_a_members(tmp_path: Path) -> None:
+    run = recorded()
+    evicted = dict.fromkeys((f"redis-cluster-{n}" for n in range(1, 7)), 0)
+    run.change("replicas", evicted=evicted)
+    finding = replicas(run, tmp_path)["convergence.evictions"]
+    assert (finding.verdict, finding.reason) == ("inconclusive", "5 of 6 members told how many keys they threw away")
 
 
 def test_an_eviction_is_a_finding(tmp_path: Path) -> None:

@@ -116,13 +116,23 @@ def test_what_is_amiss_is_said(case: Case, tmp_path: Path) -> None:
     assert bool(finding.measures) == (case.verdict == "pass")
 
 
-def test_no_look_and_one_before_all_was_healed_mean_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("at", "reason"),
+    [
+        (None, "what the members said of their queues is not on record"),
+        (RECOVERY - S, "the members were asked before all was healed"),
+        (END - 1, "the members were asked before the load had ended"),
+        (END, ""),
+    ],
+    ids=["no look", "before healing", "under load", "at the end"],
+)
+def test_no_look_and_one_before_all_was_over_mean_nothing(at: int | None, reason: str, tmp_path: Path) -> None:
     run = recorded(tiers=("rabbitmq",))
     run.drop("queues")
-    assert judged(run, tmp_path / "none").verdict == "inconclusive"
-    run.events.append(Event("queues", RECOVERY - S, queues_seen()))
-    finding = judged(run, tmp_path / "early")
-    assert (finding.verdict, finding.reason) == ("inconclusive", "the members were asked before all was healed")
+    if at is not None:
+        run.events.append(Event("queues", at, queues_seen()))
+    finding = judged(run, tmp_path)
+    assert (finding.verdict, finding.reason) == ("inconclusive" if reason else "pass", reason)
 
 
 def test_a_look_that_never_found_all_well_has_no_time(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from resilience.check import needs
-from resilience.check.fault import SECOND_US, injections
+from resilience.check.fault import SECOND_US, injections, too_early
 from resilience.check.finding import Finding
 from resilience.check.text import count, seconds
 from resilience.history.queues import QueuesSeen, amiss, unknown
@@ -63,12 +63,11 @@ def _incomplete(scenario: Scenario, seen: QueuesSeen) -> Iterator[str]:
 
 
 def _unasked(scenario: Scenario, history: History, seen: QueuesSeen) -> Iterator[str]:
-    """Members that were not asked, and that it was before all was healed."""
+    """Members that were not asked, and that it was too early."""
     missing = [member.name for member in scenario.stack.of("rabbitmq") if member.name not in seen.members]
     yield from (f"{name} was not asked" for name in missing)
-    healed = [injection.healed for injection in injections(history)]
-    if any(instant is None or instant > history.events_of("queues")[-1].at for instant in healed):
-        yield "the members were asked before all was healed"
+    if early := too_early(history, history.events_of("queues")[-1].at):
+        yield f"the members were asked {early}"
 
 
 def _took_s(history: History, seen: QueuesSeen) -> float | None:
