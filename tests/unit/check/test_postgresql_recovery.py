@@ -13,6 +13,7 @@ from resilience.check.postgresql.recovery import NAME, recovery_of_rows
 from resilience.check.way import WORDS
 from resilience.history.record import Event
 from resilience.history.way import WAYS, Way, way_of
+from resilience.spec.fault import FastRestart, Partition
 from resilience.spec.postgresql import AnyStandbys, FirstStandbys
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Member
@@ -20,6 +21,7 @@ from tests.histories import APPLIED, BEGAN, END, POSTGRESQL, RECOVERY, Recorded,
 
 TIER = ("postgresql",)
 ABOUT = scenario(tiers=TIER)
+ABOUT_CUT_OFF = scenario(tiers=TIER, fault=Partition(cut_from="clients"))
 OPERATOR, PROMOTED = APPLIED + 10 * S, APPLIED + 11 * S
 
 
@@ -112,18 +114,27 @@ class Case:
     run: Callable[[], Recorded]
     about: Scenario = field(default_factory=lambda: ABOUT)
     fails: tuple[Way, ...] = ()
+    unsure: tuple[Way, ...] = ()
     says: str = ""
 
 
 LONG = RECOVERY - BEGAN
 CASES = (
     Case(name="nothing happened", run=hit),
-    Case(name="hit, and nobody noticed", run=lambda: hit(POSTGRESQL[0])),
+    Case(name="hit, and nobody noticed", run=lambda: hit(POSTGRESQL[0]), unsure=WAYS, says="the fault had no effect"),
+    Case(name="hit, and nobody noticed on one way", unsure=("direct",), says="the fault had no effect",
+         run=lambda: away(hit(POSTGRESQL[0]), BEGAN, LONG, ("pgbouncer",))),
+    Case(name="cut off from clients, and nobody noticed", run=lambda: hit(POSTGRESQL[0]), unsure=WAYS,
+         about=ABOUT_CUT_OFF, says="the fault had no effect"),
+    Case(name="back before anybody noticed", run=lambda: hit(POSTGRESQL[0]),
+         about=scenario(tiers=TIER, fault=FastRestart())),
+    Case(name="cut off from peers alone", run=lambda: hit(POSTGRESQL[0]),
+         about=scenario(tiers=TIER, fault=Partition(cut_from="peers"))),
     Case(name="hit, and written again", run=lambda: away(hit(POSTGRESQL[0]), BEGAN, LONG)),
     Case(name="hit, and never written again", run=lambda: away(hit(POSTGRESQL[0]), BEGAN, END), fails=WAYS,
          says="no row was written in the last"),
     Case(name="never again through PgBouncers", fails=("pgbouncer",), says="no row was written in the last",
-         run=lambda: away(hit(POSTGRESQL[0]), BEGAN, END, ("pgbouncer",))),
+         run=lambda: away(away(hit(POSTGRESQL[0]), BEGAN, LONG), BEGAN, END, ("pgbouncer",))),
     Case(name="left alone, a second", run=lambda: away(hit(), BEGAN, 800_000)),
     Case(name="left alone, and away", run=lambda: away(hit(), BEGAN, 1_100_000), fails=WAYS,
          says="which nothing excuses"),
@@ -150,14 +161,15 @@ CASES = (
 def test_what_must_be_said_of_an_outage(case: Case, tmp_path: Path) -> None:
     found = judged(case.run(), tmp_path, case.about)
     assert set(found) == set(WORDS.values())
-    failed = {words for words, finding in found.items() if finding.verdict == "fail"}
-    assert failed == {WORDS[way] for way in case.fails}
-    assert all(case.says in found[words].reason for words in failed)
+    not_passed = {words: finding.verdict for words, finding in found.items() if finding.verdict != "pass"}
+    unsure = {WORDS[way]: "inconclusive" for way in case.unsure}
+    assert not_passed == {WORDS[way]: "fail" for way in case.fails} | unsure
+    assert all(case.says in found[words].reason for words in not_passed)
     assert {finding.where.group for finding in found.values()} == {"postgresql"}
 
 
 def test_without_rows_of_a_way_nothing_is_known_of_it(tmp_path: Path) -> None:
-    run = hit(POSTGRESQL[0])
+    run = away(hit(POSTGRESQL[0]), BEGAN, LONG)
     run.ops = [op for op in run.ops if op.kind != "postgresql.write" or way_of(op.key) == "direct"]
     found = judged(run, tmp_path)
     assert {words: finding.verdict for words, finding in found.items()} == {

@@ -11,7 +11,7 @@ Where a standby is promoted by hand, people wait for a person first (``postgresq
 then for the platform. Each way on which rows are written is judged for itself: the one through a PgBouncer ends when
 that has been led elsewhere. PostgreSQL is *hit* if its primary is among an injection's members, if another one is
 promoted by hand, or if so many standbys are among them that commits have too few left to wait for; a way through a
-PgBouncer also if one of those is.
+PgBouncer also if one of those is. A primary that is taken away is missed on every way: without any outage it was not.
 """
 
 from collections.abc import Iterator
@@ -35,6 +35,7 @@ from resilience.check.text import count, seconds
 from resilience.check.way import WORDS, rows_by
 from resilience.history.read import History
 from resilience.history.way import WAYS, Way
+from resilience.spec.fault import Freeze, Isolate, Kill, Partition, Pause, PowerOff
 from resilience.spec.scenario import Scenario
 
 NAME = "recovery.postgresql"
@@ -47,6 +48,7 @@ class Hit:
 
     injection: Applied
     how: str
+    missed: bool = False  # whether nobody can be served meanwhile
 
 
 def recovery_of_rows(scenario: Scenario, history: History) -> tuple[Finding, ...]:
@@ -70,7 +72,8 @@ def _judged(scenario: Scenario, history: History, way: Way) -> Finding:
 def _hits(scenario: Scenario, history: History, way: Way) -> Iterator[Hit]:
     """What a way suffered from, what explains most first."""
     for one in hit_postgresql(history):
-        yield Hit(injection=one.injection, how=f"the primary {one.primary} was hit")
+        missed = one.primary not in one.injection.before and _takes_away(scenario)
+        yield Hit(injection=one.injection, how=f"the primary {one.primary} was hit", missed=missed)
     if promotions(history):
         yield from (Hit(injection=one, how="another primary was promoted by hand") for one in injections(history)[:1])
     for injection in injections(history):
@@ -80,6 +83,17 @@ def _hits(scenario: Scenario, history: History, way: Way) -> Iterator[Hit]:
     for injection in injections(history) if way == "pgbouncer" else ():
         if hit := sorted(pgbouncers & set(injection.members)):
             yield Hit(injection=injection, how=f"{', '.join(hit)} was hit")
+
+
+def _takes_away(scenario: Scenario) -> bool:
+    """Whether a member that suffers the scenario's fault serves nobody until it is healed."""
+    match scenario.experiment.fault if scenario.experiment else None:
+        case PowerOff() | Freeze() | Isolate() | Pause() | Kill(restart=False):
+            return True
+        case Partition(cut_from=cut_from):
+            return cut_from in {"clients", "all"}
+        case _:
+            return False
 
 
 def _too_few(scenario: Scenario, injection: Applied) -> str:
@@ -96,15 +110,16 @@ def _restored(history: History, way: Way, hit: Hit, outage: Outage | None) -> Fi
     ended = outage is None or outage.ended
     measures = _measures(history, hit.injection, outage)
     reason = "" if outage is None or ended else f"no row was written in the last {seconds(outage.length_s)} of the load"
+    strange = "no outage where the primary was taken away: the fault had no effect" if hit.missed and not outage else ""
     return Finding(
         check=NAME,
-        verdict="pass" if ended else "fail",
+        verdict="fail" if not ended else "inconclusive" if strange else "pass",
         title=f"{WORDS[way]} were written again after {hit.how}",
         measured=_measured(measures),
         allowed="rows are written again before the load ends",
         value=measures.get(f"{NAME}.first_good_write_s"),
         unit="s",
-        reason=reason,
+        reason=reason or strange,
         where=_where(outage),
         rests_on=_RESTS_ON + needs.FAULT,
         evidence=tuple({"what": name, "value": value} for name, value in measures.items()),
