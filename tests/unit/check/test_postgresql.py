@@ -260,6 +260,18 @@ def test_a_run_that_was_acknowledged_nothing_but_locally_is_no_pass(tmp_path: Pa
     assert (finding.verdict, finding.reason) == ("inconclusive", "nothing was acknowledged that could be lost")
 
 
+@pytest.mark.parametrize(("earlier", "verdict"), [(0, "inconclusive"), (1, "pass")])
+def test_a_fault_that_found_no_acknowledged_row_took_none(earlier: int, verdict: str, tmp_path: Path) -> None:
+    run = hit()
+    before = [op for op in run.good("postgresql.write") if (op.returned or 0) <= APPLIED]
+    for op in before[earlier:]:
+        op.end("fail", 3_000, "53300")
+        run.lose(op)
+    finding = judged(run, tmp_path)
+    assert finding.verdict == verdict
+    assert ("before the fault" in finding.reason) == (verdict == "inconclusive")
+
+
 def test_losses_by_phase_and_age(tmp_path: Path) -> None:
     """A primary that was cut off went on for 5 s; all of that is gone, and two rows from before."""
     run = hit()

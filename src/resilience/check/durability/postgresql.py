@@ -39,7 +39,8 @@ _NOBODY = -1
 def postgresql(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """One finding about all rows."""
     booked = book(history)
-    return tuple(_with_locals(finding, booked) for finding in findings(ROWS, scenario, history, booked))
+    found = findings(ROWS, scenario, history, booked)
+    return tuple(_with_locals(_at_stake(finding, history, booked), booked) for finding in found)
 
 
 def may_lose(stack: Stack) -> bool:
@@ -175,6 +176,19 @@ def _unexpected(stored: _Stored, rows: Ints) -> Iterator[Defect]:
 
 def _defect(what: What, key: str, detail: str) -> Defect:
     return Defect(what=what, group=POSTGRESQL, key=key, detail=detail)
+
+
+def _at_stake(finding: Finding, history: History, booked: Booked) -> Finding:
+    """The finding; a pass is none where the fault found no acknowledged row that it could have taken."""
+    applied = min((injection.applied for injection in injections(history)), default=None)
+    if finding.verdict != "pass" or applied is None:
+        return finding
+    before = booked.writes & (history.ops.outcome == OK) & (history.ops.returned <= applied)
+    before[booked.acked_locally] = False
+    if before.any():
+        return finding
+    reason = "; ".join(filter(None, ("nothing was acknowledged before the fault that it could lose", finding.reason)))
+    return replace(finding, verdict="inconclusive", reason=reason)
 
 
 def _with_locals(finding: Finding, booked: Booked) -> Finding:
