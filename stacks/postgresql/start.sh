@@ -9,7 +9,7 @@
 #   a primary   comes back as what it was. One that does not know that another has been promoted, since that does not
 #               answer, is a second primary then: nobody here can tell it. But one that was fenced waits for the other.
 #   either      if another has been promoted meanwhile (it answers, on a higher timeline): it goes back to where the two
-#               parted and follows the other; where it cannot go back it is copied again.
+#               parted (pg_rewind) and follows the other; where it cannot go back it is copied again.
 #
 # Nobody is taken for the primary who takes writes on an earlier timeline than is known of here: by this member's own
 # data, from all others that answer, or from the archive. He was promoted behind everybody's back, or left behind.
@@ -76,18 +76,21 @@ primary() {
     if [ "$(echo "$writers" | wc -l)" -eq 1 ]; then echo "$writers"; fi
 }
 
-# From now on $1 keeps what this member has not received yet.
+# From now on $1 keeps what this member has not received yet. A slot that it has given up would keep nothing.
 keep() {
+    ask "$1" "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
+        WHERE slot_name = '$slot' AND wal_status = 'lost'" >/dev/null
     ask "$1" "SELECT pg_create_physical_replication_slot('$slot', true)
         WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '$slot')" >/dev/null
 }
 
-# The database in the folder $2 is a standby of $1 from its next start on.
+# The database in the folder $2 is a standby of $1 from its next start on; $3: how it has come by what is in there.
 follow() {
     conninfo="host=$1 user=replicator passfile=$PGPASSFILE application_name=$name connect_timeout=2"
     echo "primary_conninfo = '$conninfo'" >"$2/postgresql.auto.conf"
     : >"$2/standby.signal"
     rm -f "$2/fenced"
+    say "follows $1, by $3"
 }
 
 new() {
@@ -106,7 +109,7 @@ copy() {
     keep "$1" || return
     pg_basebackup --host="$1" --username=replicator --pgdata="$beside" --slot="$slot" --wal-method=stream \
         --checkpoint=fast --no-sync || return
-    follow "$1" "$beside"
+    follow "$1" "$beside" "a copy"
     rm -rf "$data"
     mv "$beside" "$data"
     rm -f "$rewinding"
@@ -117,22 +120,54 @@ copy_somebody() {
     until found=$(primary) && [ -n "$found" ] && copy "${found#* }"; do sleep 0.2; done
 }
 
-# Whether $1 still has that part of its log which this member, having gone back, has to begin with.
-goes_on() {
-    [ -e "$data/backup_label" ] || return 0
-    segment=$(sed -n 's/^START WAL LOCATION: .*(file [0-9A-F]\{8\}\([0-9A-F]*\)).*/\1/p' "$data/backup_label")
-    [ -n "$(ask "$1" "SELECT 1 FROM pg_ls_waldir() WHERE substr(name, 9) = '$segment' LIMIT 1")" ]
+# The files of $1's log that it has no more, from the position $2 on: of each segment the one on the last timeline that has
+# a part of it, of the timelines that lead to $1's. Only that one is true: another may hold what was written astray.
+gone() {
+    ask "$1" "WITH size AS (SELECT pg_size_bytes(current_setting('wal_segment_size')) AS bytes),
+        now AS (SELECT pg_current_wal_lsn() AS position, substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) AS timeline),
+        past AS (SELECT split_part(line, E'\t', 1)::int AS timeline,
+                div(split_part(line, E'\t', 2)::pg_lsn - '0/0', bytes) AS ends_in
+            FROM size, now, string_to_table(pg_read_file('pg_wal/' || timeline || '.history'), E'\n') AS line
+            WHERE line ~ '^[0-9]+\t')
+        SELECT coalesce((SELECT upper(lpad(to_hex(min(past.timeline)), 8, '0')) FROM past WHERE segment < ends_in),
+                timeline) || substr(pg_walfile_name('0/1'::pg_lsn + segment * bytes), 9)
+            FROM size, now, generate_series(div('$2'::pg_lsn - '0/0', bytes), div(position - '0/0', bytes)) AS segment
+        EXCEPT SELECT name FROM pg_ls_waldir() ORDER BY 1"
 }
 
-# What this member does that finds a primary on a higher timeline than its own. A checkpoint makes that one's control
-# file tell of its timeline, and lets this one be consistent at once.
+# Fetches from the archive what this member has to replay after it has gone back, and neither it nor $1 has. pg_rewind
+# leaves it what it had since the last common checkpoint was complete, but it replays from where that began; and $1 may
+# have written more since they parted than it keeps. Fails where a part of that is nowhere.
+fetch() {
+    label=$data/backup_label  # where it begins, if it had anything to go back from
+    if [ -e "$label" ]; then
+        begin=$(sed -n 's/^START WAL LOCATION: \([^ ]*\) .*/\1/p' "$label")
+    else
+        begin=$(pg_controldata -D "$data" | sed -n "s/^Latest checkpoint's REDO location: *//p")
+    fi
+    files=$(gone "$1" "$begin") || return
+    for file in $files; do
+        # without a label the last of its own is not whole
+        if [ ! -e "$label" ] || [ ! -e "$data/pg_wal/$file" ]; then
+            say "fetching $file"
+            cp "$archive/$file" "$data/pg_wal/" || return
+        fi
+    done
+}
+
+# What this member does that finds a primary on a higher timeline than its own. That one keeps its log from before the
+# checkpoint on, which makes its control file tell of its timeline, and lets this one be consistent at once.
+# A standby that was killed cannot go back: pg_rewind would have it recover in single-user mode, which refuses a standby;
+# and as anything else it would write to its log where it may only have been behind.
 rejoin() {
     say "$1 has been promoted: going back to where it parted from this member"
     : >"$rewinding"
+    keep "$1" || say "$1 keeps nothing for this member"
     ask "$1" CHECKPOINT >/dev/null || say "$1 makes no checkpoint"
+    echo "restore_command = 'cp \"$archive/%f\" \"%p\"'" >>"$data/postgresql.auto.conf"
     if pg_rewind --target-pgdata="$data" --source-server="host=$1 user=postgres dbname=postgres" \
-        --config-file="$settings" --no-sync && keep "$1" && goes_on "$1"; then
-        follow "$1" "$data"
+        --config-file="$settings" --restore-target-wal --no-sync && fetch "$1"; then
+        follow "$1" "$data" pg_rewind
         rm -f "$rewinding"
     else
         say "that cannot be done"
@@ -157,7 +192,7 @@ elif [ -s "$data/PG_VERSION" ]; then
     if [ -n "$found" ] && [ "${found% *}" -gt "$(own_timeline)" ]; then
         rejoin "${found#* }"
     elif [ -n "$found" ] && [ -e "$data/standby.signal" ] && keep "${found#* }"; then
-        follow "${found#* }" "$data"
+        follow "${found#* }" "$data" "what it had"
     fi
 elif [ "$name" = "$first" ] && [ ! -e "$formed" ]; then
     new

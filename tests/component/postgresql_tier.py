@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 
 import msgspec
 
@@ -15,7 +16,7 @@ from resilience.spec.postgresql import Durability
 from resilience.spec.read import read_stack
 from resilience.spec.stack import Stack
 from resilience.stack.postgresql import Gathering, live_roles, wait_ready
-from resilience.stack.postgresql_link import PostgresqlLinks, Rows
+from resilience.stack.postgresql_link import PASSWORD, PostgresqlLinks, Rows
 from resilience.stack.postgresql_role import PostgresqlRole
 from tests.component.local_stack import brought_up
 
@@ -61,6 +62,30 @@ def killed(tier: OwnedLocalPlatform, member: str) -> None:
     before = tier.state(member)
     os.kill(before.handle["server_pid"], signal.SIGKILL)
     wait_for(f"{member} runs again", lambda: tier.state(member).restarts == before.restarts + 1)
+
+
+def archive_of(tier: OwnedLocalPlatform) -> Path:
+    """The folder that stands for an object store, as all members see it."""
+    return tier.secret_file(PASSWORD).parents[1] / "archive"
+
+
+def long_checkpoint(tier: OwnedLocalPlatform, primary: str, logs: Path) -> None:
+    """A checkpoint that begins in one segment of the log and is complete in the next one.
+
+    Whoever goes back to it has to replay the segment that it began in, and pg_rewind does not leave him that.
+    """
+    spread = "checkpoint starting: force wait"
+    asked(tier, primary, "CREATE TABLE IF NOT EXISTS spread (value text)")  # pages that it has to take its time for
+    before = log_of(logs, primary).count(spread)
+    with PostgresqlLinks(tier, WITHIN_S) as links:
+        backup = Thread(target=links.link(primary).ask, args=("SELECT pg_backup_start('spread', false)",))
+        backup.start()
+        wait_for("it has begun", lambda: log_of(logs, primary).count(spread) > before)
+        asked(tier, primary, "SELECT pg_switch_wal()")
+        asked(tier, primary, "INSERT INTO spread VALUES ('meanwhile')")
+        asked(tier, primary, "ALTER SYSTEM SET checkpoint_completion_target = 0")  # it takes no more time
+        asked(tier, primary, "SELECT pg_reload_conf()")
+        backup.join()
 
 
 def together(tier: OwnedLocalPlatform) -> bool:

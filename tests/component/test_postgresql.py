@@ -26,9 +26,11 @@ from tests.component.postgresql_tier import (
     PRIMARY,
     STANDBY,
     amiss,
+    archive_of,
     asked,
     killed,
     log_of,
+    long_checkpoint,
     ready_tier,
     roles,
     together,
@@ -75,8 +77,7 @@ def test_a_commit_is_on_all_members_and_its_wal_in_the_archive(tier):
     for member in (PRIMARY, STANDBY, OTHER):
         wait_for(f"{member} has it", lambda m=member: asked(tier, m, "SELECT value FROM kept") == [("first",)])  # type: ignore[misc]
     segment = asked(tier, PRIMARY, "SELECT pg_walfile_name(pg_switch_wal())")[0][0]
-    archived = tier.secret_file(PASSWORD).parents[1] / "archive" / str(segment)
-    wait_for("the segment is archived", archived.exists)
+    wait_for("the segment is archived", (archive_of(tier) / str(segment)).exists)
 
 
 def test_checksums_and_slots_are_there(tier):
@@ -174,8 +175,9 @@ def emptied(tier: OwnedLocalPlatform, member: str) -> None:
     hold.unlink()
 
 
-def test_a_former_primary_that_nobody_fences_is_known_for_what_it_is(tier):
+def test_a_former_primary_that_nobody_fences_is_known_for_what_it_is(tier, logs):
     """It goes on as a second primary, which shows."""
+    long_checkpoint(tier, PRIMARY, logs)
     asked(tier, PRIMARY, "SET synchronous_commit = local; INSERT INTO kept VALUES ('before')")
     wait_for("it is there", lambda: len(asked(tier, STANDBY, "SELECT FROM kept")) == 2)
     asked(tier, STANDBY, "SELECT pg_promote()")
@@ -188,8 +190,7 @@ def test_a_former_primary_that_nobody_fences_is_known_for_what_it_is(tier):
 
 
 def test_nobody_follows_or_copies_it_while_the_true_primary_is_silent(tier, logs):
-    history = tier.secret_file(PASSWORD).parents[1] / "archive" / "00000002.history"
-    wait_for("the new timeline is in the archive", history.exists)
+    wait_for("the new timeline is in the archive", (archive_of(tier) / "00000002.history").exists)
     copied = log_of(logs, OTHER).count("a copy of")
     try:
         stop(tier, STANDBY, signal.SIGSTOP)
@@ -207,12 +208,46 @@ def test_nobody_follows_or_copies_it_while_the_true_primary_is_silent(tier, logs
     wait_for("it follows the true one", lambda: roles(tier)[OTHER].upstream == STANDBY)
 
 
-def test_a_stray_follows_the_new_one_when_it_starts_again(tier, logs):
+def test_a_stray_goes_back_and_follows_the_new_one_when_it_starts_again(tier, logs):
+    """It is not copied, although neither it nor the new one has all that it has to replay, nor a slot."""
+    copied = log_of(logs, PRIMARY).count("a copy of")
+    given_up(tier, STANDBY, "postgresql_primary_0")
     killed(tier, PRIMARY)
     wait_for("it is a replica", lambda: roles(tier)[PRIMARY].role == "replica")
     wait_for("on the new timeline", lambda: roles(tier)[PRIMARY].timeline == 2)
-    assert "going back to where it parted" in log_of(logs, PRIMARY)
+    log = log_of(logs, PRIMARY)
+    assert "going back to where it parted" in log
+    assert "start: fetching 00000001" in log
+    assert "start: fetching 00000002" in log
+    assert f"start: follows {STANDBY}, by pg_rewind" in log
+    assert log.count("a copy of") == copied
+    assert status_of(tier, STANDBY, "postgresql_primary_0") == "reserved"  # what it keeps for it from now on
     wait_for("its own is gone", lambda: not asked(tier, PRIMARY, "SELECT FROM kept WHERE value = 'astray'"))
+    wait_for("all have the same", lambda: len({rows_of(tier, member) for member in (PRIMARY, STANDBY, OTHER)}) == 1)
+    assert rows_of(tier, STANDBY) == (*[("after",)] * 3, ("before",), ("first",))
+
+
+def status_of(tier: OwnedLocalPlatform, primary: str, slot: str) -> str | None:
+    return asked(tier, primary, f"SELECT wal_status FROM pg_replication_slots WHERE slot_name = '{slot}'")[0][0]
+
+
+def given_up(tier: OwnedLocalPlatform, primary: str, slot: str) -> None:
+    """A primary has written more since it was promoted than it keeps for a slot."""
+    asked(tier, primary, f"SELECT pg_create_physical_replication_slot('{slot}', true)")
+    asked(tier, primary, "ALTER SYSTEM SET max_slot_wal_keep_size = '16MB'")
+    asked(tier, primary, "SELECT pg_reload_conf()")
+    for _ in range(3):
+        asked(tier, primary, "SET synchronous_commit = local; INSERT INTO kept VALUES ('after')")
+        asked(tier, primary, "SELECT pg_switch_wal()")
+    wait_for("the other is not behind", lambda: rows_of(tier, OTHER) == rows_of(tier, primary))
+    asked(tier, primary, "CHECKPOINT")
+    assert status_of(tier, primary, slot) == "lost"
+    asked(tier, primary, "ALTER SYSTEM RESET max_slot_wal_keep_size")
+    asked(tier, primary, "SELECT pg_reload_conf()")
+
+
+def rows_of(tier: OwnedLocalPlatform, member: str) -> tuple[tuple[str | None, ...], ...]:
+    return tuple(asked(tier, member, "SELECT value FROM kept ORDER BY value"))
 
 
 def test_a_standby_that_starts_again_follows_whoever_is_primary_then(tier):

@@ -1,5 +1,6 @@
 """PostgreSQL's failover by hand, for real: faults hit whom the servers name, and the runbook makes another primary."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -44,8 +45,10 @@ from tests.component.postgresql_tier import (
     PRIMARY,
     STANDBY,
     amiss,
+    archive_of,
     asked,
     log_of,
+    long_checkpoint,
     ready_tier,
     roles,
     together,
@@ -140,6 +143,12 @@ def told(events: list[Event], member: str) -> list[tuple[str, int]]:
     return [(event.data["role"], event.data["epoch"]) for event in events if event.data["member"] == member]
 
 
+def came(logs: Path, member: str) -> str:
+    """How a member came by what it has, as its last start told."""
+    told: list[str] = re.findall(r"^start: follows .*, by (.*)$", log_of(logs, member), re.MULTILINE)
+    return told[-1] if told else ""
+
+
 def test_a_standby_takes_over_from_a_primary_that_was_killed_and_is_followed_by_it(tier, logs):
     events: list[Event] = []
     watch = PostgresqlWatch(tier, RunClock.starting_now(), events.append).start()
@@ -154,6 +163,7 @@ def test_a_standby_takes_over_from_a_primary_that_was_killed_and_is_followed_by_
         seen_to_be_true(tier, promotion)
         wait_for("the other follows", lambda: roles(tier)[promotion.following[0]].upstream == promotion.member)
     wait_for("all are together", lambda: together(tier))
+    assert came(logs, PRIMARY) == "pg_rewind"
     wait_for("the watch has seen it", lambda: told(events, PRIMARY)[-1] == ("replica", 2))
     watch.stop()
     assert told(events, PRIMARY)[:2] == [("primary", 1), ("unreachable", 0)]
@@ -179,6 +189,7 @@ def test_a_primary_that_was_silent_is_stray_when_it_goes_on_until_it_is_fenced(t
     former = primary_of(tier)
     monkeypatch.setattr(postgresql_fence, "KNOWN_WITHIN_S", 1.0)
     monkeypatch.setattr(postgresql_strays, "KNOWN_WITHIN_S", 1.0)
+    long_checkpoint(tier, former, logs)
     with injected(tier, logs, Pause()):
         with pytest.raises(StackError, match=f"nobody was promoted, .* fencing {former} .*neither answers nor refuses"):
             promote(tier)
@@ -191,11 +202,16 @@ def test_a_primary_that_was_silent_is_stray_when_it_goes_on_until_it_is_fenced(t
         with pytest.raises(StackError, match=f"one primary is not known .*{promotion.member}"):
             fence_strays(tier)
         assert asked(tier, former, "SELECT pg_is_in_recovery()") == [("f",)], "it may be the true one"
+    asked(tier, promotion.member, "CHECKPOINT")
+    for file in archive_of(tier).glob("0000000?" + "?" * 16):
+        file.unlink()
     rejoined = fence_strays(tier)
     assert (rejoined.primary, rejoined.members) == (promotion.member, (former,))
     assert rejoined.proof.holds, rejoined
     wait_for("all are together", lambda: together(tier))
     assert fence_strays(tier).members == ()
+    assert came(logs, former) == "a copy"  # of what it has to replay to go back, nobody has a part
+    assert "pg_rewind: Done!" in log_of(logs, former).split("a copy of")[-2]
 
 
 def test_a_fault_on_a_replica_hits_one(tier, logs):
@@ -244,6 +260,7 @@ def test_the_wrong_standby_is_promoted_and_the_other_turns_back(tier, logs):
         promotion = turn_back(tier, promotion)
         (other,) = promotion.following
         assert promotion.turned_back == (other,)
+        assert came(logs, other) == "pg_rewind"
         assert roles(tier)[other].upstream == victim
         seen_to_be_true(tier, promotion)
     wait_for("all are together", lambda: together(tier))
