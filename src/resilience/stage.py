@@ -335,6 +335,8 @@ def show_event(board: LiveBoard, name: str, data: dict[str, Any]) -> None:
         board.role(data["member"], data["role"])
     elif name == "queue-role":
         board.role(data["queue"], data["leader"] or "no known leader")
+    elif name == "came-back":
+        board.note(f"{data['member']} came back by {data['by']}")
     elif name == "failing" and data["flag"] == "fail":
         note = f"{data['member']} is marked as failed"
         if note not in board.read().notes:  # every other member says so

@@ -31,6 +31,7 @@ formed=/config/formed      # this member has had a database: an empty folder is 
 fenced=$data/fenced        # it is a primary no more: somebody has promoted another, or is about to
 archive=/run/archive       # each timeline's beginning is told there, as postgresql.conf's archive_command has it
 rewinding=/data/rewinding  # what is there was being changed when that was broken off
+came_by="its own data"     # how this start has come by what the server is started with; the server tells whoever asks
 PATH=$(echo /usr/lib/postgresql/*/bin):$PATH
 export PATH PGPASSFILE=/config/pgpass PGUSER=postgres PGDATABASE=postgres PGCONNECT_TIMEOUT=2
 umask 077
@@ -84,17 +85,19 @@ keep() {
         WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '$slot')" >/dev/null
 }
 
-# The database in the folder $2 is a standby of $1 from its next start on; $3: how it has come by what is in there.
+# The database in the folder $2 is a standby of $1 from its next start on; $3: how it has come by that.
 follow() {
     conninfo="host=$1 user=replicator passfile=$PGPASSFILE application_name=$name connect_timeout=2"
     echo "primary_conninfo = '$conninfo'" >"$2/postgresql.auto.conf"
     : >"$2/standby.signal"
     rm -f "$2/fenced"
-    say "follows $1, by $3"
+    came_by=$3
+    say "follows $1, by $came_by"
 }
 
 new() {
-    say "a new database"
+    came_by="a new database"
+    say "$came_by"
     initdb --pgdata="$beside" --username=postgres --pwfile=/config/password --auth=scram-sha-256 --data-checksums \
         --encoding=UTF8 --locale-provider=builtin --locale=C.UTF-8 --no-sync --no-instructions >/dev/null
     # a statement that fails is not logged: it may hold the password
@@ -192,7 +195,7 @@ elif [ -s "$data/PG_VERSION" ]; then
     if [ -n "$found" ] && [ "${found% *}" -gt "$(own_timeline)" ]; then
         rejoin "${found#* }"
     elif [ -n "$found" ] && [ -e "$data/standby.signal" ] && keep "${found#* }"; then
-        follow "${found#* }" "$data" "what it had"
+        follow "${found#* }" "$data" "its own data"
     fi
 elif [ "$name" = "$first" ] && [ ! -e "$formed" ]; then
     new
@@ -200,4 +203,4 @@ else
     copy_somebody
 fi
 : >"$formed"
-exec postgres -D "$data" -c config_file="$settings"
+exec postgres -D "$data" -c config_file="$settings" -c harmonyflow.came_by="$came_by"

@@ -18,6 +18,7 @@ from resilience.fault.base import NoTarget
 from resilience.fault.injector import Injector, new_injection_id
 from resilience.fault.ledger import Ledger
 from resilience.history.clock import RunClock
+from resilience.history.event import flaw
 from resilience.history.record import Event
 from resilience.spec.fault import (
     CutReplication,
@@ -140,7 +141,8 @@ def seen_to_be_true(tier: OwnedLocalPlatform, promotion: Promotion) -> None:
 
 
 def told(events: list[Event], member: str) -> list[tuple[str, int]]:
-    return [(event.data["role"], event.data["epoch"]) for event in events if event.data["member"] == member]
+    roles = (event.data for event in events if event.name == "role")
+    return [(data["role"], data["epoch"]) for data in roles if data["member"] == member]
 
 
 def came(logs: Path, member: str) -> str:
@@ -165,10 +167,13 @@ def test_a_standby_takes_over_from_a_primary_that_was_killed_and_is_followed_by_
     wait_for("all are together", lambda: together(tier))
     assert came(logs, PRIMARY) == "pg_rewind"
     wait_for("the watch has seen it", lambda: told(events, PRIMARY)[-1] == ("replica", 2))
-    watch.stop()
+    watch.stop()  # ends the round, too, that has seen it come back
     assert told(events, PRIMARY)[:2] == [("primary", 1), ("unreachable", 0)]
+    back = [event.data for event in events if event.name == "came-back"]
+    assert back == [{"member": PRIMARY, "by": "pg_rewind"}]
+    assert [flaw(event) for event in events] == [""] * len(events)
     assert told(events, promotion.member) == [("replica", 1), ("primary", 2)]
-    assert {event.data["group"] for event in events} == {0}
+    assert {event.data["group"] for event in events if event.name == "role"} == {0}
 
 
 def test_a_primary_that_nobody_reaches_but_the_operator_is_fenced_and_waits_for_the_other(tier, logs):

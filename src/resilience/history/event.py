@@ -46,6 +46,8 @@ that nobody who reads a history has to doubt it.
   journal]
 - ``role``: ``member``, ``group``, ``role`` (``primary``, ``replica``, ``unreachable``, ``stray``: it answers and has
   no slots), ``epoch``; each member's own statement; ``group`` is the shard, 0 of PostgreSQL's members [runner's watch]
+- ``came-back``: ``member`` of PostgreSQL whose server was started again, ``by``: ``pg_rewind``, ``a copy`` of the
+  primary, ``its own data``, or ``a new database``; the server's own statement [runner's watch]
 - ``queue-role``: ``queue`` of RabbitMQ; ``leader``: a member, "" if nobody is known to be; ``copies``: the members that
   hold one, ``online``: those of them that take part; as most of the members say that answer, all of it empty where none
   does [runner's watch]
@@ -84,10 +86,10 @@ from resilience.history.record import Event, Instant
 
 NAMES = frozenset({
     "stack-up", "shards", "load-started", "load-stopped", "clock-compared", "phase-announced", "injecting", "injected",
-    "effect-probed", "healing", "healed", "no-target", "experiment", "role", "queue-role", "failing", "member", "node",
-    "converged", "stopping", "fenced", "promoting", "promoted", "promotion", "rejoined", "cancelling", "cancelled",
-    "step-failed", "queues", "replicas", "copies", "audit-incomplete", "pressure", "generator", "interrupted", "error",
-    "ended",
+    "effect-probed", "healing", "healed", "no-target", "experiment", "role", "came-back", "queue-role", "failing",
+    "member", "node", "converged", "stopping", "fenced", "promoting", "promoted", "promotion", "rejoined", "cancelling",
+    "cancelled", "step-failed", "queues", "replicas", "copies", "audit-incomplete", "pressure", "generator", "interrupted",
+    "error", "ended",
 })  # fmt: skip
 
 Group = Annotated[int, Meta(ge=-1, le=1_000_000)]
@@ -193,6 +195,11 @@ class _Role(msgspec.Struct):
     epoch: Annotated[int, Meta(ge=-1, le=2**63 - 1)] = 0
 
 
+class _CameBack(msgspec.Struct):
+    member: str
+    by: str
+
+
 class _QueueRole(msgspec.Struct):
     queue: str
     leader: str
@@ -290,6 +297,7 @@ _DATA: dict[str, type[msgspec.Struct]] = {
     "fenced": _Fenced,
     "shards": _Shards,
     "role": _Role,
+    "came-back": _CameBack,
     "queue-role": _QueueRole,
     "failing": _Failing,
     "member": _Member,

@@ -30,6 +30,7 @@ QUESTION = """SELECT json_build_object(
 'written', CASE WHEN pg_is_in_recovery() THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
     ELSE pg_current_wal_flush_lsn() END - '0/0'::pg_lsn,
 'replayed', pg_last_wal_replay_lsn() - '0/0'::pg_lsn,
+'started', pg_postmaster_start_time(), 'came_by', current_setting('harmonyflow.came_by', true),
 'upstream', (SELECT sender_host FROM pg_stat_wal_receiver WHERE status = 'streaming'),
 'standbys', (SELECT json_object_agg(application_name, json_build_array(state, sync_state) ORDER BY backend_start)
     FROM pg_stat_replication))"""
@@ -44,6 +45,8 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     replayed: int | None = None  # what a primary replayed before it became one
     upstream: str | None = None  # whom a standby streams from, now
     standbys: dict[str, tuple[str, str]] | None = None  # by name: how far the stream is, and what commits make of it
+    started: str = ""  # when its server was, by its own clock
+    came_by: str | None = None  # how that came by its data (``stacks/postgresql/start.sh``); None: it does not say
 
 
 Looks = Mapping[str, Look | StackError]  # by member; or why it does not say anything
@@ -110,6 +113,11 @@ def _lag(primary: Look | None, replica: Look) -> int | None:
 
 def _stream(primary: Look | None, member: str) -> tuple[str, str]:
     return (primary.standbys or {}).get(member, ("", "")) if primary else ("", "")
+
+
+def way_back(started: str, look: Look) -> str:
+    """How a member came back whose server had been ``started`` when it was looked at last; "" if that runs still."""
+    return (look.came_by or "") if started and look.started != started else ""
 
 
 def unready(stack: Stack, looks: Looks) -> list[str]:

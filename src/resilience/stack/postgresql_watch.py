@@ -14,7 +14,7 @@ from resilience.errors import StackError
 from resilience.history.clock import RunClock
 from resilience.history.record import Event
 from resilience.stack.postgresql_link import PASSWORD, PostgresqlLink
-from resilience.stack.postgresql_role import QUESTION, Look, PostgresqlRole, decide, look_from_text
+from resilience.stack.postgresql_role import QUESTION, Look, PostgresqlRole, decide, look_from_text, way_back
 from resilience.stack.watching import Threads
 
 EVERY_S = 0.1
@@ -24,7 +24,8 @@ Emit = Callable[[Event], None]
 
 
 class PostgresqlWatch:
-    """Emits a ``role`` event (`history.event`) whenever a member's role or timeline changes, and for its first one.
+    """Emits a ``role`` event (`history.event`) whenever a member's role or timeline changes, and for its first one; and
+    a ``came-back`` event for one whose server has been started again.
 
     ``emit`` is called by one thread at a time. A stack without the tier has nobody to be watched.
     """
@@ -37,6 +38,7 @@ class PostgresqlWatch:
         self._lock = Lock()
         self._looks: dict[str, Look | StackError] = {}
         self._told: dict[str, tuple[str, int]] = {}  # by member: its role and timeline, as they were told last
+        self._started: dict[str, str] = {}  # by member: when the server was that answered last
         self._hosts = {state.name: state.address for state in platform.states() if state.component == "postgresql"}
         self._threads = Threads(
             "watching the roles of PostgreSQL",
@@ -66,6 +68,8 @@ class PostgresqlWatch:
             roles = {role.member: role for role in decide(self._platform.stack, self._hosts, self._looks)}
             for name in self._looks:  # that somebody is stray may be news from another
                 self._tell(roles[name])
+            if isinstance(look, Look):
+                self._tell_way_back(member, look)
 
     def _tell(self, role: PostgresqlRole) -> None:
         now = (role.role, role.timeline)
@@ -74,6 +78,12 @@ class PostgresqlWatch:
         self._told[role.member] = now
         data = {"member": role.member, "group": role.group, "role": role.role, "epoch": role.timeline}
         self._emit(Event("role", self._clock.now_us(), data))
+
+    def _tell_way_back(self, member: str, look: Look) -> None:
+        way = way_back(self._started.get(member, ""), look)
+        self._started[member] = look.started
+        if way:
+            self._emit(Event("came-back", self._clock.now_us(), {"member": member, "by": way}))
 
 
 def _look(link: PostgresqlLink) -> Look | StackError:

@@ -8,7 +8,7 @@ import pytest
 from resilience.errors import StackError
 from resilience.spec.postgresql import AnyStandbys, Asynchronous, Durability, FirstStandbys, Postgresql
 from resilience.spec.stack import Stack
-from resilience.stack.postgresql_role import Look, Looks, behind, decide, look_from_text, primary_of, unready
+from resilience.stack.postgresql_role import Look, Looks, behind, decide, look_from_text, primary_of, unready, way_back
 from tests.unit.stack.views import STACK as REDIS_ONLY
 
 A, B, C = "postgresql-primary-0", "postgresql-replica-0", "postgresql-replica-1"
@@ -113,13 +113,28 @@ def test_who_has_not_replayed_what_was_written() -> None:
     assert behind(WHOLE | {C: standby(replayed=999)}, 1_000) == [f"{C} has replayed 999 of 1000 bytes"]
 
 
+@pytest.mark.parametrize(
+    ("started", "came_by", "expect"),
+    [("noon", "pg_rewind", "pg_rewind"), ("", "pg_rewind", ""), ("one", "pg_rewind", ""), ("noon", None, "")],
+    ids=["started again", "not seen before", "the same server", "it does not say"],
+)
+def test_how_a_member_came_back(started: str, came_by: str | None, expect: str) -> None:
+    assert way_back(started, msgspec.structs.replace(standby(), started="one", came_by=came_by)) == expect
+
+
 def test_an_answer_is_read_as_the_server_writes_it() -> None:
     text = (
         '{"recovering" : false, "timeline" : 1, "written" : 83886080, "replayed" : null, "upstream" : null, '
+        '"started" : "2026-11-30T19:05:30.2+00:00", "came_by" : "pg_rewind", '
         '"standbys" : { "postgresql-replica-0" : ["streaming", "async"] }}'
     )
     assert look_from_text(text) == Look(
-        recovering=False, timeline=1, written=83_886_080, standbys={B: ("streaming", "async")}
+        recovering=False,
+        timeline=1,
+        written=83_886_080,
+        standbys={B: ("streaming", "async")},
+        started="2026-11-30T19:05:30.2+00:00",
+        came_by="pg_rewind",
     )
     with pytest.raises(StackError, match="cannot be read"):
         look_from_text(None)
