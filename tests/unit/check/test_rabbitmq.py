@@ -85,6 +85,14 @@ def die(run: Recorded, died_of: str, times: int = 1, at: int = EARLY) -> None:
         leave(run, op, f"{QUEUE}.dead", died_of=died_of)
 
 
+def read_twice(run: Recorded, *, first_lost: bool) -> None:
+    """The drain broke off before it had acknowledged the dead letter; perhaps it had not written it down either."""
+    op = published(run)
+    run.lose(op)
+    for redelivered in (True, True) if first_lost else (False, True):
+        leave(run, op, f"{QUEUE}.dead", redelivered=redelivered, died_of="rejected")
+
+
 def taken_out_of_the_dead_letters(run: Recorded) -> None:
     op = published(run)
     at = place_of(run, op)
@@ -151,6 +159,10 @@ CASES = (
     Case(name="handed out and left as new", change=lambda run: leave(run, published(run), QUEUE),
          says="was handed out as new 2 times"),
     Case(name="twice dead", change=lambda run: die(run, "rejected", times=2), says="died 2 times, published 1 times"),
+    Case(name="dead, and read twice", change=lambda run: read_twice(run, first_lost=False), verdict="pass",
+         says="1 in the dead-letter queue (1 rejected)"),
+    Case(name="dead, and only read again", change=lambda run: read_twice(run, first_lost=True), verdict="pass",
+         says="1 in the dead-letter queue (1 rejected)"),
     Case(name="of nobody", change=from_nobody, says="nobody published it"),
     Case(name="in another queue", change=misplace, queue=OTHER, says="was published to content-processing"),
     Case(name="refused but there", change=lambda run: refuse(run, there=True), says="1 refused but there"),

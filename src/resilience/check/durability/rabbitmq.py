@@ -132,7 +132,7 @@ def _duplicates(seen: Traffic, outcome: Codes) -> Iterator[Defect]:
     """Values that came as new, or died, more often than they were published."""
     published = np.bincount(seen.sent_value[outcome != FAIL], minlength=len(seen.values))
     allowed = np.maximum(published, 1)
-    for what, times in (("was handed out as new", seen.times(seen.fresh)), ("died", seen.times(seen.dead))):
+    for what, times in (("was handed out as new", seen.times(seen.fresh)), ("died", seen.times(seen.died))):
         for code in np.flatnonzero((seen.own != NONE) & (times > allowed)).tolist():
             detail = f"{what} {times[code]} times, published {published[code]} times"
             yield _defect("duplicated", seen, int(seen.own[code]), code, detail)
@@ -157,7 +157,7 @@ def _told(finding: Finding, history: History, seen: Traffic, lost: Ints) -> Find
     reasons = _deaths(history, seen, queue)
     counts = {
         "redelivered": int((of_it & seen.redelivered & ~seen.drained).sum()),
-        "dead_lettered": int((of_it & seen.dead).sum()),
+        "dead_lettered": int((of_it & seen.died).sum()),
         "unsettled": _unsettled(seen, queue),
     }
     words = {
@@ -182,7 +182,7 @@ def _handed(seen: Traffic, queue: int, lost: Ints) -> dict[str, float]:
 def _deaths(history: History, seen: Traffic, queue: int) -> Counter[str]:
     """Of what the messages of a queue died that are in its dead-letter queue, or were taken out of it."""
     messages = history.audit.messages
-    of_it = seen.dead & (seen.own[seen.value] == queue)
+    of_it = seen.died & (seen.own[seen.value] == queue)
     died_of = messages.died_of[of_it[seen.drained]].tolist()  # the audit's are all those that were drained
     found = Counter(messages.reasons[code] or "for no known reason" for code in died_of)
     return found + Counter({"handed over there": int((of_it & ~seen.drained).sum())})

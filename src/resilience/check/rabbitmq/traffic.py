@@ -2,7 +2,8 @@
 
 A message is known by its value. It is *dead* where it was seen in the dead-letter queue of the queue that it was
 published to, or where its headers say that it died; *fresh* where it was seen without the server's flag that it had
-been handed over before, and not dead.
+been handed over before, and not dead. It *died* so often as it was seen dead without that flag: a drain that broke off
+before its acknowledgement reads a dead letter again, flagged.
 """
 
 from dataclasses import dataclass
@@ -38,6 +39,17 @@ class Traffic:
         """Which sights are of a message that had not been handed over before."""
         found: Flags = ~self.redelivered & ~self.dead
         return found
+
+    @property
+    def died(self) -> Flags:
+        """Which sights tell of a death each; of a value that was only seen flagged the first one does."""
+        first: Flags = self.dead & ~self.redelivered
+        told = np.zeros(len(self.values), dtype=np.bool_)
+        told[self.value[first]] = True
+        only = np.flatnonzero(self.dead & ~told[self.value])
+        _, earliest = np.unique(self.value[only], return_index=True)
+        first[only[earliest]] = True
+        return first
 
     @property
     def drained(self) -> Flags:
