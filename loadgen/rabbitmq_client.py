@@ -1,9 +1,14 @@
 """The RabbitMQ client: unique messages to every queue, on a schedule that never waits for confirms, and consumers.
 
 Each queue is published to through each member in turn, so that a member that is cut off shows beside those that are
-not. What consumers are handed is on record as it is acknowledged: a loss is a message that was confirmed, and neither
-handed to anybody nor left in its queue at the end. Where services publish to these queues, too, their messages are
-consumed and put on record like its own; how far a consumer stays behind is counted in its own.
+not. Consumers stay behind: so many messages as the plan's backlog are confirmed and not dealt with, and a fault can
+lose them. What a consumer was handed is on record as it deals with it, before its acknowledgement is sent, or as it
+drops it with its connection. A loss is a message that was confirmed, that no consumer has dealt with, and that is in no
+queue at the end (`resilience.check.durability.rabbitmq`). Where services publish to these queues, too, their messages
+are consumed and put on record like its own; how far a consumer stays behind is counted in its own.
+
+Where acknowledgement is automatic the server forgets a message as it sends it: what was still on its way at the end
+would be lost by its reader. So consumers read on until what was confirmed has come, or nothing has come for a while.
 
 Run as ``python -m loadgen.rabbitmq_client PLAN``.
 """
@@ -13,7 +18,9 @@ import sys
 import time
 from pathlib import Path
 
+from loadgen.generator import TICK_S
 from loadgen.rabbitmq_link import Consumer, Publish, Publisher, connection_for
+from loadgen.rabbitmq_unread import Unread
 from loadgen.recorder import Op
 from loadgen.scheduled import ScheduledClient, main
 from resilience.history.record import Consumed, Outcome
@@ -21,7 +28,7 @@ from resilience.spec.plan import LoadPlan
 
 CLIENT = "rabbitmq"
 KIND = "rabbitmq.publish"
-LAST_S = 1.0  # until nothing is on its way to a consumer any more
+LAST_S = 5.0  # what is on its way to a consumer at the end is waited for so long at most
 
 
 class RabbitmqClient(ScheduledClient):
@@ -50,6 +57,7 @@ class RabbitmqClient(ScheduledClient):
         self._behind = dict.fromkeys(rabbitmq.queues, 0)  # how many were confirmed more than were dealt with
         self._poison: set[str] = set()
         self._mark = f"{CLIENT}-{plan.seed}-"  # what its own messages begin with
+        self._unread = Unread() if rabbitmq.automatic_ack else None
 
     @property
     def _rate_ops_per_s(self) -> float:
@@ -71,12 +79,23 @@ class RabbitmqClient(ScheduledClient):
 
     async def _close(self) -> None:
         """What is unacknowledged stays with the server; what it takes for acknowledged is dealt with, all of it."""
-        if self._rabbitmq.automatic_ack:
-            await asyncio.sleep(LAST_S)
-            for consumer in self._consumers.values():
-                consumer.work(sys.maxsize)
+        if self._unread is not None:
+            await self._read_out(self._unread)
         for line in self._lines:
             line.close()
+
+    async def _read_out(self, unread: Unread) -> None:
+        """Deals with all that comes until nothing is on its way any more. It ends right after it has looked, so that
+        nothing comes in between.
+        """
+        began = time.monotonic()
+        while True:
+            for consumer in self._consumers.values():
+                consumer.work(sys.maxsize)
+            now = time.monotonic()
+            if unread.over(now, began) or now >= began + LAST_S:
+                return
+            await asyncio.sleep(TICK_S)
 
     def _send(self, n: int, due: int) -> None:
         queues, publishers = self._rabbitmq.queues, self._publishers
@@ -91,6 +110,8 @@ class RabbitmqClient(ScheduledClient):
         op = self.generator.recorder.invoked(
             stream=queue, kind=KIND, key=queue, value=value, group=0, phase=self.generator.phase_at(due), due=due
         )
+        if self._unread is not None:
+            self._unread.sent(op.id, value)
         publisher.submit(Publish(op, queue, value, time.monotonic() + self._plan.load.timeout_s))
 
     def _fit(self, value: str) -> bool:
@@ -98,6 +119,8 @@ class RabbitmqClient(ScheduledClient):
 
     def _settle(self, op: Op, outcome: Outcome, error: str) -> None:
         self._behind[op.stream] += outcome == "ok"
+        if self._unread is not None:
+            self._unread.ended(op.id, outcome)
         self.generator.recorder.returned(op, outcome, error=error)
 
     def _hand(self, consumer: str, value: str, redelivered: bool, acked: bool) -> None:  # noqa: FBT001  as the server flags it
@@ -105,6 +128,8 @@ class RabbitmqClient(ScheduledClient):
         queue = consumer.partition("/")[0]
         dealt_with = acked or not (redelivered or self._fit(value))  # what is rejected is dealt with, once
         self._behind[queue] -= dealt_with and value.startswith(self._mark)
+        if self._unread is not None:
+            self._unread.handed(value, time.monotonic())
         at = self.generator.clock.now_us()
         self.generator.recorder.write(Consumed(consumer, queue, value, at, redelivered, acked))
 
