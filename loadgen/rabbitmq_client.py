@@ -23,7 +23,7 @@ from loadgen.rabbitmq_link import Consumer, Publish, Publisher, connection_for
 from loadgen.rabbitmq_unread import Unread
 from loadgen.recorder import Op
 from loadgen.scheduled import ScheduledClient, main
-from resilience.history.record import Consumed, Outcome
+from resilience.history.record import Attached, Consumed, Detached, Outcome
 from resilience.spec.plan import LoadPlan
 
 CLIENT = "rabbitmq"
@@ -50,7 +50,9 @@ class RabbitmqClient(ScheduledClient):
             for member in rabbitmq.members
         ]
         self._consumers = {
-            queue: Consumer(rabbitmq, queue, password, self._hand, first=first, fit=self._fit)
+            queue: Consumer(
+                rabbitmq, queue, password, self._record, self.generator.clock.now_us, first=first, fit=self._fit
+            )
             for first, queue in enumerate(rabbitmq.queues)
         }
         self._lines: tuple[Publisher | Consumer, ...] = (*self._publishers, *self._consumers.values())
@@ -79,22 +81,25 @@ class RabbitmqClient(ScheduledClient):
 
     async def _close(self) -> None:
         """What is unacknowledged stays with the server; what it takes for acknowledged is dealt with, all of it."""
-        if self._unread is not None:
-            await self._read_out(self._unread)
-        for line in self._lines:
-            line.close()
+        read_out = self._unread is None or await self._read_out(self._unread)
+        for publisher in self._publishers:
+            publisher.close()
+        for consumer in self._consumers.values():
+            consumer.close(read_out=read_out)
 
-    async def _read_out(self, unread: Unread) -> None:
-        """Deals with all that comes until nothing is on its way any more. It ends right after it has looked, so that
-        nothing comes in between.
+    async def _read_out(self, unread: Unread) -> bool:
+        """Deals with all that comes until nothing is on its way any more; False if something was to the last. It ends
+        right after it has looked, so that nothing comes in between.
         """
         began = time.monotonic()
         while True:
             for consumer in self._consumers.values():
                 consumer.work(sys.maxsize)
             now = time.monotonic()
-            if unread.over(now, began) or now >= began + LAST_S:
-                return
+            if unread.over(now, began):
+                return True
+            if now >= began + LAST_S:
+                return False
             await asyncio.sleep(TICK_S)
 
     def _send(self, n: int, due: int) -> None:
@@ -123,15 +128,15 @@ class RabbitmqClient(ScheduledClient):
             self._unread.ended(op.id, outcome)
         self.generator.recorder.returned(op, outcome, error=error)
 
-    def _hand(self, consumer: str, value: str, redelivered: bool, acked: bool) -> None:  # noqa: FBT001  as the server flags it
-        """On record before its acknowledgement is sent: one that is handed over again is then known to be."""
-        queue = consumer.partition("/")[0]
-        dealt_with = acked or not (redelivered or self._fit(value))  # what is rejected is dealt with, once
-        self._behind[queue] -= dealt_with and value.startswith(self._mark)
-        if self._unread is not None:
-            self._unread.handed(value, time.monotonic())
-        at = self.generator.clock.now_us()
-        self.generator.recorder.write(Consumed(consumer, queue, value, at, redelivered, acked))
+    def _record(self, line: Consumed | Attached | Detached) -> None:
+        """On record before an acknowledgement is sent: one that is handed over again is then known to be."""
+        if isinstance(line, Consumed):
+            # what is rejected is dealt with, once
+            dealt_with = line.acked or not (line.redelivered or self._fit(line.value))
+            self._behind[line.queue] -= dealt_with and line.value.startswith(self._mark)
+            if self._unread is not None:
+                self._unread.handed(line.value, time.monotonic())
+        self.generator.recorder.write(line)
 
 
 if __name__ == "__main__":

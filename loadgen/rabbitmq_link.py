@@ -14,13 +14,13 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
 
 from loadgen.recorder import Op
-from resilience.history.record import Outcome
+from resilience.history.record import Attached, Consumed, Detached, Outcome
 from resilience.spec.plan import RabbitmqPlan
 
 STEP_TIMEOUT_S = 0.7  # of a TCP connection; twice that for the handshake after it
@@ -31,8 +31,7 @@ NEVER = "not-connected"  # why a publish was not sent, before anything is known 
 UNROUTABLE = "unroutable"
 
 Settle = Callable[[Op, Outcome, str], None]
-# a message: the consumer that has it, its value, whether it came again, whether it is acknowledged now
-Hand = Callable[[str, str, bool, bool], None]
+Record = Callable[[Consumed | Attached | Detached], None]
 
 
 @dataclass(slots=True)
@@ -242,6 +241,7 @@ class Held:
     tag: int
     value: str
     redelivered: bool
+    came: int  # us on the run's clock
 
 
 class Consumer:
@@ -258,18 +258,23 @@ class Consumer:
         plan: RabbitmqPlan,
         queue: str,
         password: str,
-        hand: Hand,
+        record: Record,
+        now_us: Callable[[], int],
         *,
         first: int = 0,
         fit: Callable[[str], bool] = lambda _value: True,
     ) -> None:
-        """``hand`` books what was dealt with, or dropped; ``first`` is the place of the member that it begins with."""
+        """``record`` books what was dealt with, or dropped, and with which member the consumer stands; ``now_us`` is
+        the run's clock. ``first`` is the place of the member that it begins with.
+        """
         self._queue = queue
-        self._hand = hand
+        self._record = record
+        self._now_us = now_us
         self._fit = fit
         self._automatic = plan.automatic_ack
         self._members = list(plan.members)
         self._next = first
+        self._at = ""  # the member that it is, or was, connected to
         self._channels = 0
         self._consuming = False
         self._held: deque[Held] = deque()
@@ -291,14 +296,21 @@ class Consumer:
                 channel.basic_ack(held.tag)
             most -= 1
 
-    def close(self) -> None:
-        """Ends it for good: whatever is unacknowledged is the server's again."""
+    def close(self, *, read_out: bool = True) -> None:
+        """Ends it for good: whatever is unacknowledged is the server's again. ``read_out``: nothing is on its way to it
+        that the server takes for acknowledged.
+        """
         self._line.close()
-        self._lost()
+        self._detach("stop" if read_out else "lost")
+
+    @property
+    def _name(self) -> str:
+        return f"{self._queue}/{self._channels}"
 
     def _member(self) -> str:
+        self._at = self._members[self._next % len(self._members)]
         self._next += 1
-        return self._members[(self._next - 1) % len(self._members)]
+        return self._at
 
     def _opened(self, channel: Any) -> None:
         self._channels += 1
@@ -308,7 +320,9 @@ class Consumer:
 
     def _begun(self, _frame: Any) -> None:
         """The server has taken it for a consumer."""
-        self._consuming = self._line.channel is not None
+        if self._line.channel is not None:
+            self._consuming = True
+            self._record(Attached(self._name, self._queue, self._at, self._now_us()))
 
     def _cancelled(self, _frame: Any) -> None:
         """The server has taken the queue from it, whose member is away, say: another channel may get it again."""
@@ -317,7 +331,7 @@ class Consumer:
     def _delivered(self, channel: Any, method: Any, _properties: Any, body: bytes) -> None:
         if self._line.channel is None:  # all is over: nobody is left to deal with it
             return
-        held = Held(method.delivery_tag, body.decode(errors="replace"), method.redelivered)
+        held = Held(method.delivery_tag, body.decode(errors="replace"), method.redelivered, self._now_us())
         if self._fit(held.value):
             self._held.append(held)
         else:
@@ -325,9 +339,17 @@ class Consumer:
             channel.basic_reject(held.tag, requeue=True)
 
     def _lost(self) -> None:
-        self._consuming = False
+        self._detach("lost")
+
+    def _detach(self, why: Literal["stop", "lost"]) -> None:
         while self._held:
             self._book(self._held.popleft(), acked=False)
+        if self._consuming:
+            self._consuming = False
+            self._record(Detached(self._name, self._now_us(), why))
 
     def _book(self, held: Held, *, acked: bool) -> None:
-        self._hand(f"{self._queue}/{self._channels}", held.value, held.redelivered, acked)
+        line = Consumed(
+            self._name, self._queue, held.value, self._now_us(), held.redelivered, acked=acked, came=held.came
+        )
+        self._record(line)

@@ -25,11 +25,14 @@ from resilience.history.outbox import event_of
 from resilience.history.read import History, read_history
 from resilience.history.record import (
     MISMATCH,
+    NEVER,
     Answered,
+    Attached,
     AuditDone,
     ClockPair,
     Consumed,
     Delivered,
+    Detached,
     DirectRead,
     Drained,
     Dropped,
@@ -64,6 +67,7 @@ STEADY, FAULT, RECOVERY, END = 2 * S, 22 * S, 42 * S, 62 * S
 BEGAN, APPLIED = FAULT, FAULT + 10_000
 RESTORED = APPLIED + 8 * S
 BEHIND = 3 * S  # a consumer acknowledges a message so long after it was published
+HELD = S // 5  # of which it has it in hand for so long
 INJECTION = "power-off-1"
 AVAILABLE = 'load_ops_total{op=~"session[.].+",outcome="ok"}'
 ALL_OPS = 'load_ops_total{op=~"session[.].+"}'
@@ -290,6 +294,8 @@ class Recorded:
     rows: list[RowRead] = field(default_factory=list)
     outbox: list[OutboxRead] = field(default_factory=list)
     consumed: list[Consumed] = field(default_factory=list)
+    attached: list[Attached] = field(default_factory=list)
+    detached: list[Detached] = field(default_factory=list)
     queues: list[QueueRead] = field(default_factory=list)
     audited: list[str] = field(default_factory=lambda: ["direct", "session", "room"])
     audited_at: dict[str, int] = field(default_factory=dict)  # where it is not 5 s after the end
@@ -377,7 +383,7 @@ class Recorded:
             if client == "locust":
                 lines += [*self.joins, *self.deliveries, *self.leaves, *self.dropped]
             if client == "rabbitmq":
-                lines += self.consumed
+                lines += [*self.consumed, *self.attached, *self.detached]
             _write(directory / "load" / f"{client}.ops.jsonl", lines)
         for client, summary in self.summaries.items():
             counts = self._counts(client)
@@ -752,10 +758,16 @@ def _add_messages(run: Recorded, phase_at: PhaseAt) -> None:
         op.end("ok", 4_000)
         run.ops.append(op)
         if due < END - BEHIND:
-            run.consumed.append(Consumed(f"consumer-{queue}", queue, value, due + BEHIND, False, True))
+            dealt_with = due + BEHIND
+            run.consumed.append(
+                Consumed(f"consumer-{queue}", queue, value, dealt_with, False, acked=True, came=dealt_with - HELD)
+            )
         else:
             left[queue].append(Drained(value, redelivered=False))
     run.queues = [QueueRead(queue, tuple(messages), "rabbitmq-1") for queue, messages in left.items()]
+    for n, queue in enumerate(QUEUES):
+        run.attached.append(Attached(f"consumer-{queue}", queue, f"rabbitmq-{n}", 10_000))
+        run.detached.append(Detached(f"consumer-{queue}", END + S, "stop"))
 
 
 def _add_events(run: Recorded) -> None:

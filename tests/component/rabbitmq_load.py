@@ -16,7 +16,7 @@ from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.local.platform import OwnedLocalPlatform
 from resilience.history.clock import RunClock, kernel_boot_id
 from resilience.history.phase import STOP, PhaseBoard
-from resilience.history.record import AuditLine, Consumed, Invoked, OpLine, QueueRead, Returned
+from resilience.history.record import Attached, AuditLine, Consumed, Detached, Invoked, OpLine, QueueRead, Returned
 from resilience.history.writer import Writer
 from resilience.spec.load import Load
 from resilience.spec.plan import LoadPlan, RabbitmqPlan
@@ -69,6 +69,12 @@ class Client:
 
     def consumed(self) -> list[Consumed]:
         return [line for line in self.lines() if isinstance(line, Consumed)]
+
+    def attached(self) -> list[Attached]:
+        return [line for line in self.lines() if isinstance(line, Attached)]
+
+    def detached(self) -> list[Detached]:
+        return [line for line in self.lines() if isinstance(line, Detached)]
 
     def taken(self) -> set[str]:
         """What a consumer acknowledged."""

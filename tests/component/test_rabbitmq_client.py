@@ -99,6 +99,12 @@ def test_what_is_acknowledged_automatically_is_lost_with_its_consumer(up: OwnedL
         lost = {queue: len(client.confirmed(queue) - there) for queue in QUEUES}
         assert BACKLOG - 2 <= lost.pop(QUEUES[0]) <= BACKLOG + 5
         assert not any(lost.values()), "the other consumers lived"
+        first = {queue: next(line.member for line in client.attached() if line.queue == queue) for queue in QUEUES}
+        assert first == dict(zip(QUEUES, NAMES, strict=True))
+        assert client.attached()[-1].queue == QUEUES[0], "and went elsewhere"
+        assert client.attached()[-1].member != NAMES[0]
+        assert [line.why for line in client.detached()] == ["lost", "stop", "stop", "stop"]
+        assert all(0 <= line.came <= line.at for line in client.consumed())
 
 
 def test_a_poison_message_is_a_dead_letter_in_the_end(up: OwnedLocalPlatform, tmp_path: Path) -> None:

@@ -110,6 +110,7 @@ class Consumptions:
     at: Ints
     redelivered: Flags
     acked: Flags
+    came: Ints  # `history.record.NEVER`: not on record
     consumers: tuple[str, ...]
     queues: tuple[str, ...]
 

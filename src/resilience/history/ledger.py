@@ -6,9 +6,7 @@ broken even where nobody lived to tell an event.
 
 import msgspec
 
-from resilience.history.record import Instant
-
-NEVER = -1
+from resilience.history.record import NEVER, Instant
 
 
 class Booked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

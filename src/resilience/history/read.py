@@ -3,7 +3,7 @@
 ::
 
     history.jsonl            windows, events, clock pairs
-    load/<client>.ops.jsonl  ops, dropped arrivals, joins, deliveries, leaves, consumed messages
+    load/<client>.ops.jsonl  ops, dropped arrivals, joins, deliveries, leaves, consumed messages and their consumers
     load/<client>.stats.jsonl  events of the generators
     load/<client>.clock.jsonl  how their clocks stand to the runner's; what they recorded is shifted onto that
     load/<client>.summary.json  what a client said of itself at its end
@@ -47,10 +47,13 @@ from resilience.history.ledger import Booked
 from resilience.history.lines import BROKEN, Damage, read_batches
 from resilience.history.offset import Shift, shift_of
 from resilience.history.record import (
+    NEVER,
     Answered,
+    Attached,
     ClockPair,
     Consumed,
     Delivered,
+    Detached,
     Dropped,
     Event,
     Invoked,
@@ -95,6 +98,8 @@ class History:
     identity: Identity | None = None  # what the run was made with; None: not on record
     control: Control | None = None
     ledger: tuple[Booked, ...] = ()
+    attached: tuple[Attached, ...] = ()
+    detached: tuple[Detached, ...] = ()
 
     def events_of(self, *names: str) -> tuple[Event, ...]:
         """The events of these names, in the order of time."""
@@ -142,6 +147,8 @@ def read_history(run_dir: Path) -> History:
         identity=read_identity(run_dir),
         control=control,
         ledger=ledger,
+        attached=tuple(sorted(load.attached, key=lambda line: line.at)),
+        detached=tuple(sorted(load.detached, key=lambda line: line.at)),
     )
 
 
@@ -220,6 +227,8 @@ class _Load:
     shift: Shift | None = None
     joins: list[Joined] = field(default_factory=list)
     leaves: list[Left] = field(default_factory=list)
+    attached: list[Attached] = field(default_factory=list)
+    detached: list[Detached] = field(default_factory=list)
     dropped: list[tuple[str, Dropped]] = field(default_factory=list)
     codes: dict[str, Known] = field(
         default_factory=lambda: {
@@ -253,6 +262,8 @@ class _Load:
         self.handed.append(self._handed_columns(kinds[Consumed]))
         self.joins += [_shifted(line, self.shift) for line in kinds[Joined]]
         self.leaves += [_shifted(line, self.shift) for line in kinds[Left]]
+        self.attached += [_shifted(line, self.shift) for line in kinds[Attached]]
+        self.detached += [_shifted(line, self.shift) for line in kinds[Detached]]
         self.dropped += [(self.client, self._due(line)) for line in kinds[Dropped]]
 
     def _due(self, line: Dropped) -> Dropped:
@@ -309,6 +320,7 @@ class _Load:
         }
 
     def _handed_columns(self, lines: list[Consumed]) -> dict[str, Any]:
+        came = _ints([line.came for line in lines])
         return {
             "consumer": code_array([line.consumer for line in lines], self.codes["consumer"]),
             "queue": code_array([line.queue for line in lines], self.codes["queue"]),
@@ -316,6 +328,7 @@ class _Load:
             "at": self._on_runners([line.at for line in lines]),
             "redelivered": np.array([line.redelivered for line in lines], dtype=np.bool_),
             "acked": np.array([line.acked for line in lines], dtype=np.bool_),
+            "came": np.where(came == NEVER, came, self._on_runners(came.tolist())),
         }
 
     def end(self) -> None:
@@ -382,7 +395,7 @@ _ARRIVALS = {
     "receiver": CODE, "room": CODE, "epoch": INT, "seq": INT, "edit": CODE, "at": INT,
     "live": FLAG,
 }  # fmt: skip
-_HANDED = {"consumer": CODE, "queue": CODE, "value": TEXT, "at": INT, "redelivered": FLAG, "acked": FLAG}
+_HANDED = {"consumer": CODE, "queue": CODE, "value": TEXT, "at": INT, "redelivered": FLAG, "acked": FLAG, "came": INT}
 
 
 def _ints(values: list[int]) -> Ints:

@@ -109,11 +109,15 @@ class Left(Line, frozen=True, tag="l"):
     why: Literal["stop", "lost", "resync"]
 
 
+NEVER = -1  # an instant that is not on record
+
+
 class Consumed(Line, frozen=True, tag="c"):
     """A consumer was handed a message of a queue; ``redelivered`` is the server's own flag on it.
 
     ``acked``: its acknowledgement was about to be sent; else the consumer lost the message with its connection, and
-    never sent one. One line for each time that a message is handed over; ``at`` is when one or the other came to pass.
+    never sent one. One line for each time that a message is handed over; ``came`` is when, ``at`` when one or the other
+    came to pass: in between the consumer held it.
     """
 
     consumer: str  # unique for one consumer (one channel of one connection) over the whole run
@@ -122,6 +126,24 @@ class Consumed(Line, frozen=True, tag="c"):
     at: Instant
     redelivered: bool
     acked: bool
+    came: Instant = NEVER  # older records do not say
+
+
+class Attached(Line, frozen=True, tag="k"):
+    """The server has taken a consumer of a queue, which is connected to ``member``."""
+
+    consumer: str  # as in `Consumed`
+    queue: str
+    member: str
+    at: Instant
+
+
+class Detached(Line, frozen=True, tag="q"):
+    """A consumer is one no more; ``why``: ``stop`` (by itself, nothing was on its way to it), or ``lost``."""
+
+    consumer: str
+    at: Instant
+    why: Literal["stop", "lost"]
 
 
 class PhaseWindow(Line, frozen=True, tag="phase"):
@@ -258,7 +280,7 @@ class QueryFailed(Line, frozen=True, tag="query-failed"):
     reason: str
 
 
-OpLine = Invoked | Returned | Answered | Dropped | Joined | Delivered | Left | Consumed
+OpLine = Invoked | Returned | Answered | Dropped | Joined | Delivered | Left | Consumed | Attached | Detached
 RunLine = PhaseWindow | Event | ClockPair
 AuditLine = DirectRead | SessionRead | RoomRead | RowRead | OutboxRead | QueueRead | AuditDone
 SampleLine = Series | QueryFailed

@@ -25,6 +25,7 @@ from resilience.history.record import (
     QueryFailed,
     QueueRead,
 )
+from resilience.spec.rabbitmq import Rabbitmq
 from resilience.spec.scenario import Scenario
 from tests.histories import (
     ALL_OPS,
@@ -274,7 +275,15 @@ def reread_outbox(run: Recorded, member: str) -> None:
     run.outbox[-1] = msgspec.structs.replace(run.outbox[-1], member=member)
 
 
+def cut_short(run: Recorded, at: int) -> None:
+    """The first consumer is lost at an instant."""
+    run.detached[0] = msgspec.structs.replace(run.detached[0], at=at, why="lost")
+
+
 BOTH, ROWS = scenario(tiers=TIERS), scenario(tiers=("postgresql",))
+AUTOMATIC = msgspec.structs.replace(
+    BOTH, stack=msgspec.structs.replace(BOTH.stack, rabbitmq=Rabbitmq(acknowledgement="automatic"))
+)
 ONE_MORE = b'["row","pg:1","postgresql-42-1","postgresql-primary-0",1]\n'
 NOT_SEEN = {"in_effect": False, "evidence": [{"what": "ping", "expected": "none", "observed": "pong", "ok": False}]}
 CASES = (
@@ -529,6 +538,12 @@ CASES = (
          breaks="outbox-audited", reason="the outbox audit ended 1.0 s before the load had"),
     Case(name="outbox of two members", change=lambda run: reread_outbox(run, "postgresql-replica-0"), about=BOTH,
          breaks="outbox-audited", reason="rows were read in more than one place"),
+    Case(name="a consumer that was not read to its end", change=lambda run: cut_short(run, END + S), about=AUTOMATIC,
+         breaks="rabbitmq-drained",
+         reason="what was on its way to consumer consumer-session-events as the load ended was not read"),
+    Case(name="a consumer that was lost before", change=lambda run: cut_short(run, END - S), about=AUTOMATIC),
+    Case(name="a consumer that acknowledges, not read to its end", change=lambda run: cut_short(run, END + S),
+         about=BOTH),
     Case(name="no control", change=lambda run: setattr(run, "control", None), breaks="control",
          reason="there is no control"),
     Case(name="control failed", change=lambda run: change_control(run, verdict="fail", headline="fail: too slow"),

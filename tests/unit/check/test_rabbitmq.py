@@ -602,7 +602,7 @@ def long() -> History:
     consumed = Consumptions(
         consumer=queue[handed], queue=queue[handed], value=values[handed], at=numbers[handed] * 1000 + 700,
         redelivered=np.zeros(WRITES - 1_000, dtype=np.bool_), acked=np.ones(WRITES - 1_000, dtype=np.bool_),
-        consumers=("c-1", "c-2"), queues=(QUEUE, OTHER),
+        came=numbers[handed] * 1000 + 600, consumers=("c-1", "c-2"), queues=(QUEUE, OTHER),
     )  # fmt: skip
     messages = Messages(
         queue=queue[left], value=values[left], redelivered=np.zeros(1_000, dtype=np.bool_), died_in=zeros[left],
@@ -615,7 +615,7 @@ def long() -> History:
 
 def with_sights(long: History, rows: Ints) -> History:
     """The history whose consumers were handed these rows of it, in this order."""
-    names = ("consumer", "queue", "value", "at", "redelivered", "acked")
+    names = ("consumer", "queue", "value", "at", "redelivered", "acked", "came")
     columns = {name: getattr(long.consumed, name)[rows] for name in names}
     return dataclasses.replace(long, consumed=dataclasses.replace(long.consumed, **columns))
 
@@ -710,7 +710,8 @@ def small(publishes: list[tuple[str, str]], sights: list[tuple[str, bool]]) -> H
     consumed = Consumptions(
         consumer=zeros[: len(sights)], queue=zeros[: len(sights)], value=text_array([value for value, _ in sights]),
         at=np.arange(len(sights), dtype=np.int64), redelivered=np.array([flag for _, flag in sights], dtype=np.bool_),
-        acked=np.ones(len(sights), dtype=np.bool_), consumers=("c-1",), queues=(QUEUE,),
+        acked=np.ones(len(sights), dtype=np.bool_), came=np.arange(len(sights), dtype=np.int64),
+        consumers=("c-1",), queues=(QUEUE,),
     )  # fmt: skip
     return dataclasses.replace(nothing, ops=ops, consumed=consumed, summaries={"rabbitmq": {}})
 

@@ -10,6 +10,7 @@ import msgspec
 import pika
 import pytest
 
+from loadgen import rabbitmq_client
 from loadgen.rabbitmq_client import RabbitmqClient
 from resilience.history.clock import RunClock, kernel_boot_id
 from resilience.history.record import Consumed, OpLine
@@ -90,3 +91,14 @@ async def test_what_is_on_its_way_at_the_end_is_read(client: RabbitmqClient, tmp
     lines = msgspec.json.Decoder(OpLine).decode_lines((tmp_path / "rabbitmq.ops.jsonl").read_bytes())
     handed = [(line.value, line.acked) for line in lines if isinstance(line, Consumed)]
     assert handed == [(f"rabbitmq-7-{tag}", True) for tag in range(3)]
+
+
+async def test_what_was_still_coming_to_the_last_is_told(
+    client: RabbitmqClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rabbitmq_client, "LAST_S", 0.1)
+    client._send(0, client.generator.clock.now_us())
+    client._publishers[0]._confirmed(SimpleNamespace(method=pika.spec.Basic.Ack(delivery_tag=1)))
+    unread = client._unread
+    assert unread is not None
+    assert not await client._read_out(unread)

@@ -11,6 +11,7 @@ from pika.exceptions import AMQPConnectionError
 
 from loadgen.rabbitmq_link import Consumer, Line, Publish, Publisher, connection_for, parameters, unreached_class
 from loadgen.recorder import Op
+from resilience.history.record import Attached, Consumed, Detached
 from resilience.spec.plan import RabbitmqPlan
 
 PLAN = RabbitmqPlan(
@@ -222,8 +223,12 @@ class ConsumerRig:
         self.channels: list[FakeChannel] = []
         self.connections: list[FakeConnection] = []
         self.booked: list[tuple[str, str, bool, bool, int]] = []
+        self.stood: list[tuple[str, ...]] = []
+        self.now_us = 7
         monkeypatch.setattr("loadgen.rabbitmq_link.AsyncioConnection", self._connect)
-        self.consumer = Consumer(plan, "q", "", self._book, first=1, fit=lambda value: value != "poison")
+        self.consumer = Consumer(
+            plan, "q", "", self._record, lambda: self.now_us, first=1, fit=lambda value: value != "poison"
+        )
         self.consumer.open()
 
     def _connect(self, parameters: Any, *, on_open_callback: Any, **_: Any) -> FakeConnection:
@@ -233,8 +238,17 @@ class ConsumerRig:
         on_open_callback(self.connections[-1])
         return self.connections[-1]
 
-    def _book(self, consumer: str, value: str, redelivered: bool, acked: bool) -> None:
-        self.booked.append((consumer, value, redelivered, acked, len(self.channels[-1].acked)))
+    def _record(self, line: Consumed | Attached | Detached) -> None:
+        if isinstance(line, Attached):
+            self.stood.append((line.consumer, line.member))
+        elif isinstance(line, Detached):
+            self.stood.append((line.consumer, line.why))
+        else:
+            assert line.at == self.now_us
+            assert line.queue == "q"
+            acks = len(self.channels[-1].acked)
+            self.booked.append((line.consumer, line.value, line.redelivered, line.acked, acks))
+            self.came = line.came
 
     async def lose(self) -> None:
         self.consumer._line.closed(None, RuntimeError())
@@ -280,6 +294,7 @@ async def test_what_a_consumer_holds_as_its_connection_is_lost_was_never_acknowl
 
 
 async def test_a_consumer_stands_from_when_the_server_says_so_until_it_cancels_it(consuming: ConsumerRig) -> None:
+    """With which member it did is on record, and when it did no more."""
     stood = [consuming.consumer.stands]
     consuming.channels[0].callbacks["consuming"](None)
     stood.append(consuming.consumer.stands)
@@ -294,6 +309,23 @@ async def test_a_consumer_stands_from_when_the_server_says_so_until_it_cancels_i
     consuming.consumer.close()
     stood.append(consuming.consumer.stands)
     assert stood == [False, True, False, True, False]
+    assert consuming.stood == [("q/1", "rabbitmq-1"), ("q/1", "lost"), ("q/2", "rabbitmq-0"), ("q/2", "stop")]
+
+
+async def test_when_a_message_came_is_told_as_it_is_dealt_with(consuming: ConsumerRig) -> None:
+    consuming.channels[0].hand_over(1, "v-1")
+    consuming.now_us = 900
+    consuming.consumer.work(1)
+    assert consuming.came == 7
+
+
+@pytest.mark.parametrize(("read_out", "why"), [(True, "stop"), (False, "lost")])
+async def test_a_consumer_whose_messages_were_not_all_read_says_so(
+    consuming: ConsumerRig, read_out: bool, why: str
+) -> None:
+    consuming.channels[0].callbacks["consuming"](None)
+    consuming.consumer.close(read_out=read_out)
+    assert consuming.stood[1:] == [("q/1", why)]
 
 
 async def test_a_poison_message_is_rejected_as_it_comes(consuming: ConsumerRig) -> None:

@@ -78,16 +78,28 @@ def _read_from(history: History, kind: str, sources: Sequence[tuple[str, int]]) 
 
 
 def queues_drained(scenario: Scenario, history: History) -> tuple[Finding, ...]:
-    """After healing, every queue that was published to, or consumed from, was emptied."""
-    del scenario
+    """After healing, every queue that was published to, or consumed from, was emptied; and what was on its way to
+    consumers was read, where the server takes that for acknowledged.
+    """
     ops, consumed, messages = history.ops, history.consumed, history.audit.messages
     reasons = [*_told(history, "rabbitmq"), *_undone(history, {"rabbitmq": len(messages)})]
     published = np.unique(ops.key[ops.of_kind("rabbitmq.publish")]).tolist()
     used = {ops.keys[code] for code in published} | set(consumed.queues)
     reasons += [f"{queue} was not drained" for queue in sorted(used - set(messages.queues))]
+    reasons += _unread(scenario, history)
     through = f" through {', '.join(messages.members)}" if messages.members else ""
     measured = f"{len(messages.queues)} queues, {len(messages)} messages{through}"
     return (held_unless("rabbitmq-drained", "RabbitMQ's queues were drained", reasons, measured, "all"),)
+
+
+def _unread(scenario: Scenario, history: History) -> Iterator[str]:
+    """Consumers that something may have been on its way to as all ended, which the server has forgotten."""
+    if scenario.stack.rabbitmq is None or scenario.stack.rabbitmq.acknowledgement != "automatic":
+        return
+    end = load_end_us(history)
+    for line in history.detached:
+        if line.why == "lost" and line.at >= end:
+            yield f"what was on its way to consumer {line.consumer} as the load ended was not read"
 
 
 def _told(history: History, store: str) -> Iterator[str]:
