@@ -20,7 +20,7 @@ from resilience.check.reconciliation import ROUTES
 from resilience.check.selection import rows_of_selector
 from resilience.history.columns import OUTCOMES, UNFINISHED, Flags
 from resilience.history.control import Control, Identity
-from resilience.history.ledger import NEVER, Booked
+from resilience.history.ledger import Booked
 from resilience.history.outbox import event_of
 from resilience.history.read import History, read_history
 from resilience.history.record import (

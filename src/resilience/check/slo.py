@@ -71,16 +71,19 @@ def _measured(objective: Slo, source: FindingSource, findings: tuple[Finding, ..
     sources = tuple(finding for finding in findings if source.measure in finding.measures)
     value = combined(sources).get(source.measure)
     met = value is not None and holds(value, objective.op, objective.target)
+    unproved = next((one.reason for one in sources if one.verdict == "inconclusive"), None) if met else None
     text = "not measured" if value is None else seconds(value) if source.unit == "s" else f"{value:,g} {source.unit}"
     return Finding(
         check=f"slo.{objective.name}",
-        verdict="inconclusive" if value is None else "pass" if met else "fail",
+        verdict="inconclusive" if value is None or unproved is not None else "pass" if met else "fail",
         title=objective.title,
         measured=text,
         allowed=f"{SIGNS[objective.op]} {objective.target:g} {source.unit}",
         value=value,
         unit=source.unit,
-        reason=f"no check of this scenario measured {source.measure}" if value is None else "" if met else text,
+        reason=f"no check of this scenario measured {source.measure}"
+        if value is None
+        else unproved or ("" if met else text),
         where=Where(phase=", ".join(objective.phases)),
         rests_on=_rests_on(sources, met=met),
     )

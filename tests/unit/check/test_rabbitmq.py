@@ -19,17 +19,19 @@ from resilience.check.rabbitmq.traffic import traffic
 from resilience.errors import SpecError
 from resilience.history.columns import OK, Consumptions, Ints, Messages, Ops, text_array
 from resilience.history.read import History, read_history
-from resilience.history.record import Consumed, Drained, QueueRead
+from resilience.history.record import Consumed, Drained, Event, QueueRead
 from resilience.runner import require_known_checks
+from resilience.spec.rabbitmq import Rabbitmq
 from resilience.spec.scenario import Scenario
 from resilience.spec.weakness import KnownWeakness
-from tests.histories import APPLIED, SLOS, Op, Recorded, S, recorded, scenario
+from tests.histories import APPLIED, BEGAN, SLOS, Op, Recorded, S, recorded, scenario
 
 TIER = ("rabbitmq",)
 ABOUT = scenario(tiers=TIER)
 QUEUE, OTHER, PRIORITIES = "content-processing", "collaboration-sync", "session-events"
 EARLY, LATE = APPLIED - 3 * S, APPLIED + 3 * S
-AT_REST = "20 messages at rest as the fault took effect"  # 20 a second to three queues, whose consumers are 3 s behind
+# 20 a second to three queues, whose consumers are 3 s behind, and have each message in hand for 0.2 s
+AT_REST = "20 messages at rest as the fault took effect, {} of them held by consumers"
 CHECKS = {"durability.rabbitmq": rabbitmq, "order.rabbitmq": order_of_messages}
 
 
@@ -210,9 +212,9 @@ def test_exactly_this_is_found(case: Case, tmp_path: Path) -> None:
 def test_of_each_queue_everything_is_there(tmp_path: Path) -> None:
     found = rabbitmq(ABOUT, recorded(tiers=TIER).history(tmp_path, ABOUT))
     assert {finding.where.group: (finding.verdict, finding.measured, finding.reason) for finding in found} == {
-        f"queue {QUEUE}": ("pass", f"0 of 414 acknowledged messages lost, 0 recovered; {AT_REST}", ""),
-        f"queue {OTHER}": ("pass", f"0 of 413 acknowledged messages lost, 0 recovered; {AT_REST}", ""),
-        f"queue {PRIORITIES}": ("pass", f"0 of 413 acknowledged messages lost, 0 recovered; {AT_REST}", ""),
+        f"queue {QUEUE}": ("pass", f"0 of 414 acknowledged messages lost, 0 recovered; {AT_REST.format(1)}", ""),
+        f"queue {OTHER}": ("pass", f"0 of 413 acknowledged messages lost, 0 recovered; {AT_REST.format(1)}", ""),
+        f"queue {PRIORITIES}": ("pass", f"0 of 413 acknowledged messages lost, 0 recovered; {AT_REST.format(2)}", ""),
     }
     assert {finding.allowed for finding in found} == {"none lost"}
 
@@ -304,6 +306,102 @@ def test_what_was_at_rest_is_counted_and_what_of_it_is_gone(
     finding = next(f for f in rabbitmq(ABOUT, run.history(tmp_path, ABOUT)) if f.where.group == f"queue {QUEUE}")
     names = ("at_rest", "lost_at_rest")
     assert tuple(finding.measures[f"durability.rabbitmq.{name}_ops"] for name in names) == (rest, gone)
+
+
+def automatic(run: Recorded, *, member: str, leader: str = "rabbitmq-0", held: int = 2_900_000) -> None:
+    """The server takes what it sends for acknowledged; each message is with its consumer for so long.
+
+    The fault is done to rabbitmq-0, the queue is led by ``leader``, and its consumer is connected to ``member``.
+    """
+    run.change("injected", members=["rabbitmq-0"])
+    run.consumed = [replace(line, came=line.at - held) for line in run.consumed]
+    run.attached = [replace(line, member=member) if line.queue == QUEUE else line for line in run.attached]
+    at = next(n for n, event in enumerate(run.events) if event.name == "queue-role" and event.data["queue"] == QUEUE)
+    run.events[at] = Event("queue-role", run.events[at].at, run.events[at].data | {"leader": leader})
+
+
+def lose_what_is_held(run: Recorded) -> None:
+    """Its consumer dies with its connection before all has taken effect, and with it what it has in hand."""
+    run.consumed = [
+        replace(line, acked=False, at=APPLIED - 1) if line.queue == QUEUE and line.came <= BEGAN < line.at else line
+        for line in run.consumed
+    ]
+
+
+AUTOMATIC = replace(ABOUT, stack=replace(ABOUT.stack, rabbitmq=Rabbitmq(acknowledgement="automatic")))
+
+
+def of_automatic(run: Recorded, folder: Path) -> Finding:
+    found = rabbitmq(AUTOMATIC, run.history(folder, AUTOMATIC))
+    return next(finding for finding in found if finding.where.group == f"queue {QUEUE}")
+
+
+def test_what_a_consumer_holds_is_not_at_rest_where_the_server_has_forgotten_it(tmp_path: Path) -> None:
+    run = recorded(tiers=TIER)
+    automatic(run, member="rabbitmq-0")
+    lose_what_is_held(run)
+    finding = of_automatic(run, tmp_path)
+    assert finding.verdict == "fail"
+    assert "1 message at rest as the fault took effect, 19 more held by consumers" in finding.measured
+    names = ("at_rest", "lost_at_rest", "held", "lost_held")
+    assert tuple(finding.measures[f"durability.rabbitmq.{name}_ops"] for name in names) == (1, 0, 19, 19)
+
+
+def test_what_a_consumer_holds_unacknowledged_is_at_rest_all_the_same(tmp_path: Path) -> None:
+    run = recorded(tiers=TIER)
+    automatic(run, member="rabbitmq-0")
+    lose_what_is_held(run)
+    finding = next(f for f in rabbitmq(ABOUT, run.history(tmp_path, ABOUT)) if f.where.group == f"queue {QUEUE}")
+    names = ("at_rest", "lost_at_rest", "held", "lost_held")
+    assert tuple(finding.measures[f"durability.rabbitmq.{name}_ops"] for name in names) == (20, 19, 19, 19)
+
+
+@pytest.mark.parametrize(
+    ("member", "leader", "held", "verdict"),
+    [
+        ("rabbitmq-0", "rabbitmq-0", 2_900_000, "pass"),
+        ("rabbitmq-2", "rabbitmq-0", 2_900_000, "inconclusive"),
+        ("rabbitmq-2", "rabbitmq-1", 2_900_000, "pass"),
+        ("rabbitmq-2", "rabbitmq-0", 1_000_000, "pass"),
+    ],
+    ids=["on the member that is hit", "elsewhere", "of a queue that nothing was done to", "most is in the queue"],
+)
+def test_what_is_held_elsewhere_was_not_at_stake(
+    member: str, leader: str, held: int, verdict: str, tmp_path: Path
+) -> None:
+    run = recorded(tiers=TIER)
+    automatic(run, member=member, leader=leader, held=held)
+    finding = of_automatic(run, tmp_path)
+    assert finding.verdict == verdict
+    reason = (
+        "19 of 20 messages that it could have lost were with a consumer that was connected to rabbitmq-2, "
+        "which the fault did not hit"
+    )
+    assert finding.reason == (reason if verdict == "inconclusive" else "")
+
+
+def test_a_weakness_that_could_not_be_seen_is_no_fail(tmp_path: Path) -> None:
+    """Nor is the objective on what it would have lost a pass, which would make the weakness seem to be mended."""
+    run = recorded(tiers=TIER)
+    automatic(run, member="rabbitmq-2")
+    weaknesses = tuple(
+        KnownWeakness(finding=finding, group=group, within={"value": (1, 99)}, seen="always", why="it is forgotten")
+        for finding, group in (("durability.rabbitmq", f"queue {QUEUE}"), ("slo.durability", ""))
+    )
+    slos = tuple(slo for slo in SLOS if slo.name == "durability")
+    about = replace(AUTOMATIC, slos=slos, known_weaknesses=weaknesses, checks=("durability.rabbitmq",))
+    judgement = judge(about, run.history(tmp_path, about))
+    assert judgement.verdict == "inconclusive"
+    assert {f.check for f in judgement.findings if f.verdict != "pass"} == {"durability.rabbitmq", "slo.durability"}
+    assert "connected to rabbitmq-2" in next(f for f in judgement.findings if f.check == "slo.durability").reason
+
+
+def test_a_consumer_that_is_not_on_record_may_have_been_anywhere(tmp_path: Path) -> None:
+    run = recorded(tiers=TIER)
+    automatic(run, member="rabbitmq-0")
+    run.attached = []
+    finding = of_automatic(run, tmp_path)
+    assert (finding.verdict, "somebody who is not on record" in finding.reason) == ("inconclusive", True)
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,17 @@ and counted as *unsettled* besides, since somebody had it in hand. How often a l
 it was lost by: never or once with the server that held it, once with a consumer that acknowledged automatically, as
 often as the delivery limit lets it where it was dropped by that.
 
-A fault can only lose what is there: how many messages were *at rest* as it took effect (confirmed, acknowledged by no
-consumer, not dead) is told of each queue. Where it was none, that none is lost says nothing.
+A fault can only lose what is there: how many messages were *at rest* as it took effect (confirmed, and kept by the
+server: acknowledged by no consumer, not dead) is told of each queue, and how many consumers *held*: they had been
+handed those, and had not dealt with them. The server keeps them all the same, so they are at rest as well, unless it
+takes a message for acknowledged as it sends it: what is held is then its consumer's alone, and dies with the
+connection. Where nothing was at rest or held, that none is lost says nothing. Nor does it of a queue whose leader was
+hit, if most of that was held by a consumer which was connected to somebody else.
 """
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from msgspec.structs import replace
@@ -24,13 +29,15 @@ from msgspec.structs import replace
 from resilience.check import needs
 from resilience.check.durability.booking import Booked, Defect, Ledger, What, findings
 from resilience.check.durability.unrecorded import unrecorded
-from resilience.check.fault import injections
+from resilience.check.fault import Applied, injections
 from resilience.check.finding import Finding, Where
+from resilience.check.rabbitmq.place import leader_at, member_of
 from resilience.check.rabbitmq.traffic import NONE, Traffic, traffic
 from resilience.check.text import count
-from resilience.history.columns import FAIL, OK, UNKNOWN, Codes, Flags, Ints
+from resilience.history.columns import FAIL, OK, UNKNOWN, Codes, Flags, Ints, of_codes
 from resilience.history.outbox import is_event
 from resilience.history.read import History
+from resilience.history.record import NEVER
 from resilience.spec.rabbitmq import QUEUES
 from resilience.spec.scenario import Scenario
 
@@ -55,11 +62,11 @@ def rabbitmq(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     found = findings(ledger, scenario, history, booked) if seen.queues else ()
     found = tuple(_told(finding, history, seen, booked.lost) for finding in found)
     found += tuple(_unpublished(found))
-    applied = next((injection.applied for injection in injections(history)), None)
+    applied = next(iter(injections(history)), None)
     if applied is None:
         return found
-    rest = _at_rest(history, seen, applied)
-    return tuple(_at_stake(finding, seen, rest, booked.lost) for finding in found)
+    stake = _stake(scenario, history, seen, applied)
+    return tuple(_at_stake(finding, seen, stake, booked.lost) for finding in found)
 
 
 def _unpublished(found: tuple[Finding, ...]) -> Iterator[Finding]:
@@ -195,8 +202,38 @@ def _unsettled(seen: Traffic, queue: int) -> int:
     return int((handed & ~settled & (seen.own == queue)).sum())
 
 
-def _at_rest(history: History, seen: Traffic, instant_us: int) -> Flags:
-    """Which values were at rest at an instant."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Stake:
+    """Where each value was that a fault could have lost as it took effect."""
+
+    rest: Flags  # at rest in a queue
+    held: Flags  # with a consumer
+    kept: bool  # whether the server keeps what is held
+    apart: Flags  # of what it does not: held by a consumer that was connected to nobody whom the fault hit
+    elsewhere: dict[int, str]  # of a queue whose leader was hit, to whom consumers with such ones were connected
+
+
+def _stake(scenario: Scenario, history: History, seen: Traffic, injection: Applied) -> _Stake:
+    rabbitmq = scenario.stack.rabbitmq
+    unsettled = _unsettled_at(history, seen, injection.applied)
+    holding = _holding(history, injection.began)  # a consumer may lose its connection before all has taken effect
+    held = unsettled & (seen.times(holding) > 0)
+    if rabbitmq is None or rabbitmq.acknowledgement == "manual":
+        return _Stake(rest=unsettled, held=held, kept=True, apart=np.zeros_like(held), elsewhere={})
+    consumed, members = history.consumed, member_of(history)
+    at = [members.get(consumer, "somebody who is not on record") for consumer in consumed.consumers]
+    holding[: len(consumed)] &= of_codes(consumed.consumer, (member not in injection.members for member in at))
+    elsewhere = {
+        code: ", ".join(sorted({at[consumer] for consumer in seen.consumer[holding & (seen.queue == code)].tolist()}))
+        for code, name in enumerate(seen.queues)
+        if leader_at(history, name, injection.began) in injection.members
+    }
+    apart = held & (seen.times(holding) > 0)
+    return _Stake(rest=unsettled & ~held, held=held, kept=False, apart=apart, elsewhere=elsewhere)
+
+
+def _unsettled_at(history: History, seen: Traffic, instant_us: int) -> Flags:
+    """Which values were confirmed by an instant, and neither dealt with by then nor dead."""
     ops, consumed = history.ops, history.consumed
     confirmed = (ops.outcome[seen.sent] == OK) & (ops.returned[seen.sent] <= instant_us)
     found = np.zeros(len(seen.values), dtype=np.bool_)
@@ -207,21 +244,47 @@ def _at_rest(history: History, seen: Traffic, instant_us: int) -> Flags:
     return found
 
 
-def _at_stake(finding: Finding, seen: Traffic, rest: Flags, lost: Ints) -> Finding:
+def _holding(history: History, instant_us: int) -> Flags:
+    """Which sights are of a message that a consumer had been handed by an instant, and dealt with, or lost, later."""
+    consumed, drained = history.consumed, len(history.audit.messages)
+    held = (consumed.came != NEVER) & (consumed.came <= instant_us) & (instant_us < consumed.at)
+    return np.concatenate((held, np.zeros(drained, dtype=np.bool_)))
+
+
+def _at_stake(finding: Finding, seen: Traffic, stake: _Stake, lost: Ints) -> Finding:
     """The finding, which also says how much the fault could lose; a pass that had nothing to lose is none."""
-    mine = rest & (seen.own == _queue_of(finding, seen))
-    number = int(mine.sum())
-    gone = int(mine[seen.sent_value[np.isin(seen.sent, lost)]].sum())
-    measures = {f"{NAME}.at_rest_ops": float(number), f"{NAME}.lost_at_rest_ops": float(gone)}
+    queue = _queue_of(finding, seen)
+    mine = seen.own == queue
+    gone = np.zeros_like(mine)
+    gone[seen.sent_value[np.isin(seen.sent, lost)]] = True
+    rest, held, apart = (int((mine & flags).sum()) for flags in (stake.rest, stake.held, stake.apart))
+    measures = {
+        "at_rest_ops": rest,
+        "lost_at_rest_ops": int((mine & stake.rest & gone).sum()),
+        "held_ops": held,
+        "lost_held_ops": int((mine & stake.held & gone).sum()),
+    }
+    there = f"{count(rest, 'message')} at rest as the fault took effect"
     told = replace(
         finding,
-        measured=f"{finding.measured}; {count(number, 'message')} at rest as the fault took effect",
-        measures=finding.measures | measures,
+        measured=f"{finding.measured}; {there}, {held:,} {'of them' if stake.kept else 'more'} held by consumers",
+        measures=finding.measures | {f"{NAME}.{name}": float(number) for name, number in measures.items()},
     )
-    if number or finding.verdict != "pass":
+    total = rest if stake.kept else rest + held
+    reason = _nothing_to_lose(total, apart, stake.elsewhere.get(queue))
+    if finding.verdict != "pass" or not reason:
         return told
-    reason = "; ".join(filter(None, ("nothing was at rest in it that the fault could have lost", finding.reason)))
-    return replace(told, verdict="inconclusive", reason=reason)
+    return replace(told, verdict="inconclusive", reason="; ".join(filter(None, (reason, finding.reason))))
+
+
+def _nothing_to_lose(total: int, apart: int, elsewhere: str | None) -> str:
+    """That the fault could not lose anything, or not most of what there was; "" where it could."""
+    if not total:
+        return "nothing was at rest in it that the fault could have lost"
+    if elsewhere is None or 2 * apart <= total:
+        return ""
+    held = f"{apart:,} of {count(total, 'message')} that it could have lost"
+    return f"{held} were with a consumer that was connected to {elsewhere}, which the fault did not hit"
 
 
 def _queue_of(finding: Finding, seen: Traffic) -> int:
