@@ -39,6 +39,7 @@ from resilience.check.postgresql.convergence import convergence_of_postgresql
 from resilience.check.postgresql.recovery import recovery_of_rows
 from resilience.check.rabbitmq.agreement import agreement
 from resilience.check.rabbitmq.order import order_of_messages
+from resilience.check.rabbitmq.recovery import recovery_of_consumers
 from resilience.check.reconciliation import reconciliation
 from resilience.check.recovery import recovery
 from resilience.check.registers import registers
@@ -86,6 +87,7 @@ CHECKS: dict[str, Check] = {
     "linearizability.postgresql": registers,
     "recovery": recovery,
     "recovery.postgresql": recovery_of_rows,
+    "recovery.rabbitmq": recovery_of_consumers,
     "slo": slo,
     "availability": availability,
     "latency": latency,
@@ -109,6 +111,7 @@ TIERS: dict[str, str] = {
     "convergence.postgresql": "postgresql",
     "durability.rabbitmq": "rabbitmq",
     "order.rabbitmq": "rabbitmq",
+    "recovery.rabbitmq": "rabbitmq",
     "convergence.queues": "rabbitmq",
     "linearizability.postgresql": "postgresql",
 }

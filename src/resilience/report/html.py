@@ -56,6 +56,7 @@ _TILES = (
     ("recovery.steady_again_s", "steady again after", "{:.2f} s"),
     ("recovery.postgresql.outage_s", "longest outage of PostgreSQL, at most", "{:.2f} s"),
     ("recovery.postgresql.operator_s", "of it until the operator began", "{:.2f} s"),
+    ("recovery.rabbitmq.outage_s", "longest outage of RabbitMQ's consumers, at most", "{:.2f} s"),
     ("durability.acked_ops", "acknowledged writes audited", "{:,.0f}"),
     ("durability.lost_ops", "of them lost", "{:,.0f}"),
 )

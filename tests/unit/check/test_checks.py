@@ -128,6 +128,14 @@ def write_no_rows_for_a_while(run: Recorded) -> None:
             run.lose(op)
 
 
+def hand_out_nothing_for_a_while(run: Recorded) -> None:
+    """Consumers of queues that were left alone are handed nothing for a second and a half, and then all of it."""
+    begin, end = RECOVERY + 5 * S, RECOVERY + 6 * S + S // 2
+    run.consumed = [
+        replace(line, came=end, at=max(end, line.at)) if begin <= line.came < end else line for line in run.consumed
+    ]
+
+
 def count_less(run: Recorded) -> None:
     """session-0 counts three of the sessions that its edge saw created in the steady phase not at all."""
 
@@ -161,6 +169,7 @@ CASES = (
     Case(check="linearizability.postgresql", change=read_again, says="1 register answered what no order explains"),
     Case(check="recovery", change=lose_the_shard_again, says="no write succeeded in the last"),
     Case(check="recovery.postgresql", change=write_no_rows_for_a_while, says="which nothing excuses"),
+    Case(check="recovery.rabbitmq", change=hand_out_nothing_for_a_while, says="which nothing excuses"),
     Case(check="slo", change=refuse_reads, says="Session requests answered in phase fault"),
     Case(check="availability", says="sick before any fault",
          change=lambda run: refuse_writes(run, run.of("direct.write", 2, "steady")[::50])),

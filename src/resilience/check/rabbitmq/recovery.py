@@ -1,0 +1,189 @@
+"""Recovery of RabbitMQ's consumers: how long no message of a queue was handed to any of them.
+
+::
+
+    took effect    first delivery       later ones
+    |──────────────|────|────|──────────|────|
+     first_delivery_s             outage_s, the longest of all
+
+Consumers are behind, so there is always something for them: an interval in which a queue hands out nothing is an outage
+if it is longer than the larger of three times the 99th percentile of such gaps before the fault, and two periods of the
+schedule. It is looked at from when consumers began to deal with messages, and before the load's end: what the drain
+takes out of a queue then was nobody's delivery. A queue is *hit* if an injection's members are among those that lead it
+or hold a copy of it, or that its consumer was connected to.
+
+How long it may be is the configuration's: a silent member is given up after 125 % of ``net_ticktime``, and one that was
+cut off stops then, which took 14 s at most; that a leader is elected, or that a member starts, takes less. An objective
+may ask for more (``recovery.rabbitmq.outage_s``).
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from resilience.check import needs
+from resilience.check.fault import SECOND_US, Applied, injections, load_end_us
+from resilience.check.finding import Finding, Where
+from resilience.check.outage import GAP_FACTOR, PERIODS, Outage, longest
+from resilience.check.rabbitmq.place import consumers_at, copies_at, leader_at
+from resilience.check.recovery import UNEXPECTED_OUTAGE_S
+from resilience.check.text import seconds
+from resilience.history.columns import Flags, Ints
+from resilience.history.read import History
+from resilience.history.record import NEVER
+from resilience.spec.rabbitmq_coherence import GIVEN_UP_AFTER
+from resilience.spec.scenario import Scenario
+
+NAME = "recovery.rabbitmq"
+SETTLED_AFTER_S = 25.0  # of whoever was given up: stopped, replaced, and found by consumers
+_RESTS_ON = needs.WHOLE + needs.LOAD + needs.TIMING
+
+
+def recovery_of_consumers(scenario: Scenario, history: History) -> tuple[Finding, ...]:
+    """A finding for each queue that was published to."""
+    ops = history.ops
+    queues = [ops.keys[code] for code in np.unique(ops.key[ops.of_kind("rabbitmq.publish")]).tolist()]
+    return tuple(_judged(scenario, history, queue) for queue in queues)
+
+
+def _judged(scenario: Scenario, history: History, queue: str) -> Finding:
+    begin, handed = _handed(history, queue)
+    if begin is None:
+        return Finding(
+            check=NAME,
+            verdict="inconclusive",
+            title="Consumers were handed messages",
+            reason="no consumer dealt with a message before the load ended",
+            where=Where(group=f"queue {queue}"),
+            rests_on=_RESTS_ON,
+        )
+    found = _outages(scenario, history, begin, handed)
+    hit = next(((one, how) for one in injections(history) if (how := _how_hit(scenario, history, queue, one))), None)
+    if hit is None:
+        return _spared(history, queue, longest(found))
+    injection, how = hit
+    since = tuple(outage for outage in found if outage.end > injection.began)
+    unended = longest(tuple(outage for outage in since if _never_again(outage)))
+    measures = dict(_measures(injection, handed, unended or longest(since)))
+    return _restored(scenario, queue, how, unended or longest(since), measures)
+
+
+def _handed(history: History, queue: str) -> tuple[int | None, Ints]:
+    """When a queue's consumers began to deal with messages, and the instants from then on, as long as the load went on,
+    at which they were handed any; of older records those at which they dealt with any.
+    """
+    consumed = history.consumed
+    steady, end = history.window("steady"), load_end_us(history)
+    mine: Flags = np.array([name == queue for name in consumed.queues], dtype=np.bool_)[consumed.queue]
+    dealt_with = consumed.at[mine & consumed.acked & (consumed.at <= end)]
+    if not len(dealt_with):
+        return None, dealt_with
+    begin = max(int(dealt_with.min()), steady.start if steady else 0)
+    told = mine & (consumed.came != NEVER)
+    instants = np.concatenate((consumed.came[told], consumed.at[mine & ~told & consumed.acked]))
+    return begin, np.sort(instants[(instants >= begin) & (instants <= end)])
+
+
+def _outages(scenario: Scenario, history: History, begin: int, handed: Ints) -> tuple[Outage, ...]:
+    end = load_end_us(history)
+    limit_us = _limit_us(scenario, history, handed)
+    marks = np.concatenate(([begin], handed, [end])).astype(np.int64)
+    return tuple(
+        Outage(group=NEVER, start=int(marks[at]), end=int(marks[at + 1]), error=0, ended=at < len(handed))
+        for at in np.flatnonzero(np.diff(marks) > limit_us).tolist()
+    )
+
+
+def _limit_us(scenario: Scenario, history: History, handed: Ints) -> float:
+    steady = history.window("steady")
+    before = handed[handed < steady.end] if steady else handed[:0]
+    usual = float(np.percentile(np.diff(before), 99)) if len(before) > 1 else 0.0
+    return max(GAP_FACTOR * usual, PERIODS * SECOND_US / scenario.load.rabbitmq_ops_per_s)
+
+
+def _how_hit(scenario: Scenario, history: History, queue: str, injection: Applied) -> str:
+    """In which way a queue suffered from an injection, "" if in none. Of one that nobody saw all may hold a copy."""
+    members = {member.name for member in scenario.stack.of("rabbitmq")}
+    struck = members & set(injection.members)
+    leader = leader_at(history, queue, injection.began)
+    copies = copies_at(history, queue, injection.began) or members
+    if leader in struck:
+        return f"its leader {leader} was hit"
+    if consumers := struck & consumers_at(history, queue, injection.began):
+        return f"{', '.join(sorted(consumers))} was hit, to which its consumer was connected"
+    return f"{', '.join(sorted(struck & copies))} was hit, which holds a copy of it" if struck & copies else ""
+
+
+def _restored(scenario: Scenario, queue: str, how: str, outage: Outage | None, measures: dict[str, float]) -> Finding:
+    bound_s = bound_of(scenario)
+    reason = _not_in_time(outage, measures, bound_s)
+    return Finding(
+        check=NAME,
+        verdict="fail" if reason else "pass",
+        title=f"Consumers were handed messages again after {how}",
+        measured=_measured(measures),
+        allowed=f"again before the load ends, and within {seconds(bound_s)}, as net_ticktime has it",
+        value=measures[f"{NAME}.outage_s"],
+        unit="s",
+        reason=reason,
+        where=_where(queue, outage),
+        rests_on=_RESTS_ON + needs.FAULT,
+        evidence=tuple({"what": name, "value": value} for name, value in measures.items()),
+        evidence_total=len(measures),
+        measures=measures,
+    )
+
+
+def bound_of(scenario: Scenario) -> float:
+    """How long consumers may be without messages by the configuration of the cluster, in seconds."""
+    assert scenario.stack.rabbitmq is not None
+    return GIVEN_UP_AFTER * scenario.stack.rabbitmq.net_ticktime_s + SETTLED_AFTER_S
+
+
+def _measures(injection: Applied, handed: Ints, outage: Outage | None) -> Iterator[tuple[str, float]]:
+    """What is known of the recovery, in seconds."""
+    yield f"{NAME}.outage_s", outage.length_s if outage else 0.0
+    after = handed[handed >= injection.applied]
+    if len(after):
+        yield f"{NAME}.first_delivery_s", (int(after[0]) - injection.applied) / SECOND_US
+
+
+def _never_again(outage: Outage) -> bool:
+    """Whether an outage lasted to the load's end; a moment then is a busy machine."""
+    return not outage.ended and outage.length_s > UNEXPECTED_OUTAGE_S
+
+
+def _not_in_time(outage: Outage | None, measures: dict[str, float], bound_s: float) -> str:
+    if outage is not None and _never_again(outage):
+        return f"no message was handed to anybody in the last {seconds(outage.length_s)} of the load"
+    return "later than the configuration explains" if measures[f"{NAME}.outage_s"] > bound_s else ""
+
+
+def _measured(measures: dict[str, float]) -> str:
+    outage, first = measures[f"{NAME}.outage_s"], measures.get(f"{NAME}.first_delivery_s")
+    longest_one = f"longest outage {seconds(outage)}" if outage else "no outage"
+    return f"{longest_one}, first delivery {'never' if first is None else f'after {seconds(first)}'}"
+
+
+def _spared(history: History, queue: str, outage: Outage | None) -> Finding:
+    length_s = outage.length_s if outage else 0.0
+    long = length_s > UNEXPECTED_OUTAGE_S
+    return Finding(
+        check=NAME,
+        verdict="fail" if long else "pass",
+        title="Consumers were handed messages all the time, since the queue was left alone",
+        measured=f"longest outage {seconds(length_s)}" if outage else "no outage",
+        allowed=f"≤ {seconds(UNEXPECTED_OUTAGE_S)}",
+        value=length_s,
+        unit="s",
+        reason=f"no message was handed to anybody for {seconds(length_s)}, which nothing excuses" if long else "",
+        where=_where(queue, outage),
+        rests_on=_RESTS_ON + (needs.FAULT if injections(history) else ()),
+        measures={f"{NAME}.spared_outage_s": length_s},
+    )
+
+
+def _where(queue: str, outage: Outage | None) -> Where:
+    if outage is None:
+        return Where(group=f"queue {queue}")
+    return Where(group=f"queue {queue}", start_us=outage.start, end_us=outage.end)
