@@ -27,6 +27,7 @@ from resilience.fault.injector import Injector, heal_all, us_from_ns
 from resilience.fault.ledger import Ledger
 from resilience.history.columns import Ops
 from resilience.history.phase import STOP, PhaseBoard
+from resilience.history.queues import QueuesSeen
 from resilience.history.read import read_history
 from resilience.history.writer import Writer
 from resilience.load.running import LoadRunning, load_running
@@ -38,12 +39,11 @@ from resilience.report.run import Run
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import PORTS
 from resilience.stack.audit import audit
-from resilience.stack.converge import wait_converged
+from resilience.stack.converge import Converged, wait_converged
 from resilience.stack.outbox_audit import audit_outbox
 from resilience.stack.postgresql_audit import audit_rows
 from resilience.stack.postgresql_copies import compare_copies
 from resilience.stack.postgresql_watch import PostgresqlWatch
-from resilience.stack.rabbitmq import queues_seen, survey
 from resilience.stack.rabbitmq_drain import drain
 from resilience.stack.rabbitmq_watch import QueueWatch
 from resilience.stack.readiness import READY_TIMEOUT_S, stack_ready
@@ -184,10 +184,8 @@ class Stage:
         converged = wait_converged(platform, time.monotonic() + CONVERGE_TIMEOUT_S)
         ended = {"ok": converged.ok, "took_s": converged.took_s, "reason": converged.reason}
         self._notebook.event("converged", ended)
-        if platform.stack.rabbitmq is not None:
-            took_s = converged.queues_took_s
-            whole_us = None if took_s is None else began_us + round(took_s * 1e6)
-            seen = msgspec.structs.replace(queues_seen(platform, survey(platform)), whole_us=whole_us)
+        seen = queues_on_record(converged, began_us)
+        if seen is not None:
             self._notebook.event("queues", msgspec.to_builtins(seen))
 
     def _collect(self, platform: OwnedPlatform) -> None:
@@ -272,6 +270,15 @@ class Stage:
             deadline=time.monotonic() + REPLICAS_TIMEOUT_S,
         )
         self._notebook.event("replicas", msgspec.to_builtins(compared))
+
+
+def queues_on_record(converged: Converged, began_us: int) -> QueuesSeen | None:
+    """What RabbitMQ's members said in the look that ended the waiting, which began at an instant; None without any."""
+    if converged.queues is None:
+        return None
+    took_s = converged.queues_took_s
+    whole_us = None if took_s is None else began_us + round(took_s * 1e6)
+    return msgspec.structs.replace(converged.queues, whole_us=whole_us)
 
 
 @contextmanager

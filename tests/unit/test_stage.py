@@ -7,8 +7,11 @@ import pytest
 
 from resilience.errors import StackError
 from resilience.fault.ledger import Entry, Ledger
+from resilience.history.queues import QueuesSeen
 from resilience.spec.fault import FaultSpec, Injection, Kill, PowerOff, Target
-from resilience.stage import broken_now, hit_members, unanswered
+from resilience.stack.converge import Converged
+from resilience.stage import broken_now, hit_members, queues_on_record, unanswered
+from tests.histories import queues_seen
 
 
 def ledger_of(folder: Path, fault: FaultSpec, nodes: tuple[str, ...], *, healed: bool) -> Ledger:
@@ -63,6 +66,18 @@ def test_a_platform_that_does_not_answer_is_on_record_and_no_error() -> None:
     assert noted == [("audit-incomplete", {"reason": "shard 1 has no primary that answers"})]
     with pytest.raises(OSError, match="no space"), unanswered(lambda *_: pytest.fail("noted"), "audit-incomplete"):
         fail_with(OSError("no space"))
+
+
+@pytest.mark.parametrize(("took_s", "whole_us"), [(1.5, 2_500_000), (None, None)])
+def test_what_ended_the_waiting_is_on_record_and_nothing_is_asked_again(
+    took_s: float | None, whole_us: int | None
+) -> None:
+    last = msgspec.convert(queues_seen(), QueuesSeen)
+    converged = Converged(ok=True, took_s=2.0, reason="", queues_took_s=took_s, queues=last)
+    seen = queues_on_record(converged, 1_000_000)
+    assert seen is not None
+    assert (seen.members, seen.whole_us) == (last.members, whole_us)
+    assert queues_on_record(Converged(ok=True, took_s=2.0, reason=""), 0) is None
 
 
 def fail_with(error: Exception) -> None:

@@ -19,18 +19,21 @@ from resilience.stack.service import service_states, unhealthy
 from resilience.stack.wait import wait_until
 
 POLL_S = 0.1
+SILENT_LOOKS = 3
 
 
 class Converged(NamedTuple):
     """The end of the waiting; ``reason`` says what was still amiss if not ``ok``.
 
-    ``queues_took_s``: since when RabbitMQ was whole, in seconds from the beginning; None if it is not, or is not there.
+    ``queues``: what RabbitMQ's members said last; None if it is not there. ``queues_took_s``: since when it was whole,
+    in seconds from the beginning; None if it is not.
     """
 
     ok: bool
     took_s: float
     reason: str
     queues_took_s: float | None = None
+    queues: QueuesSeen | None = None
 
 
 def wait_converged(platform: Platform, deadline: float) -> Converged:
@@ -45,8 +48,11 @@ def wait_converged(platform: Platform, deadline: float) -> Converged:
         try:
             wait_until("convergence", lambda: shortened(look.amiss()), deadline=deadline, every_s=POLL_S)
         except StackError as error:
-            return Converged(ok=False, took_s=_since(began), reason=str(error), queues_took_s=look.queues.whole_s)
-    return Converged(ok=True, took_s=_since(began), reason="", queues_took_s=look.queues.whole_s)
+            ok, reason = False, str(error)
+        else:
+            ok, reason = True, ""
+    queues = look.queues
+    return Converged(ok=ok, took_s=_since(began), reason=reason, queues_took_s=queues.whole_s, queues=queues.last)
 
 
 def _since(began: float) -> float:
@@ -89,14 +95,20 @@ class Look:
 
 
 class QueuesLook:
-    """Looks at RabbitMQ, again and again, and knows since when it is whole."""
+    """Looks at RabbitMQ, again and again, and knows since when it is whole.
+
+    An answer that is missing, a member's or that with the counts, may be a slow one: what was seen before stands until
+    the third look in a row that lacks one.
+    """
 
     def __init__(self, platform: Platform, now: Callable[[], float] = time.monotonic) -> None:
         """Asks nobody yet."""
         self.whole_s: float | None = None  # from the beginning to the first of the last looks that found nothing amiss
+        self.last: QueuesSeen | None = None  # the last look that says something
         self._platform = platform
         self._now = now
         self._began = now()
+        self._silent = 0  # looks in a row in which an answer was missing
 
     def amiss(self) -> list[str]:
         """What keeps it from being whole; nothing where there is no RabbitMQ."""
@@ -109,6 +121,11 @@ class QueuesLook:
         """The reasons, and what else is amiss in what was seen; until counts are younger than the beginning, that."""
         found = list(dict.fromkeys((*reasons, *amiss(seen), *unknown(seen))))
         after_s = self._now() - self._began
+        silent = any(said.error for said in seen.members.values()) or not seen.unacknowledged
+        self._silent = self._silent + 1 if silent else 0
+        if self.last is not None and 0 < self._silent < SILENT_LOOKS:
+            return found
+        self.last = seen
         if found:
             self.whole_s = None
             return found
