@@ -76,7 +76,8 @@ def _rejoin(session: Session) -> Answer:
 
 
 def _queues_replicated(session: Session) -> Answer:
-    return _none("queues", incomplete(session.platform))
+    reason = incomplete(session.platform)
+    return _none("queues", (reason,) if reason else ())
 
 
 def _load_at_rate(session: Session) -> Answer:

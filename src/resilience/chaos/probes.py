@@ -39,7 +39,9 @@ def postgresql_replicated() -> bool:
 
 
 def queues_replicated() -> bool:
-    """Whether the RabbitMQ members are one cluster, and every queue has its leader and all its copies online."""
+    """Whether the RabbitMQ members are one cluster, and every queue has its leader and all its copies online, in one of
+    several looks.
+    """
     return _true(call("queues_replicated"))
 
 

@@ -7,6 +7,7 @@ a time-out, and all members are asked at the same time.
 """
 
 import base64
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -40,6 +41,7 @@ from resilience.stack.wait import Pause, wait_until
 POLL_S = 0.1
 ASK_TIMEOUT_S = 1.0
 TELL_TIMEOUT_S = 10.0
+WHOLE_WITHIN_S = 5.0  # a look takes 2 s where a member is slow
 PASSWORD = "rabbitmq-password"  # noqa: S105  the name of a secret
 _OK = 200
 _DONE = frozenset({200, 201, 204})
@@ -88,12 +90,23 @@ def survey(platform: Platform) -> Views:
         return dict(zip((state.name for state in states), views, strict=True))
 
 
-def incomplete(platform: Platform) -> list[str]:
-    """Why the cluster is not whole now, by each member's own word; empty if it is."""
+def incomplete(platform: Platform, within_s: float = WHOLE_WITHIN_S) -> str:
+    """Why the cluster is not whole, by each member's own word, in any look for so long; "" once one finds it whole.
+
+    One look is not enough: a slow answer would be a member's absence.
+    """
     if platform.stack.rabbitmq is None:
-        return [f"the stack {platform.stack.name} has no RabbitMQ"]
-    views = survey(platform)
-    return unready(platform.stack, views) + untold(views)
+        return f"the stack {platform.stack.name} has no RabbitMQ"
+
+    def unmet() -> str:
+        views = survey(platform)
+        return shortened(unready(platform.stack, views) + untold(views))
+
+    try:
+        wait_until("seeing all queues", unmet, deadline=time.monotonic() + within_s, every_s=POLL_S)
+    except StackError as error:
+        return str(error)
+    return ""
 
 
 def queues_seen(platform: Platform, views: Views) -> QueuesSeen:

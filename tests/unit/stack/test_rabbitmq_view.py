@@ -10,7 +10,7 @@ from resilience.errors import StackError
 from resilience.history.queues import MemberSaid, QueueSaid
 from resilience.spec.rabbitmq import Rabbitmq
 from resilience.spec.stack import Async, Member, Redis, Stack
-from resilience.stack.rabbitmq import queues_seen
+from resilience.stack.rabbitmq import incomplete, queues_seen
 from resilience.stack.rabbitmq_view import (
     MemberView,
     QueueRole,
@@ -248,6 +248,37 @@ def test_what_is_unacknowledged_and_who_consumes() -> None:
     for wrong in (None, [3], [{"messages_unacknowledged": 1}], [{"name": "q", "messages_unacknowledged": "x"}]):
         with pytest.raises(StackError, match="rabbitmq-1 answers about messages"):
             counts_from_answers("rabbitmq-1", wrong, consumers)
+
+
+SILENT = StackError("rabbitmq-1 does not answer")
+WHOLE = dict.fromkeys(NAMES, view())
+
+
+@pytest.mark.parametrize(
+    ("first", "reason"),
+    [
+        ([], ""),
+        ([WHOLE | {B: SILENT}], ""),
+        ([WHOLE | {B: SILENT}, WHOLE | {C: view(told=False)}], ""),
+        ([WHOLE | {B: SILENT}] * 99, "rabbitmq-1 does not answer"),
+        ([WHOLE | {C: view(told=False)}] * 99, "rabbitmq-2 has not told of partitions and alarms yet"),
+        ([WHOLE | {A: view(partitioned=(B,))}] * 99, "rabbitmq-0 says that it was cut off from rabbitmq-1"),
+    ],
+    ids=["whole", "a slow answer", "told late", "silent", "untold", "partitioned"],
+)
+def test_a_cluster_is_looked_at_several_times(
+    first: list[dict[str, MemberView | StackError]], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter([*first, WHOLE])
+    monkeypatch.setattr("resilience.stack.rabbitmq.survey", lambda _platform: next(looks))
+    said = incomplete(FakePlatform(STACK, {}, {}), within_s=0.3)
+    assert reason in said
+    assert bool(said) == bool(reason)
+
+
+def test_a_stack_without_it_has_no_whole_cluster() -> None:
+    nothing = FakePlatform(msgspec.structs.replace(STACK, rabbitmq=None), {}, {})
+    assert incomplete(nothing) == "the stack three has no RabbitMQ"
 
 
 def test_what_was_seen_goes_on_record() -> None:
