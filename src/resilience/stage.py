@@ -69,6 +69,7 @@ class Stage:
         self._notebook = notebook
         self._board = board
         self.troubled = False  # whether a step of the end went wrong; it is on record then
+        self._quiet_since: float | None = None  # when nobody worked on the stack any more, by `time.monotonic`
 
     def play(self) -> None:
         """Plays the scenario. Raises what went wrong, after everything was healed and taken down."""
@@ -143,6 +144,7 @@ class Stage:
                 phases.by_clock(warmup_us)
             phases.begin(STOP)
             load.stop()
+            self._quiet_since = load.drained_at
 
     def _show_length(self) -> None:
         """From the warm-up on it is known how long the run will take."""
@@ -167,6 +169,7 @@ class Stage:
         heal_all(injector, self._healed)
 
     def _healed(self, injection: str, undone: Undone) -> None:
+        self._quiet_since = None
         self._notebook.event(
             "healed",
             {
@@ -181,7 +184,7 @@ class Stage:
 
     def _converge(self, platform: OwnedPlatform) -> None:
         began_us = self._notebook.clock.now_us()
-        converged = wait_converged(platform, time.monotonic() + CONVERGE_TIMEOUT_S)
+        converged = wait_converged(platform, time.monotonic() + CONVERGE_TIMEOUT_S, self._quiet_since)
         ended = {"ok": converged.ok, "took_s": converged.took_s, "reason": converged.reason}
         self._notebook.event("converged", ended)
         seen = queues_on_record(converged, began_us)

@@ -61,6 +61,7 @@ class LoadRunning:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         """``say`` writes an event, ``wait`` sleeps, ``now`` is the clock of both in seconds."""
+        self.drained_at: float | None = None  # when all clients had closed what they had open; None: not all say so
         self._clients = clients
         self._scenario = scenario
         self._say = say
@@ -128,6 +129,8 @@ class LoadRunning:
             if self._now() >= deadline:
                 return
             self._wait(POLL_S)
+        if all(client.has_summary for client in self._clients):
+            self.drained_at = self._now()
 
     def _looked_at(self) -> Sequence[Client]:
         for client in self._clients:

@@ -36,15 +36,16 @@ class Converged(NamedTuple):
     queues: QueuesSeen | None = None
 
 
-def wait_converged(platform: Platform, deadline: float) -> Converged:
+def wait_converged(platform: Platform, deadline: float, quiet_since: float | None = None) -> Converged:
     """Waits until nothing is amiss (`amiss`), at most until ``deadline`` (a value of `time.monotonic`).
 
+    ``quiet_since`` is when nobody used or broke the stack any more, None: not before now.
     Not to converge is the platform's doing, so it is an answer and no error. Replicas have caught up when they have
     what their primary had written by the first look.
     """
     began = time.monotonic()
     with RedisLinks(platform) as links, Gathering(platform) as gathering:
-        look = Look(platform, links, gathering)
+        look = Look(platform, links, gathering, quiet_since)
         try:
             wait_until("convergence", lambda: shortened(look.amiss()), deadline=deadline, every_s=POLL_S)
         except StackError as error:
@@ -62,13 +63,15 @@ def _since(began: float) -> float:
 class Look:
     """Looks at everything, again and again."""
 
-    def __init__(self, platform: Platform, links: RedisLinks, gathering: Gathering) -> None:
+    def __init__(
+        self, platform: Platform, links: RedisLinks, gathering: Gathering, quiet_since: float | None = None
+    ) -> None:
         """Asks nobody yet."""
         self._gathering = gathering
         self._platform = platform
         self._links = links
         self._written: dict[str, int] = {}
-        self.queues = QueuesLook(platform)
+        self.queues = QueuesLook(platform, quiet_since)
 
     def amiss(self) -> list[str]:
         """What keeps the stack from being whole now: members that do not run, else the stores, else the services.
@@ -101,13 +104,16 @@ class QueuesLook:
     the third look in a row that lacks one.
     """
 
-    def __init__(self, platform: Platform, now: Callable[[], float] = time.monotonic) -> None:
-        """Asks nobody yet."""
+    def __init__(
+        self, platform: Platform, quiet_since: float | None = None, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Asks nobody yet. ``quiet_since``: see `wait_converged`."""
         self.whole_s: float | None = None  # from the beginning to the first of the last looks that found nothing amiss
         self.last: QueuesSeen | None = None  # the last look that says something
         self._platform = platform
         self._now = now
         self._began = now()
+        self._quiet_since = self._began if quiet_since is None else quiet_since
         self._silent = 0  # looks in a row in which an answer was missing
 
     def amiss(self) -> list[str]:
@@ -118,7 +124,7 @@ class QueuesLook:
         return self.heard(queues_seen(self._platform, views), unready(self._platform.stack, views))
 
     def heard(self, seen: QueuesSeen, reasons: Sequence[str]) -> list[str]:
-        """The reasons, and what else is amiss in what was seen; until counts are younger than the beginning, that."""
+        """The reasons, and what else is amiss in what was seen; until counts are younger than the quiet, that."""
         found = list(dict.fromkeys((*reasons, *amiss(seen), *unknown(seen))))
         after_s = self._now() - self._began
         silent = any(said.error for said in seen.members.values()) or not seen.unacknowledged
@@ -132,6 +138,6 @@ class QueuesLook:
         self.whole_s = after_s if self.whole_s is None else self.whole_s
         return (
             []
-            if after_s >= COUNTED_WITHIN_S
+            if self._now() - self._quiet_since >= COUNTED_WITHIN_S
             else ["RabbitMQ's counts of messages may be older than the end of the load"]
         )

@@ -179,6 +179,7 @@ def test_stop_waits_for_the_summary_and_the_last_scrapes(tmp_path):
     rig = Rig(tmp_path, Naps(n5=lambda: summary(tmp_path, "locust")))
     rig.load.stop()
     assert rig.naps.total_s == pytest.approx(0.5 + LAST_SCRAPES)
+    assert rig.load.drained_at == pytest.approx(0.5)
     assert rig.process.interrupts == 1
     assert rig.events == [("load-stopped", {"clients": {"locust": {"exit": 0, "torn": False}}})]
     rig.load.end()
@@ -189,6 +190,7 @@ def test_a_client_that_says_nothing_is_given_up(tmp_path):
     rig = Rig(tmp_path)
     rig.load.stop()
     assert rig.naps.total_s == pytest.approx(SCENARIO.load.stop_timeout_s + 3 + LAST_SCRAPES, abs=POLL_S)
+    assert rig.load.drained_at is None
     assert [name for name, _ in rig.events] == ["load-stopped"]
 
 
@@ -197,6 +199,7 @@ def test_a_client_that_died_in_the_middle_is_on_record(tmp_path):
     rig.load.stop()
     assert rig.process.interrupts == 0
     assert rig.events[0][1]["clients"]["locust"] == {"exit": -9, "torn": False}
+    assert rig.load.drained_at is None, "what it had open is closed by nobody knows when"
 
 
 def unheard(_name: str, _data: dict[str, Any]) -> None:

@@ -17,9 +17,9 @@ ORPHANED = msgspec.structs.replace(WELL, unacknowledged=dict.fromkeys(WELL.unack
 class At:
     """A look, and the instant that it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, quiet_since: float | None = None) -> None:
         self.s = 100.0
-        self.look = QueuesLook(FakePlatform(stack(), {}, {}), now=lambda: self.s)
+        self.look = QueuesLook(FakePlatform(stack(), {}, {}), quiet_since, now=lambda: self.s)
 
     def hear(self, after_s: float, seen: QueuesSeen, *reasons: str) -> list[str]:
         self.s = 100.0 + after_s
@@ -31,6 +31,12 @@ def test_counts_have_to_be_younger_than_the_beginning() -> None:
     assert at.hear(0.0, WELL) == ["RabbitMQ's counts of messages may be older than the end of the load"]
     assert at.hear(COUNTED_WITHIN_S, WELL) == []
     assert at.look.whole_s == 0.0, "that it was whole is known from the first look on"
+
+
+def test_what_was_counted_since_the_load_had_closed_is_young_enough() -> None:
+    at = At(quiet_since=97.0)
+    assert at.hear(COUNTED_WITHIN_S - 3.1, WELL) != []
+    assert at.hear(COUNTED_WITHIN_S - 3.0, WELL) == []
 
 
 def test_it_is_whole_since_the_last_time_that_it_was_not() -> None:
