@@ -11,7 +11,7 @@ from resilience.outside import INTERRUPTED_CODES, Ended, Wanted
 from resilience.report.suite import Result, SuiteRow
 from resilience.spec.suite import Expectation, Suite, SuiteRun
 
-_NAMES = {"redis": "Redis", "rabbitmq": "RabbitMQ"}
+_NAMES = {"redis": "Redis", "rabbitmq": "RabbitMQ", "postgresql": "PostgreSQL"}
 RunOne = Callable[[Wanted], Ended]
 Say = Callable[[str], None]
 

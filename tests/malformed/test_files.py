@@ -266,6 +266,26 @@ def test_files_that_name_each_other_in_a_circle_are_one_line(field: str, project
             "smoke: {title: a, runs: [{scenario: baseline, expect: {redis: '8.0', measures: {x: [2, 1]}}}]}",
             ["smoke.runs[0].expect.measures.x: expected [least, most] (got [2.0, 1.0])"],
         ),
+        (
+            "smoke: {title: a, runs: [{scenario: baseline, expect: {measures: {x: [1, 2]}}}]}",
+            ["smoke.runs[0].expect", "name its series"],
+        ),
+        *(
+            (
+                f"smoke: {{title: a, runs: [{{scenario: baseline, expect: {{{series}}}}}]}}",
+                [f"smoke.runs[0].expect.{field}"],
+            )
+            for field, series in (
+                ("postgresql", "postgresql: '17.12'"),  # its series are major versions
+                ("postgresql", "postgresql: 17"),
+                ("rabbitmq", "rabbitmq: '4'"),
+                ("redis", "redis: 8.0"),
+            )
+        ),
+        (
+            "smoke: {title: a, runs: [{scenario: baseline, expect: {postgres: '17'}}]}",
+            ["smoke.runs[0].expect", "postgres"],
+        ),
         ("".join(f"s{n}: {{title: a, runs: [{{scenario: baseline}}]}}\n" for n in range(101)), ["at most 100 suites"]),
         ("[smoke]", ["expected suites by their names"]),
     ],

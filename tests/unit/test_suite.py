@@ -120,13 +120,33 @@ def test_numbers_of_one_server_say_nothing_of_another(
     assert says in row.line
 
 
-def test_numbers_may_be_those_of_rabbitmq(tmp_path: Path) -> None:
-    expect = Expectation(rabbitmq="4.0", measures={"durability.rabbitmq.lost_ops": (0, 0)})
-    for folder, said in (("4.0.5", ""), ("4.3.0", "expected is what RabbitMQ 4.0 does, and 4.3.0 answered")):
-        identity = msgspec.structs.replace(IDENTITY, versions={"redis": ("8.0.2",), "rabbitmq": (folder,)})
-        Recorded(identity=identity).save(tmp_path / folder, scenario())
-        assert strange_server(expect, tmp_path / folder).partition(": it needs")[0] == said
-    assert "what RabbitMQ 4.0 does, and which one answered is not on record" in strange_server(expect, None)
+@pytest.mark.parametrize(
+    ("component", "series", "version", "says"),
+    [
+        ("rabbitmq", "4.0", "4.0.5", ""),
+        ("rabbitmq", "4.0", "4.3.0", "expected is what RabbitMQ 4.0 does, and 4.3.0 answered"),
+        ("postgresql", "17", "17.12 (Debian 17.12-0+deb13u1)", ""),
+        ("postgresql", "17", "18.1", "expected is what PostgreSQL 17 does, and 18.1 answered"),
+        ("postgresql", "17", "170.1", "expected is what PostgreSQL 17 does, and 170.1 answered"),
+    ],
+)
+def test_numbers_may_be_those_of_another_tier(
+    component: str, series: str, version: str, says: str, tmp_path: Path
+) -> None:
+    expect = msgspec.convert({component: series, "measures": {"durability.lost_ops": (0, 0)}}, Expectation)
+    identity = msgspec.structs.replace(IDENTITY, versions={"redis": ("8.0.2",), component: (version,)})
+    Recorded(identity=identity).save(tmp_path, scenario())
+    assert strange_server(expect, tmp_path).partition(": it needs")[0] == says
+    assert "and which one answered is not on record" in strange_server(expect, None)
+
+
+def test_a_run_of_two_tiers_may_be_bound_to_both_of_their_servers(tmp_path: Path) -> None:
+    expect = Expectation(redis="8.0", postgresql="17", measures={"durability.lost_ops": (0, 0)})
+    versions = {"redis": ("8.2.0",), "postgresql": ("16.4",)}
+    Recorded(identity=msgspec.structs.replace(IDENTITY, versions=versions)).save(tmp_path, scenario())
+    said = strange_server(expect, tmp_path)
+    assert "Redis 8.0 does, and 8.2.0 answered" in said
+    assert "PostgreSQL 17 does, and 16.4 answered" in said
 
 
 def test_numbers_of_no_server_are_refused() -> None:

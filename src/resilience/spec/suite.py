@@ -10,6 +10,7 @@ from resilience.spec.scenario import Scenario
 Text = Annotated[str, Meta(min_length=1, max_length=500)]
 Setting = bool | int | float | Text
 Series = Annotated[str, Meta(pattern=r"\A(|[0-9]{1,3}\.[0-9]{1,3})\Z", max_length=7)]
+Major = Annotated[str, Meta(pattern=r"\A(|[0-9]{1,3})\Z", max_length=3)]
 
 
 class Expectation(Record, frozen=True, kw_only=True):
@@ -17,14 +18,15 @@ class Expectation(Record, frozen=True, kw_only=True):
 
     ``measures`` bounds numbers of the judgement, each to [least, most] in the measure's own unit; one that was not
     measured is not within its bound. ``redis`` is the series of Redis whose numbers these are, ``8.0``, ``rabbitmq``
-    likewise: another one may do as well and yet otherwise, so they say nothing about it. Raises `ValueError` for bounds
-    without either.
+    likewise, ``postgresql`` the major version, ``17``: another one may do as well and yet otherwise, so they say
+    nothing about it. Raises `ValueError` for bounds without any.
     """
 
     verdict: Literal["pass", "fail", "inconclusive"] = "pass"
     measures: Annotated[dict[str, tuple[float, float]], Meta(max_length=50)] = field(default_factory=dict)
     redis: Series = ""
     rabbitmq: Series = ""
+    postgresql: Major = ""
 
     def __post_init__(self) -> None:
         if self.measures and not self.series:
@@ -33,7 +35,7 @@ class Expectation(Record, frozen=True, kw_only=True):
     @property
     def series(self) -> dict[str, str]:
         """The series of each server that it is about, by component."""
-        named = {"redis": self.redis, "rabbitmq": self.rabbitmq}
+        named = {"redis": self.redis, "rabbitmq": self.rabbitmq, "postgresql": self.postgresql}
         return {component: series for component, series in named.items() if series}
 
 
