@@ -5,6 +5,7 @@ MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 STACK ?= local
+TIER ?=
 ARGS ?=
 SHELL_FILES := .ci/run setup/as-caller setup/environment setup/packages setup/say.sh setup/caller.sh \
 	stacks/postgresql/start.sh src/resilience/backend/local/member-init.sh src/resilience/backend/local/end-build.sh
@@ -34,14 +35,14 @@ chaos-%: environment ## run the scenario NAME, e.g. make chaos-redis-failover (A
 .PHONY: smoke nightly calibrate
 smoke: SUITE := smoke
 nightly: SUITE := nightly
-calibrate: SUITE := calibration
+calibrate: SUITE = calibration$(TIER:%=-%)
 smoke nightly calibrate: environment
 	@test "$(STACK)" != local || setup/packages sandbox
 	@$(BIN)/resilience suite $(SUITE) --stack $(STACK) $(ARGS)
 
 smoke: ## run a few scenarios, about 8 minutes: one table, one JUnit file
 nightly: ## run every scenario that any stack can play, about half an hour
-calibrate: ## run configurations that are known to lose data, and to keep it: is that found? about 35 minutes
+calibrate: ## run configurations known to lose data, or to keep it: is that found? 35 minutes (TIER=redis: those of Redis)
 
 .PHONY: list
 list: environment ## list the scenarios

@@ -286,6 +286,22 @@ def test_files_that_name_each_other_in_a_circle_are_one_line(field: str, project
             "smoke: {title: a, runs: [{scenario: baseline, expect: {postgres: '17'}}]}",
             ["smoke.runs[0].expect", "postgres"],
         ),
+        ("smoke: {title: a}", ["smoke: expected either runs, or suites"]),
+        ("smoke: {title: a, suites: []}", ["smoke.suites: expected a list of length >= 1"]),
+        ("smoke: {title: a, suites: [smokes]}", ["smoke.suites[0]: there is no suite 'smokes'", "did you mean"]),
+        ("smoke: {title: a, suites: [smoke]}", ["smoke.suites[0]: expected one that has runs of its own"]),
+        (
+            "a: {title: a, runs: [{scenario: baseline}]}\nsmoke: {title: a, suites: [a, a]}",
+            ["smoke.suites[1]: expected every suite once (got a again)"],
+        ),
+        (
+            "a: {title: a, runs: [{scenario: nobody}]}\nsmoke: {title: a, suites: [a]}",
+            ["a.runs[0]: scenario 'nobody': there is none"],
+        ),
+        (
+            "a: {title: a, runs: [{scenario: baseline}]}\nsmoke: {title: a, suites: [a], runs: [{scenario: baseline}]}",
+            ["smoke: expected either runs, or suites"],
+        ),
         ("".join(f"s{n}: {{title: a, runs: [{{scenario: baseline}}]}}\n" for n in range(101)), ["at most 100 suites"]),
         ("[smoke]", ["expected suites by their names"]),
     ],

@@ -5,7 +5,7 @@ when a `SpecError` says, in one line, which file and field to mend. Names of che
 knows them. Paths inside files are relative to the project's root and stay below it.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Annotated
@@ -58,10 +58,11 @@ class _ScenarioFile(Record, frozen=True, kw_only=True):
 
 
 class _SuiteEntry(Record, frozen=True, kw_only=True):
-    """A suite in the file of suites."""
+    """A suite in the file of suites: its own runs, or the names of others whose runs are its own, in their order."""
 
     title: Text
-    runs: Annotated[tuple[SuiteRun, ...], Meta(min_length=1, max_length=500)]
+    runs: Annotated[tuple[SuiteRun, ...], Meta(min_length=1, max_length=500)] | UnsetType = msgspec.UNSET
+    suites: Annotated[tuple[Text, ...], Meta(min_length=1, max_length=20)] | UnsetType = msgspec.UNSET
 
 
 def read_scenario(root: Path, name_or_path: str, overrides: Sequence[str] = ()) -> Scenario:
@@ -112,20 +113,28 @@ def read_suite(root: Path, name: str) -> Suite:
     entries = _suite_entries(root)
     if name not in entries:
         raise SpecError(f"{SUITES}: there is no suite {show(name)}{did_you_mean(name, set(entries))}")
-    return _suite(root, name, entries[name], cache(partial(read_scenario, root)))
+    return _suite(root, name, entries, cache(partial(read_scenario, root)))
 
 
 def read_suites(root: Path) -> tuple[Suite, ...]:
     """All suites, in the order of the file. Raises `SpecError`."""
-    read = cache(partial(read_scenario, root))  # many suites run the same few scenarios
-    return tuple(_suite(root, name, entry, read) for name, entry in _suite_entries(root).items())
+    read, entries = cache(partial(read_scenario, root)), _suite_entries(root)  # many suites run the same few scenarios
+    return tuple(_suite(root, name, entries, read) for name in entries)
 
 
-def _suite(root: Path, name: str, entry: _SuiteEntry, read: Callable[[str], Scenario]) -> Suite:
-    for index, run in enumerate(entry.runs):
+def _suite(root: Path, name: str, entries: Mapping[str, _SuiteEntry], read: Callable[[str], Scenario]) -> Suite:
+    entry = entries[name]
+    if not isinstance(entry.suites, UnsetType):
+        parts = [_suite(root, part, entries, read) for part in entry.suites]
+        runs = tuple(run for part in parts for run in part.runs)
+        return Suite(
+            name=name, title=entry.title, runs=runs, scenarios=tuple(s for part in parts for s in part.scenarios)
+        )
+    runs = () if isinstance(entry.runs, UnsetType) else entry.runs
+    for index, run in enumerate(runs):
         check_bounds(run.expect.measures, SUITES, f"{name}.runs[{index}].expect.measures")
-    scenarios = tuple(_of_suite(root, run, f"{name}.runs[{index}]", read) for index, run in enumerate(entry.runs))
-    return Suite(name=name, title=entry.title, runs=entry.runs, scenarios=scenarios)
+    scenarios = tuple(_of_suite(root, run, f"{name}.runs[{index}]", read) for index, run in enumerate(runs))
+    return Suite(name=name, title=entry.title, runs=runs, scenarios=scenarios)
 
 
 def _of_suite(root: Path, run: SuiteRun, field: str, read: Callable[[str], Scenario]) -> Scenario:
@@ -144,7 +153,25 @@ def _suite_entries(root: Path) -> dict[str, _SuiteEntry]:
     for name in value:
         if not _is_name(name):  # it becomes a folder's
             raise refuse(SUITES, name, "expected a name of lower-case letters, digits and dashes")
-    return {name: record_from(entry, _SuiteEntry, SUITES, f".{name}") for name, entry in value.items()}
+    entries = {name: record_from(entry, _SuiteEntry, SUITES, f".{name}") for name, entry in value.items()}
+    for name, entry in entries.items():
+        _check_suite(name, entry, entries)
+    return entries
+
+
+def _check_suite(name: str, entry: _SuiteEntry, entries: Mapping[str, _SuiteEntry]) -> None:
+    """A suite has runs, or suites that have: none within another within another."""
+    if isinstance(entry.runs, UnsetType) == isinstance(entry.suites, UnsetType):
+        raise refuse(SUITES, name, "expected either runs, or suites whose runs are its own")
+    parts = () if isinstance(entry.suites, UnsetType) else entry.suites
+    for index, part in enumerate(parts):
+        field = f"{name}.suites[{index}]"
+        if part not in entries:
+            raise refuse(SUITES, field, f"there is no suite {show(part)}{did_you_mean(part, set(entries))}")
+        if isinstance(entries[part].runs, UnsetType):
+            raise refuse(SUITES, field, f"expected one that has runs of its own (got {part})")
+        if part in parts[:index]:
+            raise refuse(SUITES, field, f"expected every suite once (got {part} again)")
 
 
 def read_slos(root: Path, path: str | Path) -> tuple[Slo, ...]:

@@ -9,7 +9,7 @@ import pytest
 from resilience.errors import SpecError
 from resilience.spec.document import BYTES_MAX
 from resilience.spec.fault import PowerOff, Target
-from resilience.spec.read import list_scenarios, read_scenario, read_slos, read_stack
+from resilience.spec.read import list_scenarios, read_scenario, read_slos, read_stack, read_suite, read_suites
 from resilience.spec.scenario import Scenario
 from resilience.spec.slo import FindingSource, RatioSource
 
@@ -688,6 +688,18 @@ def test_a_scenario_sets_fields_of_its_stack(project: Path) -> None:
 def test_list_leaves_slos_and_suites_out(project: Path) -> None:
     (project / "scenarios/suites.yaml").write_text("{}")
     assert list_scenarios(project) == ("failover",)
+
+
+def test_a_suite_may_be_made_of_others(project: Path) -> None:
+    (project / "scenarios/suites.yaml").write_text(
+        "all: {title: Both, suites: [two, one]}\n"
+        "one: {title: One, runs: [{scenario: failover}]}\n"
+        "two: {title: Two, runs: [{scenario: failover, set: {seed: 5}}, {scenario: failover, title: again}]}\n"
+    )
+    one, two, both = (read_suite(project, name) for name in ("one", "two", "all"))
+    assert (both.title, both.runs, both.scenarios) == ("Both", two.runs + one.runs, two.scenarios + one.scenarios)
+    assert [scenario.seed for scenario in both.scenarios] == [5, 3, 3]
+    assert read_suites(project) == (both, one, two)
 
 
 def test_shipped_scenarios_are_listed() -> None:
