@@ -1,6 +1,7 @@
 """A suite: what counts as passed, what never ran, and the one exit code."""
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -18,6 +19,7 @@ from resilience.suite import missed_expectation, run_suite, strange_server
 from tests.fakes import FakeRuns
 from tests.histories import IDENTITY, Recorded, scenario
 
+ROOT = Path(__file__).parents[2]
 REPORTS = Path("reports")
 LOSS = Expectation(verdict="fail", redis="8.0", measures={"durability.lost_ops": (500, 900)})
 
@@ -34,8 +36,25 @@ WAITED = {
     "durability.lost_ops": 0, "durability.direct.acked_during_fault_ops": 0, "recovery.first_good_write_s": 21.14,
 }  # fmt: skip
 KILLED = {
-    "durability.lost_ops": 0, "durability.lost_outside_window_ops": 0, "recovery.first_good_write_s": 7.45,
+    "durability.lost_ops": 0, "durability.lost_outside_window_ops": 0, "recovery.first_good_write_s": 8.01,
+    "recovery.spared_outage_s": 0.750367,
 }  # fmt: skip
+PROMOTED = {
+    "durability.lost_outside_window_ops": 0, "durability.postgresql.lost_ops": 1,
+    "recovery.postgresql.first_good_write_s": 10.77,
+}  # fmt: skip
+CUT_OFF_ROWS = {
+    "durability.postgresql.lost_ops": 161, "durability.lost_oldest_s": 4.045, "durability.lost_newest_s": 0.045,
+    "recovery.postgresql.first_good_write_s": 5.77,  # its operator's 5 s, and what the one above took beyond its 10 s
+}  # fmt: skip
+SPLIT = {
+    "durability.postgresql.lost_ops": 725, "durability.lost_oldest_s": -0.018, "durability.lost_newest_s": -31.04,
+}  # fmt: skip
+
+
+@cache
+def shipped(name: str) -> Suite:
+    return read_suite(ROOT, name)
 
 
 def judged(verdict: Verdict, **measures: float) -> Judgement:
@@ -169,16 +188,31 @@ def test_numbers_of_no_server_are_refused() -> None:
         ("cut off, WAIT 1", WAITED, {"recovery.first_good_write_s": 19.0}),
         ("SIGKILL, node time-out 5 s", KILLED, {}),
         ("SIGKILL, node time-out 5 s", KILLED, {"durability.lost_ops": 17}),
+        ("SIGKILL, node time-out 5 s, cluster-require-full-coverage no", KILLED, {"recovery.spared_outage_s": 0.75}),
+        ("PostgreSQL, async, SIGKILL", PROMOTED, {}),
+        ("PostgreSQL, async, SIGKILL", PROMOTED, {"durability.postgresql.lost_ops": 5}),
+        ("PostgreSQL, async, SIGKILL", PROMOTED, {"recovery.postgresql.first_good_write_s": 9.9}),
+        ("PostgreSQL, async, both standbys cut off", CUT_OFF_ROWS, {}),
+        ("PostgreSQL, async, both standbys cut off", CUT_OFF_ROWS, {"durability.postgresql.lost_ops": 100}),
+        ("PostgreSQL, async, both standbys cut off", CUT_OFF_ROWS, {"durability.lost_newest_s": -0.3}),
+        ("PostgreSQL, async, a standby promoted", SPLIT, {}),
+        ("PostgreSQL, async, a standby promoted", SPLIT, {"durability.lost_newest_s": -20}),
     ],
 )
 def test_the_calibration_expects_what_was_measured_and_little_more(
     title: str, measured: dict[str, float], broken: dict[str, float]
 ) -> None:
-    runs = read_suite(Path(__file__).parents[2], "calibration").runs
-    expect = next(run.expect for run in runs if run.title.startswith(title))
+    expect = next(run.expect for run in shipped("calibration").runs if run.title.startswith(title))
     judgement = msgspec.structs.replace(judged(expect.verdict), measures=measured | broken)
     missed = missed_expectation(expect, judgement)
     assert missed.partition(" ")[0] == next(iter(broken), "")
+
+
+@pytest.mark.parametrize("tier", ["redis", "postgresql", "rabbitmq"])
+def test_the_calibration_of_a_tier_is_bound_to_its_server_and_bounds_what_is_lost(tier: str) -> None:
+    for run in shipped(f"calibration-{tier}").runs:
+        assert set(run.expect.series) == {tier}, run.title
+        assert any("lost" in name for name in run.expect.measures), run.title
 
 
 def test_a_measure_that_is_missing_is_named() -> None:
