@@ -9,11 +9,12 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from resilience.backend.choice import able
 from resilience.check.finding import Judgement, Verdict
 from resilience.errors import HostError
 from resilience.outside import VERDICT_CODES, Ended, Wanted
 from resilience.report.suite import Result, SuiteRow, suite_code, suite_json, suite_junit, suite_table
-from resilience.spec.read import read_suite
+from resilience.spec.read import list_scenarios, read_scenario, read_suite
 from resilience.spec.suite import Expectation, Suite, SuiteRun
 from resilience.suite import missed_expectation, run_suite, strange_server
 from tests.fakes import FakeRuns
@@ -213,6 +214,21 @@ def test_the_calibration_of_a_tier_is_bound_to_its_server_and_bounds_what_is_los
     for run in shipped(f"calibration-{tier}").runs:
         assert set(run.expect.series) == {tier}, run.title
         assert any("lost" in name for name in run.expect.measures), run.title
+
+
+def test_every_shipped_scenario_is_played_every_night_or_only_in_a_cluster() -> None:
+    played = {name: {run.scenario for run in shipped(name).runs} for name in ("smoke", "nightly", "cluster")}
+    assert sorted(set(list_scenarios(ROOT)) - played["nightly"] - played["cluster"]) == []
+    assert sorted(played["smoke"] - played["nightly"]) == []
+    only_there = played["cluster"] - played["nightly"]
+    impossible = {name for name in only_there if not possible(name, "local")}
+    assert impossible == only_there, "what a stack on one machine can play is played every night"
+    assert all(possible(name, "local") for name in played["nightly"])
+
+
+def possible(name: str, stack: str) -> bool:
+    experiment = read_scenario(ROOT, name).experiment
+    return experiment is None or stack in able(experiment.fault)
 
 
 def test_a_measure_that_is_missing_is_named() -> None:
