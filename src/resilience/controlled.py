@@ -15,6 +15,7 @@ from resilience.check.text import duration
 from resilience.control import control_scenario, controls_in, needed_for, newest, why_none
 from resilience.errors import ControlError, HostError
 from resilience.history.control import Control
+from resilience.machine import CpuTimes, pressure_between
 from resilience.outside import INTERRUPTED_CODES, Ended, RunOutside, Wanted
 from resilience.spec.control import CONTROL
 from resilience.spec.fingerprint import Fingerprint
@@ -45,6 +46,7 @@ class Controlled:
     began: datetime  # the command
     say: Say
     now: Callable[[], datetime] = utc_now
+    cpu_times: Callable[[], CpuTimes] = CpuTimes.read
 
     def __call__(self, wanted: Wanted) -> Ended:
         """Raises `ControlError` if a control is needed and cannot be taken, and whatever the run itself raises."""
@@ -53,8 +55,10 @@ class Controlled:
             stopped = self._with_control(wanted, scenario)
             if stopped:
                 return stopped
-        began = time.monotonic()
-        return replace(self.run_one(wanted), took_s=time.monotonic() - began)
+        began, before = time.monotonic(), self.cpu_times()
+        ended = self.run_one(wanted)
+        took_s = time.monotonic() - began
+        return replace(ended, took_s=took_s, machine=pressure_between(before, self.cpu_times(), took_s))
 
     def _with_control(self, wanted: Wanted, scenario: Scenario) -> Ended | None:
         """Sees to it that there is a control; how the command ends if somebody ended it meanwhile, else None."""

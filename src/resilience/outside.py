@@ -2,8 +2,8 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -67,12 +67,14 @@ class Ended:
     """How a run ended: its exit code, and its directory and judgement if it came so far.
 
     ``took_s`` is its own time, from its start to its report: without the control that may have been taken for it.
+    ``machine`` is how busy the machine was meanwhile, as a ``pressure`` event says it (`machine.pressure_between`).
     """
 
     code: int
     directory: Path | None
     judgement: Judgement | None
     took_s: float = 0.0
+    machine: Mapping[str, float] = field(default_factory=dict)
 
 
 RunOutside = Callable[[Wanted], Ended]

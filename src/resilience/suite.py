@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from resilience.check.finding import Judgement
 from resilience.errors import HarnessError
 from resilience.history.control import read_identity
@@ -38,32 +40,34 @@ def run_suite(suite: Suite, reports: Path, seed: int | None, run_one: RunOne, sa
 
 
 def _row_of(run: SuiteRun, ended: Ended) -> SuiteRow:
-    judgement, directory, took_s = ended.judgement, str(ended.directory or ""), ended.took_s
+    judgement = ended.judgement
     if judgement is None and ended.code in INTERRUPTED_CODES:
         return _row(run, "not run", line="it was ended before it began, or while its control was taken")
     if judgement is None:
-        return _row(run, "error", line=f"it ended before it began to record (exit {ended.code})", took_s=took_s)
+        return _row(run, "error", ended, line=f"it ended before it began to record (exit {ended.code})")
     if ended.code == HarnessError.exit_code:
-        return _row(run, "error", judgement, line=judgement.headline, took_s=took_s, directory=directory)
+        return _row(run, "error", ended, line=judgement.headline)
     if strange := strange_server(run.expect, ended.directory):
-        return _row(
-            run, "inconclusive", judgement, line=f"{strange}; {judgement.headline}", took_s=took_s, directory=directory
-        )
+        return _row(run, "inconclusive", ended, line=f"{strange}; {judgement.headline}")
     missed = missed_expectation(run.expect, judgement)
     result: Result = "pass" if not missed else "inconclusive" if judgement.verdict == "inconclusive" else "fail"
-    line = f"{missed}; {judgement.headline}" if missed else judgement.headline
-    return _row(run, result, judgement, line=line, took_s=took_s, directory=directory)
+    return _row(run, result, ended, line=f"{missed}; {judgement.headline}" if missed else judgement.headline)
 
 
 def strange_server(expect: Expectation, directory: Path | None) -> str:
     """Why an expectation says nothing about a run: a server is of another series. "" if it does."""
     if not expect.series:
         return ""
-    identity = read_identity(directory) if directory else None
-    versions = identity.versions if identity else {}
+    versions = _versions(directory)
     return "; ".join(
         strange for name, series in expect.series.items() if (strange := _strange(name, series, versions.get(name, ())))
     )
+
+
+def _versions(directory: Path | None) -> dict[str, tuple[str, ...]]:
+    """Which servers answered in a run, by component; nothing if that is not on record."""
+    identity = read_identity(directory) if directory else None
+    return identity.versions if identity else {}
 
 
 def _strange(component: str, series: str, versions: tuple[str, ...]) -> str:
@@ -87,21 +91,18 @@ def missed_expectation(expect: Expectation, judgement: Judgement) -> str:
     return ""
 
 
-def _row(
-    run: SuiteRun,
-    result: Result,
-    judgement: Judgement | None = None,
-    *,
-    line: str,
-    took_s: float = 0.0,
-    directory: str = "",
-) -> SuiteRow:
-    return SuiteRow(
-        scenario=run.scenario,
-        title=run.title,
-        result=result,
-        verdict=judgement.verdict if judgement else "",
-        line=line,
-        took_s=took_s,
-        directory=directory,
+def _row(run: SuiteRun, result: Result, ended: Ended | None = None, *, line: str, took_s: float = 0.0) -> SuiteRow:
+    """A run's row; ``ended`` is None for one that never ran, or that an error ended after ``took_s``."""
+    row = SuiteRow(
+        scenario=run.scenario, title=run.title, result=result, verdict="", line=line, took_s=took_s, directory=""
+    )
+    if ended is None:
+        return row
+    return msgspec.structs.replace(
+        row,
+        verdict=ended.judgement.verdict if ended.judgement else "",
+        took_s=ended.took_s,
+        directory=str(ended.directory or ""),
+        servers=_versions(ended.directory),
+        machine=dict(ended.machine),
     )

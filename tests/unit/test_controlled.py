@@ -1,5 +1,6 @@
 """A control is taken when it is missing, used when it is there, and never taken for nothing."""
 
+from dataclasses import replace as with_fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from resilience.check.finding import Finding, Judgement, Verdict
 from resilience.control import needed_for
 from resilience.controlled import Controlled, control_plan
 from resilience.errors import ControlError, HostError
+from resilience.machine import CpuTimes
 from resilience.outside import VERDICT_CODES, Ended, TakeControl, Wanted
 from resilience.report.run import Run
 from resilience.spec.read import read_scenario
@@ -209,6 +211,18 @@ def test_the_time_of_a_run_is_its_own(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("resilience.controlled.time.monotonic", lambda: next(seconds))
     run, _ = command(Runs("pass", "pass"))
     assert run(want(tmp_path)).took_s == 90
+
+
+def test_how_busy_the_machine_was_is_said_of_the_run_alone(tmp_path: Path) -> None:
+    def passing(wanted: Wanted) -> Ended:
+        times.append(CpuTimes(times[-1].busy + 30, times[-1].steal + 10, times[-1].total + 100, 0, 2))
+        return runs(wanted)
+
+    runs, times = Runs("pass", "pass"), [CpuTimes(0, 0, 0, 0, 2)]
+    run = with_fields(command(runs)[0], run_one=passing, cpu_times=lambda: times[-1])
+    machine = run(want(tmp_path)).machine
+    assert len(times) == 3, "a control, and the run"
+    assert (machine["busy_ratio"], machine["steal_ratio"]) == (0.3, 0.1)
 
 
 # --- plan ------------------------------------------------------------------------------------------------------------

@@ -271,17 +271,62 @@ def test_junit_has_a_case_for_each() -> None:
     assert b'"exit_code": 1' in suite_json("some", rows)
 
 
-def test_the_table_shows_text_as_text() -> None:
+BUSY = {"cpus": 2, "busy_ratio": 0.783, "steal_ratio": 0.0124, "cpu_some_ratio": 0.3}
+VERSIONS = {"redis": ("8.0.2",), "postgresql": ("17.12 (Debian 17.12-0+deb13u1)",), "pgbouncer": ("PgBouncer 1.24.1",)}
+
+
+def test_a_row_says_what_it_ran_on(tmp_path: Path) -> None:
+    identity = msgspec.structs.replace(IDENTITY, versions=VERSIONS)
+    Recorded(identity=identity).save(tmp_path, scenario())
+    runs = FakeRuns([replace(ended("pass"), directory=tmp_path, machine=BUSY)])
+    suite = Suite(name="some", title="", runs=(ONE,), scenarios=())
+    (found,) = run_suite(suite, REPORTS, 7, runs, runs.said.append)
+    assert (found.servers, found.machine) == (VERSIONS, BUSY)
+
+
+def test_what_runs_were_on_stands_beside_them_in_every_form() -> None:
+    other = {"rabbitmq": ("4.0.5",), "redis": ("8.0.3",)}
+    idle = BUSY | {"busy_ratio": 0.5, "steal_ratio": 0.0}
+    rows = [
+        msgspec.structs.replace(row("pass"), verdict="pass", servers=VERSIONS, machine=BUSY),
+        msgspec.structs.replace(row("fail"), verdict="fail", servers=other, machine=idle, title="the second"),
+    ]
+    text = shown(rows)
+    assert "busy 78 %, stolen 1.2 %" in text
+    assert "runs: 1 pass, 1 fail\nnot as expected: the second\n" in text
+    assert "servers: pgbouncer 1.24.1, postgresql 17.12, rabbitmq 4.0.5, redis 8.0.2 and 8.0.3\n" in text
+    assert "machine: busy 50 % to 78 %, at most 1.2 % stolen\n" in text
+    suite = ET.fromstring(suite_junit("some", rows))
+    (servers,) = suite.findall("properties/property")
+    assert servers.get("value") == "pgbouncer 1.24.1, postgresql 17.12, rabbitmq 4.0.5, redis 8.0.2 and 8.0.3"
+    first = {fact.get("name"): fact.get("value") for fact in suite.findall("testcase")[0].iter("property")}
+    assert first["servers"] == "pgbouncer 1.24.1, postgresql 17.12, redis 8.0.2"
+    assert (first["machine.busy_ratio"], first["machine.steal_ratio"]) == ("0.783", "0.0124")
+    document = msgspec.json.decode(suite_json("some", rows))
+    assert document["runs"][0]["machine"] == BUSY
+    assert document["runs"][1]["servers"] == {"rabbitmq": ["4.0.5"], "redis": ["8.0.3"]}
+
+
+def test_a_suite_of_which_nothing_is_known_says_no_more_than_that() -> None:
+    text = shown([row("not run")])
+    assert "runs: 1 not run\nnot as expected: <b>" in text
+    assert not any(word in text for word in ("servers", "machine", "busy"))
+    assert "runs: none" in shown([])
+
+
+def shown(rows: list[SuiteRow]) -> str:
     console = Console(width=120, markup=False, record=True, force_terminal=False)
-    console.print(suite_table("some", [row("fail")]))
-    text = console.export_text()
+    console.print(suite_table("some", rows))
+    return "\n".join(line.rstrip() for line in console.export_text().splitlines()) + "\n"
+
+
+def test_the_table_shows_text_as_text() -> None:
+    text = shown([row("fail")])
     assert "[red]so" in text
     assert "\x1b" not in text
 
 
 def test_a_title_stands_below_its_scenario() -> None:
-    console = Console(width=120, markup=False, record=True, force_terminal=False)
-    console.print(suite_table("some", [msgspec.structs.replace(row("pass"), title="SIGKILL, 2 s")]))
-    first, second = console.export_text().splitlines()[2:4]
+    first, second = shown([msgspec.structs.replace(row("pass"), title="SIGKILL, 2 s")]).splitlines()[2:4]
     assert first.split()[1] == "one"
     assert second.strip().startswith("SIGKILL, 2 s")

@@ -40,13 +40,22 @@ def junit_xml(judgement: Judgement, spec: SpecFile) -> bytes:
             "hostname": xml_text(str(spec.host.get("hostname", ""))),
         },
     )
-    suite.append(_properties(_run_facts(judgement, spec)))
+    suite.append(properties(_run_facts(judgement, spec)))
     suite.extend(cases)
     suites = ET.Element("testsuites", {key: suite.attrib[key] for key in ("tests", "failures", "errors", "time")})
     suites.append(suite)
     ET.indent(suites)
     text: bytes = ET.tostring(suites, encoding="utf-8", xml_declaration=True)
     return text + b"\n"
+
+
+def properties(facts: dict[str, str]) -> ET.Element:
+    """Facts by their names; those that are "" are left out."""
+    element = ET.Element("properties")
+    for name, value in facts.items():
+        if value:
+            ET.SubElement(element, "property", {"name": xml_text(name), "value": xml_text(value)})
+    return element
 
 
 def _run_facts(judgement: Judgement, spec: SpecFile) -> dict[str, str]:
@@ -68,7 +77,7 @@ def _run_facts(judgement: Judgement, spec: SpecFile) -> dict[str, str]:
 def _finding_case(scenario: str, finding: Finding) -> ET.Element:
     case = ET.Element("testcase", {"classname": xml_text(scenario), "name": xml_text(_case_name(finding)), "time": "0"})
     case.append(
-        _properties(
+        properties(
             {
                 "title": finding.title,
                 "measured": finding.measured,
@@ -103,11 +112,3 @@ def _add_outcome(case: ET.Element, verdict: str, message: str, details: str) -> 
 def _case_name(finding: Finding) -> str:
     place = ", ".join(part for part in (finding.where.phase, finding.where.group) if part)
     return f"{finding.check} [{place}]" if place else finding.check
-
-
-def _properties(facts: dict[str, str]) -> ET.Element:
-    element = ET.Element("properties")
-    for name, value in facts.items():
-        if value:
-            ET.SubElement(element, "property", {"name": xml_text(name), "value": xml_text(value)})
-    return element
