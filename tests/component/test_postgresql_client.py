@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +16,13 @@ import pytest
 from loadgen.registers import KINDS
 from resilience.backend.base import Process
 from resilience.backend.local.platform import OwnedLocalPlatform
+from resilience.check.durability.postgresql import postgresql
 from resilience.check.finding import Finding
 from resilience.check.registers import registers
 from resilience.errors import StackError
 from resilience.history.clock import RunClock, kernel_boot_id
 from resilience.history.phase import AHEAD_US, STOP, PhaseBoard
-from resilience.history.read import read_history
+from resilience.history.read import History, read_history
 from resilience.history.record import (
     ACKED_LOCALLY,
     MISMATCH,
@@ -35,18 +37,19 @@ from resilience.history.record import (
 from resilience.history.writer import Writer
 from resilience.load.plan import plan_for
 from resilience.spec.load import Load
-from resilience.spec.postgresql import AnyStandbys
+from resilience.spec.postgresql import AnyStandbys, Runbook
 from resilience.spec.read import read_scenario
 from resilience.spec.scenario import Scenario
 from resilience.stack.postgresql_audit import audit_rows
 from resilience.stack.postgresql_copies import compare_copies
-from resilience.stack.postgresql_failover import promote
+from resilience.stack.postgresql_failover import promote, turn_back
 from tests.component.postgresql_tier import (
     OTHER,
     PRIMARY,
     STANDBY,
     asked,
     ready_tier,
+    roles,
     together,
     wait_for,
 )
@@ -83,10 +86,21 @@ class Run:
 
     def registers(self) -> Finding:
         """What the check says of the registers."""
-        (self.folder / "run").mkdir()
-        (self.folder / "run" / "load").symlink_to(self.folder)
-        (finding,) = registers(self.about, read_history(self.folder / "run"))
+        (finding,) = registers(self.about, self._history())
         return finding
+
+    def durability(self) -> Finding:
+        """What the check says of the rows, once they were read back."""
+        (finding,) = postgresql(self.about, self._history())
+        return finding
+
+    def _history(self) -> History:
+        directory = self.folder / "run"
+        directory.mkdir()
+        (directory / "load").symlink_to(self.folder)
+        if (self.folder / "audit.jsonl").exists():
+            (directory / "audit.jsonl").symlink_to(self.folder / "audit.jsonl")
+        return read_history(directory)
 
     def acked(self) -> dict[str, str]:
         return {op.key: op.value for op, end in self.ops() if end is not None and end.outcome == "ok"}
@@ -194,13 +208,10 @@ def test_a_commit_that_no_standby_has_is_told_apart(tier, run):
     """Nobody confirms, and what waits is cancelled: it is acknowledged all the same."""
     for member in (STANDBY, OTHER):
         asked(tier, member, "SELECT pg_wal_replay_pause()")
-    asked(tier, PRIMARY, "ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (nobody)'")
-    asked(tier, PRIMARY, "SELECT pg_reload_conf()")
     cancelled = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
-    wait_for("some wait", lambda: asked(tier, PRIMARY, cancelled) != [("0",)])
-    time.sleep(0.3)
-    asked(tier, PRIMARY, "ALTER SYSTEM RESET synchronous_standby_names")
-    asked(tier, PRIMARY, "SELECT pg_reload_conf()")
+    with set_on(tier, PRIMARY, "synchronous_standby_names", "ANY 1 (nobody)"):
+        wait_for("some wait", lambda: asked(tier, PRIMARY, cancelled) != [("0",)])
+        time.sleep(0.3)
     for member in (STANDBY, OTHER):
         asked(tier, member, "SELECT pg_wal_replay_resume()")
     ended = run.end()
@@ -210,18 +221,36 @@ def test_a_commit_that_no_standby_has_is_told_apart(tier, run):
     emptied(tier, PRIMARY)
 
 
+def test_a_commit_waits_for_longer_than_a_statement_may_take(tier, run):
+    """Nobody is told then that his row is there."""
+    longer = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND now() - query_start > '0.6 s'"
+    with (
+        set_on(tier, PRIMARY, "statement_timeout", "200ms"),
+        set_on(tier, PRIMARY, "synchronous_standby_names", "ANY 1 (nobody)"),
+    ):
+        wait_for("some wait for longer", lambda: asked(tier, PRIMARY, longer) != [("0",)])
+    ended = run.end()
+    assert ended["ok", ACKED_LOCALLY] == 0
+    assert ended["ok", ""] > 0
+    emptied(tier, PRIMARY)
+
+
+@contextmanager
+def set_on(tier: OwnedLocalPlatform, member: str, setting: str, value: str) -> Iterator[None]:
+    asked(tier, member, f"ALTER SYSTEM SET {setting} = '{value}'")
+    asked(tier, member, "SELECT pg_reload_conf()")
+    yield
+    asked(tier, member, f"ALTER SYSTEM RESET {setting}")
+    asked(tier, member, "SELECT pg_reload_conf()")
+
+
 def test_writes_follow_a_failover_and_none_that_a_standby_confirmed_is_lost(tier, run):
-    hold = Path(tier.state(PRIMARY).handle["hold_dir"]) / "test"
-    hold.touch()
     killed_at = len(run.ops())
-    server = tier.state(PRIMARY).handle["server_pid"]
-    os.kill(server, signal.SIGKILL)
-    wait_for("it is dead", lambda: not tier.state(PRIMARY).running)
-    time.sleep(0.5)
-    promotion = promote(tier)
-    before = len(run.acked())
-    wait_for("rows are acknowledged again", lambda: len(run.acked()) > before + 20)
-    hold.unlink()
+    with held_back(tier, PRIMARY):
+        time.sleep(0.5)
+        promotion = promote(tier)
+        before = len(run.acked())
+        wait_for("rows are acknowledged again", lambda: len(run.acked()) > before + 20)
     wait_for("all are together", lambda: together(tier))
     ended = run.end()
     assert {outcome for outcome, _ in ended} >= {"ok", "fail"}
@@ -241,3 +270,40 @@ def test_writes_follow_a_failover_and_none_that_a_standby_confirmed_is_lost(tier
     failed_at = min(op.id for op, end in run.ops("register.") if end is not None and end.outcome == "fail")
     outlived = {key for key, number in good if number < failed_at} & {key for key, number in good if number > failed_at}
     assert outlived & failed, "no register stood there before and after"
+    emptied(tier, promotion.member)
+
+
+def test_the_wrong_standby_loses_what_the_other_confirmed_and_that_is_found(tier, run):
+    """A commit waits for one of two: synchronous replication does not save what the promoted one never had."""
+    former = next(name for name, role in roles(tier).items() if role.role == "primary")
+    wrong, right = (name for name in roles(tier) if name != former)
+    before = set(run.acked())
+    asked(tier, wrong, "ALTER SYSTEM SET primary_conninfo = ''")
+    asked(tier, wrong, "SELECT pg_reload_conf()")
+    wait_for("it follows nobody", lambda: not roles(tier)[wrong].upstream)
+    alone = set(run.acked())
+    wait_for("the other one confirms more", lambda: len(run.acked()) > len(alone) + 20)
+    with held_back(tier, former):
+        acked = set(run.acked())
+        promotion = turn_back(tier, promote(tier, Runbook(standby="most-lag")))
+        assert (promotion.member, promotion.turned_back) == (wrong, (right,))
+        wait_for("rows are acknowledged again", lambda: len(run.acked()) > len(acked) + 20)
+    run.end()
+    rows = rows_of(audited(tier, run))
+    lost = {key for key in run.acked() if rows[key] is None}
+    assert acked - alone <= lost <= acked - before
+    finding = run.durability()
+    assert (finding.verdict, finding.value) == ("fail", len(lost))
+
+
+@contextmanager
+def held_back(tier: OwnedLocalPlatform, member: str) -> Iterator[None]:
+    """A member's server is killed, and does not start again meanwhile."""
+    hold = Path(tier.state(member).handle["hold_dir"]) / "test"
+    hold.touch()
+    os.kill(tier.state(member).handle["server_pid"], signal.SIGKILL)
+    wait_for("it is dead", lambda: not tier.state(member).running)
+    try:
+        yield
+    finally:
+        hold.unlink()
