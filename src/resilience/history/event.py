@@ -88,8 +88,8 @@ NAMES = frozenset({
     "stack-up", "shards", "load-started", "load-stopped", "clock-compared", "phase-announced", "injecting", "injected",
     "effect-probed", "healing", "healed", "no-target", "experiment", "role", "came-back", "queue-role", "failing",
     "member", "node", "converged", "stopping", "fenced", "promoting", "promoted", "promotion", "rejoined", "cancelling",
-    "cancelled", "step-failed", "queues", "replicas", "copies", "audit-incomplete", "pressure", "generator", "interrupted",
-    "error", "ended",
+    "cancelled", "step-failed", "queues", "replicas", "copies", "audit-incomplete", "pressure", "generator",
+    "interrupted", "error", "ended",
 })  # fmt: skip
 
 Group = Annotated[int, Meta(ge=-1, le=1_000_000)]
