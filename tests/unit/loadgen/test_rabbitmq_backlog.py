@@ -30,7 +30,7 @@ def test_what_others_published_is_on_record_and_counts_for_nobody(tmp_path: Path
     client = client_in(tmp_path)
     client._behind["q"] = 5
     for value in ("session-ended/s-1/o-1", "rabbitmq-8-1", "rabbitmq-7-1"):
-        client._hand("q/1", value, redelivered=False, acked=True)
+        client._record(Consumed("q/1", "q", value, at=1, redelivered=False, acked=True))
     assert client._behind == {"q": 4}, "one was its own"
     client.generator.recorder.close()
     lines = msgspec.json.Decoder(OpLine).decode_lines((tmp_path / "rabbitmq.ops.jsonl").read_bytes())
