@@ -15,6 +15,7 @@ import pytest
 
 from resilience.backend.local import image
 from resilience.backend.local.image import OPEN_PLACE
+from resilience.host import IMAGE_BYTES
 from tests.scenario.conftest import wait_for
 from tests.scenario.traces import argv_of, below
 
@@ -177,17 +178,18 @@ def test_what_nobody_can_remove_is_told(tmp_path: Path) -> None:
 def test_a_disk_that_fills_up_ends_the_build_in_one_line(tmp_path: Path) -> None:
     """Enough is free when it begins; somebody else takes it while it goes on."""
     script = """
-    mount -t tmpfs -o size=2300m small "$1"
-    (until ls "$1"/harmonyflow/images/building-* >/dev/null 2>&1; do sleep 0.1; done
-     dd if=/dev/zero of="$1/taken" bs=1M count=2250 2>/dev/null) &
+    mount -t tmpfs -o size="$3" small "$1"
+    (until ls "$1"/harmonyflow/images/building-* >/dev/null 2>&1; do [ -e "$1/ended" ] && exit; sleep 0.1; done
+     dd if=/dev/zero of="$1/taken" bs=1M count=$(($3 / 1048576)) 2>/dev/null) &
     XDG_CACHE_HOME="$1" "$2" -m resilience image
     code=$?
+    touch "$1/ended"
     wait
     ls "$1/harmonyflow/images"
     exit $code
     """
     ended = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", script, "sh", str(tmp_path), sys.executable],
+        ["unshare", "--mount", "sh", "-c", script, "sh", str(tmp_path), sys.executable, str(IMAGE_BYTES + 100_000_000)],
         capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert ended.returncode == 4, ended.stderr
