@@ -21,8 +21,8 @@ from services.web import Refusal, main
 class EarlySessions(session.Sessions):
     """The routes of the session service, with the defect."""
 
-    def __init__(self, cluster: RedisCluster, config: Config) -> None:
-        super().__init__(cluster, config)
+    def __init__(self, cluster: RedisCluster, config: Config, events: session.Events | None = None) -> None:
+        super().__init__(cluster, config, events)
         self._behind: set[asyncio.Task[None]] = set()  # keeps the writes on their way from being collected
 
     async def _write(
