@@ -15,9 +15,10 @@ from typing import NamedTuple
 from rich.table import Table
 
 from resilience.backend.base import MemberState
-from resilience.backend.kind import AGENTS, Kind, config_file, namespaces_up, platform_of, pods, require_tools
+from resilience.backend.kind import Kind, config_file, require_tools
 from resilience.backend.kubernetes import images
 from resilience.backend.kubernetes.api import Api, Object
+from resilience.backend.kubernetes.cluster import AGENTS, Cluster, namespaces_up, platform_of, pods
 from resilience.backend.kubernetes.lease import ClusterLock, locked, require_unused
 from resilience.backend.kubernetes.manifests import COMPONENT, NAMESPACES, PLATFORM_NODES
 from resilience.backend.kubernetes.needs import images_of
@@ -104,7 +105,7 @@ class Hold:
 
 
 @contextmanager
-def held(cluster: Kind, api: Api, doing: str, *, break_lock: bool) -> Iterator[Hold]:
+def held(cluster: Cluster, api: Api, doing: str, *, break_lock: bool) -> Iterator[Hold]:
     """Holds the cluster's lock while it is entered; inside of `interruptible`, or a lock that is lost ends the process.
 
     Raises `StackError` if somebody else has it, and if it is lost: what was broken off then says so, and not by which
@@ -150,7 +151,7 @@ def up(scenario: Scenario, *, break_lock: bool = False) -> int:
     return 0
 
 
-def _bring_up_first(cluster: Kind, api: Api, stack: Stack, replaced: Mapping[str, str]) -> None:
+def _bring_up_first(cluster: Cluster, api: Api, stack: Stack, replaced: Mapping[str, str]) -> None:
     """Brings a stack up where there is none, and nothing is injected still: agents outlive a stack, and what they do.
 
     Raises `StackError`.
@@ -174,7 +175,7 @@ def found_or_made() -> Kind:
     return cluster
 
 
-def bring_up(cluster: Kind, api: Api, stack: Stack, replaced: Mapping[str, str]) -> None:
+def bring_up(cluster: Cluster, api: Api, stack: Stack, replaced: Mapping[str, str]) -> None:
     """Fills a cluster without a stack with this one, and waits until all its pods are ready. Raises `StackError`."""
     steps = _steps()
     cluster.favour_observer(api)
@@ -187,7 +188,7 @@ def bring_up(cluster: Kind, api: Api, stack: Stack, replaced: Mapping[str, str])
         cluster.wait_agents()
 
 
-def clear(cluster: Kind, api: Api) -> None:
+def clear(cluster: Cluster, api: Api) -> None:
     """Ends the stack that stands in a cluster, data included, and leaves the cluster. Raises `StackError`."""
     if set(namespaces_up(api)) - {AGENTS}:
         with _steps().step(f"ending the stack that stands in the cluster {cluster.name}"):
@@ -232,7 +233,7 @@ def heal(stack: Stack) -> int:
     return 0 if all(proved) else HarnessError.exit_code
 
 
-def require_whole(cluster: Kind) -> None:
+def require_whole(cluster: Cluster) -> None:
     """Raises `StackError` if something is done to a node still, or ordered: no stack could be ended or brought up."""
     if broken := cluster.broken_nodes():
         raise StackError(
@@ -410,7 +411,7 @@ def members_table(states: Sequence[MemberState], parts: Mapping[str, str], found
     return table
 
 
-def roles(cluster: Kind, stack: Stack, states: Sequence[MemberState]) -> tuple[RedisRole, ...]:
+def roles(cluster: Cluster, stack: Stack, states: Sequence[MemberState]) -> tuple[RedisRole, ...]:
     """Who is what in the Redis Cluster, as the members say it themselves."""
     redis = [state for state in states if state.component == "redis" and state.running]
 

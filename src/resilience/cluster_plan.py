@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from resilience import cluster_cli
 from resilience.backend.base import MemberState
-from resilience.backend.kind import OURS, Kind, platform_of
 from resilience.backend.kubernetes.agents import Agents
 from resilience.backend.kubernetes.api import Api
+from resilience.backend.kubernetes.cluster import Cluster, platform_of
 from resilience.backend.kubernetes.permission import Permission, besides
 from resilience.backend.kubernetes.split import MACHINE, split
 from resilience.backend.machine.desk import hosts_in
@@ -33,7 +33,7 @@ def fault_plan(scenario: Scenario) -> FaultPlan | None:
     return fault_plan_in(scenario, cluster, api)
 
 
-def fault_plan_in(scenario: Scenario, cluster: Kind, api: Api) -> FaultPlan | None:
+def fault_plan_in(scenario: Scenario, cluster: Cluster, api: Api) -> FaultPlan | None:
     """The same in a cluster that is known to be the harness's. Raises `StackError` if it cannot be looked at."""
     platform, agents = platform_of(cluster, api, scenario.stack), Agents(api, cluster.run)
     states = platform.states()
@@ -44,7 +44,7 @@ def fault_plan_in(scenario: Scenario, cluster: Kind, api: Api) -> FaultPlan | No
             cluster.machine(api).require_allowed(parts[MACHINE])
         return Carried(
             watches=[watch for part in parts.values() for watch in part["watch"]],
-            allowed=[_context(cluster), *_rules(injection, states, Permission.of_cluster(api, agents))],
+            allowed=[cluster.rule, *_rules(injection, states, Permission.of_cluster(api, agents))],
             besides=besides(api.items("/api/v1/pods"), states, hosts_in(injection_json(injection))),
         )
 
@@ -56,10 +56,6 @@ def fault_plan_in(scenario: Scenario, cluster: Kind, api: Api) -> FaultPlan | No
         carried=carried,
     )
     return fault_plan_on(scenario, ground)
-
-
-def _context(cluster: Kind) -> str:
-    return f"cluster {cluster.context}: one of its nodes is labelled {'='.join(OURS)}"
 
 
 def _rules(injection: Injection, states: Sequence[MemberState], permission: Permission) -> list[str]:

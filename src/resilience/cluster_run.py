@@ -16,8 +16,8 @@ import msgspec
 
 from resilience import cluster_cli, runner
 from resilience.backend.choice import servers
-from resilience.backend.kind import Kind, platform_of
 from resilience.backend.kubernetes.api import Api
+from resilience.backend.kubernetes.cluster import Cluster, platform_of
 from resilience.backend.kubernetes.heartbeat import Heartbeat, beating
 from resilience.backend.kubernetes.images import PROJECT
 from resilience.backend.kubernetes.mailbox import Clerk, answering
@@ -70,7 +70,9 @@ class ClusterPlace:
             cluster_cli.heal_left(platform_of(cluster, api, stack))  # who only looks, or did not run before
             return self._recorded(cluster, api, asked, hold)
 
-    def _recorded(self, cluster: Kind, api: Api, asked: Asked, hold: cluster_cli.Hold) -> tuple[runner.Outcome, Path]:
+    def _recorded(
+        self, cluster: Cluster, api: Api, asked: Asked, hold: cluster_cli.Hold
+    ) -> tuple[runner.Outcome, Path]:
         scenario, console = asked.scenario, console_for(sys.stdout)
         needed = needed_for(scenario, servers(BACKEND))
         stands = msgspec.structs.replace(scenario, stack=platform_of(cluster, api, scenario.stack).stack)
@@ -91,7 +93,7 @@ class ClusterPlace:
             return runner.Outcome(judgement, code), record.directory
 
 
-def _put_right(cluster: Kind, api: Api, scenario: Scenario, code: int, reasons: list[str]) -> None:
+def _put_right(cluster: Cluster, api: Api, scenario: Scenario, code: int, reasons: list[str]) -> None:
     """Ends what the runner has left done to the cluster, which is this run's still; a reason for each."""
     if asks_the_machine(scenario):
         _insist(lambda: reasons.extend(left_broken(cluster)), reasons)
@@ -105,7 +107,7 @@ def asks_the_machine(scenario: Scenario) -> bool:
     return experiment is not None and (experiment.target.scope != "member" or isinstance(experiment.fault, Delete))
 
 
-def left_broken(cluster: Kind) -> list[str]:
+def left_broken(cluster: Cluster) -> list[str]:
     """Puts right what the runner has left broken, because it was killed or nobody answered it; a reason for each."""
     reasons: list[str] = []
     with _told(reasons):

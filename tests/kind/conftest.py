@@ -14,7 +14,8 @@ import msgspec
 import pytest
 
 from resilience import cluster_cli
-from resilience.backend.kind import AGENTS, NODE_IMAGE, Kind, namespaces_up, platform_of, require_tools
+from resilience.backend.kind import NODE_IMAGE, Kind, require_tools
+from resilience.backend.kubernetes.cluster import AGENTS, namespaces_up, platform_of
 from resilience.backend.kubernetes.platform import KubernetesPlatform
 from resilience.backend.kubernetes.workload import NAMESPACE, RUNNER
 from resilience.backend.local.place import PROJECT_ROOT

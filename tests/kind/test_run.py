@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from resilience.backend.kind import Kind, platform_of
+from resilience.backend.kind import Kind
+from resilience.backend.kubernetes.cluster import platform_of
 from resilience.backend.kubernetes.workload import NAMESPACE, RECORDS, RUNNER
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.tool import output

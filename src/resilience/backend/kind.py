@@ -6,26 +6,19 @@ read or changed. A cluster counts as ours by its name and by a label on its cont
 
 import json
 import os
-import secrets
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from resilience.backend.kubernetes import manifests
-from resilience.backend.kubernetes.agents import Agents
 from resilience.backend.kubernetes.api import Api, ApiError, Object
+from resilience.backend.kubernetes.cluster import Cluster, platform_nodes
 from resilience.backend.kubernetes.images import is_here
-from resilience.backend.kubernetes.manifests import HARNESS, NAMESPACES, NODE, PLATFORM_NODES
-from resilience.backend.kubernetes.platform import SELECTOR, KubernetesPlatform
+from resilience.backend.kubernetes.manifests import NODE
 from resilience.backend.local.place import PROJECT_ROOT
-from resilience.backend.machine.control_plane import cordons, take_cordons_back
-from resilience.backend.machine.deny import denials, take_denials_back
 from resilience.backend.machine.desk import Desk, broken_nodes, put_all_right
 from resilience.backend.machine.docker import Docker
-from resilience.backend.machine.scale import scales, take_scales_back
-from resilience.backend.tool import kubectl_output, one_line, output
+from resilience.backend.tool import output
 from resilience.errors import HarnessError, HostError, StackError
-from resilience.spec.stack import Stack
 
 NAME = "harmonyflow"
 NODE_IMAGE = "KIND_NODE_IMAGE"  # the environment's: which node image is used instead of kind's own
@@ -35,24 +28,18 @@ TOOLS: Mapping[str, str] = {
     "kind": "https://kind.sigs.k8s.io/docs/user/quick-start/",
     "kubectl": "https://kubernetes.io/docs/tasks/tools/",
 }
-AGENTS = NAMESPACES["agent"]  # the namespace that outlives a stack: what undoes faults, and the lock
-_CLEAR_S = 180.0
 _OBSERVER_SHARES = 16_384  # of processor time where it is short; another node's container has 1,024
-_SHOWN = 200  # characters of what a namespace waits for
 _THERE = "already exist"  # what kind says of a name that somebody else has taken meanwhile
-_QUICK_S, _CREATE_S, _LOAD_S, _APPLY_S, _READY_S = 30.0, 420.0, 600.0, 120.0, 180
+_QUICK_S, _CREATE_S, _LOAD_S, _READY_S = 30.0, 420.0, 600.0, 180
 
 
-class Kind:
+class Kind(Cluster):
     """One cluster by name; ``folder`` keeps its kubeconfig and what was applied."""
 
     def __init__(self, folder: Path, name: str = NAME) -> None:
         """Looks at nothing."""
-        self.name = name
-        self.context = f"kind-{name}"
-        self.kubeconfig = folder / f"{name}.kubeconfig"
-        self.applied = folder / f"{name}-applied"
-        self._nodes_state = folder / f"{name}-nodes"
+        kubeconfig = folder / f"{name}.kubeconfig"
+        super().__init__(folder, stack="kind", name=name, context=f"kind-{name}", kubeconfig=kubeconfig, overlay="kind")
 
     def exists(self) -> bool:
         """Whether there is a cluster of that name, ours or not. Raises `HostError`, `StackError`."""
@@ -129,80 +116,24 @@ class Kind:
         if here:
             output(["kind", "load", "docker-image", "--name", self.name, *here], timeout_s=_LOAD_S)
 
-    def apply(self, stack: Stack, images: Mapping[str, str]) -> None:
-        """Applies the overlay `kind` with the stack's settings and a new password. Raises `StackError`."""
-        shutil.rmtree(self.applied, ignore_errors=True)
-        manifests.write(self.applied, "kind", stack, secrets.token_hex(24), images)
-        self.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(self.applied), timeout_s=_APPLY_S)
-
-    def wait_agents(self) -> None:
-        """Waits until no agent has another image than was applied: it would be restarted later. Raises `StackError`."""
-        self.kubectl("rollout", "status", "daemonset/agent", "-n", AGENTS, timeout_s=_APPLY_S)
-
-    def clear(self) -> None:
-        """Deletes the stack's namespaces with all that is in them, and waits for that; agents stay. Raises
-        `StackError`.
-        """
-        spaces = sorted({*NAMESPACES.values()} - {AGENTS})
-        gone = ("--ignore-not-found", "--wait", f"--timeout={_CLEAR_S:g}s")
-        self.kubectl("delete", "namespace", *spaces, *gone, timeout_s=_CLEAR_S)
-
-    def make_room_for_lock(self) -> None:
-        """Makes the namespace that the lock has its place in. Raises `StackError`."""
-        file = PROJECT_ROOT / "stacks" / "kubernetes" / "base" / "resilience" / "namespace.yaml"
-        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(file), timeout_s=_APPLY_S)
+    @property
+    def rule(self) -> str:
+        """See `Cluster`."""
+        return f"cluster {self.context}: one of its nodes is labelled {'='.join(OURS)}"
 
     def machine(self, api: Api) -> Desk:
-        """What does something to whole nodes: to those that carry the platform, and to no other."""
-
-        def allowed() -> list[str]:
-            return [node["metadata"]["name"] for node in api.items("/api/v1/nodes", PLATFORM_NODES)]
-
-        return Desk(self.name, self._nodes_state, self.kubeconfig, allowed)
+        """See `Cluster`: Docker does it to nodes."""
+        return Desk(self.name, self._nodes_state, self.kubeconfig, lambda: platform_nodes(api))
 
     def broken_nodes(self) -> list[str]:
-        """The nodes that something is done to, and what they are; likewise what of the stack. Raises `StackError`."""
-        broken = [f"{host} ({told})" for host, told in broken_nodes(Docker(), self.name).items()]
-        api = self.open()
-        broken += [f"{host} (cordoned by {injection})" for host, injection in cordons(api).items()]
-        broken += [f"StatefulSet {name} (scaled by {injection})" for name, injection in scales(api).items()]
-        return broken + [f"NetworkPolicy {name} (denies for {injection})" for name, injection in denials(api).items()]
+        """See `Cluster`; what Docker says of containers first, since no API may answer then."""
+        return [f"{host} ({told})" for host, told in broken_nodes(Docker(), self.name).items()] + super().broken_nodes()
 
-    def put_nodes_right(self) -> list[str]:
-        """Has every worker run in its networks, whoever did something to it, and takes back what injections have
-        cordoned, scaled and denied; a line for each. Raises `StackError`, when all were tried.
-        """
-        told: list[str] = []
-        troubles: list[str] = []
-        steps = (self._put_containers_right, self._take_cordons_back, self._take_scales_back, self._take_denials_back)
-        for step in steps:
-            try:
-                told += step()
-            except StackError as error:
-                troubles.append(str(error))
-        if troubles:
-            raise StackError("; ".join([*troubles, *told]))
-        return told
+    def _steps_right(self) -> Sequence[Callable[[], list[str]]]:
+        return self._put_containers_right, *super()._steps_right()
 
     def _put_containers_right(self) -> list[str]:
         return [f"node {host}: {', '.join(done)}" for host, done in put_all_right(Docker(), self.name).items()]
-
-    def _take_cordons_back(self) -> list[str]:
-        return [f"node {host}: takes members again" for host in take_cordons_back(self.open())]
-
-    def _take_scales_back(self) -> list[str]:
-        return [f"StatefulSet {name}: keeps {was} pods again" for name, was in take_scales_back(self.open()).items()]
-
-    def _take_denials_back(self) -> list[str]:
-        return [f"NetworkPolicy {name}: deleted" for name in take_denials_back(self.open())]
-
-    def run(self, namespace: str, pod: str, argv: tuple[str, ...], text: str, timeout_s: float) -> str:
-        """What a command in a pod prints, given ``text`` as its input. Raises `HostError`, `StackError`."""
-        return self.kubectl("exec", "-i", "-n", namespace, pod, "--", *argv, timeout_s=timeout_s, text=text)
-
-    def kubectl(self, *words: str, timeout_s: float = _QUICK_S, text: str = "") -> str:
-        """What ``kubectl`` prints about this cluster and no other. Raises `HostError`, `StackError`."""
-        return kubectl_output(self.kubeconfig, self.context, words, timeout_s=timeout_s, text=text)
 
     def doors(self, api: Api) -> tuple[tuple[str, str], ...]:
         """The addresses on this machine by which people get in. Raises `StackError`."""
@@ -264,46 +195,6 @@ def is_ours(nodes: Sequence[Object]) -> bool:
     """Whether these are the nodes of a cluster that the harness made."""
     key, value = OURS
     return any(node["metadata"].get("labels", {}).get(key) == value for node in nodes)
-
-
-def namespaces_up(api: Api) -> list[str]:
-    """The stack's namespaces that are there. Raises `StackError` for one that is not ours, or is being ended."""
-    found = []
-    for name in sorted(set(NAMESPACES.values())):
-        try:
-            namespace = api.get(f"/api/v1/namespaces/{name}")
-        except ApiError as error:
-            if error.status == 404:
-                continue
-            raise
-        if HARNESS not in namespace["metadata"].get("labels", {}):
-            raise StackError(f"namespace {name} is not the harness's: it has no label {HARNESS}")
-        if namespace.get("status", {}).get("phase") == "Terminating":
-            raise StackError(f"namespace {name} is still being ended{_for_want_of(namespace)}: try again in a minute")
-        found.append(name)
-    return found
-
-
-def _for_want_of(namespace: Object) -> str:
-    """What a namespace waits for before it is gone, as its status says; "" if that says nothing."""
-    conditions = namespace["status"].get("conditions", ())
-    left = [item.get("message", "") for item in conditions if "Remaining" in item["type"] and item["status"] == "True"]
-    return f" ({one_line('; '.join(left), _SHOWN)})" if left else ""
-
-
-def pods(api: Api) -> list[Object]:
-    """All pods of the stack."""
-    spaces = sorted(set(NAMESPACES.values()))
-    return [pod for space in spaces for pod in api.items(f"/api/v1/namespaces/{space}/pods", SELECTOR)]
-
-
-def platform_of(cluster: Kind, api: Api, stack: Stack) -> KubernetesPlatform:
-    """The stack in the cluster; its secrets stay there."""
-
-    def secret(name: str) -> str:
-        raise StackError(f"secret {name}: it is known inside the cluster {cluster.name} only")
-
-    return KubernetesPlatform(api, stack, secret, agents=Agents(api, cluster.run, machine=cluster.machine(api)))
 
 
 def config_file() -> Path:

@@ -8,8 +8,9 @@ import yaml
 
 from resilience.agent.node import BOOT_ID
 from resilience.backend import kind
-from resilience.backend.kind import Kind, config_file, is_ours, namespaces_up, require_tools
+from resilience.backend.kind import Kind, config_file, is_ours, require_tools
 from resilience.backend.kubernetes.api import Api
+from resilience.backend.kubernetes.cluster import namespaces_up
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.machine.deny import Deny
 from resilience.backend.machine.scale import Scale

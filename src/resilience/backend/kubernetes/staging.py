@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from resilience.backend.kind import Kind
 from resilience.backend.kubernetes.api import Api, ApiError, Object
+from resilience.backend.kubernetes.cluster import Cluster
 from resilience.backend.kubernetes.readiness import ended_by_node, reasons
 from resilience.backend.kubernetes.records import Fetching
 from resilience.backend.kubernetes.workload import (
@@ -37,7 +37,7 @@ _ORDERS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
 class Staging:
     """One run in a cluster."""
 
-    def __init__(self, cluster: Kind, api: Api, stack: Stack, show: Callable[[str], None]) -> None:
+    def __init__(self, cluster: Cluster, api: Api, stack: Stack, show: Callable[[str], None]) -> None:
         """``show`` is given each line that the runner prints."""
         self._cluster = cluster
         self._api = api
