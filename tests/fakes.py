@@ -447,10 +447,10 @@ class FakeCluster:
         self.witness = self._made("witness-0", "hf-worker4", number=1)
         self.kept_ports: set[str] = set()  # addresses that answer although nobody has them
 
-    def plane(self) -> ControlPlane:
+    def plane(self, stack: str = "kind") -> ControlPlane:
         """What the machine has of it."""
         api = Api(self.call, "a cluster", sleep=lambda _seconds: None, patience_s=2.0)
-        return ControlPlane(lambda: api, self.run, self.sleep)
+        return ControlPlane(lambda: api, self.run, self.sleep, stack=stack)
 
     def place(self, name: str) -> dict[str, Any]:
         """A pod as an injection names it."""

@@ -238,7 +238,7 @@ def require_whole(cluster: Cluster) -> None:
     if broken := cluster.broken_nodes():
         raise StackError(
             f"an older run has left the cluster {cluster.name} broken: {', '.join(broken)};"
-            " 'resilience heal --stack kind' puts them right"
+            f" 'resilience heal --stack {cluster.stack}' puts them right"
         )
 
 

@@ -11,7 +11,7 @@ from resilience.agent.error import AgentError
 from resilience.agent.job import Job
 from resilience.agent.node import BOOT_ID, Node
 from resilience.backend.machine.control_plane import ControlPlane, plane_of
-from resilience.backend.machine.docker import Docker
+from resilience.backend.machine.docker import Docker, docker_under
 from resilience.backend.machine.nodes import Nodes
 from resilience.backend.machine.probe import probe_of
 from resilience.backend.machine.step import step_of
@@ -62,9 +62,9 @@ def _with_starts(answer: dict[str, Any], docker: Docker) -> dict[str, Any]:
 
 def main(argv: list[str]) -> int:
     """Prints one line of JSON; the exit code is 0 for an answer."""
-    word, state, cluster, kubeconfig, allowed = argv
-    docker = Docker()
-    reached = partial(plane_of, cluster, Path(kubeconfig))
+    word, state, stack, cluster, context, kubeconfig, allowed = argv
+    docker = docker_under(stack)
+    reached = partial(plane_of, stack, context, Path(kubeconfig))
     node = node_of(Path(state), cluster, frozenset(allowed.split(",")), docker, reached)
     print(json.dumps(answered(node, docker, word, json.loads(sys.stdin.readline()))), flush=True)  # noqa: T201
     return 0

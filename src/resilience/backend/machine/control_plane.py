@@ -12,6 +12,7 @@ from resilience.backend.kubernetes.api import Api, ApiError, Object
 from resilience.backend.kubernetes.manifests import COMPONENT, HARNESS, NAMESPACES
 from resilience.backend.kubernetes.readiness import is_ready
 from resilience.backend.kubernetes.split import WITNESS
+from resilience.backend.machine.docker import KIND
 from resilience.backend.tool import kubectl_output
 from resilience.errors import HarnessError
 
@@ -52,8 +53,18 @@ class Pod(NamedTuple):
 class ControlPlane:
     """One cluster's API server; everything raises `AgentError`."""
 
-    def __init__(self, opened: Callable[[], Api], run: Exec, sleep: Callable[[float], None] = time.sleep) -> None:
-        """Asks nothing: the API is opened when it is first needed. ``run`` raises `HarnessError`."""
+    def __init__(
+        self,
+        opened: Callable[[], Api],
+        run: Exec,
+        sleep: Callable[[float], None] = time.sleep,
+        *,
+        stack: str = KIND,
+    ) -> None:
+        """Asks nothing: the API is opened when it is first needed. ``run`` raises `HarnessError`. ``stack``: what
+        people ask for the cluster by.
+        """
+        self.heal = f"'resilience heal --stack {stack}'"
         self._opened = opened
         self._run = run
         self.sleep = sleep
@@ -231,12 +242,11 @@ def workload_path(namespace: str, name: str) -> str:
     return f"/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}"
 
 
-def plane_of(cluster: str, kubeconfig: Path) -> ControlPlane:
-    """The control plane of a kind cluster, and no other."""
-    context = f"kind-{cluster}"
+def plane_of(stack: str, context: str, kubeconfig: Path) -> ControlPlane:
+    """The control plane of one cluster, by its context in a kubeconfig of the harness's own, and no other."""
 
     def run(namespace: str, pod: str, container: str, argv: Sequence[str]) -> str:
         words = ["exec", "-n", namespace, pod, "-c", container, "--", *argv]
         return kubectl_output(kubeconfig, context, words, timeout_s=_EXEC_S)
 
-    return ControlPlane(lambda: Api.of_context(kubeconfig, context), run)
+    return ControlPlane(lambda: Api.of_context(kubeconfig, context), run, stack=stack)

@@ -51,7 +51,7 @@ class Deny:
         for found in self.plane.items(f"{_POLICIES}/namespaces/{self.namespace}/networkpolicies"):
             name, by = found["metadata"]["name"], _denied_by(found)
             if by and by != self.injection_id:
-                raise AgentError(f"NetworkPolicy {name}: its injection has not ended: 'resilience heal --stack kind'")
+                raise AgentError(f"NetworkPolicy {name}: its injection has not ended: {self.plane.heal}")
             if not by and _governs_egress(found):
                 raise AgentError(
                     f"NetworkPolicy {name} governs egress in namespace {self.namespace}: what it allows would stay"

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from resilience.agent.error import AgentError
 from resilience.backend.machine import neighbour
 from resilience.backend.machine.control_plane import ControlPlane, plane_of
-from resilience.backend.machine.docker import RUNNING, WORKER, Docker
+from resilience.backend.machine.docker import KIND, RUNNING, WORKER, Docker, docker_under
 from resilience.backend.machine.nodes import Nodes
 from resilience.backend.machine.step import WELL, put_right, told
 from resilience.backend.tool import output
@@ -43,10 +43,18 @@ class Desk:
         *,
         docker: Docker | None = None,
         plane: ControlPlane | None = None,
+        stack: str = KIND,
+        context: str = "",
     ) -> None:
-        """``state`` is kept there from run to run; ``allowed`` says which nodes may suffer, by their containers."""
-        self._docker = docker or Docker()
-        self._plane = plane or plane_of(cluster, kubeconfig)
+        """``state`` is kept there from run to run; ``allowed`` says which nodes may suffer, by their own names.
+
+        ``stack`` is what people ask for the cluster by; nodes are containers on kind alone. ``context``: in the
+        kubeconfig; kind's own by default.
+        """
+        self._stack = stack
+        self._context = context or f"kind-{cluster}"
+        self._docker = docker or docker_under(stack)
+        self._plane = plane or plane_of(stack, self._context, kubeconfig)
         self._cluster = cluster
         self._kubeconfig = kubeconfig
         self._state = state
@@ -54,8 +62,9 @@ class Desk:
 
     def ask(self, command: str, request: Mapping[str, Any], timeout_s: float) -> Json:
         """See `Machine`; a process of its own does it, since an injection's daemon is forked off that one."""
-        words = [str(self._state), self._cluster, str(self._kubeconfig), ",".join(sorted(self._allowed()))]
-        argv = [sys.executable, "-m", "resilience.backend.machine", command, *words]
+        who = [self._stack, self._cluster, self._context, str(self._kubeconfig)]
+        words = [command, str(self._state), *who, ",".join(sorted(self._allowed()))]
+        argv = [sys.executable, "-m", "resilience.backend.machine", *words]
         answer: Json = json.loads(output(argv, timeout_s=timeout_s, text=json.dumps(request) + "\n"))
         return answer
 

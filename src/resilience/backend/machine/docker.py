@@ -8,9 +8,10 @@ from typing import Any, NamedTuple, Self
 
 from resilience.agent.error import AgentError
 from resilience.backend.tool import output
-from resilience.errors import HarnessError
+from resilience.errors import HarnessError, StackError
 
 CLUSTER, ROLE = "io.x-k8s.kind.cluster", "io.x-k8s.kind.role"  # kind's own labels
+KIND = "kind"  # what people ask for a cluster by whose nodes are containers
 WORKER = "worker"
 RUNNING, PAUSED, EXITED = "running", "paused", "exited"  # as Docker says it
 _MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
@@ -79,6 +80,8 @@ def _run(argv: Sequence[str], timeout_s: float) -> str:
 class Docker:
     """Docker, by its command line; everything raises `AgentError`."""
 
+    under_nodes = True  # whether nodes are containers of its, so that it can do something to them
+
     def __init__(self, run: Run = _run) -> None:
         """``run`` calls a command; raises `HarnessError`."""
         self._call = run
@@ -113,3 +116,31 @@ class Docker:
             return sorted(Container.from_json(one) for one in json.loads(said))
         except (ValueError, KeyError, TypeError) as error:
             raise AgentError(f"'docker inspect' of {', '.join(hosts)}: {error!r}") from error
+
+
+class NoDocker(Docker):
+    """Under the nodes of a cluster that are no containers of this machine: there is nothing that it could stop."""
+
+    under_nodes = False
+
+    def __init__(self) -> None:
+        """Calls nothing."""
+        super().__init__(_refused)
+
+    def names(self) -> set[str]:
+        """None."""
+        return set()
+
+    def nodes(self, cluster: str) -> list[Container]:
+        """None, whichever cluster is meant."""
+        del cluster
+        return []
+
+
+def _refused(_argv: Sequence[str], _timeout_s: float) -> str:
+    raise StackError("the nodes of this cluster are no containers of this machine")
+
+
+def docker_under(stack: str) -> Docker:
+    """What does something to the nodes of a cluster that is asked for by ``--stack`` with these words."""
+    return Docker() if stack == KIND else NoDocker()

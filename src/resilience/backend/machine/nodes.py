@@ -36,6 +36,10 @@ class Nodes:
         hit = {node["host"] for part in parts for node in part.get("nodes", ())}
         drained = {step["node"]["host"] for step in injection["steps"] if "node" in step}
         deleted = {pod["host"] for step in injection["steps"] if step["primitive"] == "delete" for pod in step["pods"]}
+        if hit and not self.docker.under_nodes:
+            raise AgentError(
+                f"node {min(hit)}: under the nodes of {self.cluster} there is no machine that may be stopped"
+            )
         for host in hit | drained | deleted:
             self._require(host, found.get(host))
         for host in drained:
@@ -58,17 +62,17 @@ class Nodes:
         if host not in self.allowed:
             others = ", ".join(sorted(self.allowed)) or "none"
             raise AgentError(f"node {host}: no fault may touch it; those that may suffer: {others}")
+        if not self.docker.under_nodes:
+            return
         if found is None or found.cluster != self.cluster or found.role != WORKER:
             raise AgentError(f"node {host}: it is no worker of the kind cluster {self.cluster}")
         if not found.well:
-            raise AgentError(f"node {host}: it is {found.told} already: 'resilience heal --stack kind' puts it right")
+            raise AgentError(f"node {host}: it is {found.told} already: {self.plane.heal} puts it right")
 
     def _require_uncordoned(self, host: str) -> None:
         """Healing a drain of somebody else's would let the node take pods that this one wanted kept away."""
         if by := self.plane.cordoned_by(host):
-            raise AgentError(
-                f"node {host}: it is cordoned already, by {by}: 'resilience heal --stack kind', or uncordon it"
-            )
+            raise AgentError(f"node {host}: it is cordoned already, by {by}: {self.plane.heal}, or uncordon it")
 
 
 def _with_links(part: Mapping[str, Any], links: Mapping[str, Any], **more: Any) -> dict[str, Any]:

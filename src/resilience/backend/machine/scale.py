@@ -77,9 +77,7 @@ class Scale:
             raise AgentError(f"StatefulSet {self.workload}: there is none")
         kept = Kept.from_object(found)
         if kept.by:
-            raise AgentError(
-                f"StatefulSet {self.workload}: it is scaled already, by {kept.by}: 'resilience heal --stack kind'"
-            )
+            raise AgentError(f"StatefulSet {self.workload}: it is scaled already, by {kept.by}: {self.plane.heal}")
         if kept.wanted <= self.replicas:
             raise AgentError(
                 f"StatefulSet {self.workload}: it keeps {kept.wanted} pods: scaled to {self.replicas}, none would go"

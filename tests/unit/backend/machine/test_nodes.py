@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from resilience.agent.error import AgentError
-from resilience.backend.machine.docker import Docker
+from resilience.backend.machine.docker import Docker, docker_under
 from resilience.backend.machine.nodes import Nodes
 from resilience.backend.machine.step import step_of
 from tests.fakes import FakeCluster, FakeDocker
@@ -148,3 +148,30 @@ def test_what_another_policy_allows_is_not_denied(docker: FakeDocker, cluster: F
     cluster.policies["theirs"] = {"metadata": {"name": "theirs"}, "spec": {"policyTypes": ["Egress"]}}
     with pytest.raises(AgentError, match="NetworkPolicy theirs governs egress in namespace a"):
         nodes(docker, cluster=cluster).request(wanted)
+
+
+def bare(cluster: FakeCluster) -> Nodes:
+    """The nodes of a cluster under which there is nothing of this machine's."""
+    plane = cluster.plane(stack="kubernetes:mine")
+    allowed = frozenset(("hf-worker", "hf-worker2"))
+    return Nodes(cluster="mine", allowed=allowed, docker=docker_under("kubernetes:mine"), plane=plane)
+
+
+def test_without_a_machine_under_the_nodes_none_is_stopped(cluster: FakeCluster) -> None:
+    with pytest.raises(
+        AgentError, match="node hf-worker: under the nodes of mine there is no machine that may be stop"
+    ):
+        bare(cluster).request(injection())
+
+
+def test_without_a_machine_under_the_nodes_orders_go_on(cluster: FakeCluster) -> None:
+    assert bare(cluster).request(drain(cluster)) == drain(cluster)
+    with pytest.raises(AgentError, match="node hf-worker4: no fault may touch it"):
+        bare(cluster).request(drain(cluster, "hf-worker4"))
+    cluster.plane().cordon("hf-worker", "test-0")
+    with pytest.raises(AgentError, match="cordoned already, by test-0: 'resilience heal --stack kubernetes:mine'"):
+        bare(cluster).request(drain(cluster))
+    assert docker_under("kubernetes:mine").names() == set()
+    with pytest.raises(AgentError, match="no containers of this machine"):
+        docker_under("kubernetes:mine").do("kill", "hf-worker")
+    assert docker_under("kind").under_nodes
