@@ -1,9 +1,9 @@
 """A user's file as plain values: YAML without the parts of YAML that surprise people.
 
-The file must be UTF-8, at most `BYTES_MAX` long and at most `DEPTH_MAX` deep; a key stands once in its mapping; there
-are no anchors, aliases, merge keys or tags; numbers are finite, fit 64 bits and are in no base that surprises; no text
-holds a character that controls a terminal or turns the direction of writing. The events are looked at before anything
-is built, so that a small file cannot become a large value or a deep recursion.
+The file must be UTF-8, at most `BYTES_MAX` long (unless its reader allows more) and at most `DEPTH_MAX` deep; a key
+stands once in its mapping; there are no anchors, aliases, merge keys or tags; numbers are finite, fit 64 bits and are
+in no base that surprises; no text holds a character that controls a terminal or turns the direction of writing. The
+events are looked at before anything is built, so that a small file cannot become a large value or a deep recursion.
 """
 
 import math
@@ -67,14 +67,14 @@ def _problem(text: str, node: Any) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=text, problem_mark=node.start_mark)
 
 
-def read_documents(path: Path, label: str) -> tuple[Any, ...]:
+def read_documents(path: Path, label: str, bytes_max: int = BYTES_MAX) -> tuple[Any, ...]:
     """All documents of a file. ``label`` is what messages call it. Raises `SpecError`."""
-    return documents_from_text(_text(path, label), label)
+    return documents_from_text(_text(path, label, bytes_max), label)
 
 
-def read_document(path: Path, label: str) -> Any:
+def read_document(path: Path, label: str, bytes_max: int = BYTES_MAX) -> Any:
     """The one document of a file. Raises `SpecError`, also if there are several or none."""
-    documents = read_documents(path, label)
+    documents = read_documents(path, label, bytes_max)
     if len(documents) != 1:
         raise SpecError(f"{label}: the file: expected one YAML document (got {len(documents)})")
     return documents[0]
@@ -89,20 +89,20 @@ def documents_from_text(text: str, label: str) -> tuple[Any, ...]:
         raise SpecError(f"{label}: {_one_line(error)}") from error
 
 
-def _text(path: Path, label: str) -> str:
+def _text(path: Path, label: str, bytes_max: int) -> str:
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe would make the reader wait for ever
             raise SpecError(f"{label}: the file: expected a regular file")
         with path.open("rb") as file:
-            data = file.read(BYTES_MAX + 1)
+            data = file.read(bytes_max + 1)
     except FileNotFoundError as error:
         raise SpecError(f"{label}: the file: does not exist") from error
     except OSError as error:
         raise SpecError(f"{label}: the file: cannot be read ({error.strerror})") from error
     except ValueError as error:  # a NUL in the name
         raise SpecError(f"{label}: the file: cannot be read ({error})") from error
-    if len(data) > BYTES_MAX:
-        raise SpecError(f"{label}: the file: expected at most {BYTES_MAX // 1024} KiB")
+    if len(data) > bytes_max:
+        raise SpecError(f"{label}: the file: expected at most {bytes_max // 1024} KiB")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
