@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from bench.measure import BenchError, Figure, Place, Timed, timed_command, timed_run
 from resilience import cluster_cli
 from resilience.agent.error import AgentError
-from resilience.backend.kind import Kind
 from resilience.backend.kubernetes.needs import quantity
 from resilience.backend.machine.docker import Docker
 from resilience.errors import HarnessError
@@ -99,7 +98,7 @@ def _answered(edge: str) -> None:
 
 
 def _hosts() -> list[str]:
-    cluster: Kind = cluster_cli.standing()[0]
+    cluster = cluster_cli.standing()[0]
     return [node.host for node in Docker().nodes(cluster.name)]
 
 

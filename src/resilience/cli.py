@@ -23,7 +23,7 @@ from rich.table import Table
 from resilience import cluster_cli, runner, standing_cli, supervise
 from resilience.controlled import controlled
 from resilience.errors import HarnessError, SpecError
-from resilience.outside import STACKS, VERDICT_CODES, RunOutside, TakeControl, Wanted, prepared, require_possible
+from resilience.outside import VERDICT_CODES, RunOutside, TakeControl, Wanted, prepared, require_possible
 from resilience.report.html import html_page
 from resilience.report.store import RunStore, find_run
 from resilience.report.suite import suite_code, suite_json, suite_junit, suite_table
@@ -115,11 +115,11 @@ def _parser() -> argparse.ArgumentParser:
         _add_reports(command)
     image = _add(commands, "image", _image, "build the stack image if it is not there")
     image.add_argument("--rebuild", action="store_true", help="build it again")
-    image.add_argument("--stack", choices=standing_cli.PLACES, default="local", help="whose image (default: local)")
+    standing_cli.add_stack(image, "whose image")
     heal = _add(
         commands, "heal", _heal, "heal what is injected in the stacks that run now, from nothing but their ledgers"
     )
-    heal.add_argument("--stack", choices=standing_cli.PLACES, default="local", help="whose stacks (default: local)")
+    standing_cli.add_stack(heal, "whose stacks")
     _add(commands, "doctor", _doctor, "what this machine can do and what it lacks, with the command that mends it")
     sandbox = _add(commands, "sandbox", _sandbox, "run a command in an empty sandbox (for component tests)")
     sandbox.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND …")
@@ -161,9 +161,7 @@ def _add_run(commands: Any) -> None:
 
 def _add_shared(parser: argparse.ArgumentParser) -> None:
     """What a run and a suite of runs both know."""
-    parser.add_argument(
-        "--stack", choices=STACKS, default=STACKS[0], help=f"where the platform runs (default: {STACKS[0]})"
-    )
+    standing_cli.add_stack(parser, "where the platform runs")
     parser.add_argument(
         "--break-lock", action="store_true", help="take a cluster from a run that has been silent for too long"
     )
@@ -290,8 +288,8 @@ def _report(arguments: Any) -> int:
 
 
 def _image(arguments: Any) -> int:
-    if arguments.stack == "kind":
-        for name, image in cluster_cli.build().items():
+    if arguments.stack != standing_cli.LOCAL:
+        for name, image in cluster_cli.build(arguments.stack).items():
             print(f"{name} {image}")  # noqa: T201
         return 0
     print(supervise.image_root(rebuild=arguments.rebuild))  # noqa: T201
@@ -299,8 +297,8 @@ def _image(arguments: Any) -> int:
 
 
 def _heal(arguments: Any) -> int:
-    if arguments.stack == "kind":
-        return cluster_cli.heal(read_scenario(ROOT, "baseline").stack)
+    if arguments.stack != standing_cli.LOCAL:
+        return cluster_cli.heal(read_scenario(ROOT, "baseline").stack, arguments.stack)
     if runner.in_sandbox():
         return runner.heal_here(console_for(sys.stdout))
     codes = supervise.heal_everywhere()
@@ -311,7 +309,7 @@ def _heal(arguments: Any) -> int:
 
 def _doctor(_arguments: Any) -> int:
     console = console_for(sys.stdout)
-    answers = supervise.examined()
+    answers = (*supervise.examined(), *cluster_cli.examined())
     for answer in answers:
         for problem in answer.problems:
             console.print(plain(f"✗ {answer.name:<10}  {problem}"), soft_wrap=True)

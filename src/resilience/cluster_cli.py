@@ -1,10 +1,15 @@
-"""The commands about a stack in a kind cluster: ``image``, ``up``, ``status`` and ``down`` with ``--stack kind``."""
+"""The commands about a stack in a cluster: ``image``, ``up``, ``status`` and ``down`` with ``--stack kind``, or with
+``--stack kubernetes:NAME`` in one that the user's file names.
+
+What people ask for a cluster by is ``where``.
+"""
 
 import getpass
 import os
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,7 +20,7 @@ from typing import NamedTuple
 from rich.table import Table
 
 from resilience.backend.base import MemberState
-from resilience.backend.kind import Kind, config_file, require_tools
+from resilience.backend.kind import Kind, config_file, require_filling, require_looking, require_tools
 from resilience.backend.kubernetes import images
 from resilience.backend.kubernetes.api import Api, Object
 from resilience.backend.kubernetes.cluster import AGENTS, Cluster, namespaces_up, platform_of, pods
@@ -27,8 +32,19 @@ from resilience.backend.kubernetes.readiness import reasons, refusals, unready
 from resilience.backend.kubernetes.split import WITNESS
 from resilience.backend.local.image import ImageStore
 from resilience.backend.local.place import cache_dir, calling_user
+from resilience.backend.machine.docker import KIND
+from resilience.backend.named import (
+    images_on,
+    lacks_nodes,
+    named_cluster,
+    names,
+    reached,
+    require_ours,
+    roles_of,
+)
 from resilience.backend.preflight import There, require_images, require_quota, require_room, stack_objects
-from resilience.errors import FaultError, HarnessError, SpecError, StackError
+from resilience.errors import FaultError, HarnessError, HostError, SpecError, StackError
+from resilience.host import Answer
 from resilience.interrupt import Alarm, Interrupted, interruptible
 from resilience.report.progress import Steps
 from resilience.report.standing import doors_text
@@ -46,23 +62,38 @@ _MEMBERS_OF = "the pods' readiness"
 _SHOWN = 4
 
 
-def build() -> dict[str, str]:
+def build(where: str = KIND) -> dict[str, str]:
     """The images that take the place of official ones, built now, with progress, if they are not there."""
     wanted = images.wanted()
-    require_tools()
+    cluster = _to_fill(where)
     owner = calling_user()
     cache = cache_dir(owner)
     with _steps().step("images") as step:
-        return images.ensure(wanted, ImageStore(cache, owner), cache, step.say)
+        return cluster.provided(images.ensure(wanted, ImageStore(cache, owner), cache, step.say))
 
 
-def preflight(workers: int = 1) -> None:
-    """Raises `HostError` where no stack could come up on this machine: tools, room, quotas, images; makes nothing.
+def preflight(workers: int = 1, where: str = KIND) -> None:
+    """Raises `HostError` where no stack could come up: tools, room, quotas, images; makes nothing.
 
-    ``workers``: of the load (`load.workers`). Raises `StackError` for somebody else's cluster.
+    ``workers``: of the load (`load.workers`). Raises `SpecError` and `StackError` for a cluster that is not to be used.
     """
+    if where == KIND:
+        _preflight_kind(workers)
+        return
+    wanted, cluster = images.wanted(), _to_fill(where)
+    api = cluster.open()
+    objects = stack_objects(workers, cluster.overlay)
+    require_ours(api, objects)
+    nodes = api.items("/api/v1/nodes")
+    if lacking := list(lacks_nodes(nodes)):
+        raise HostError(f"the cluster {cluster.name} has not the nodes that the stack stands on: {'; '.join(lacking)}")
+    require_quota(objects, api, _staying(api), Counter(roles_of(nodes)))
+    require_images(images_of(objects), wanted, set[str]().union(*map(images_on, nodes)))
+
+
+def _preflight_kind(workers: int) -> None:
     require_tools()
-    wanted, cluster = images.wanted(), _cluster()
+    wanted, cluster = images.wanted(), _kind()
     there = cluster.exists()
     api = cluster.open() if there else None
     objects = stack_objects(workers)
@@ -128,12 +159,12 @@ def owner(doing: str) -> str:
     return f"{getpass.getuser()} on {socket.gethostname()} (process {os.getpid()}, {doing})"
 
 
-def up(scenario: Scenario, *, break_lock: bool = False) -> int:
-    """Brings the scenario's stack up in a kind cluster; returns when it is ready. Raises `HostError`, `StackError`."""
+def up(scenario: Scenario, *, break_lock: bool = False, where: str = KIND) -> int:
+    """Brings the scenario's stack up in a cluster; returns when it is ready. Raises `HostError`, `StackError`."""
     require_reference_services(scenario.stack)
-    preflight(scenario.load.processes)
-    replaced = build()
-    cluster = found_or_made()
+    preflight(scenario.load.processes, where)
+    replaced = build(where)
+    cluster = found_or_made(where)
     api = cluster.open()
     try:
         with (
@@ -144,10 +175,8 @@ def up(scenario: Scenario, *, break_lock: bool = False) -> int:
     except Interrupted as interrupted:
         return interrupted.exit_code
     console_for(sys.stdout).print(doors_text(cluster.doors(api)))
-    console_for(sys.stdout).print(
-        plain("the stack is up; 'resilience status --stack kind' shows it, 'resilience down --stack kind' ends it"),
-        soft_wrap=True,
-    )
+    said = f"'resilience status --stack {where}' shows it, 'resilience down --stack {where}' ends it"
+    console_for(sys.stdout).print(plain(f"the stack is up; {said}"), soft_wrap=True)
     return 0
 
 
@@ -158,17 +187,20 @@ def _bring_up_first(cluster: Cluster, api: Api, stack: Stack, replaced: Mapping[
     """
     require_whole(cluster)
     if set(namespaces_up(api)) - {AGENTS}:
+        where = cluster.stack
         raise StackError(
-            f"a stack is up already in the cluster {cluster.name}: 'resilience status --stack kind' shows it,"
-            " 'resilience down --stack kind' ends it"
+            f"a stack is up already in the cluster {cluster.name}: 'resilience status --stack {where}' shows it,"
+            f" 'resilience down --stack {where}' ends it"
         )
-    require_healed(platform_of(cluster, api, stack))
+    require_healed(platform_of(cluster, api, stack), cluster.stack)
     bring_up(cluster, api, stack, replaced)
 
 
-def found_or_made() -> Kind:
-    """The harness's cluster, made with progress if there is none. Raises `HostError`, `StackError`."""
-    cluster = _cluster()
+def found_or_made(where: str = KIND) -> Cluster:
+    """The cluster; the harness's own is made, with progress, if there is none. Raises `HarnessError`."""
+    if where != KIND:
+        return _cluster(where)
+    cluster = _kind()
     if not cluster.exists():
         with _steps().step(f"making the kind cluster {cluster.name}, about a minute"):
             cluster.create(config_file())
@@ -195,15 +227,14 @@ def clear(cluster: Cluster, api: Api) -> None:
             cluster.clear()
 
 
-def heal(stack: Stack) -> int:
+def heal(stack: Stack, where: str = KIND) -> int:
     """Ends whatever is injected in the cluster, whoever did it, a line for each; 4 if one is not seen to have ended.
 
     Raises `StackError`, when all was tried.
     """
-    require_tools()
-    cluster = _cluster()
+    cluster = _to_look(where)
     if not cluster.exists():
-        print("nothing to heal: no stack of the harness is up on kind")  # noqa: T201
+        print(f"nothing to heal: no stack of the harness is up on {where}")  # noqa: T201
         return 0
     api = cluster.open()
     told: list[str] = []
@@ -242,7 +273,7 @@ def require_whole(cluster: Cluster) -> None:
         )
 
 
-def require_healed(platform: KubernetesPlatform) -> None:
+def require_healed(platform: KubernetesPlatform, where: str = KIND) -> None:
     """Raises `StackError` if something is injected in the cluster still, or if that cannot be known."""
     try:
         left = platform.left_injections()
@@ -254,7 +285,7 @@ def require_healed(platform: KubernetesPlatform) -> None:
             for injection in injections:
                 known_by.setdefault(injection, []).append(agent)
         told = ", ".join(f"{injection} ({', '.join(agents)})" for injection, agents in sorted(known_by.items()))
-        raise StackError(f"an older run has left what it injected: {told}; 'resilience heal --stack kind' ends it")
+        raise StackError(f"an older run has left what it injected: {told}; 'resilience heal --stack {where}' ends it")
 
 
 class Ended(NamedTuple):
@@ -309,31 +340,37 @@ def require_reference_services(stack: Stack) -> None:
     """
     for tier in ("postgresql", "rabbitmq"):
         if getattr(stack, tier) is not None:
-            raise SpecError(f"stack {stack.name}: {tier}: there are no manifests of it for kind: use --stack local")
+            raise SpecError(f"stack {stack.name}: {tier}: there are no manifests of it: use --stack local")
     if stack.programs != Programs():
         raise SpecError(
-            f"stack {stack.name}: programs: on kind services are the project's own image: use --stack local"
+            f"stack {stack.name}: programs: in a cluster services are the project's own image: use --stack local"
         )
 
 
-def down() -> int:
-    """Ends the stack with its cluster; harmless if there is none. Raises `StackError` for somebody else's, and while a
-    run goes on in it.
+def down(where: str = KIND) -> int:
+    """Ends the stack, on kind with its cluster; harmless if there is none. Raises `StackError` for somebody else's, and
+    while a run goes on in it.
     """
-    require_tools()
-    cluster = _cluster()
+    cluster = _to_look(where)
     if not cluster.exists():
         print("no kind cluster of the harness is up")  # noqa: T201
         return 0
-    require_unused(cluster.open())
-    with _steps().step(f"deleting the kind cluster {cluster.name}"):
+    api = cluster.open()
+    require_unused(api)
+    if where == KIND:
+        with _steps().step(f"deleting the kind cluster {cluster.name}"):
+            cluster.delete()
+        return 0
+    require_whole(cluster)  # with the agents goes what would take it back
+    namespaces_up(api)  # raises for one that is not ours, or is being ended
+    with _steps().step(f"ending what the harness has in the cluster {cluster.name}"):
         cluster.delete()
     return 0
 
 
-def status(stack: Stack) -> int:
+def status(stack: Stack, where: str = KIND) -> int:
     """Shows the stack in the cluster. Raises `StackError` if none is up."""
-    cluster, api = standing()
+    cluster, api = standing(where)
     platform = platform_of(cluster, api, stack)
     states = platform.states()
     console = console_for(sys.stdout)
@@ -343,15 +380,14 @@ def status(stack: Stack) -> int:
     return 0
 
 
-def standing() -> tuple[Kind, Api]:
+def standing(where: str = KIND) -> tuple[Cluster, Api]:
     """The harness's cluster and its API, in which a stack is up.
 
     Raises `HostError`, and `StackError` where none is, or for somebody else's cluster.
     """
-    require_tools()
-    cluster = _cluster()
+    cluster = _to_look(where)
     if not cluster.exists() or not set(namespaces_up(api := cluster.open())) - {AGENTS}:
-        raise StackError("no stack is up on kind; 'resilience up --stack kind' brings one up")
+        raise StackError(f"no stack is up on {where}; 'resilience up --stack {where}' brings one up")
     return cluster, api
 
 
@@ -432,8 +468,49 @@ def roles(cluster: Cluster, stack: Stack, states: Sequence[MemberState]) -> tupl
     return decide(stack, hosts, known)
 
 
-def _cluster() -> Kind:
+def examined() -> tuple[Answer, ...]:
+    """The clusters that the user's file names, each with whether it answers; none without a file."""
+    try:
+        found = names()
+    except SpecError as error:
+        return (Answer("clusters", (str(error),), ""),)
+    return tuple(map(_examined, found))
+
+
+def _examined(name: str) -> Answer:
+    try:
+        return Answer("cluster", (), f"{name}: {reached(name)}")
+    except HarnessError as error:
+        return Answer("cluster", (f"{name}: {error}",), "")
+
+
+def _cluster(where: str = KIND) -> Cluster:
+    """The cluster that is asked for; nothing is asked of it. Raises `SpecError` where the user's file has none such."""
+    return _kind() if where == KIND else named_cluster(where.partition(":")[2])
+
+
+def _kind() -> Kind:
     return Kind(cache_folder())
+
+
+def _to_look(where: str) -> Cluster:
+    """The cluster, with what looks at one on this machine. Raises `HostError`, and `SpecError` as `_cluster` does."""
+    cluster = _cluster(where)  # first: a file that is wrong is wrong on any machine
+    if where == KIND:
+        require_tools()
+    else:
+        require_looking()
+    return cluster
+
+
+def _to_fill(where: str) -> Cluster:
+    """The cluster, with what fills one. Raises likewise."""
+    cluster = _cluster(where)
+    if where == KIND:
+        require_tools()
+    else:
+        require_filling()
+    return cluster
 
 
 def cache_folder() -> Path:

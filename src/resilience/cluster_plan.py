@@ -14,6 +14,8 @@ from resilience.backend.kubernetes.cluster import Cluster, platform_of
 from resilience.backend.kubernetes.permission import Permission, besides
 from resilience.backend.kubernetes.split import MACHINE, split
 from resilience.backend.machine.desk import hosts_in
+from resilience.backend.machine.docker import KIND
+from resilience.errors import FaultError
 from resilience.fault.injector import injection_json
 from resilience.plan import Carried, Ground, fault_plan_on
 from resilience.report.plan import FaultPlan
@@ -21,15 +23,15 @@ from resilience.spec.fault import Injection
 from resilience.spec.scenario import Scenario
 
 
-def fault_plan(scenario: Scenario) -> FaultPlan | None:
-    """What would be done to the stack that is up on kind; None: no fault.
+def fault_plan(scenario: Scenario, where: str = KIND) -> FaultPlan | None:
+    """What would be done to the stack that is up in a cluster, by what people ask for that; None: no fault.
 
     Raises `HostError`, `SpecError` for a stack that cannot be there, and `StackError` where none is up.
     """
     if scenario.experiment is None:
         return None
     cluster_cli.require_reference_services(scenario.stack)
-    cluster, api = cluster_cli.standing()
+    cluster, api = cluster_cli.standing(where)
     return fault_plan_in(scenario, cluster, api)
 
 
@@ -41,6 +43,8 @@ def fault_plan_in(scenario: Scenario, cluster: Cluster, api: Api) -> FaultPlan |
     def carried(injection: Injection) -> Carried:
         parts = split(injection_json(injection), {state.name: state for state in states})
         if MACHINE in parts:
+            if refused := cluster.machine_refused(api):
+                raise FaultError(refused)
             cluster.machine(api).require_allowed(parts[MACHINE])
         return Carried(
             watches=[watch for part in parts.values() for watch in part["watch"]],

@@ -1,4 +1,4 @@
-"""One run in a kind cluster, seen from outside: the stack renewed, a pod plays the run, its record is judged here.
+"""One run in a cluster, seen from outside: the stack renewed, a pod plays the run, its record is judged here.
 
 ::
 
@@ -23,8 +23,9 @@ from resilience.backend.kubernetes.images import PROJECT
 from resilience.backend.kubernetes.mailbox import Clerk, answering
 from resilience.backend.kubernetes.platform import KubernetesPlatform
 from resilience.backend.kubernetes.staging import Staging
+from resilience.backend.machine.docker import KIND
 from resilience.control import needed_for
-from resilience.errors import HarnessError, HostError
+from resilience.errors import HarnessError, HostError, SpecError
 from resilience.history.lines import Damage, read_batches
 from resilience.history.record import Event, PhaseWindow, RunLine
 from resilience.history.writer import Writer
@@ -35,8 +36,6 @@ from resilience.report.store import RunStore
 from resilience.report.terminal import console_for, plain
 from resilience.spec.fault import Delete
 from resilience.spec.scenario import Scenario
-
-BACKEND = "kind"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,16 +54,19 @@ class ClusterPlace:
 
     images: Mapping[str, str]  # by official name
     break_lock: bool
+    where: str = KIND  # what people ask for the cluster by
 
     def run(self, asked: Asked) -> tuple[runner.Outcome, Path]:
         """Runs a scenario; the outcome and the run's directory. Raises `HostError`, `SpecError`, `StackError`."""
         stack = asked.scenario.stack
         cluster_cli.require_reference_services(stack)
-        cluster = cluster_cli.found_or_made()
+        cluster = cluster_cli.found_or_made(self.where)
         api = cluster.open()
+        if asks_the_machine(asked.scenario) and (refused := cluster.machine_refused(api)):
+            raise SpecError(f"{asked.scenario.name}: {refused}")
         with cluster_cli.held(cluster, api, asked.scenario.name, break_lock=self.break_lock) as hold:
             cluster_cli.require_whole(cluster)
-            cluster_cli.require_healed(platform_of(cluster, api, stack))
+            cluster_cli.require_healed(platform_of(cluster, api, stack), self.where)
             cluster_cli.clear(cluster, api)
             cluster_cli.bring_up(cluster, api, stack, self.images)
             cluster_cli.heal_left(platform_of(cluster, api, stack))  # who only looks, or did not run before
@@ -74,7 +76,7 @@ class ClusterPlace:
         self, cluster: Cluster, api: Api, asked: Asked, hold: cluster_cli.Hold
     ) -> tuple[runner.Outcome, Path]:
         scenario, console = asked.scenario, console_for(sys.stdout)
-        needed = needed_for(scenario, servers(BACKEND))
+        needed = needed_for(scenario, servers(self.where))
         stands = msgspec.structs.replace(scenario, stack=platform_of(cluster, api, scenario.stack).stack)
         with runner.opened(stands, asked.store, asked.rerun, needed) as record:
             console.print(plain(f"{scenario.name}: {scenario.title} (seed {scenario.seed}) → {record.directory}"))
@@ -131,15 +133,15 @@ def left_injected(platform: Callable[[], KubernetesPlatform]) -> list[str]:
     return reasons
 
 
-def prepared(reports: Path, *, break_lock: bool, workers: int = 1) -> ClusterPlace:
+def prepared(reports: Path, *, break_lock: bool, workers: int = 1, where: str = KIND) -> ClusterPlace:
     """Makes ready, with progress, what every run in a cluster needs. Raises `HostError`, `StackError`.
 
     ``workers``: of the load, at most (`load.workers`).
     """
-    cluster_cli.preflight(workers)
+    cluster_cli.preflight(workers, where)
     if refused := refused_to_write(reports):
         raise HostError(f"no report can be written in {reports} ({refused}): name another place by --reports")
-    return ClusterPlace(images=cluster_cli.build(), break_lock=break_lock)
+    return ClusterPlace(images=cluster_cli.build(where), break_lock=break_lock, where=where)
 
 
 def play(staging: Staging, record: Run, image: str) -> tuple[int, list[str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from resilience import cluster_run, runner, supervise
-from resilience.backend.choice import BACKENDS, able
+from resilience.backend.choice import BACKENDS, DEFAULT, NAMED, able
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.check.finding import Judgement
 from resilience.control import control_scenario
@@ -83,11 +83,10 @@ RunOutside = Callable[[Wanted], Ended]
 def require_possible(scenario: Scenario, stack: str) -> None:
     """Raises `SpecError` for a fault that there is nobody to carry out on this stack."""
     experiment = scenario.experiment
-    if experiment is not None and stack not in (stacks := able(experiment.fault)):
+    if experiment is not None and stack.partition(":")[0] not in (stacks := able(experiment.fault)):
         kind = experiment.fault.__struct_config__.tag
-        raise SpecError(
-            f"{experiment.file}: fault {kind} is not possible on {stack}: use --stack {' or '.join(stacks)}"
-        )
+        others = " or ".join(f"{name}:NAME" if name == NAMED else name for name in stacks)
+        raise SpecError(f"{experiment.file}: fault {kind} is not possible on {stack}: use --stack {others}")
 
 
 def prepared(stack: str, reports: Path, *, break_lock: bool = False, workers: int = 1) -> RunOutside:
@@ -96,9 +95,10 @@ def prepared(stack: str, reports: Path, *, break_lock: bool = False, workers: in
     ``break_lock``: a cluster's stale lock is broken. ``workers``: how many processes make a load at most
     (`load.workers`); a cluster has to have room for them. Raises `HostError`, `StackError`.
     """
-    if stack == "kind":
-        return partial(_run_in_cluster, place=cluster_run.prepared(reports, break_lock=break_lock, workers=workers))
-    return _local(reports)
+    if stack == DEFAULT:
+        return _local(reports)
+    place = cluster_run.prepared(reports, break_lock=break_lock, workers=workers, where=stack)
+    return partial(_run_in_cluster, place=place)
 
 
 def _local(reports: Path) -> RunOutside:
@@ -113,7 +113,7 @@ def _run_in_cluster(wanted: Wanted, place: cluster_run.ClusterPlace) -> Ended:
     asked = cluster_run.Asked(
         scenario=control_scenario(scenario) if only else scenario,
         store=RunStore(wanted.reports, runner.owner_of_reports()),
-        rerun=wanted.rerun(scenario.seed, cluster_run.BACKEND),
+        rerun=wanted.rerun(scenario.seed, place.where),
         as_control=only,
     )
     try:

@@ -18,8 +18,12 @@ from resilience import cluster_cli, cluster_plan, supervise, upkeep
 from resilience.backend.base import MemberState
 from resilience.backend.local.paper import PaperPlatform
 from resilience.backend.local.place import PROJECT_ROOT
+from resilience.backend.machine.docker import KIND
+from resilience.backend.named import FILE
+from resilience.backend.named import STACK as NAMED
 from resilience.controlled import control_plan
 from resilience.errors import SpecError, StackError
+from resilience.outside import require_possible
 from resilience.plan import Ground, fault_plan, fault_plan_on
 from resilience.report.plan import FaultPlan, plan_screen
 from resilience.report.progress import Steps
@@ -38,7 +42,7 @@ from resilience.standing import ASK_TIMEOUT_S, Asked, Post, Standing, down, life
 from resilience.standing import supervise as supervise_stack
 
 LOOK_EVERY_S = 0.25
-PLACES = ("local", "kind")  # where a stack can be brought up to look at
+LOCAL = "local"
 _MEMBER = "a name that 'resilience status' shows"
 _PIECE_BYTES_MAX = 65_536
 
@@ -84,8 +88,19 @@ def add_standing(add: Add) -> None:
 
 
 def _add_stack(parser: Any) -> None:
-    """Where the stack is; ``kind``: in a cluster, which stays up until it is ended."""
-    parser.add_argument("--stack", choices=PLACES, default=PLACES[0], help=f"where it runs (default: {PLACES[0]})")
+    add_stack(parser, "where it runs")
+
+
+def add_stack(parser: Any, what: str) -> None:
+    """Adds ``--stack``; in a cluster a stack stays up until it is ended."""
+    words = f"{what}: local, kind, or kubernetes:NAME of your {FILE} (default: {LOCAL})"
+    parser.add_argument("--stack", type=_where, default=LOCAL, metavar="WHERE", help=words)
+
+
+def _where(text: str) -> str:
+    if text not in {LOCAL, KIND} and not re.fullmatch(rf"{NAMED}:[^\s:]+", text):
+        raise ArgumentTypeError(f"expected local, kind or {NAMED}:NAME (got {text[:40]!r})")
+    return text
 
 
 def _add_scenario(parser: Any, default: str = "") -> None:
@@ -130,10 +145,15 @@ def _scenario(arguments: Any) -> Scenario:
 
 def _plan(arguments: Any) -> int:
     scenario = _scenario(arguments)
-    faults = [cluster_plan.fault_plan(scenario)] if arguments.stack == "kind" else _plans_here(scenario)
+    faults = [_plan_in_cluster(scenario, arguments.stack)] if arguments.stack != LOCAL else _plans_here(scenario)
     control = control_plan(scenario, arguments.reports, arguments.stack)
     console_for(sys.stdout).print(plan_screen(scenario, [fault for fault in faults if fault], control))
     return 0
+
+
+def _plan_in_cluster(scenario: Scenario, where: str) -> FaultPlan | None:
+    require_possible(scenario, where)
+    return cluster_plan.fault_plan(scenario, where)
 
 
 def _plans_here(scenario: Scenario) -> list[FaultPlan | None]:
@@ -167,8 +187,8 @@ def _up(arguments: Any) -> int:
     scenario = _scenario(arguments)
     if in_sandbox():
         return upkeep.keep_up(scenario, console_for(sys.stdout))
-    if arguments.stack == "kind":
-        return cluster_cli.up(scenario, break_lock=arguments.break_lock)
+    if arguments.stack != LOCAL:
+        return cluster_cli.up(scenario, break_lock=arguments.break_lock, where=arguments.stack)
     asked = Asked(
         life_s=life_s(arguments.life),
         port_prometheus=arguments.port_prometheus,
@@ -202,8 +222,8 @@ def _say_up(standing: Standing, life: str) -> None:
 
 
 def _down(arguments: Any) -> int:
-    if arguments.stack == "kind":
-        return cluster_cli.down()
+    if arguments.stack != LOCAL:
+        return cluster_cli.down(arguments.stack)
     ended = down()
     text = "no stack is up" if ended is None else f"ended the stack {ended.stack} ({ended.scenario})"
     print(visible(text))  # noqa: T201
@@ -222,8 +242,8 @@ def notice() -> str:
 
 
 def _status(arguments: Any) -> int:
-    if arguments.stack == "kind":
-        return cluster_cli.status(read_scenario(PROJECT_ROOT, "baseline").stack)
+    if arguments.stack != LOCAL:
+        return cluster_cli.status(read_scenario(PROJECT_ROOT, "baseline").stack, arguments.stack)
     post, standing = require_standing()
     look = post.ask({"do": "look"}, timeout_s=ASK_TIMEOUT_S)
     facts = {"stack": standing.stack, "scenario": standing.scenario, "since_utc": standing.since_utc}

@@ -113,7 +113,7 @@ def command(
     monkeypatch.setattr(cli, "ROOT", project)
     monkeypatch.setattr(standing_cli, "PROJECT_ROOT", project)
     monkeypatch.setattr(supervise, "image_root", image_root)
-    monkeypatch.setattr(cluster_cli, "preflight", lambda _workers: image_root())
+    monkeypatch.setattr(cluster_cli, "preflight", lambda *_: image_root())
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
     def run(*arguments: str) -> Said:

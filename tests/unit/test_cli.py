@@ -85,7 +85,8 @@ def test_a_cluster_is_asked_for_room_for_the_most_processes_of_a_load(
 ):
     asked: list[int] = []
 
-    def none(_reports: Path, *, break_lock: bool, workers: int) -> None:
+    def none(_reports: Path, *, break_lock: bool, workers: int, where: str) -> None:
+        assert where == "kind"
         asked.append(workers)
         raise HostError(f"no room ({break_lock})")
 

@@ -208,9 +208,9 @@ class Filled(BrokenNodes):
 
 
 def filling(monkeypatch: pytest.MonkeyPatch, found: Filled) -> Filled:
-    monkeypatch.setattr(cluster_cli, "preflight", lambda _workers: None)
-    monkeypatch.setattr(cluster_cli, "build", dict)
-    monkeypatch.setattr(cluster_cli, "found_or_made", lambda: found)
+    monkeypatch.setattr(cluster_cli, "preflight", lambda *_: None)
+    monkeypatch.setattr(cluster_cli, "build", lambda _where: {})
+    monkeypatch.setattr(cluster_cli, "found_or_made", lambda _where: found)
     monkeypatch.setattr(cluster_cli, "platform_of", lambda *_there: agents_of(cluster(found.agents), found.told))
     monkeypatch.setattr(cluster_cli, "bring_up", found.fill)
     return found
@@ -313,7 +313,7 @@ def healed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fake: FakeAgents) ->
     found = HealedNodes(tmp_path)
     monkeypatch.setattr(cluster_cli, "require_tools", lambda: None)
     monkeypatch.setattr(cluster_cli, "namespaces_up", lambda _api: ["redis"])
-    monkeypatch.setattr(cluster_cli, "_cluster", lambda: found)
+    monkeypatch.setattr(cluster_cli, "_cluster", lambda _where: found)
     monkeypatch.setattr(cluster_cli, "platform_of", lambda *_there: agents_of(cluster(all_pods()), fake))
     fake.told = injected(**{"hf-worker2": 1})
     return found
@@ -400,7 +400,7 @@ class UsedCluster(Kind):
 def test_a_cluster_that_a_run_uses_is_not_deleted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     used = UsedCluster(tmp_path)
     monkeypatch.setattr(cluster_cli, "require_tools", lambda: None)
-    monkeypatch.setattr(cluster_cli, "_cluster", lambda: used)
+    monkeypatch.setattr(cluster_cli, "_cluster", lambda _where: used)
     lock = ClusterLock(used.open(), "somebody (redis-failover)")
     lock.take(break_stale=False)
     with pytest.raises(StackError, match=r"in use by somebody \(redis-failover\)"):
@@ -493,7 +493,7 @@ class Looked(Kind):
 @pytest.fixture
 def looked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Looked:
     found = Looked(tmp_path)
-    monkeypatch.setattr(cluster_cli, "_cluster", lambda: found)
+    monkeypatch.setattr(cluster_cli, "_kind", lambda: found)
     monkeypatch.setattr(cluster_cli, "require_tools", lambda: None)
     monkeypatch.setattr(cluster_cli, "stack_objects", lambda _workers: ASKS_FOR_NOTHING)
     monkeypatch.setattr(preflight, "docker_info", lambda: {"MemTotal": 8 * GIB, "NCPU": 2})
@@ -526,7 +526,7 @@ def test_a_cluster_of_somebody_else_is_left_alone_before_anything_is_built(
     looked: Looked, monkeypatch: pytest.MonkeyPatch
 ):
     looked.ours = False
-    monkeypatch.setattr(cluster_cli, "build", lambda: pytest.fail("something was built"))
+    monkeypatch.setattr(cluster_cli, "build", lambda _where: pytest.fail("something was built"))
     with pytest.raises(StackError, match="not the harness's"):
         cluster_cli.up(read_scenario(ROOT, "baseline"))
     looked.ours = True
@@ -536,7 +536,7 @@ def test_a_cluster_of_somebody_else_is_left_alone_before_anything_is_built(
 def test_a_machine_that_is_too_small_is_told_before_anything_is_made(looked: Looked, monkeypatch: pytest.MonkeyPatch):
     assert looked.there
     monkeypatch.setattr(preflight, "docker_info", lambda: {"MemTotal": GIB, "NCPU": 2})
-    monkeypatch.setattr(cluster_cli, "build", lambda: pytest.fail("something was built"))
+    monkeypatch.setattr(cluster_cli, "build", lambda _where: pytest.fail("something was built"))
     with pytest.raises(HostError, match=r"1.0 GiB of memory, 1.3 GiB too little"):
         cluster_cli.up(read_scenario(ROOT, "baseline"))
     with pytest.raises(HostError, match="GiB too little"):
@@ -546,7 +546,7 @@ def test_a_machine_that_is_too_small_is_told_before_anything_is_made(looked: Loo
 def test_room_is_needed_for_each_process_of_the_load(looked: Looked, monkeypatch: pytest.MonkeyPatch):
     assert looked.there
     monkeypatch.setattr(cluster_cli, "stack_objects", lambda workers: run_objects("harmonyflow/resilience", workers))
-    monkeypatch.setattr(cluster_cli, "build", lambda: pytest.fail("something was built"))
+    monkeypatch.setattr(cluster_cli, "build", lambda _where: pytest.fail("something was built"))
     with pytest.raises(HostError, match=r"one node is asked for 3.\d processors, Docker has 2$"):
         cluster_cli.up(read_scenario(ROOT, "baseline", ["load.workers=8"]))
     with pytest.raises(HostError, match=r"one node is asked for 3.\d processors"):
@@ -562,7 +562,7 @@ def test_a_quota_that_is_too_small_is_told_before_anything_is_made(
     looked.quotas = ({"metadata": metadata, "spec": {"hard": {"pods": "0"}}},)
     asks = [{**ASKS_FOR_NOTHING[0], "metadata": {"namespace": "resilience"}}]
     monkeypatch.setattr(cluster_cli, "stack_objects", lambda _workers: asks)
-    monkeypatch.setattr(cluster_cli, "build", lambda: pytest.fail("something was built"))
+    monkeypatch.setattr(cluster_cli, "build", lambda _where: pytest.fail("something was built"))
 
     def spaces(_api: Api) -> list[str]:
         if up is None:

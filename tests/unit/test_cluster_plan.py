@@ -9,13 +9,16 @@ import pytest
 from resilience import cli, cluster_cli
 from resilience.backend.kind import Kind
 from resilience.backend.kubernetes.api import Api
+from resilience.backend.kubernetes.cluster import Cluster
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.machine.desk import Desk
 from resilience.backend.machine.docker import Docker
+from resilience.backend.named import Named
 from resilience.cluster_plan import fault_plan_in
 from resilience.errors import StackError
 from resilience.report.plan import FaultPlan, plan_screen
 from resilience.report.terminal import console_for
+from resilience.spec.cluster import NamedCluster
 from resilience.spec.read import list_scenarios, read_scenario
 from tests.fakes import FakeCluster, FakeDocker
 from tests.unit.backend.kubernetes.cluster import HOSTS, NODES, Object, RecordedApi, node, pod, pods_path
@@ -100,7 +103,7 @@ def cluster() -> StandingCluster:
     return StandingCluster()
 
 
-def planned(name: str, cluster: Kind, api: RecordedApi) -> FaultPlan:
+def planned(name: str, cluster: Cluster, api: RecordedApi) -> FaultPlan:
     plan = fault_plan_in(read_scenario(PROJECT_ROOT, name), cluster, api.api())
     assert plan
     return plan
@@ -212,6 +215,20 @@ def test_who_may_not_suffer_is_refused_with_the_rule(
     assert words in planned(name, cluster, api).nothing
 
 
+def test_in_a_cluster_that_a_file_names_the_rule_is_that_entry(api: RecordedApi, monkeypatch: pytest.MonkeyPatch):
+    entry = NamedCluster(context="staging-admin", server="https://10.20.0.1:6443")
+    cluster = Named(Path("nowhere"), "staging", entry, Path("nowhere"), "clusters.yaml: staging")
+    monkeypatch.setattr(cluster, "kubectl", StandingCluster().kubectl)
+    context = (
+        "cluster staging: clusters.yaml: staging names context staging-admin, which leads to https://10.20.0.1:6443"
+    )
+    member = f"redis-cluster-4 (pod redis/redis-cluster-4 on hf-worker2): {REDIS_LABELLED}; {AGENT_2}"
+    assert planned("redis-kill-replica", cluster, api).allowed == (context, member)
+    assert "another kernel" in planned("node-drain", cluster, api).nothing
+    namespace_without_a_label(api, StandingCluster())
+    assert "namespace redis is not the harness's" in planned("redis-kill-replica", cluster, api).nothing
+
+
 NOT_ON_KIND = {"redis-pause-replica-kill-primary": "a prelude is not possible in a cluster"}
 
 
@@ -281,7 +298,7 @@ def test_a_plan_without_a_stack_of_ours_is_one_line_and_4(
     found: type[StandingCluster], words: str, monkeypatch: pytest.MonkeyPatch, capsys
 ):
     monkeypatch.setattr(cluster_cli, "require_tools", lambda: None)
-    monkeypatch.setattr(cluster_cli, "_cluster", found)
+    monkeypatch.setattr(cluster_cli, "_cluster", lambda _where: found())
     assert cli.main(["plan", "redis-failover", "--stack", "kind"]) == 4
     (line,) = capsys.readouterr().err.splitlines()
     assert words in line
@@ -290,7 +307,7 @@ def test_a_plan_without_a_stack_of_ours_is_one_line_and_4(
 def test_a_plan_on_kind_from_the_command_line(
     api: RecordedApi, cluster: StandingCluster, monkeypatch: pytest.MonkeyPatch, capsys, tmp_path: Path
 ):
-    monkeypatch.setattr(cluster_cli, "standing", lambda: (cluster, api.api()))
+    monkeypatch.setattr(cluster_cli, "standing", lambda _where: (cluster, api.api()))
     assert cli.main(["plan", "redis-failover", "--stack", "kind", "--reports", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     assert "kind-harmonyflow" in shown

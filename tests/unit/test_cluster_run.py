@@ -253,7 +253,7 @@ ROOM = "room for the lock"
 def test_a_run_begins_in_a_cluster_only_that_is_healed(
     cluster: LeftCluster, words: str, made: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(cluster_cli, "found_or_made", lambda: cluster)
+    monkeypatch.setattr(cluster_cli, "found_or_made", lambda _where: cluster)
     asked = Asked(
         scenario=read_scenario(PROJECT_ROOT, "baseline"), store=RunStore(tmp_path, None), rerun="", as_control=False
     )
@@ -295,7 +295,7 @@ def losable(monkeypatch: pytest.MonkeyPatch) -> Losable:
     cluster = found.cluster
     cluster.api.answers[pods_path("harmonyflow")] = cluster.api.answers[pods_path("redis")] = {"items": []}
     monkeypatch.setattr(cluster_cli, "locked", found.locked)
-    monkeypatch.setattr(cluster_cli, "found_or_made", lambda: cluster)
+    monkeypatch.setattr(cluster_cli, "found_or_made", lambda _where: cluster)
     for step in ("require_whole", "require_healed", "clear", "bring_up", "heal_left"):
         monkeypatch.setattr(cluster_cli, step, lambda *_arguments: None)
     return found

@@ -38,6 +38,8 @@ def test_a_run_in_a_cluster_that_is_ended_before_it_began_lets_go_of_everything(
     held: list[str] = []
 
     class Place:
+        where = "kind"
+
         def run(self, _asked: Asked) -> None:
             held.append("lock")
             try:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from resilience.backend import named
 from resilience.backend.base import AttachedPlatform, Backend, Say
 from resilience.backend.kubernetes import images, place
 from resilience.backend.local.image import ImageStore, Recipe, servers_of
@@ -17,9 +18,21 @@ from resilience.backend.local.place import cache_dir, calling_user
 from resilience.backend.local.platform import LocalBackend, LocalPlatform
 from resilience.backend.local.sandbox import furnish, image_inside
 from resilience.errors import HostError
-from resilience.spec.fault import CutReplication, Delete, Deny, Drain, FaultSpec, Reboot, RollingRestart, Scale
+from resilience.spec.fault import (
+    CutReplication,
+    Delete,
+    Deny,
+    Drain,
+    FaultSpec,
+    Freeze,
+    Isolate,
+    PowerOff,
+    Reboot,
+    RollingRestart,
+    Scale,
+)
 
-DEFAULT = "local"
+DEFAULT, NAMED = "local", named.STACK
 _NOWHERE = "a run needs a place of its own: call 'resilience run', not its inner part"
 
 
@@ -29,7 +42,9 @@ class Choice(NamedTuple):
     is_here: Callable[[], bool]  # whether this process stands in its place
     enter: Callable[[Path, int, Say], Backend]  # in such a process, once: ledger, base of the run's clock (ns), hearer
     attach: Callable[[Path], AttachedPlatform]  # to what another process of the run brought up, by `Backend.state`
-    servers: Callable[[], str]  # which servers a stack has, down to their versions: the same inside its place and out
+    servers: Callable[
+        [str], str
+    ]  # which ones a stack has, down to their versions; of which cluster, where one is named
     cannot: tuple[type, ...] = ()  # faults that there is nobody to carry out
 
 
@@ -43,7 +58,7 @@ def _enter_local(ledger: Path, base_ns: int, say: Say) -> LocalBackend:
     return LocalBackend(furnish(calling_user()), image, ledger, base_ns, say)
 
 
-def _servers_local() -> str:
+def _servers_local(_name: str) -> str:
     owner = calling_user()
     image = image_inside() or ImageStore(cache_dir(owner), owner).find(Recipe())
     if image is None:
@@ -55,8 +70,14 @@ def _enter_place(_ledger: Path, _base_ns: int, say: Say) -> place.PlaceBackend:
     return place.PlaceBackend(say)
 
 
-def _servers_kind() -> str:
+def _servers_kind(_name: str) -> str:
     return images.described(os.environ)
+
+
+def _servers_named(name: str) -> str:
+    """A control that another cluster passed says nothing of this one."""
+    cluster = named.named_cluster(name)
+    return f"{cluster.entry.server}, {images.described(os.environ, cluster.overlay)}"
 
 
 BACKENDS: Mapping[str, Choice] = {
@@ -74,6 +95,13 @@ BACKENDS: Mapping[str, Choice] = {
         servers=_servers_kind,
         cannot=(CutReplication,),  # there is no PostgreSQL
     ),
+    NAMED: Choice(
+        is_here=place.is_here,
+        enter=_enter_place,
+        attach=place.attach,
+        servers=_servers_named,
+        cannot=(CutReplication, PowerOff, Freeze, Isolate, Reboot),  # nothing is known of what is under its nodes
+    ),
 }
 
 
@@ -90,19 +118,20 @@ def enter(ledger: Path, base_ns: int, say: Say) -> Backend:
     raise HostError(_NOWHERE)
 
 
-def servers(name: str) -> str:
-    """Which servers a stack of this backend has, e.g. ``image 54d7d07a750b, packages 1f0c…``.
+def servers(stack: str) -> str:
+    """Which servers a stack has that is asked for by these words, e.g. ``image 54d7d07a750b, packages 1f0c…``.
 
-    Raises `HostError` if that is not known yet, `KeyError`.
+    Raises `HostError` if that is not known yet, `SpecError` for a cluster that no file names, `KeyError`.
     """
-    return BACKENDS[name].servers()
+    backend, _, name = stack.partition(":")
+    return BACKENDS[backend].servers(name)
 
 
 def servers_here() -> str:
     """The same in the place in which this process stands. Raises `HostError` outside of all."""
     for choice in BACKENDS.values():
         if choice.is_here():
-            return choice.servers()
+            return choice.servers("")
     raise HostError(_NOWHERE)
 
 

@@ -100,9 +100,7 @@ class Kind(Cluster):
     def delete(self) -> None:
         """Deletes the cluster with all that is in it, and what is kept of it. Raises `StackError`."""
         self._delete()
-        self.kubeconfig.unlink(missing_ok=True)
-        shutil.rmtree(self.applied, ignore_errors=True)
-        shutil.rmtree(self._nodes_state, ignore_errors=True)
+        self.forget()
 
     def _delete(self) -> None:
         """Without a kubeconfig named kind would change the user's own."""
@@ -170,10 +168,26 @@ class Kind(Cluster):
 
 def require_tools() -> None:
     """Raises `HostError` if Docker, kind or kubectl is missing, or Docker does not run."""
-    for tool, page in TOOLS.items():
-        if not shutil.which(tool):
-            raise HostError(f"{tool} is not on PATH: install it ({page})")
+    for tool in TOOLS:
+        _require(tool)
     docker_info()
+
+
+def require_looking() -> None:
+    """Raises `HostError` without what asks a cluster that others have made."""
+    _require("kubectl")
+
+
+def require_filling() -> None:
+    """Raises `HostError` without what fills one: images are built by Docker."""
+    for tool in ("docker", "kubectl"):
+        _require(tool)
+    docker_info()
+
+
+def _require(tool: str) -> None:
+    if not shutil.which(tool):
+        raise HostError(f"{tool} is not on PATH: install it ({TOOLS[tool]})")
 
 
 def docker_info() -> Object:

@@ -2,7 +2,7 @@
 
 import shutil
 import socket
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,13 +51,13 @@ class There:
     stack: bool = False  # it stands in the cluster, and goes before another one comes
 
 
-def stack_objects(workers: int = 1) -> list[Object]:
+def stack_objects(workers: int = 1, overlay: str = "kind") -> list[Object]:
     """All that a run needs in a cluster: what is applied, and what the run adds, its load by so many processes.
 
     Raises `HostError`, `StackError`.
     """
-    overlay = PROJECT_ROOT / "stacks" / "kubernetes" / "kind"
-    text = output(["kubectl", "kustomize", str(overlay)], timeout_s=_RENDER_S)
+    folder = PROJECT_ROOT / "stacks" / "kubernetes" / overlay
+    text = output(["kubectl", "kustomize", str(folder)], timeout_s=_RENDER_S)
     return [
         *(msgspec.yaml.decode(part, type=Object) for part in text.split("\n---\n") if part.strip()),
         *run_objects(PROJECT, workers),
@@ -76,11 +76,14 @@ def require_room(objects: Sequence[Object], there: There, workers: int = 1) -> N
         raise HostError(f"this stack does not fit on this machine: {'; '.join(found)}")
 
 
-def require_quota(objects: Sequence[Object], api: Api, spaces: Iterable[str]) -> None:
+def require_quota(
+    objects: Sequence[Object], api: Api, spaces: Iterable[str], nodes: Mapping[str, int] | None = None
+) -> None:
     """Raises `HostError` where a ResourceQuota leaves too little for the stack in these namespaces, which are there and
-    stay: those of a stack go with it, and their quotas. Raises `ApiError`.
+    stay: those of a stack go with it, and their quotas. ``nodes``: how many there are of each role (default: as on
+    kind). Raises `ApiError`.
     """
-    nodes = nodes_by_role(msgspec.yaml.decode(config_file().read_bytes()))
+    nodes = nodes or nodes_by_role(msgspec.yaml.decode(config_file().read_bytes()))
     found: list[str] = []
     for space in spaces:
         wanted = [item for item in objects if item.get("metadata", {}).get("namespace") == space]

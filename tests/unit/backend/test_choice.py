@@ -6,7 +6,19 @@ from resilience.backend import choice
 from resilience.backend.choice import BACKENDS, DEFAULT, able, attach, enter, is_in_place
 from resilience.errors import HostError, StackError
 from resilience.outside import STACKS
-from resilience.spec.fault import Delete, Deny, Drain, FaultSpec, Freeze, Kill, Reboot, RollingRestart, Scale
+from resilience.spec.fault import (
+    Delete,
+    Deny,
+    Drain,
+    FaultSpec,
+    Freeze,
+    Isolate,
+    Kill,
+    PowerOff,
+    Reboot,
+    RollingRestart,
+    Scale,
+)
 
 
 @pytest.fixture
@@ -43,14 +55,16 @@ def test_attaching_to_nothing(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fault", "stacks"),
     [
-        (Kill(restart=True), ("local", "kind")),
+        (Kill(restart=True), ("local", "kind", "kubernetes")),
         (Freeze(), ("local", "kind")),
         (Reboot(), ("kind",)),
-        (Drain(), ("kind",)),
-        (Delete(), ("kind",)),
-        (Scale(), ("kind",)),
-        (Deny(to="redis"), ("kind",)),
-        (RollingRestart(), ("kind",)),
+        (Isolate(), ("local", "kind")),
+        (PowerOff(), ("local", "kind")),
+        (Drain(), ("kind", "kubernetes")),
+        (Delete(), ("kind", "kubernetes")),
+        (Scale(), ("kind", "kubernetes")),
+        (Deny(to="redis"), ("kind", "kubernetes")),
+        (RollingRestart(), ("kind", "kubernetes")),
     ],
     ids=repr,
 )

@@ -46,7 +46,7 @@ class Api:
         self._patience_s = patience_s
 
     @classmethod
-    def of_context(cls, kubeconfig: Path, context: str) -> Self:
+    def of_context(cls, kubeconfig: Path, context: str, *, patience_s: float = PATIENCE_S) -> Self:
         """The cluster of a context. Raises `StackError` where the file does not have it."""
         from kubernetes import client, config  # a second to import, which no local run has to wait for
 
@@ -55,7 +55,7 @@ class Api:
             config.load_kube_config(str(kubeconfig), context, settings, persist_config=False)  # type: ignore[no-untyped-call]
         except Exception as error:  # whatever it is that stands in the file: the client tells it in many ways
             raise StackError(f"{kubeconfig}: context {context}: {one_line(error)}") from error
-        return cls(_calls(settings), context)
+        return cls(_calls(settings), context, patience_s=patience_s)
 
     @classmethod
     def of_pod(cls) -> Self:

@@ -76,6 +76,27 @@ class Cluster(ABC):
         to no other.
         """
 
+    def machine_refused(self, api: Api) -> str:
+        """Why the machine can do nothing here, not even tell the cluster; "" if it can. Raises `StackError`."""
+        del api
+        return ""
+
+    def provided(self, replaced: Mapping[str, str]) -> dict[str, str]:
+        """The images that take the place of official ones, as its nodes will have them. Raises `HostError`,
+        `StackError`.
+        """
+        return dict(replaced)
+
+    @abstractmethod
+    def delete(self) -> None:
+        """Takes away what the harness has made, and what is kept of it. Raises `StackError`."""
+
+    def forget(self) -> None:
+        """Removes what is kept of it on this machine."""
+        self.kubeconfig.unlink(missing_ok=True)
+        shutil.rmtree(self.applied, ignore_errors=True)
+        shutil.rmtree(self._nodes_state, ignore_errors=True)
+
     def apply(self, stack: Stack, images: Mapping[str, str]) -> None:
         """Applies the overlay with the stack's settings and a new password. Raises `StackError`."""
         shutil.rmtree(self.applied, ignore_errors=True)

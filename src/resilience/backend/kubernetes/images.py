@@ -43,6 +43,7 @@ _FILES = ("src", "loadgen", "services", "stacks", "scenarios", "experiments", "p
 _LEFT_OUT = ("__pycache__", "*.egg-info")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _BUILD_TIMEOUT_S = 1_200
+_PUSH_TIMEOUT_S = 600
 
 Say = Callable[[str], None]
 
@@ -75,14 +76,14 @@ def wanted(environment: Mapping[str, str] = os.environ) -> Images:
     return Images(base=base, replaced=entries)
 
 
-def described(environment: Mapping[str, str] = os.environ) -> str:
+def described(environment: Mapping[str, str] = os.environ, overlay: str = "kind") -> str:
     """Which servers a stack has with these images, in words that change with them. Raises `SpecError`."""
     images = wanted(environment)
     if images.debian:
         return f"kind, image {DEBIAN_SERVERS.digest}, base {DEBIAN_BASE.digest}"
-    overlay = (PROJECT_ROOT / "stacks" / "kubernetes" / "kind" / "kustomization.yaml").read_bytes()
+    versions = (PROJECT_ROOT / "stacks" / "kubernetes" / overlay / "kustomization.yaml").read_bytes()
     replaced = msgspec.json.encode((images.base, images.replaced), order="deterministic")
-    return f"kind, images {hashlib.sha256(overlay + replaced).hexdigest()[:12]}"
+    return f"kind, images {hashlib.sha256(versions + replaced).hexdigest()[:12]}"
 
 
 def ensure(images: Images, store: ImageStore, cache: Path, say: Say) -> dict[str, str]:
@@ -93,6 +94,16 @@ def ensure(images: Images, store: ImageStore, cache: Path, say: Say) -> dict[str
     base = _imported("harmonyflow/python", DEBIAN_BASE, store, say)
     servers = _servers(store, say)
     return {**servers, PROJECT: _project(base, cache, say)}
+
+
+def pushed(image: str, to: str) -> str:
+    """An image that was built here as one of a repository that nodes pull from, under its own tag. Raises `HostError`,
+    `StackError`.
+    """
+    there = f"{to}:{image.rpartition(':')[2]}"
+    output(["docker", "tag", image, there], timeout_s=_PUSH_TIMEOUT_S)
+    output(["docker", "push", "--quiet", there], timeout_s=_PUSH_TIMEOUT_S)
+    return there
 
 
 def repository(image: str) -> str:

@@ -3,11 +3,13 @@
 import os
 import pwd
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from resilience.errors import HostError
 
+_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 PROJECT_ROOT = Path(__file__).resolve().parents[4]
 
 
@@ -55,6 +57,14 @@ def cache_dir(owner: Owner) -> Path:
     return Path(base) / "harmonyflow"
 
 
+def config_dir(owner: Owner) -> Path:
+    """The harness's folder among the user's settings; nothing is ever written there."""
+    base = os.environ.get("XDG_CONFIG_HOME", "")
+    if owner.needs_handing_over or not base.startswith("/"):  # as for the cache
+        return owner.home / ".config" / "harmonyflow"
+    return Path(base) / "harmonyflow"
+
+
 def cache_elsewhere(owner: Owner) -> str:
     """What a person does who wants the cache in another place; under ``sudo`` the variable may be root's own."""
     return "make it a link to another place" if owner.needs_handing_over else "name another place by XDG_CACHE_HOME"
@@ -63,6 +73,22 @@ def cache_elsewhere(owner: Owner) -> str:
 def standing_dir(owner: Owner) -> Path:
     """The folder of the stack that ``resilience up`` keeps up: its control socket, ledger and logs."""
     return cache_dir(owner) / "up"
+
+
+def trouble_with_keeping(path: Path, owner: Owner) -> str:
+    """Who but the user could change what a file says; "" if nobody can: it and all folders above it belong to them or
+    to root, and others may not write there. Raises `OSError`.
+
+    Links are followed. A folder like /tmp, where nobody may remove what is another's, is as good as one's own.
+    """
+    for place in (path, Path(os.path.realpath(path, strict=True))):
+        for found in (place, *place.absolute().parents):
+            facts = found.stat()
+            if facts.st_uid not in {owner.uid, 0}:
+                return f"{found} belongs to somebody else (user {facts.st_uid})"
+            if facts.st_mode & _WRITABLE_BY_OTHERS and not facts.st_mode & stat.S_ISVTX:
+                return f"{found} can be written by others: chmod go-w {found}"
+    return ""
 
 
 def hand_over(path: Path, owner: Owner) -> None:

@@ -40,11 +40,12 @@ class RecordedApi:
 
 
 def selected(answer: Any, selector: str) -> Any:
-    """A list without the items that a selector (``label=value``) leaves out."""
+    """A list without the items that a selector (``label=value``, or ``label``) leaves out."""
     if not selector or not isinstance(answer, dict) or "items" not in answer:
         return answer
-    label, _, value = selector.partition("=")
-    return {**answer, "items": [item for item in answer["items"] if item["metadata"]["labels"].get(label) == value]}
+    label, valued, value = selector.partition("=")
+    found = [item for item in answer["items"] if label in item["metadata"].get("labels", {})]
+    return {**answer, "items": [item for item in found if not valued or item["metadata"]["labels"][label] == value]}
 
 
 def node(name: str, logical: str = "", labels: Mapping[str, str] | None = None) -> Object:

@@ -14,9 +14,10 @@ import msgspec
 import pytest
 import yaml
 
-from resilience.backend.kubernetes.manifests import NAMESPACES, SERVICES, host, image_override, settings, write
+from resilience.backend.kubernetes.manifests import HARNESS, NAMESPACES, SERVICES, host, image_override, settings, write
 from resilience.backend.kubernetes.workload import MACHINE
 from resilience.backend.local.place import PROJECT_ROOT
+from resilience.backend.named import PATHS
 from resilience.backend.settings import DRAIN_S, DRAINED
 from resilience.errors import SpecError
 from resilience.spec.read import read_stack
@@ -87,6 +88,23 @@ def test_a_feature_that_only_kustomize_knows_is_refused(tmp_path: Path):
     (tmp_path / "kustomization.yaml").write_text("resources: []\npatches: []\n")
     with pytest.raises(AssertionError, match="patches"):
         rendered(tmp_path)
+
+
+def test_in_a_cluster_that_others_have_made_no_door_is_opened(objects: list[Object], tmp_path: Path):
+    """And what stands outside of namespaces is marked, so that it can be told from theirs and taken away."""
+    write(tmp_path, "plain", STACK, "s3cret", IMAGES)
+    found = rendered(tmp_path)
+    assert [why for item in found for version in SUPPORTED if (why := complaint(item, version))] == []
+    doors = {
+        "Service monitoring/prometheus-door",
+        "Service harmonyflow/edge-door",
+        "NetworkPolicy monitoring/prometheus-door",
+    }
+    assert {named(item) for item in objects} - {named(item) for item in found} == doors
+    assert {item["spec"].get("type", "ClusterIP") for item in found if item["kind"] == "Service"} == {"ClusterIP"}
+    everywhere = [item for item in found if "namespace" not in item["metadata"]]
+    assert {item["kind"] for item in everywhere} == {"Namespace", *PATHS}
+    assert [named(item) for item in everywhere if HARNESS not in item["metadata"].get("labels", {})] == []
 
 
 def insecurities_of(item: Object) -> Iterator[str]:
