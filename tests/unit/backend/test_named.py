@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from resilience.agent.node import BOOT_ID
 from resilience.backend import named
@@ -174,6 +175,12 @@ def test_the_nodes_that_a_stack_stands_on_are_named_where_they_lack(nodes: list[
     found = list(lacks_nodes(nodes))
     assert len(found) == len(words)
     assert all(line.startswith(word) for line, word in zip(found, words, strict=True))
+
+
+@pytest.mark.parametrize("config", ["kind-config.yaml", "tests/kind-config-quick.yaml"])
+def test_kinds_own_nodes_are_such(config: str):
+    nodes = yaml.safe_load((PROJECT_ROOT / config).read_text())["nodes"]
+    assert list(lacks_nodes([{"metadata": {"name": "n", "labels": one.get("labels")}} for one in nodes])) == []
 
 
 def test_an_image_that_only_this_machine_has_is_not_waited_for():
