@@ -13,6 +13,7 @@ from resilience.check.durability.rabbitmq import rabbitmq
 from resilience.check.finding import Finding
 from resilience.history.outbox import event_of, is_event, op_of
 from resilience.history.record import Consumed, Drained, OutboxRead
+from resilience.spec.fault import CutReplication, Prelude, Target
 from resilience.spec.postgresql import AnyStandbys
 from resilience.spec.scenario import Scenario
 from resilience.spec.weakness import KnownWeakness
@@ -227,6 +228,26 @@ def test_an_event_whose_row_a_failover_lost(about: Scenario, verdict: str, tmp_p
     found = findings(run, tmp_path, about)[PLACES[2]]
     assert found.verdict == verdict
     assert "1 without a row" in found.reason
+
+
+def test_where_standbys_were_cut_off_first_it_is_told_so(tmp_path: Path) -> None:
+    prelude = Prelude(fault=CutReplication(), target=Target(component="postgresql", role="replica"), for_s=2.0)
+    assert ABOUT.experiment is not None
+    about = replace(ABOUT, experiment=replace(ABOUT.experiment, prelude=prelude))
+    run = recorded(tiers=TIERS)
+    failed_over(run)
+    assert findings(run, tmp_path, about)["postgresql"].allowed.endswith("before standbys were cut off")
+
+
+def test_a_fault_that_found_no_acknowledged_end_has_shown_nothing(tmp_path: Path) -> None:
+    run = recorded(tiers=TIERS)
+    early = {event_of(op.key, op.value) for op in run.good("session.end") if (op.returned or 0) <= APPLIED}
+    run.ops = [op for op in run.ops if op.kind != "session.end" or event_of(op.key, op.value) not in early]
+    run.consumed = [line for line in run.consumed if line.value not in early]
+    run.outbox = [row for row in run.outbox if row.event not in early]
+    found = findings(run, tmp_path)["postgresql"]
+    assert found.verdict == "inconclusive"
+    assert "nothing was acknowledged before the fault that it could lose" in found.reason
 
 
 def test_ends_that_nobody_wrote_down_are_unknown(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from msgspec.structs import replace
 
 from resilience.check import needs
 from resilience.check.durability.booking import EVIDENCE_MAX, Booked, Defect, Ledger, What, findings
-from resilience.check.durability.postgresql import excuses
+from resilience.check.durability.postgresql import at_stake, excuses, window
 from resilience.check.durability.unrecorded import unrecorded
 from resilience.check.fault import POSTGRESQL
 from resilience.check.finding import Finding, Where
@@ -48,6 +48,7 @@ ROWS = Ledger(
     place=lambda _: "postgresql",
     excuses=excuses,
     hits=lambda _: (),
+    window=window,
     by_phase=True,
 )
 
@@ -57,7 +58,8 @@ def events(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     way = follow(history)
     booked = book(history, way)
     forgiven = bool(excuses(scenario, history, POSTGRESQL))
-    rows = (_of_rows(finding, history, way, booked) for finding in findings(ROWS, scenario, history, booked))
+    found = (at_stake(finding, history, booked) for finding in findings(ROWS, scenario, history, booked))
+    rows = (_of_rows(finding, history, way, booked) for finding in found)
     return (*rows, _of_outbox(history, way), _of_queue(history, way, forgiven=forgiven))
 
 

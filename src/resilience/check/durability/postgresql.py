@@ -40,7 +40,7 @@ def postgresql(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """One finding about all rows."""
     booked = book(history)
     found = findings(ROWS, scenario, history, booked)
-    return tuple(_with_locals(_at_stake(finding, history, booked), booked) for finding in found)
+    return tuple(_with_locals(at_stake(finding, history, booked), booked) for finding in found)
 
 
 def may_lose(stack: Stack) -> bool:
@@ -178,8 +178,8 @@ def _defect(what: What, key: str, detail: str) -> Defect:
     return Defect(what=what, group=POSTGRESQL, key=key, detail=detail)
 
 
-def _at_stake(finding: Finding, history: History, booked: Booked) -> Finding:
-    """The finding; a pass is none where the fault found no acknowledged row that it could have taken."""
+def at_stake(finding: Finding, history: History, booked: Booked) -> Finding:
+    """The finding; a pass is none where the fault found nothing acknowledged that it could have taken."""
     applied = min((injection.applied for injection in injections(history)), default=None)
     if finding.verdict != "pass" or applied is None:
         return finding
