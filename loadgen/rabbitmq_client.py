@@ -8,7 +8,8 @@ queue at the end (`resilience.check.durability.rabbitmq`). Where services publis
 are consumed and put on record like its own; how far a consumer stays behind is counted in its own.
 
 Where acknowledgement is automatic the server forgets a message as it sends it: what was still on its way at the end
-would be lost by its reader. So consumers read on until what was confirmed has come, or nothing has come for a while.
+would be lost by its reader. So consumers read on until what was confirmed has come, or nothing has come for a while;
+where others publish, too, until the latter.
 
 Run as ``python -m loadgen.rabbitmq_client PLAN``.
 """

@@ -40,3 +40,12 @@ def test_what_is_lost_is_not_waited_for_when_all_is_quiet() -> None:
     unread.handed("v-1", BEGAN + QUIET_S - 0.01)
     assert not unread.over(BEGAN + QUIET_S, BEGAN), "it is not quiet: something came again"
     assert unread.over(BEGAN + 2 * QUIET_S - 0.01, BEGAN)
+
+
+def test_what_others_publish_is_on_its_way_until_all_is_quiet() -> None:
+    unread = of_two()
+    unread.handed("session-ended/s-1/o-1", BEGAN)
+    unread.handed("v-1", BEGAN)
+    unread.handed("v-2", BEGAN)
+    assert not unread.over(BEGAN + QUIET_S - 0.01, BEGAN), "another one may come"
+    assert unread.over(BEGAN + QUIET_S, BEGAN)
