@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from msgspec.structs import replace
@@ -11,10 +12,12 @@ from resilience.check.compose import judge
 from resilience.check.finding import Finding
 from resilience.check.rabbitmq.recovery import NAME, SETTLED_AFTER_S, recovery_of_consumers
 from resilience.history.record import NEVER, Drained, Event
+from resilience.spec.fault import Partition
 from resilience.spec.rabbitmq import QUEUES, Rabbitmq
 from resilience.spec.scenario import Scenario
 from tests.histories import APPLIED, BEGAN, END, FAULT, RECOVERY, Recorded, S, measured_slo, recorded, scenario
 
+Handling = Literal["ignore", "pause_minority", "autoheal"]
 TIER = ("rabbitmq",)
 WHOLE = scenario(tiers=TIER)
 ABOUT = replace(WHOLE, stack=replace(WHOLE.stack, rabbitmq=Rabbitmq(net_ticktime_s=4)))
@@ -106,6 +109,23 @@ def test_what_must_be_said_of_a_queue_that_hands_out_nothing(case: Case, tmp_pat
         None if case.first_s is None else pytest.approx(case.first_s, abs=0.1)
     )
     assert {other.verdict for other in of_each.values()} == {"pass"}
+
+
+@pytest.mark.parametrize(
+    ("handling", "cut_from", "verdict"),
+    [("pause_minority", "peers", "fail"), ("autoheal", "peers", "pass"), ("ignore", "peers", "pass"),
+     ("autoheal", "clients", "fail"), ("autoheal", None, "fail")],
+)  # fmt: skip
+def test_who_was_cut_off_keeps_its_consumers_unless_it_has_to_stop(
+    handling: Handling, cut_from: Literal["peers", "clients"] | None, verdict: str, tmp_path: Path
+) -> None:
+    """Without messages until 14 s after healing, which came 20 s after the fault."""
+    assert ABOUT.experiment is not None
+    cut = ABOUT.experiment if cut_from is None else replace(ABOUT.experiment, fault=Partition(cut_from=cut_from))
+    rabbitmq = Rabbitmq(net_ticktime_s=4, cluster_partition_handling=handling)
+    about = replace(ABOUT, experiment=cut, stack=replace(ABOUT.stack, rabbitmq=rabbitmq))
+    run = without(hit("rabbitmq-0"), APPLIED, RECOVERY + 14 * S, QUEUE)
+    assert found(run, tmp_path, about)[QUEUE].verdict == verdict
 
 
 def seen(run: Recorded, queue: str, **fields: object) -> Recorded:

@@ -14,7 +14,8 @@ or hold a copy of it, or that its consumer was connected to.
 
 How long it may be is the configuration's: a silent member is given up after 125 % of ``net_ticktime``, and one that was
 cut off stops then, which took 14 s at most; that a leader is elected, or that a member starts, takes less. An objective
-may ask for more (``recovery.rabbitmq.outage_s``).
+may ask for more (``recovery.rabbitmq.outage_s``). Only under ``pause_minority`` does one stop that was cut off from its
+peers: under the others it keeps its consumers, and has nothing for them, for as long as the cut lasts.
 """
 
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ from resilience.check.text import seconds
 from resilience.history.columns import Flags, Ints
 from resilience.history.read import History
 from resilience.history.record import NEVER
+from resilience.spec.fault import Partition
+from resilience.spec.rabbitmq import Rabbitmq
 from resilience.spec.rabbitmq_coherence import GIVEN_UP_AFTER
 from resilience.spec.scenario import Scenario
 
@@ -65,7 +68,7 @@ def _judged(scenario: Scenario, history: History, queue: str) -> Finding:
     since = tuple(outage for outage in found if outage.end > injection.began)
     unended = longest(tuple(outage for outage in since if _never_again(outage)))
     measures = dict(_measures(injection, handed, unended or longest(since)))
-    return _restored(scenario, queue, how, unended or longest(since), measures)
+    return _restored(queue, how, unended or longest(since), measures, bound_of(scenario, injection))
 
 
 def _handed(history: History, queue: str) -> tuple[int | None, Ints]:
@@ -114,15 +117,14 @@ def _how_hit(scenario: Scenario, history: History, queue: str, injection: Applie
     return f"{', '.join(sorted(struck & copies))} was hit, which holds a copy of it" if struck & copies else ""
 
 
-def _restored(scenario: Scenario, queue: str, how: str, outage: Outage | None, measures: dict[str, float]) -> Finding:
-    bound_s = bound_of(scenario)
+def _restored(queue: str, how: str, outage: Outage | None, measures: dict[str, float], bound_s: float) -> Finding:
     reason = _not_in_time(outage, measures, bound_s)
     return Finding(
         check=NAME,
         verdict="fail" if reason else "pass",
         title=f"Consumers were handed messages again after {how}",
         measured=_measured(measures),
-        allowed=f"again before the load ends, and within {seconds(bound_s)}, as net_ticktime has it",
+        allowed=f"again before the load ends, and within {seconds(bound_s)}, as the configuration has it",
         value=measures[f"{NAME}.outage_s"],
         unit="s",
         reason=reason,
@@ -134,10 +136,23 @@ def _restored(scenario: Scenario, queue: str, how: str, outage: Outage | None, m
     )
 
 
-def bound_of(scenario: Scenario) -> float:
+def bound_of(scenario: Scenario, injection: Applied) -> float:
     """How long consumers may be without messages by the configuration of the cluster, in seconds."""
-    assert scenario.stack.rabbitmq is not None
-    return GIVEN_UP_AFTER * scenario.stack.rabbitmq.net_ticktime_s + SETTLED_AFTER_S
+    rabbitmq = scenario.stack.rabbitmq
+    assert rabbitmq is not None
+    unnoticed_s = GIVEN_UP_AFTER * rabbitmq.net_ticktime_s
+    if injection.healed is not None and _goes_on_alone(scenario, rabbitmq):
+        unnoticed_s = max(unnoticed_s, (injection.healed - injection.began) / SECOND_US)
+    return unnoticed_s + SETTLED_AFTER_S
+
+
+def _goes_on_alone(scenario: Scenario, rabbitmq: Rabbitmq) -> bool:
+    """Whether a member that is cut off from its peers keeps its consumers until that is healed."""
+    match scenario.experiment.fault if scenario.experiment else None:
+        case Partition(cut_from="peers"):
+            return rabbitmq.cluster_partition_handling != "pause_minority"
+        case _:
+            return False
 
 
 def _measures(injection: Applied, handed: Ints, outage: Outage | None) -> Iterator[tuple[str, float]]:
