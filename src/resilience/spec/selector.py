@@ -54,7 +54,7 @@ def selector_from_text(text: str) -> Selector:
     text = text.strip()
     name = _NAME.match(text)
     if name is None:
-        raise ValueError('a selector begins with a metric\'s name, as in name{label="value"}')
+        raise ValueError('a selector must begin with a metric\'s name, as in name{label="value"}')
     rest = text[name.end() :].strip()
     matchers = _matchers(rest) if rest else ()
     return Selector(metric=name[0], matchers=matchers)

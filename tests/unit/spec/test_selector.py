@@ -36,9 +36,9 @@ def test_bare_selector(text: str, expect: Selector) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "begins with a metric"),
-        ('{a="1"}', "begins with a metric"),
-        ("3", "begins with a metric"),
+        ("", "must begin with a metric"),
+        ('{a="1"}', "must begin with a metric"),
+        ("3", "must begin with a metric"),
         ("rate(x)", "extrapolate"),
         ("irate (x[1m])", "extrapolate"),
         ("increase(x[1m])", "extrapolate"),
@@ -49,7 +49,7 @@ def test_bare_selector(text: str, expect: Selector) -> None:
         ("x @ 3", "an instant"),
         ("x / y", "an expression"),
         ("x > 1", "an expression"),
-        ("-x", "begins with a metric"),
+        ("-x", "must begin with a metric"),
         ('x{a="1"', "an expression"),
         ("x{a='1'}", "no condition"),
         ('x{a="1" b="2"}', "expected a comma"),
