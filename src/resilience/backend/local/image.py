@@ -47,6 +47,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         "postgresql-17",
         "pgbouncer",
         "patroni",
+        "python3-etcd",  # without it Patroni finds no etcd; Debian's asks for one such library, whichever
         "etcd-server",
         "rabbitmq-server",
         "tini",
