@@ -8,7 +8,8 @@ STACK ?= local
 TIER ?=
 ARGS ?=
 SHELL_FILES := .ci/run setup/as-caller setup/environment setup/packages setup/say.sh setup/caller.sh \
-	stacks/postgresql/start.sh src/resilience/backend/local/member-init.sh src/resilience/backend/local/end-build.sh
+	stacks/postgresql/start.sh stacks/postgresql/patroni.sh stacks/postgresql/first.sh \
+	src/resilience/backend/local/member-init.sh src/resilience/backend/local/end-build.sh
 PYTHON_FOLDERS := src loadgen services tests bench
 
 # Debian keeps ip and nft where an ordinary user's PATH does not look.

@@ -9,8 +9,8 @@ from resilience.errors import FaultError
 from resilience.fault.base import FaultPlatform, MemberRole, NoTarget, QueueRole, Watch
 from resilience.fault.injector import Planner
 from resilience.report.plan import FaultPlan
-from resilience.spec.fault import Injection, PreludeInjection
-from resilience.spec.postgresql import AnyStandbys, Asynchronous, Durability, FirstStandbys
+from resilience.spec.fault import Injection, PreludeInjection, parts_from_etcd
+from resilience.spec.postgresql import AnyStandbys, Asynchronous, Durability, FirstStandbys, Patroni
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Stack
 from resilience.stack.postgresql_role import PostgresqlRole
@@ -109,12 +109,18 @@ def fault_plan_on(scenario: Scenario, ground: Ground) -> FaultPlan | None:
 
 
 def _runbook(scenario: Scenario) -> Iterator[str]:
-    """What an operator does while the fault lasts."""
-    tier = scenario.stack.postgresql
-    if tier is not None and scenario.experiment is not None and scenario.experiment.cancels:
+    """What an operator, or Patroni in his place, does while the fault lasts."""
+    tier, experiment = scenario.stack.postgresql, scenario.experiment
+    if tier is None or experiment is None:
+        return
+    if experiment.cancels:
         yield "at once, by the runbook: cancel every backend of PostgreSQL's primary that waits for a standby"
-    if tier is not None and scenario.experiment is not None and scenario.experiment.promotes:
-        delay_s, runbook = tier.failover.operator_delay_s, scenario.experiment.runbook
+    if isinstance(tier.failover, Patroni):
+        aimed = (experiment.target.component, experiment.target.role) == ("postgresql", "primary")
+        if aimed and parts_from_etcd(experiment.fault):
+            yield f"{tier.failover.ttl_s} s later, or sooner, by itself: Patroni promotes a PostgreSQL standby"
+    elif experiment.promotes:
+        delay_s, runbook = tier.failover.operator_delay_s, experiment.runbook
         which = "most" if runbook.standby == "least-lag" else "least"
         left = "" if runbook.fence else ", and leave the node of the former primary alone"
         yield f"{delay_s:g} s later, by the runbook: promote the PostgreSQL standby that has received {which}{left}"

@@ -7,12 +7,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import msgspec
 
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.local.platform import OwnedLocalPlatform
-from resilience.spec.postgresql import Durability
+from resilience.fault.base import NoTarget
+from resilience.fault.injector import Injector, new_injection_id
+from resilience.fault.ledger import Ledger
+from resilience.history.clock import RunClock
+from resilience.spec.fault import FaultSpec, Injection, Prelude, Target
+from resilience.spec.postgresql import Durability, Patroni
 from resilience.spec.read import read_stack
 from resilience.spec.stack import Stack
 from resilience.stack.postgresql import Gathering, live_roles, wait_ready
@@ -22,23 +28,63 @@ from tests.component.local_stack import brought_up
 
 WITHIN_S = 40.0
 PRIMARY, STANDBY, OTHER = "postgresql-primary-0", "postgresql-replica-0", "postgresql-replica-1"
-TIER = {"postgresql", "pgbouncer", "postgres-exporter", "postgresql-client"}
+TIER = {"postgresql", "pgbouncer", "postgres-exporter", "postgresql-client", "etcd"}
 
 
-def tier_alone(durability: Durability) -> Stack:
-    """The shipped stack without its other tiers."""
-    stack = read_stack(PROJECT_ROOT, "stacks/local/postgresql.yaml")
+def tier_alone(durability: Durability, patroni: Patroni | None = None) -> Stack:
+    """The shipped stack without its other tiers; with ``patroni`` that in which it promotes by itself."""
+    stack = read_stack(PROJECT_ROOT, f"stacks/local/postgresql{'-patroni' if patroni else ''}.yaml")
     members = tuple(member for member in stack.members if member.component in TIER)
     assert stack.postgresql is not None
-    postgresql = msgspec.structs.replace(stack.postgresql, durability=durability)
+    failover = patroni or stack.postgresql.failover
+    postgresql = msgspec.structs.replace(stack.postgresql, durability=durability, failover=failover)
     return msgspec.structs.replace(stack, members=members, postgresql=postgresql, restart_delay_s=0.2)
 
 
 @contextmanager
-def ready_tier(durability: Durability, image: Path, logs: Path) -> Iterator[OwnedLocalPlatform]:
-    with brought_up(tier_alone(durability), image, logs) as owned:
+def ready_tier(
+    durability: Durability, image: Path, logs: Path, patroni: Patroni | None = None
+) -> Iterator[OwnedLocalPlatform]:
+    with brought_up(tier_alone(durability, patroni), image, logs) as owned:
         wait_ready(owned, time.monotonic() + WITHIN_S)
         yield owned
+
+
+def injector_on(tier: OwnedLocalPlatform, logs: Path) -> Injector:
+    return Injector(
+        platform=tier,
+        roles=lambda: live_roles(tier),
+        ledger=Ledger(logs / "ledger.jsonl"),
+        clock=RunClock.starting_now(),
+    )
+
+
+@contextmanager
+def injected(
+    tier: OwnedLocalPlatform,
+    logs: Path,
+    fault: FaultSpec,
+    *,
+    component: Any = "postgresql",
+    role: Any = "primary",
+    scope: Any = "member",
+    prelude: Prelude | None = None,
+) -> Iterator[Injection]:
+    """A fault, proved, and healed at the end, which is proved too."""
+    injector = injector_on(tier, logs)
+    target = Target(component=component, role=role, scope=scope)
+    injection = injector.plan(new_injection_id("test"), fault, target, 60.0, prelude)
+    assert not isinstance(injection, NoTarget)
+    injector.inject(injection)
+    try:
+        seen = injector.probe(injection.id)
+        assert seen.holds, seen
+        yield injection
+        seen = injector.probe(injection.id)
+        assert seen.holds, seen
+    finally:
+        healed = injector.heal(injection.id, "request")
+    assert healed.proof.holds, healed.proof
 
 
 def wait_for(what: str, holds: Callable[[], bool]) -> None:

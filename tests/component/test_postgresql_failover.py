@@ -6,7 +6,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event as Flag
 from threading import Thread
-from typing import Any
 
 import msgspec
 import pytest
@@ -15,17 +14,14 @@ from resilience.backend.base import MemberState
 from resilience.backend.local.platform import OwnedLocalPlatform
 from resilience.errors import StackError
 from resilience.fault.base import NoTarget
-from resilience.fault.injector import Injector, new_injection_id
-from resilience.fault.ledger import Ledger
+from resilience.fault.injector import new_injection_id
 from resilience.history.clock import RunClock
 from resilience.history.event import flaw
 from resilience.history.record import Event
 from resilience.spec.fault import (
     CutReplication,
     FastRestart,
-    FaultSpec,
     Freeze,
-    Injection,
     Isolate,
     Kill,
     Partition,
@@ -36,7 +32,7 @@ from resilience.spec.fault import (
 )
 from resilience.spec.postgresql import AnyStandbys, Runbook
 from resilience.stack import postgresql_cancel, postgresql_fence, postgresql_strays
-from resilience.stack.postgresql import live_roles, unled
+from resilience.stack.postgresql import unled
 from resilience.stack.postgresql_failover import Promotion, promote, proof, turn_back
 from resilience.stack.postgresql_link import PostgresqlLinks
 from resilience.stack.postgresql_strays import fence_strays
@@ -48,6 +44,8 @@ from tests.component.postgresql_tier import (
     amiss,
     archive_of,
     asked,
+    injected,
+    injector_on,
     log_of,
     long_checkpoint,
     ready_tier,
@@ -68,42 +66,6 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tier(image: Path, logs: Path) -> Iterator[OwnedLocalPlatform]:
     with ready_tier(AnyStandbys(standbys=1), image, logs) as owned:
         yield owned
-
-
-def injector_on(tier: OwnedLocalPlatform, logs: Path) -> Injector:
-    return Injector(
-        platform=tier,
-        roles=lambda: live_roles(tier),
-        ledger=Ledger(logs / "ledger.jsonl"),
-        clock=RunClock.starting_now(),
-    )
-
-
-@contextmanager
-def injected(
-    tier: OwnedLocalPlatform,
-    logs: Path,
-    fault: FaultSpec,
-    *,
-    role: Any = "primary",
-    scope: Any = "member",
-    prelude: Prelude | None = None,
-) -> Iterator[Injection]:
-    """A fault, proved, and healed at the end, which is proved too."""
-    injector = injector_on(tier, logs)
-    target = Target(component="postgresql", role=role, scope=scope)
-    injection = injector.plan(new_injection_id("test"), fault, target, 60.0, prelude)
-    assert not isinstance(injection, NoTarget)
-    injector.inject(injection)
-    try:
-        seen = injector.probe(injection.id)
-        assert seen.holds, seen
-        yield injection
-        seen = injector.probe(injection.id)
-        assert seen.holds, seen
-    finally:
-        healed = injector.heal(injection.id, "request")
-    assert healed.proof.holds, healed.proof
 
 
 @contextmanager

@@ -6,13 +6,13 @@ Every file is one that only its member reads; those of `SECRETS` hold the tier's
 from collections.abc import Mapping
 
 from resilience.backend.settings import Hosts, render
-from resilience.spec.postgresql import Asynchronous, Durability, Postgresql
+from resilience.spec.postgresql import Asynchronous, Durability, Manual, Postgresql
 from resilience.spec.stack import PORTS, Member, Stack
 
 ARCHIVE = "/run/archive"  # where a member sees the folder that stands for an object store
 DATABASES = "databases.ini"  # where a PgBouncer leads to; it reads that again when it is told to
 START = "start.sh"  # the program of a member, beside its settings
-SECRETS = frozenset({"password", "pgpass", "first.sql", "userlist.txt", "postgres_exporter.yml"})
+SECRETS = frozenset({"password", "pgpass", "first.sql", "userlist.txt", "postgres_exporter.yml", "patroni.yml"})
 
 Files = Mapping[str, str]  # text by file name
 
@@ -21,19 +21,25 @@ def server_files(stack: Stack, member: Member, password: str) -> Files:
     """What a server reads, and what its start makes a new database from."""
     tier = _tier(stack)
     others = [name for name in tier.members if name != member.name]
+    by_hand = isinstance(tier.failover, Manual)  # else Patroni makes slots and users, and says who uses which slot
     conf = render(
         "postgresql/postgresql.conf.j2",
         port=PORTS["postgresql"],
         name=member.name,
-        slot=slot_of(member.name),
+        slot=slot_of(member.name) if by_hand else "",
         tier=tier,
-        standby_names=standby_names(tier.durability, others),
+        standby_names=standby_names(tier.durability, others) if _names_standbys(tier) else "",
         archive=ARCHIVE,
     )
     return {
         "postgresql.conf": conf,
         "pg_hba.conf": render("postgresql/pg_hba.conf"),
-        "first.sql": render("postgresql/first.sql.j2", password=password, slots=[slot_of(name) for name in others]),
+        "first.sql": render(
+            "postgresql/first.sql.j2",
+            password=password,
+            by_hand=by_hand,
+            slots=[slot_of(name) for name in others] if by_hand else [],
+        ),
         "password": password,
         "pgpass": f"*:*:*:*:{password}\n",
         START: render("postgresql/start.sh"),
@@ -81,6 +87,11 @@ def standby_names(durability: Durability, others: list[str]) -> str:
 
 def _method(durability: Durability) -> str:
     return str(durability.__struct_config__.tag).upper()
+
+
+def _names_standbys(tier: Postgresql) -> bool:
+    """Whether that is the servers' own setting; else Patroni names those that are there."""
+    return isinstance(tier.failover, Manual) or tier.failover.synchronous_mode == "off"
 
 
 def slot_of(member: str) -> str:

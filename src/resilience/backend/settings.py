@@ -15,7 +15,8 @@ from resilience.backend.local.place import PROJECT_ROOT
 from resilience.spec.rabbitmq import METRICS_PORT, PRIORITY_QUEUE, USER
 from resilience.spec.stack import PORTS, Member, Stack
 
-NOT_SCRAPED = frozenset({"redis", "postgresql", "pgbouncer"})  # by themselves: exporters ask Redis and PostgreSQL
+# by themselves: exporters ask Redis and PostgreSQL, and nobody asks what etcd counts
+NOT_SCRAPED = frozenset({"redis", "postgresql", "pgbouncer", "etcd"})
 DATA_KEEP = {"redis": ["nodes.conf"]}  # who a member is in its cluster, which a loss of data does not change
 DRAINED = ("session", "collaboration")  # those whose health an edge looks at
 DRAIN_S = 2.0  # two failed checks of an edge, one each 0.5 s, and as long again on a busy machine

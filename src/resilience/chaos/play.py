@@ -19,7 +19,7 @@ from resilience.fault.base import NoTarget
 from resilience.fault.injector import injection_json, new_injection_id, us_from_ns
 from resilience.history.phase import AHEAD_US
 from resilience.spec.fault import FaultSpec, Injection, Prelude, Target
-from resilience.spec.postgresql import Runbook
+from resilience.spec.postgresql import Manual, Runbook
 from resilience.stack import postgresql_cancel, postgresql_failover, postgresql_strays
 
 NEVER = -1
@@ -101,11 +101,14 @@ def cancel_waiting(session: Session, for_s: float) -> int:
 def promote(session: Session, runbook: dict[str, Any] | None = None) -> str:
     """Promotes a standby of PostgreSQL by the runbook, the operator's delay after the last fault took effect; which.
 
-    Raises `FaultError` if there is no such tier, nobody can be promoted, or it is not seen to be true.
+    Raises `FaultError` if there is no such tier, Patroni promotes by itself in it, nobody can be promoted, or it is not
+    seen to be true.
     """
     tier = session.platform.stack.postgresql
     if tier is None:
         raise FaultError(f"promote: the stack {session.platform.stack.name} has no PostgreSQL")
+    if not isinstance(tier.failover, Manual):
+        raise FaultError(f"promote: in the stack {session.platform.stack.name} Patroni promotes by itself")
     wanted: Runbook = _converted(runbook or {}, Runbook)
     delay_s = tier.failover.operator_delay_s
     since = max((_took_effect_at(session, one.id) for one in _applied(session)), default=session.clock.now_us())

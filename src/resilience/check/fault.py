@@ -6,7 +6,7 @@ from typing import Any
 
 from resilience.history.read import History
 from resilience.history.record import Event
-from resilience.spec.fault import Freeze, Isolate, Kill, Partition, Pause, PowerOff
+from resilience.spec.fault import outlasts_primary
 from resilience.spec.scenario import Scenario
 
 SECOND_US = 1_000_000
@@ -165,19 +165,8 @@ def promoted_at(history: History, shard: HitShard) -> int | None:
 
 
 def failover_expected(scenario: Scenario) -> bool:
-    """Whether the cluster must replace a primary that suffers the scenario's fault.
-
-    Not for a server that may be back first, nor for what only clients notice; nor for a drain, which leaves a primary
-    where it is if a disruption budget says so.
-    """
-    fault = scenario.experiment.fault if scenario.experiment else None
-    match fault:
-        case PowerOff() | Freeze() | Isolate() | Pause() | Kill(restart=False):
-            return True
-        case Partition(cut_from=cut_from):
-            return cut_from in {"peers", "all"}
-        case _:
-            return False
+    """Whether the cluster must replace a primary that suffers the scenario's fault."""
+    return scenario.experiment is not None and outlasts_primary(scenario.experiment.fault)
 
 
 def load_end_us(history: History) -> int:

@@ -28,6 +28,7 @@ from resilience.spec.postgresql_coherence import (
     check_postgresql_load,
     check_promotion,
     check_standby,
+    check_takeover,
 )
 from resilience.spec.rabbitmq import all_queues
 from resilience.spec.rabbitmq_coherence import check_queue, check_rabbitmq, check_rabbitmq_load, least_fault_s
@@ -72,6 +73,7 @@ def check_scenario(scenario: Scenario, label: str) -> None:
         _check_experiment(scenario.experiment, scenario.stack)
         check_promotion(scenario, label)
         check_cancelling(scenario)
+    check_takeover(scenario, label)
     _check_blast_radius(scenario, label)
     for index, weakness in enumerate(scenario.known_weaknesses):
         check_bounds(weakness.within, label, f"known_weaknesses[{index}].within")

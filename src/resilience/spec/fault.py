@@ -131,6 +131,28 @@ Cut = Partition | CutReplication  # packets are dropped
 FaultSpec = Noop | Kill | Pause | FastRestart | NodeFault | Drain | Delete | Scale | Deny | RollingRestart | Cut
 
 
+def outlasts_primary(fault: FaultSpec) -> bool:
+    """Whether a primary that suffers it has to be replaced.
+
+    Not one that may be back first, nor for what only clients notice; nor for a drain, which leaves a primary where it
+    is if a disruption budget says so.
+    """
+    match fault:
+        case PowerOff() | Freeze() | Isolate() | Pause() | Kill(restart=False):
+            return True
+        case Partition(cut_from=cut_from):
+            return cut_from in {"peers", "all"}
+        case _:
+            return False
+
+
+def parts_from_etcd(fault: FaultSpec) -> bool:
+    """Whether Patroni has to replace a primary that suffers it: one that is cut from its standbys alone keeps its key
+    in etcd, and one that is cut from all but its standbys loses it.
+    """
+    return fault.cut_from in {"clients", "all"} if isinstance(fault, Partition) else outlasts_primary(fault)
+
+
 class Prelude(Record, frozen=True, kw_only=True):
     """What is done to somebody else shortly before a fault, for ``for_s`` at least, and until it was seen in effect.
 

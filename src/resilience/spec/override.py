@@ -2,7 +2,7 @@
 
 ``seed=7`` · ``durability=async`` · ``durability=wait:1`` (replicas) · ``durability=wait:1:500`` (and time-out in ms) ·
 ``postgresql.durability=async`` · ``postgresql.durability=any:1``, ``first:2`` (standbys) ·
-``postgresql.FIELD=…`` · ``postgresql.failover.operator_delay_s=5`` · ``rabbitmq.FIELD=…`` ·
+``postgresql.FIELD=…`` · ``postgresql.failover.FIELD=…`` (of its mode) · ``rabbitmq.FIELD=…`` ·
 ``load.FIELD=…`` · ``timeline.FIELD=…`` · ``redis.FIELD=…`` · ``stack.FIELD=…`` for the numbers of the stack file ·
 ``programs.COMPONENT=…``.
 """
@@ -15,7 +15,7 @@ import msgspec
 from resilience.spec.convert import did_you_mean, record_from, refuse
 from resilience.spec.document import documents_from_text
 from resilience.spec.load import Load
-from resilience.spec.postgresql import AnyStandbys, Asynchronous, FirstStandbys, Manual, Postgresql
+from resilience.spec.postgresql import AnyStandbys, Asynchronous, FirstStandbys, Manual, Patroni, Postgresql
 from resilience.spec.postgresql import Durability as PostgresqlDurability
 from resilience.spec.rabbitmq import Rabbitmq
 from resilience.spec.record import Record
@@ -32,7 +32,7 @@ _ROOMS: Mapping[str, frozenset[str]] = {
     "stack": _STACK_NUMBERS,
     "programs": frozenset(Programs.__struct_fields__),
     "postgresql": _POSTGRESQL,
-    "postgresql.failover": frozenset(Manual.__struct_fields__),
+    "postgresql.failover": frozenset((*Manual.__struct_fields__, *Patroni.__struct_fields__)),
 }
 _KNOWN = frozenset({"seed", "durability"}) | {f"{room}.{name}" for room, names in _ROOMS.items() for name in names}
 

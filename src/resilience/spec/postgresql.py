@@ -6,6 +6,9 @@ from msgspec import Meta
 
 from resilience.spec.record import Record
 
+ETCD_PORT, ETCD_PEER_PORT = 2379, 2380  # for those who ask it; for its members among each other
+PATRONI_PORT = 8008  # of a PostgreSQL member's Patroni: who asks it is told who is primary
+
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,40}\Z")]
 Milliseconds = Annotated[int, Meta(ge=0, le=3_600_000)]
 Seconds = Annotated[float, Meta(ge=0, le=3_600)]
@@ -49,6 +52,26 @@ class Runbook(Record, frozen=True, kw_only=True):
     fence: bool = True
 
 
+class Patroni(Record, frozen=True, kw_only=True, tag_field="mode", tag="patroni"):
+    """Patroni promotes a standby by itself; who is primary is a key in etcd, which its holder has to renew in time.
+
+    The fields are Patroni's own settings, and their least values its own: it would change what is under them.
+    """
+
+    ttl_s: Annotated[int, Meta(ge=20, le=3_600)] = 30  # so long after it was renewed last the key is gone
+    loop_wait_s: Annotated[int, Meta(ge=1, le=3_600)] = 10  # how often it is renewed
+    retry_timeout_s: Annotated[int, Meta(ge=3, le=3_600)] = 10  # of etcd and of the server: then a primary steps down
+    maximum_lag_on_failover_bytes: Annotated[int, Meta(ge=0, le=2**40)] = 1_048_576  # more: a standby is no candidate
+    # off: `durability` names the standbys, and any may be promoted; on (of `first`), quorum (of `any`): Patroni names
+    # them by what is there, and promotes none that a commit did not wait for
+    synchronous_mode: Literal["off", "on", "quorum"] = "off"
+    synchronous_mode_strict: bool = False  # False: a primary that has lost all standbys waits for none
+    failsafe_mode: bool = False  # True: a primary that has lost etcd goes on while all other members answer it
+
+
+Failover = Manual | Patroni
+
+
 class Pgbouncer(Record, frozen=True, kw_only=True):
     """The PgBouncer in front of each member; the fields are its own settings."""
 
@@ -75,7 +98,7 @@ class Postgresql(Record, frozen=True, kw_only=True):
     statement_timeout_ms: Milliseconds = 0  # 0: none; it does not end a commit's wait for standbys
     max_slot_wal_keep_size_mb: Annotated[int, Meta(ge=-1, le=1_000_000)] = 1_024  # -1: a lost standby fills the disk
     max_connections: Annotated[int, Meta(ge=20, le=10_000)] = 100
-    failover: Manual = Manual()  # what follows the loss of a primary, where an experiment has the step `promote`
+    failover: Failover = Manual()  # what follows the loss of a primary; `manual`: an experiment's step `promote`
     pgbouncer: Pgbouncer = Pgbouncer()
 
     @property

@@ -1,15 +1,17 @@
 """What has to fit together in a stack's PostgreSQL tier; each check raises `SpecError` with the field."""
 
 from collections import Counter
+from collections.abc import Mapping
 
 from resilience.spec.convert import refuse
-from resilience.spec.fault import Partition, Target
+from resilience.spec.fault import Partition, Target, parts_from_etcd
 from resilience.spec.plan import links_max, register_links_max
-from resilience.spec.postgresql import Asynchronous, Postgresql
+from resilience.spec.postgresql import AnyStandbys, Asynchronous, FirstStandbys, Manual, Patroni, Postgresql
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Stack
 
-COMPONENTS = ("postgresql", "pgbouncer", "postgres-exporter", "postgresql-client")
+COMPONENTS = ("postgresql", "pgbouncer", "postgres-exporter", "postgresql-client", "etcd")
+ETCD_MEMBERS = 3  # a majority of them decides
 PROMOTED_S_MIN = 10.0  # of the fault phase, with a new primary
 CONNECTIONS_OF_OWN = 10  # of a server's: for the harness, the exporter and those that replicate
 
@@ -25,6 +27,7 @@ def check_postgresql(stack: Stack, label: str) -> None:
     _check_members(stack, tier, label)
     _check_pgbouncers(stack, tier, label)
     _check_durability(tier, label)
+    _check_failover(stack, tier, label)
     _check_connections(tier, label)
     for component in ("postgres-exporter", "postgresql-client"):
         if len(stack.of(component)) != 1:
@@ -93,6 +96,11 @@ def check_promotion(scenario: Scenario, label: str) -> None:
     if tier is None:
         stack = scenario.stack.name
         raise refuse(scenario.experiment.file, "method", f"expected no promote: the stack {stack} has no PostgreSQL")
+    if not isinstance(tier.failover, Manual):
+        expected = (
+            f"expected no promote: {scenario.stack.name} has postgresql.failover patroni, which promotes by itself"
+        )
+        raise refuse(scenario.experiment.file, "method", expected)
     fault = scenario.experiment.fault
     if isinstance(fault, Partition) and fault.cut_from != "all":
         expected = "expected all where a standby is promoted: nobody else could reach a former primary that was fenced"
@@ -100,6 +108,20 @@ def check_promotion(scenario: Scenario, label: str) -> None:
     least_s = tier.failover.operator_delay_s + PROMOTED_S_MIN
     if scenario.timeline.fault_s < least_s:
         expected = f"expected at least {least_s:g} s, the operator's delay and {PROMOTED_S_MIN:g} s"
+        raise refuse(label, "timeline.fault_s", expected, scenario.timeline.fault_s)
+
+
+def check_takeover(scenario: Scenario, label: str) -> None:
+    """Where Patroni has to replace a primary, the fault lasts until it has, and the new one shows what it is worth."""
+    experiment, tier = scenario.experiment, scenario.stack.postgresql
+    if experiment is None or tier is None or not isinstance(tier.failover, Patroni):
+        return
+    target = experiment.target
+    if (target.component, target.role) != ("postgresql", "primary") or not parts_from_etcd(experiment.fault):
+        return
+    least_s = tier.failover.ttl_s + tier.failover.loop_wait_s + PROMOTED_S_MIN
+    if scenario.timeline.fault_s < least_s:
+        expected = f"expected at least {least_s:g} s, Patroni's ttl_s and loop_wait_s and {PROMOTED_S_MIN:g} s"
         raise refuse(label, "timeline.fault_s", expected, scenario.timeline.fault_s)
 
 
@@ -140,6 +162,38 @@ def _check_durability(tier: Postgresql, label: str) -> None:
     if tier.synchronous_commit in {"off", "local"}:
         expected = "expected remote_write, on or remote_apply: otherwise no commit waits for the standbys of durability"
         raise refuse(label, "postgresql.synchronous_commit", expected, tier.synchronous_commit)
+
+
+def _check_failover(stack: Stack, tier: Postgresql, label: str) -> None:
+    """Patroni has its etcd, and times that leave a primary the time to renew its key; nobody else has an etcd."""
+    etcd, failover = stack.of("etcd"), tier.failover
+    if not isinstance(failover, Patroni):
+        if etcd:
+            raise refuse(label, "members", "expected no etcd: only postgresql.failover patroni asks it", etcd[0].name)
+        return
+    if len(etcd) != ETCD_MEMBERS:
+        raise refuse(label, "members", f"expected {ETCD_MEMBERS} etcd, of which a majority decides (got {len(etcd)})")
+    nodes = [member.node for member in etcd]
+    if len(set(nodes)) != len(nodes):
+        expected = "expected every etcd on a node of its own: one node would take the majority"
+        raise refuse(label, "members", expected, ", ".join(nodes))
+    least_s = failover.loop_wait_s + 2 * failover.retry_timeout_s
+    if failover.ttl_s < least_s:
+        expected = f"expected at least {least_s}, loop_wait_s + 2 * retry_timeout_s: Patroni would change them"
+        raise refuse(label, "postgresql.failover.ttl_s", expected, failover.ttl_s)
+    _check_synchronous_mode(failover, tier, label)
+
+
+def _check_synchronous_mode(failover: Patroni, tier: Postgresql, label: str) -> None:
+    """Patroni knows one way of waiting for each kind of `durability`."""
+    field = "postgresql.failover.synchronous_mode"
+    ways: Mapping[str, type[FirstStandbys | AnyStandbys]] = {"on": FirstStandbys, "quorum": AnyStandbys}
+    fits = ways.get(failover.synchronous_mode)
+    if fits is not None and not isinstance(tier.durability, fits):
+        kind = str(fits.__struct_config__.tag)
+        raise refuse(label, field, f"expected postgresql.durability {kind} with it", failover.synchronous_mode)
+    if fits is None and failover.synchronous_mode_strict:
+        raise refuse(label, f"{field}_strict", "expected false where synchronous_mode is off", "true")
 
 
 def _connections(tier: Postgresql) -> int:

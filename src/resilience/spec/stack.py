@@ -6,7 +6,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from resilience.spec.load import numbered
-from resilience.spec.postgresql import Postgresql
+from resilience.spec.postgresql import ETCD_PORT, Postgresql
 from resilience.spec.rabbitmq import SERVER_PORT, Rabbitmq
 from resilience.spec.record import Record
 
@@ -27,6 +27,7 @@ Component = Literal[
     "postgresql",
     "pgbouncer",
     "postgres-exporter",
+    "etcd",  # where PostgreSQL's failover is Patroni's
     "loadgen",  # Locust: a member without a server of its own until the load is started
     "direct-client",  # likewise
     "postgresql-client",  # likewise, where the stack has PostgreSQL
@@ -49,6 +50,7 @@ PORTS: dict[str, int] = {
     "postgresql": 5432,
     "pgbouncer": 6432,
     "postgres-exporter": 9187,
+    "etcd": ETCD_PORT,
     "loadgen": 9646,
     "direct-client": 9647,
     "rabbitmq-client": 9648,

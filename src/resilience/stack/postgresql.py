@@ -8,6 +8,7 @@ from typing import Self
 
 from resilience.backend.base import MemberState, Platform
 from resilience.errors import StackError
+from resilience.stack.patroni import without_majority
 from resilience.stack.postgresql_link import APPLICATION, PASSWORD, PostgresqlLink, PostgresqlLinks, Rows
 from resilience.stack.postgresql_role import (
     QUESTION,
@@ -29,14 +30,14 @@ ROLES_TIMEOUT_S = 0.5  # a member that is silent for this long counts as unreach
 
 
 def wait_ready(platform: Platform, deadline: float, pause: Pause | None = None) -> float:
-    """Waits until one member takes writes, all others stream from it, and every PgBouncer leads to it.
+    """Waits until one member takes writes, all others stream from it, every PgBouncer leads to it, and etcd is whole.
 
     Returns the seconds it took. Raises `StackError` that says what is missing.
     """
     with PostgresqlLinks(platform, ASK_TIMEOUT_S) as links:
 
         def unmet() -> str:
-            return shortened(unready(platform.stack, looks(links))) or shortened(unled(platform))
+            return shortened(unready(platform.stack, looks(links)) or unled(platform) or without_majority(platform))
 
         return wait_until("PostgreSQL's readiness", unmet, deadline=deadline, every_s=POLL_S, pause=pause)
 
@@ -74,7 +75,12 @@ class Gathering:
         primary = seen.get(primary_of(seen))
         if self._written is None and isinstance(primary, Look):
             self._written = primary.written
-        return unready(self._platform.stack, seen) or behind(seen, self._written or 0) or unled(self._platform)
+        return (
+            unready(self._platform.stack, seen)
+            or behind(seen, self._written or 0)
+            or unled(self._platform)
+            or without_majority(self._platform)
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -16,7 +16,7 @@ from resilience.stack.wait import Pause, wait_until
 OK = 200
 # These have no server before the load is started: they must be known to Prometheus, but are down until then.
 STARTED_LATER = frozenset(GENERATORS)
-NOT_SCRAPED = frozenset({"pgbouncer"})  # it has no metrics of its own that Prometheus could read
+NOT_SCRAPED = frozenset({"pgbouncer", "etcd"})  # the one has no metrics of its own, nobody asks for the other's
 
 
 def wait_ready(platform: Platform, deadline: float, pause: Pause | None = None) -> float:

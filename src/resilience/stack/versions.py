@@ -5,10 +5,13 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from resilience.backend.base import MemberState, Platform
 from resilience.backend.settings import redis_settings
 from resilience.errors import StackError
 from resilience.spec.rabbitmq import VHOST
+from resilience.stack import patroni
 from resilience.stack.http_link import http_ask
 from resilience.stack.postgresql_link import PASSWORD, SUPERUSER, PostgresqlLink, PostgresqlLinks, Rows
 from resilience.stack.rabbitmq import PASSWORD as RABBITMQ_PASSWORD
@@ -62,8 +65,13 @@ def postgresql_servers(platform: Platform) -> dict[str, Description]:
     with PostgresqlLinks(platform) as links:
         answers = links.ask_each(POSTGRESQL_SETTINGS)
     described = {name: _postgresql(answer, secret) for name, answer in answers.items()}
+    if patroni.used(platform):
+        for name, config in patroni.config(platform).items():
+            described[name]["patroni"] = _patroni(platform.state(name)) | {"config": msgspec.to_builtins(config)}
     for state in platform.states():
-        if state.component == "pgbouncer":
+        if state.component == "etcd":
+            described[state.name] = _described(etcd, state)
+        elif state.component == "pgbouncer":
             described[state.name] = _described(lambda one: pgbouncer(one, secret), state)
     return described
 
@@ -87,6 +95,18 @@ def pgbouncer(state: MemberState, secret: str) -> Description:
     finally:
         link.close()
     return {"component": state.component, "version": version, "config": without_secrets(config, secret)}
+
+
+def _patroni(state: MemberState) -> Description:
+    try:
+        return {"version": patroni.version(state)}
+    except StackError as error:
+        return {"error": str(error)}
+
+
+def etcd(state: MemberState) -> Description:
+    """The version of an etcd member. Raises `StackError`."""
+    return {"component": state.component, "version": str(http_ask(state, "/version").json()["etcdserver"])}
 
 
 def _redis(answers: Answers, secret: str, asked: Mapping[str, str]) -> Description:

@@ -14,7 +14,7 @@ from resilience.errors import FaultError, StackError
 from resilience.fault.injector import TTL_SPARE_S, ttl_s
 from resilience.history.event import NAMES, flaw
 from resilience.history.record import Event, PhaseWindow
-from resilience.spec.postgresql import Manual, Postgresql, Runbook
+from resilience.spec.postgresql import Manual, Patroni, Postgresql, Runbook
 from resilience.stack import postgresql_cancel, postgresql_failover, postgresql_strays
 from resilience.stack.postgresql_cancel import Cancelled
 from resilience.stack.postgresql_failover import Promotion
@@ -411,6 +411,14 @@ def test_what_was_cancelled_is_on_record_and_has_to_be_seen(
 def test_nobody_is_cancelled_where_there_is_no_postgresql(stand: Stand) -> None:
     with pytest.raises(FaultError, match="has no PostgreSQL"):
         play.cancel_waiting(stand.session, 3.0)
+
+
+def test_nobody_is_promoted_by_hand_where_patroni_does_it(stand: Stand) -> None:
+    tier = Postgresql(primary=PROMOTION.former, replicas=(PROMOTION.member,), failover=Patroni())
+    stand.platform.stack = msgspec.structs.replace(stand.platform.stack, postgresql=tier)
+    with pytest.raises(FaultError, match="Patroni promotes by itself"):
+        play.promote(stand.session)
+    assert stand.events("promotion") == []
 
 
 def test_nobody_is_promoted_where_there_is_no_postgresql(stand: Stand) -> None:

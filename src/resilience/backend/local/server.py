@@ -8,7 +8,10 @@ from resilience.backend.local.member import Pod
 from resilience.backend.local.rabbitmq import rabbitmq
 from resilience.backend.local.sandbox import python
 from resilience.backend.local.secret import write_secret
+from resilience.backend.patroni_settings import START as PATRONI_START
+from resilience.backend.patroni_settings import etcd_yml, patroni_files, patroni_of
 from resilience.backend.postgresql_settings import (
+    DATABASES,
     SECRETS,
     START,
     Files,
@@ -21,6 +24,7 @@ from resilience.backend.settings import exporter_passwords, outbox_settings, pro
 from resilience.spec.stack import GENERATORS, PORTS, Member, Stack
 
 POSTGRESQL_PASSWORD = "postgresql-password"  # noqa: S105  the name of a secret
+PRIMARY = Path(__file__).with_name("primary.py")
 NOT_COLLECTED = ("database", "locks", "roles", "stat_bgwriter", "stat_user_tables", "statio_user_tables", "wal")
 OWN_CODE = frozenset({"session", "collaboration", "edge", *GENERATORS})
 
@@ -47,14 +51,33 @@ def _redis(pod: Pod, site: Site) -> tuple[str, ...]:
 
 
 def _postgresql(pod: Pod, site: Site) -> tuple[str, ...]:
+    if patroni_of(site.stack) is not None:
+        return _patroni(pod, site)
     _write_files(pod, server_files(site.stack, pod.member, site.secret(POSTGRESQL_PASSWORD)))
     return ("/bin/sh", f"/config/{START}", *start_arguments(site.stack, pod.member, by_name))
 
 
+def _patroni(pod: Pod, site: Site) -> tuple[str, ...]:
+    _write_files(pod, patroni_files(site.stack, pod.member, by_name, site.secret(POSTGRESQL_PASSWORD)))
+    (pod.config / PRIMARY.name).write_text(PRIMARY.read_text())
+    return ("/bin/sh", f"/config/{PATRONI_START}", *start_arguments(site.stack, pod.member, by_name))
+
+
+def _etcd(pod: Pod, site: Site) -> tuple[str, ...]:
+    (pod.config / "etcd.yml").write_text(etcd_yml(site.stack, pod.member, by_name))
+    return ("/usr/bin/etcd", "--config-file=/config/etcd.yml")
+
+
 def _pgbouncer(pod: Pod, site: Site) -> tuple[str, ...]:
-    """It refuses to run as root, too; whom it is told to be owns its files then."""
+    """It refuses to run as root, too; whom it is told to be owns its files then. Where Patroni promotes by itself, a
+    process beside it leads it to the primary.
+    """
     _write_files(pod, pgbouncer_files(site.stack, pod.member, by_name, site.secret(POSTGRESQL_PASSWORD)))
     as_postgres = 'exec unshare --user --map-user="$(id -u postgres)" --map-group="$(id -g postgres)" -- "$@"'
+    if patroni_of(site.stack) is not None:
+        (pod.config / PRIMARY.name).write_text(PRIMARY.read_text())
+        hosts = " ".join(by_name(member) for member in site.stack.of("postgresql"))
+        as_postgres = f"/usr/bin/python3 /config/{PRIMARY.name} lead /config/{DATABASES} $$ {hosts} & {as_postgres}"
     return ("/bin/sh", "-c", as_postgres, "sh", "/usr/sbin/pgbouncer", "/config/pgbouncer.ini")
 
 
@@ -138,6 +161,7 @@ _PREPARE: Mapping[str, Callable[[Pod, Site], tuple[str, ...]]] = {
     "redis": _redis,
     "postgresql": _postgresql,
     "pgbouncer": _pgbouncer,
+    "etcd": _etcd,
     "postgres-exporter": _postgres_exporter,
     "rabbitmq": _rabbitmq,
     "session": _service,

@@ -1,0 +1,70 @@
+"""Patroni and its etcd, where PostgreSQL's failover is theirs: what they say of themselves. Nothing is changed here."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from resilience.backend.base import MemberState, Platform
+from resilience.errors import StackError
+from resilience.spec.postgresql import PATRONI_PORT, Patroni
+from resilience.stack.http_link import http_ask
+
+OK = 200
+
+
+class PatroniConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What all members' Patronis go by, as they have it from etcd; the fields are its own."""
+
+    ttl: int
+    loop_wait: int
+    retry_timeout: int
+    maximum_lag_on_failover: int
+    synchronous_mode: bool | str = False
+    synchronous_mode_strict: bool = False
+    failsafe_mode: bool = False
+
+
+def used(platform: Platform) -> bool:
+    """Whether Patroni fails PostgreSQL over in this stack."""
+    tier = platform.stack.postgresql
+    return tier is not None and isinstance(tier.failover, Patroni)
+
+
+def config(platform: Platform) -> dict[str, PatroniConfig]:
+    """By what each member that answers goes; those that do not are left out."""
+    return dict(_configs(platform))
+
+
+def _configs(platform: Platform) -> Iterator[tuple[str, PatroniConfig]]:
+    for state in platform.states():
+        if state.component == "postgresql":
+            try:
+                yield state.name, msgspec.convert(_asked(state, "/config"), PatroniConfig)
+            except (StackError, msgspec.ValidationError):
+                continue
+
+
+def version(state: MemberState) -> str:
+    """The version of a member's Patroni. Raises `StackError`."""
+    return str(_asked(state, "/patroni").get("patroni", {}).get("version", ""))
+
+
+def _asked(state: MemberState, path: str) -> dict[str, Any]:
+    answer = http_ask(state, path, port=PATRONI_PORT).json()
+    if not isinstance(answer, dict):
+        raise StackError(f"{state.name} answered {path} with no object")
+    return answer
+
+
+def without_majority(platform: Platform) -> list[str]:
+    """Which etcd members do not have a majority behind them, by their own word; none in a stack without etcd."""
+    return [reason for state in platform.states() if state.component == "etcd" and (reason := _unhealthy(state))]
+
+
+def _unhealthy(state: MemberState) -> str:
+    try:
+        answer = http_ask(state, "/health")
+    except StackError as error:
+        return str(error)
+    return "" if answer.status == OK else str(answer)

@@ -1,0 +1,99 @@
+"""Failover by Patroni, for real: it replaces a primary that was killed, etcd decides, and nobody is asked."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from resilience.backend.local.platform import OwnedLocalPlatform
+from resilience.backend.local.primary import is_primary
+from resilience.spec.fault import Kill
+from resilience.spec.postgresql import Asynchronous, Patroni
+from resilience.stack.patroni import config
+from resilience.stack.postgresql import unled
+from resilience.stack.postgresql_link import PASSWORD
+from resilience.stack.versions import postgresql_servers
+from tests.component.postgresql_tier import (
+    OTHER,
+    PRIMARY,
+    STANDBY,
+    asked,
+    injected,
+    log_of,
+    ready_tier,
+    roles,
+    together,
+    wait_for,
+)
+
+pytestmark = pytest.mark.component
+
+QUICK = Patroni(ttl_s=20, loop_wait_s=2, retry_timeout_s=3)  # less than 20 s it does not take
+ROW = "SELECT value FROM kept"
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("members")
+
+
+@pytest.fixture(scope="module")
+def tier(image: Path, logs: Path) -> Iterator[OwnedLocalPlatform]:
+    with ready_tier(Asynchronous(), image, logs, QUICK) as owned:
+        yield owned
+
+
+def part_of(tier: OwnedLocalPlatform, role: str) -> list[str]:
+    return [name for name, one in roles(tier).items() if one.role == role]
+
+
+def holders_of(secret: str) -> list[str]:
+    """The processes that hold it in their command line or environment, where others could read it."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        for name in ("cmdline", "environ"):
+            try:
+                held = secret.encode() in Path(f"/proc/{pid}/{name}").read_bytes()
+            except OSError:  # it has ended
+                continue
+            found += [f"{pid} {name}"] if held else []
+    return found
+
+
+def test_it_forms_around_the_first_member_by_the_stacks_times_and_keeps_the_password(tier, logs):
+    assert part_of(tier, "primary") == [PRIMARY]
+    assert {name: is_primary(tier.state(name).address) for name in (PRIMARY, STANDBY, "etcd-0")} == {
+        PRIMARY: True,
+        STANDBY: False,
+        "etcd-0": False,
+    }
+    told = config(tier)
+    assert set(told) == {PRIMARY, STANDBY, OTHER}
+    assert {(one.ttl, one.loop_wait, one.retry_timeout, one.synchronous_mode) for one in told.values()} == {
+        (20, 2, 3, False)
+    }
+    servers = postgresql_servers(tier)
+    assert servers[PRIMARY]["patroni"]["version"].startswith("4.")
+    assert servers["etcd-0"]["version"].startswith("3.")
+    secret = tier.secret(PASSWORD)
+    assert secret not in str(servers)
+    assert holders_of(secret) == []
+    assert [path.name for path in logs.rglob("*.log") if secret in path.read_text(errors="replace")] == []
+
+
+def test_a_standby_is_promoted_by_itself_and_the_former_primary_comes_back_by_pg_rewind(tier, logs):
+    asked(tier, PRIMARY, "CREATE TABLE kept (value int); INSERT INTO kept VALUES (1)")
+    wait_for("it is replicated", lambda: together(tier))
+    with injected(tier, logs, Kill(restart=False)) as injection:
+        assert injection.members == (PRIMARY,)
+        wait_for("another is the primary", lambda: bool(part_of(tier, "primary")))
+        (successor,) = part_of(tier, "primary")
+        assert successor in {STANDBY, OTHER}
+        wait_for("PgBouncers lead to it", lambda: unled(tier) == [])
+        assert asked(tier, successor, ROW) == [("1",)]
+    wait_for("all are together", lambda: together(tier))
+    assert {(one.role, one.timeline) for one in roles(tier).values()} == {("primary", 2), ("replica", 2)}
+    assert roles(tier)[PRIMARY].upstream == successor
+    assert "pg_rewind exit code=0" in log_of(logs, PRIMARY)
+    assert asked(tier, PRIMARY, ROW) == [("1",)]
