@@ -8,9 +8,9 @@ import pytest
 
 from resilience.backend.local.platform import OwnedLocalPlatform
 from resilience.backend.local.primary import is_primary
-from resilience.spec.fault import Kill
+from resilience.spec.fault import FaultSpec, Kill, Partition, Pause
 from resilience.spec.postgresql import Asynchronous, Patroni
-from resilience.stack.patroni import config
+from resilience.stack.patroni import config, without_majority
 from resilience.stack.postgresql import unled
 from resilience.stack.postgresql_link import PASSWORD
 from resilience.stack.versions import postgresql_servers
@@ -18,6 +18,7 @@ from tests.component.postgresql_tier import (
     OTHER,
     PRIMARY,
     STANDBY,
+    amiss,
     asked,
     injected,
     log_of,
@@ -80,6 +81,19 @@ def test_it_forms_around_the_first_member_by_the_stacks_times_and_keeps_the_pass
     assert secret not in str(servers)
     assert holders_of(secret) == []
     assert [path.name for path in logs.rglob("*.log") if secret in path.read_text(errors="replace")] == []
+
+
+@pytest.mark.parametrize(
+    "fault", [Kill(restart=False), Pause(), Partition(cut_from="all")], ids=["kill", "pause", "partition"]
+)
+def test_an_etcd_member_less_is_proved_and_changes_nothing(tier, logs, fault: FaultSpec):
+    with injected(tier, logs, fault, role="any", component="etcd") as injection:
+        (member,) = injection.members
+        assert any(member in reason for reason in without_majority(tier))
+        assert any(member in reason for reason in amiss(tier))
+        assert part_of(tier, "primary") == [PRIMARY]
+    wait_for("all are together", lambda: together(tier))
+    assert {one.timeline for one in roles(tier).values()} == {1}
 
 
 def test_a_standby_is_promoted_by_itself_and_the_former_primary_comes_back_by_pg_rewind(tier, logs):

@@ -24,6 +24,7 @@ from resilience.spec.load import Load
 from resilience.spec.postgresql_coherence import (
     check_cancelling,
     check_cut,
+    check_etcd_data,
     check_postgresql,
     check_postgresql_load,
     check_promotion,
@@ -43,6 +44,7 @@ SEED_MAX = 2**32 - 1
 _EXPORTERS = ("redis-exporter", "node-exporter", "postgres-exporter")
 _PLACE = {"edge": OUTSIDE} | dict.fromkeys(("prometheus", *_EXPORTERS, *GENERATORS), OBSERVER)
 _ONE_OF_EACH = ("prometheus", "loadgen", "direct-client")
+_STORES = frozenset({"redis", "postgresql", "rabbitmq", "etcd"})
 _AT_LEAST_ONE = ("redis", "session", "collaboration", "edge")
 
 
@@ -73,6 +75,7 @@ def check_scenario(scenario: Scenario, label: str) -> None:
         _check_experiment(scenario.experiment, scenario.stack)
         check_promotion(scenario, label)
         check_cancelling(scenario)
+        check_etcd_data(scenario.experiment, scenario.stack)
     check_takeover(scenario, label)
     _check_blast_radius(scenario, label)
     for index, weakness in enumerate(scenario.known_weaknesses):
@@ -285,7 +288,7 @@ def _check_fault(experiment: Experiment, member_count: int) -> None:
     scopes, why = _scopes(fault)
     if target.scope not in scopes:
         raise refuse(label, "target.scope", f"expected {' or '.join(scopes)}{why} (fault {kind})", target.scope)
-    if isinstance(fault, RollingRestart | Scale | Deny) and target.component in {"redis", "postgresql", "rabbitmq"}:
+    if isinstance(fault, RollingRestart | Scale | Deny) and target.component in _STORES:
         expected = "expected a service: a store may fail over for each member"
         raise refuse(label, "target.component", expected, target.component)
     if isinstance(fault, CutReplication):

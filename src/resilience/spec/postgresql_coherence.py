@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Mapping
 
 from resilience.spec.convert import refuse
-from resilience.spec.fault import Partition, Target, parts_from_etcd
+from resilience.spec.fault import FastRestart, Partition, Target, parts_from_etcd
 from resilience.spec.plan import links_max, register_links_max
 from resilience.spec.postgresql import AnyStandbys, Asynchronous, FirstStandbys, Manual, Patroni, Postgresql
-from resilience.spec.scenario import Scenario
+from resilience.spec.scenario import Experiment, Scenario
 from resilience.spec.stack import Stack
 
 COMPONENTS = ("postgresql", "pgbouncer", "postgres-exporter", "postgresql-client", "etcd")
@@ -123,6 +123,14 @@ def check_takeover(scenario: Scenario, label: str) -> None:
     if scenario.timeline.fault_s < least_s:
         expected = f"expected at least {least_s:g} s, Patroni's ttl_s and loop_wait_s and {PROMOTED_S_MIN:g} s"
         raise refuse(label, "timeline.fault_s", expected, scenario.timeline.fault_s)
+
+
+def check_etcd_data(experiment: Experiment, stack: Stack) -> None:
+    """No member of etcd loses its data: it would not come back before somebody has added it anew by hand."""
+    fault, target = experiment.fault, experiment.target
+    hit = target.component == "etcd" or (target.scope == "node" and stack.of("etcd"))
+    if isinstance(fault, FastRestart) and fault.data == "gone" and hit:
+        raise refuse(experiment.file, "fault.data", "expected kept: etcd takes no member back without it", "gone")
 
 
 def _check_members(stack: Stack, tier: Postgresql, label: str) -> None:

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from resilience.errors import SpecError
+from resilience.spec.fault import Target
 from resilience.spec.postgresql import Manual, Patroni
 from resilience.spec.read import read_scenario, read_stack
 
@@ -185,3 +186,31 @@ def test_nor_is_one_shorter_that_parts_a_primary_from_etcd(project: Path, fault:
 )
 def test_a_fault_after_which_nobody_is_replaced_need_not_last(project: Path, fault: str, role: str) -> None:
     assert read_scenario(on_primary(project, fault, role), "failover").timeline.fault_s == 25
+
+
+@pytest.mark.parametrize("fault", ["kind: kill, restart: false", "kind: pause", "kind: partition, cut_from: peers"])
+def test_a_member_of_etcd_can_be_a_target(project: Path, fault: str) -> None:
+    path = with_tier(project) / "experiments/lose-node.yaml"
+    text = path.read_text().replace("kind: power-off", fault)
+    path.write_text(text.replace("component: redis, role: primary, shard: 1, scope: node", "component: etcd"))
+    experiment = read_scenario(project, "failover").experiment
+    assert experiment is not None
+    assert experiment.target == Target(component="etcd")
+
+
+@pytest.mark.parametrize(
+    ("fault", "target", "expect"),
+    [
+        ("kind: kill, restart: false", "component: etcd, role: primary", "target.role: expected any"),
+        ("kind: fast-restart, data: gone", "component: etcd", "fault.data: expected kept"),
+        ("kind: fast-restart, data: gone", "component: redis, scope: node", "fault.data: expected kept"),
+        ("kind: rolling-restart", "component: etcd, scope: component", "target.component: expected a service"),
+    ],
+)
+def test_what_cannot_be_done_to_etcd_is_refused(project: Path, fault: str, target: str, expect: str) -> None:
+    path = with_tier(project) / "experiments/lose-node.yaml"
+    text = path.read_text().replace("kind: power-off", fault)
+    path.write_text(text.replace("component: redis, role: primary, shard: 1, scope: node", target))
+    with pytest.raises(SpecError) as caught:
+        read_scenario(project, "failover")
+    assert expect in str(caught.value)
