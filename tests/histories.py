@@ -55,7 +55,7 @@ from resilience.spec.fault import FaultSpec, PowerOff, Target
 from resilience.spec.fingerprint import Fingerprint
 from resilience.spec.load import Load
 from resilience.spec.postgresql import Durability as PostgresqlDurability
-from resilience.spec.postgresql import Postgresql
+from resilience.spec.postgresql import Patroni, Postgresql
 from resilience.spec.rabbitmq import QUEUES, Rabbitmq, all_queues
 from resilience.spec.scenario import Experiment, Scenario, Timeline
 from resilience.spec.slo import FindingSource, RatioSource, Slo
@@ -80,6 +80,8 @@ GROUPS = (1, 2, 3)
 
 TIERS = ("postgresql", "rabbitmq")  # what a stack may have besides, each with a client of its name
 POSTGRESQL = ("postgresql-primary-0", "postgresql-replica-0", "postgresql-replica-1")
+ETCD = ("etcd-0", "etcd-1", "etcd-2")
+PATRONI = Patroni(ttl_s=20, loop_wait_s=5, retry_timeout_s=5)
 
 
 def stack(durability: Durability | None = None, tiers: tuple[str, ...] = ()) -> Stack:
@@ -208,6 +210,22 @@ def under(durability: PostgresqlDurability, synchronous_commit: str = "on") -> S
         synchronous_commit=synchronous_commit,  # type: ignore[arg-type]  # each test names one of them
     )  # fmt: skip
     return msgspec.structs.replace(about, stack=msgspec.structs.replace(about.stack, postgresql=tier))
+
+
+def by_patroni(about: Scenario) -> Scenario:
+    """A scenario with PostgreSQL, where its failover is Patroni's, by `PATRONI`; `patroni_events` go with it."""
+    stack = about.stack
+    etcd = tuple(Member(name=name, component="etcd", node=f"node-{n}") for n, name in enumerate(ETCD, 1))
+    tier = msgspec.structs.replace(stack.postgresql, failover=PATRONI) if stack.postgresql else None
+    stack = msgspec.structs.replace(stack, members=stack.members + etcd, postgresql=tier)
+    return msgspec.structs.replace(about, stack=stack)
+
+
+def patroni_events() -> tuple[Event, ...]:
+    """That etcd's members were started, and what the members' Patronis said at start that they go by."""
+    started = (Event("member", -3 * S, {"member": name, "what": "started", "pid": 7, "code": 0}) for name in ETCD)
+    config = {"ttl": 20, "loop_wait": 5, "retry_timeout": 5, "maximum_lag_on_failover": 1_048_576}
+    return (*started, Event("patroni", 0, {"config": config, "members": list(POSTGRESQL)}))
 
 
 FINGERPRINT = Fingerprint(

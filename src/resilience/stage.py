@@ -38,6 +38,7 @@ from resilience.report.live import LiveBoard
 from resilience.report.run import Run
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import PORTS
+from resilience.stack import patroni
 from resilience.stack.audit import audit
 from resilience.stack.converge import Converged, wait_converged
 from resilience.stack.outbox_audit import audit_outbox
@@ -129,6 +130,7 @@ class Stage:
     def _under_load(self, platform: OwnedPlatform, session: Path) -> None:
         layout = shard_layout(platform)
         self._notebook.event("shards", {"shards": msgspec.to_builtins(layout)})
+        self._note_patroni(platform)
         board = PhaseBoard(self._record.phases)
         place, notebook = self._record.load_dir, self._notebook
         with load_running(self._scenario, layout, platform, place, clock=notebook.clock, say=notebook.event) as load:
@@ -145,6 +147,13 @@ class Stage:
             phases.begin(STOP)
             load.stop()
             self._quiet_since = load.drained_at
+
+    def _note_patroni(self, platform: OwnedPlatform) -> None:
+        """By what PostgreSQL fails over, where Patroni does it: they have it all from etcd."""
+        told = patroni.config(platform) if patroni.used(platform) else {}
+        if told:
+            config = next(iter(told.values()))
+            self._notebook.event("patroni", {"config": msgspec.to_builtins(config), "members": list(told)})
 
     def _show_length(self) -> None:
         """From the warm-up on it is known how long the run will take."""

@@ -44,6 +44,7 @@ from resilience.check.reconciliation import reconciliation
 from resilience.check.recovery import recovery
 from resilience.check.registers import registers
 from resilience.check.slo import measured_slos, slo
+from resilience.check.takeover import takeover
 from resilience.check.weakness import with_weaknesses
 from resilience.history.read import History
 from resilience.spec.load import Load
@@ -88,6 +89,7 @@ CHECKS: dict[str, Check] = {
     "recovery": recovery,
     "recovery.postgresql": recovery_of_rows,
     "recovery.rabbitmq": recovery_of_consumers,
+    "takeover": takeover,
     "slo": slo,
     "availability": availability,
     "latency": latency,
@@ -114,6 +116,7 @@ TIERS: dict[str, str] = {
     "recovery.rabbitmq": "rabbitmq",
     "convergence.queues": "rabbitmq",
     "linearizability.postgresql": "postgresql",
+    "takeover": "etcd",  # Patroni's
 }
 
 # what only a stack with several of them has

@@ -6,6 +6,9 @@ that nobody who reads a history has to doubt it.
 - ``stack-up``: ``took_s``; [runner] the stack answered its first good request
 - ``shards``: ``shards``: list of {``group``, ``primary``, ``replicas``: addresses as ``host:port``, ``slots``: [[first,
   last], …]} at start [runner]
+- ``patroni``: by what PostgreSQL fails over, where Patroni does it: ``config`` (its own words: ``ttl``, ``loop_wait``,
+  ``retry_timeout`` in seconds, ``maximum_lag_on_failover`` in bytes and more), ``members``: who told it; at start
+  [runner]
 - ``load-started``: ``clients``: names of the client processes; ``boot_id`` of the runner's kernel, by whose clock all
   instants are [runner]
 - ``clock-compared``: ``process``; ``boot_id`` of its kernel; ``offset_us``: how far the instants that it records are
@@ -85,15 +88,16 @@ from resilience.history.queues import QueuesSeen
 from resilience.history.record import Event, Instant
 
 NAMES = frozenset({
-    "stack-up", "shards", "load-started", "load-stopped", "clock-compared", "phase-announced", "injecting", "injected",
-    "effect-probed", "healing", "healed", "no-target", "experiment", "role", "came-back", "queue-role", "failing",
-    "member", "node", "converged", "stopping", "fenced", "promoting", "promoted", "promotion", "rejoined", "cancelling",
-    "cancelled", "step-failed", "queues", "replicas", "copies", "audit-incomplete", "pressure", "generator",
-    "interrupted", "error", "ended",
+    "stack-up", "shards", "patroni", "load-started", "load-stopped", "clock-compared", "phase-announced", "injecting",
+    "injected", "effect-probed", "healing", "healed", "no-target", "experiment", "role", "came-back", "queue-role",
+    "failing", "member", "node", "converged", "stopping", "fenced", "promoting", "promoted", "promotion", "rejoined",
+    "cancelling", "cancelled", "step-failed", "queues", "replicas", "copies", "audit-incomplete", "pressure",
+    "generator", "interrupted", "error", "ended",
 })  # fmt: skip
 
 Group = Annotated[int, Meta(ge=-1, le=1_000_000)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
+Seconds = Annotated[int, Meta(ge=0, le=86_400)]
 
 
 class _Prelude(msgspec.Struct):
@@ -186,6 +190,17 @@ class _Shard(msgspec.Struct):
 
 class _Shards(msgspec.Struct):
     shards: tuple[_Shard, ...] = ()
+
+
+class _PatroniConfig(msgspec.Struct):
+    ttl: Seconds
+    loop_wait: Seconds
+    retry_timeout: Seconds
+
+
+class _Patroni(msgspec.Struct):
+    config: _PatroniConfig
+    members: tuple[str, ...] = ()
 
 
 class _Role(msgspec.Struct):
@@ -296,6 +311,7 @@ _DATA: dict[str, type[msgspec.Struct]] = {
     "step-failed": _StepFailed,
     "fenced": _Fenced,
     "shards": _Shards,
+    "patroni": _Patroni,
     "role": _Role,
     "came-back": _CameBack,
     "queue-role": _QueueRole,

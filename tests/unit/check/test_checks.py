@@ -22,14 +22,16 @@ from tests.histories import (
     Recorded,
     S,
     availability_slo,
+    by_patroni,
     latency_slo,
+    patroni_events,
     recorded,
     samples,
     scenario,
 )
 
 ABOUT = replace(
-    scenario(slos=(availability_slo("fault", 0.82), latency_slo("steady", 0.99)), tiers=TIERS),
+    by_patroni(scenario(slos=(availability_slo("fault", 0.82), latency_slo("steady", 0.99)), tiers=TIERS)),
     blast_radius=BlastRadius(may_suffer=("shard 1",), others_outage_s_max=2.5),
 )
 
@@ -170,6 +172,8 @@ CASES = (
     Case(check="recovery", change=lose_the_shard_again, says="no write succeeded in the last"),
     Case(check="recovery.postgresql", change=write_no_rows_for_a_while, says="which nothing excuses"),
     Case(check="recovery.rabbitmq", change=hand_out_nothing_for_a_while, says="which nothing excuses"),
+    Case(check="takeover", says="ttl is 60 instead of 20",
+         change=lambda run: run.change("patroni", config=run.event("patroni").data["config"] | {"ttl": 60})),
     Case(check="slo", change=refuse_reads, says="Session requests answered in phase fault"),
     Case(check="availability", says="sick before any fault",
          change=lambda run: refuse_writes(run, run.of("direct.write", 2, "steady")[::50])),
@@ -204,6 +208,13 @@ def signed(name: str, check: Check) -> Check:
     return findings
 
 
+def sound() -> Recorded:
+    """A run of `ABOUT` as it should be."""
+    run = recorded(tiers=TIERS)
+    run.events.extend(patroni_events())
+    return run
+
+
 def judged(run: Recorded, folder: Path) -> Judgement:
     if run.later:
         run.later(run, folder)
@@ -213,7 +224,7 @@ def judged(run: Recorded, folder: Path) -> Judgement:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.check)
 def test_only_this_check_finds_it(case: Case, tmp_path: Path) -> None:
-    run = recorded(tiers=TIERS)
+    run = sound()
     case.change(run)
     judgement = judged(run, tmp_path)
     found = [finding for finding in judgement.findings if finding.verdict != "pass"]
@@ -223,7 +234,7 @@ def test_only_this_check_finds_it(case: Case, tmp_path: Path) -> None:
 
 
 def test_all_of_them_pass_a_run_as_it_should_be(tmp_path: Path) -> None:
-    judgement = judged(recorded(tiers=TIERS), tmp_path)
+    judgement = judged(sound(), tmp_path)
     assert {finding.check for finding in judgement.findings} >= set(CHECKS)
     assert {finding.verdict for finding in judgement.findings} == {"pass"}
 
