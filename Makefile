@@ -42,7 +42,7 @@ smoke nightly calibrate: environment
 	@$(BIN)/resilience suite $(SUITE) --stack $(STACK) $(ARGS)
 
 smoke: ## run a few scenarios, about 8 minutes: one table, one JUnit file
-nightly: ## run every scenario but those that only a cluster can play, 85 minutes (TIER=redis: 30)
+nightly: ## run every scenario but those that only a cluster can play, 90 minutes (TIER=redis: 30)
 calibrate: ## run configurations known to lose data, or to keep it: is that found? 100 minutes (TIER=redis: 35)
 
 .PHONY: list

@@ -291,6 +291,12 @@ def test_what_is_done_to_standbys_and_by_whom(name: str, member: tuple[str, str]
     assert list(plan.steps[len(plan.steps) - len(steps) :]) == steps
 
 
+def test_what_patroni_does_is_on_the_screen():
+    plan = fault_plan(read_scenario(ROOT, "postgresql-failover-patroni"), "")
+    assert plan is not None
+    assert plan.steps[-1] == "30 s later, or sooner, by itself: Patroni promotes a PostgreSQL standby"
+
+
 def test_who_is_denied_what_is_told():
     watch = {"probe": "denied", "pods": [{"name": "a"}], "others": [{"name": "b"}, {"name": "c"}]}
     assert list(proofs_in_words([watch])) == [
