@@ -7,10 +7,11 @@ import msgspec
 
 from resilience.backend.base import MemberState, Platform
 from resilience.errors import StackError
-from resilience.spec.postgresql import PATRONI_PORT, Patroni
+from resilience.spec.postgresql import PATRONI_PORT, Asynchronous, Patroni
 from resilience.stack.http_link import http_ask
 
 OK = 200
+_NAMED = frozenset({"sync_standby", "quorum_standby"})
 
 
 class PatroniConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +44,28 @@ def _configs(platform: Platform) -> Iterator[tuple[str, PatroniConfig]]:
                 yield state.name, msgspec.convert(_asked(state, "/config"), PatroniConfig)
             except (StackError, msgspec.ValidationError):
                 continue
+
+
+def unnamed(platform: Platform) -> list[str]:
+    """Why Patroni may promote nobody: it has not named the standbys yet that commits wait for, which takes it loops.
+
+    Empty if it has, or where it names none (``synchronous_mode: off``); of a quorum it names all that stream.
+    """
+    tier = platform.stack.postgresql
+    if tier is None or not isinstance(tier.failover, Patroni) or isinstance(tier.durability, Asynchronous):
+        return []
+    if tier.failover.synchronous_mode == "off":
+        return []
+    wanted = tier.durability.standbys if tier.failover.synchronous_mode == "on" else len(tier.replicas)
+    for state in platform.states():
+        if state.component == "postgresql":
+            try:
+                members = _asked(state, "/cluster").get("members", [])
+            except StackError:
+                continue
+            named = [member["name"] for member in members if member.get("role") in _NAMED]
+            return [f"Patroni has named {len(named)} of {wanted} standbys"] if len(named) < wanted else []
+    return ["no Patroni tells which standbys it has named"]
 
 
 def version(state: MemberState) -> str:

@@ -8,7 +8,7 @@ from typing import Self
 
 from resilience.backend.base import MemberState, Platform
 from resilience.errors import StackError
-from resilience.stack.patroni import without_majority
+from resilience.stack.patroni import unnamed, without_majority
 from resilience.stack.postgresql_link import APPLICATION, PASSWORD, PostgresqlLink, PostgresqlLinks, Rows
 from resilience.stack.postgresql_role import (
     QUESTION,
@@ -37,7 +37,12 @@ def wait_ready(platform: Platform, deadline: float, pause: Pause | None = None) 
     with PostgresqlLinks(platform, ASK_TIMEOUT_S) as links:
 
         def unmet() -> str:
-            return shortened(unready(platform.stack, looks(links)) or unled(platform) or without_majority(platform))
+            return shortened(
+                unready(platform.stack, looks(links))
+                or unled(platform)
+                or without_majority(platform)
+                or unnamed(platform)
+            )
 
         return wait_until("PostgreSQL's readiness", unmet, deadline=deadline, every_s=POLL_S, pause=pause)
 
@@ -80,6 +85,7 @@ class Gathering:
             or behind(seen, self._written or 0)
             or unled(self._platform)
             or without_majority(self._platform)
+            or unnamed(self._platform)
         )
 
     def __enter__(self) -> Self:
