@@ -129,11 +129,14 @@ def promote(session: Session, runbook: dict[str, Any] | None = None) -> str:
 def rejoin(session: Session) -> tuple[str, ...]:
     """Fences whoever takes writes beside PostgreSQL's primary, which makes it follow that; who.
 
-    Raises `FaultError` if there is no such tier, if it cannot be known who the primary is, or if it is not seen to be
-    the only one then.
+    Raises `FaultError` if there is no such tier, if Patroni promotes by itself in it, if it cannot be known who the
+    primary is, or if it is not seen to be the only one then.
     """
-    if session.platform.stack.postgresql is None:
+    tier = session.platform.stack.postgresql
+    if tier is None:
         raise FaultError(f"rejoin: the stack {session.platform.stack.name} has no PostgreSQL")
+    if not isinstance(tier.failover, Manual):
+        raise FaultError(f"rejoin: in the stack {session.platform.stack.name} Patroni stops a former primary by itself")
     with _step(session, "rejoin") as (began_us, say):
         rejoined = postgresql_strays.fence_strays(session.platform, say)
         proof = rejoined.proof

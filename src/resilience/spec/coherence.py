@@ -22,6 +22,7 @@ from resilience.spec.fault import (
 )
 from resilience.spec.load import Load
 from resilience.spec.postgresql_coherence import (
+    check_by_hand,
     check_cancelling,
     check_cut,
     check_etcd_data,
@@ -73,6 +74,7 @@ def check_scenario(scenario: Scenario, label: str) -> None:
     check_rabbitmq_load(scenario.load, scenario.stack, label)
     if scenario.experiment is not None:
         _check_experiment(scenario.experiment, scenario.stack)
+        check_by_hand(scenario)
         check_promotion(scenario, label)
         check_cancelling(scenario)
         check_etcd_data(scenario.experiment, scenario.stack)

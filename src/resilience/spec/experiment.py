@@ -182,6 +182,7 @@ def experiment_from_file(path: Path, label: str) -> Experiment:
         prelude=injecting.prelude,
         promotes="promote" in runbook,
         cancels="cancel_waiting" in runbook,
+        rejoins="rejoin" in runbook,
         runbook=_promoting(document.method, label),
     )
 

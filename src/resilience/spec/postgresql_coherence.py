@@ -88,6 +88,17 @@ def check_cancelling(scenario: Scenario) -> None:
         raise refuse(scenario.experiment.file, "method", expected)
 
 
+def check_by_hand(scenario: Scenario) -> None:
+    """No step of an experiment does what Patroni has to do by itself: it would be told as Patroni's."""
+    experiment, tier = scenario.experiment, scenario.stack.postgresql
+    if experiment is None or tier is None or isinstance(tier.failover, Manual):
+        return
+    for step, does in (("promote", experiment.promotes), ("rejoin", experiment.rejoins)):
+        if does:
+            expected = f"expected no {step}: {scenario.stack.name} has postgresql.failover patroni, whose work that is"
+            raise refuse(experiment.file, "method", expected)
+
+
 def check_promotion(scenario: Scenario, label: str) -> None:
     """Where an experiment has a standby promoted, there is one, and the fault lasts until it shows what it is worth."""
     if scenario.experiment is None or not scenario.experiment.promotes:
@@ -96,11 +107,7 @@ def check_promotion(scenario: Scenario, label: str) -> None:
     if tier is None:
         stack = scenario.stack.name
         raise refuse(scenario.experiment.file, "method", f"expected no promote: the stack {stack} has no PostgreSQL")
-    if not isinstance(tier.failover, Manual):
-        expected = (
-            f"expected no promote: {scenario.stack.name} has postgresql.failover patroni, which promotes by itself"
-        )
-        raise refuse(scenario.experiment.file, "method", expected)
+    assert isinstance(tier.failover, Manual)  # `check_by_hand`
     fault = scenario.experiment.fault
     if isinstance(fault, Partition) and fault.cut_from != "all":
         expected = "expected all where a standby is promoted: nobody else could reach a former primary that was fenced"

@@ -42,6 +42,7 @@ class Experiment(Record, frozen=True, kw_only=True):
     promotes: bool = False  # whether a standby of PostgreSQL is promoted while the fault lasts
     runbook: Runbook = Runbook()  # how, if so
     cancels: bool = False  # whether backends of PostgreSQL that wait for a standby are cancelled
+    rejoins: bool = False  # whether who takes writes beside PostgreSQL's primary is fenced once the fault has ended
 
 
 class Scenario(Record, frozen=True, kw_only=True):

@@ -413,12 +413,14 @@ def test_nobody_is_cancelled_where_there_is_no_postgresql(stand: Stand) -> None:
         play.cancel_waiting(stand.session, 3.0)
 
 
-def test_nobody_is_promoted_by_hand_where_patroni_does_it(stand: Stand) -> None:
+def test_nobody_is_promoted_or_fenced_by_hand_where_patroni_does_it(stand: Stand) -> None:
     tier = Postgresql(primary=PROMOTION.former, replicas=(PROMOTION.member,), failover=Patroni())
     stand.platform.stack = msgspec.structs.replace(stand.platform.stack, postgresql=tier)
     with pytest.raises(FaultError, match="Patroni promotes by itself"):
         play.promote(stand.session)
-    assert stand.events("promotion") == []
+    with pytest.raises(FaultError, match="Patroni stops a former primary by itself"):
+        play.rejoin(stand.session)
+    assert stand.events("promotion") == stand.events("fenced") == []
 
 
 def test_nobody_is_promoted_where_there_is_no_postgresql(stand: Stand) -> None:

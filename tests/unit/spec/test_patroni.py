@@ -162,6 +162,15 @@ def test_nobody_is_promoted_by_a_runbook_where_patroni_does_it(project: Path) ->
         read_scenario(project, "failover")
 
 
+def test_nor_is_anybody_fenced_by_hand(project: Path) -> None:
+    path = with_tier(project) / "experiments/lose-node.yaml"
+    healed = "chaos.probes, func: healed}\n"
+    step = "  - type: action\n    name: rejoin\n    provider: {type: python, module: %s, func: rejoin}\n"
+    path.write_text(path.read_text().replace(healed, healed + step % "resilience.chaos.actions"))
+    with pytest.raises(SpecError, match=r"method: expected no rejoin: small has postgresql.failover patroni"):
+        read_scenario(project, "failover")
+
+
 def test_a_fault_outlasts_patroni_by_enough_to_be_judged(project: Path) -> None:
     path = on_primary(project) / "scenarios/redis/failover.yaml"
     path.write_text(path.read_text().replace("fault_s: 25", "fault_s: 35"))
