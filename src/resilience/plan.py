@@ -117,8 +117,9 @@ def _runbook(scenario: Scenario) -> Iterator[str]:
         yield "at once, by the runbook: cancel every backend of PostgreSQL's primary that waits for a standby"
     if isinstance(tier.failover, Patroni):
         aimed = (experiment.target.component, experiment.target.role) == ("postgresql", "primary")
-        if aimed and parts_from_etcd(experiment.fault):
-            yield f"{tier.failover.ttl_s} s later, or sooner, by itself: Patroni promotes a PostgreSQL standby"
+        if aimed and parts_from_etcd(experiment.fault, failsafe=tier.failover.failsafe_mode):
+            least_s, most_s = (tier.failover.ttl_s + sign * tier.failover.loop_wait_s for sign in (-1, 1))
+            yield f"{least_s} s to {most_s} s later, by itself: Patroni promotes a PostgreSQL standby"
     elif experiment.promotes:
         delay_s, runbook = tier.failover.operator_delay_s, experiment.runbook
         which = "most" if runbook.standby == "least-lag" else "least"

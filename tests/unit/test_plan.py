@@ -294,7 +294,7 @@ def test_what_is_done_to_standbys_and_by_whom(name: str, member: tuple[str, str]
 def test_what_patroni_does_is_on_the_screen():
     plan = fault_plan(read_scenario(ROOT, "postgresql-failover-patroni"), "")
     assert plan is not None
-    assert plan.steps[-1] == "30 s later, or sooner, by itself: Patroni promotes a PostgreSQL standby"
+    assert plan.steps[-1] == "20 s to 40 s later, by itself: Patroni promotes a PostgreSQL standby"
 
 
 def test_who_is_denied_what_is_told():

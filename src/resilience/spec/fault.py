@@ -146,11 +146,13 @@ def outlasts_primary(fault: FaultSpec) -> bool:
             return False
 
 
-def parts_from_etcd(fault: FaultSpec) -> bool:
+def parts_from_etcd(fault: FaultSpec, *, failsafe: bool = False) -> bool:
     """Whether Patroni has to replace a primary that suffers it: one that is cut from its standbys alone keeps its key
-    in etcd, and one that is cut from all but its standbys loses it.
+    in etcd, and one that is cut from all but its standbys loses it; in ``failsafe`` mode it stays primary all the same.
     """
-    return fault.cut_from in {"clients", "all"} if isinstance(fault, Partition) else outlasts_primary(fault)
+    if isinstance(fault, Partition):
+        return fault.cut_from == "all" or (fault.cut_from == "clients" and not failsafe)
+    return outlasts_primary(fault)
 
 
 class Prelude(Record, frozen=True, kw_only=True):

@@ -124,7 +124,8 @@ def check_takeover(scenario: Scenario, label: str) -> None:
     if experiment is None or tier is None or not isinstance(tier.failover, Patroni):
         return
     target = experiment.target
-    if (target.component, target.role) != ("postgresql", "primary") or not parts_from_etcd(experiment.fault):
+    parts = parts_from_etcd(experiment.fault, failsafe=tier.failover.failsafe_mode)
+    if (target.component, target.role) != ("postgresql", "primary") or not parts:
         return
     least_s = tier.failover.ttl_s + tier.failover.loop_wait_s + PROMOTED_S_MIN
     if scenario.timeline.fault_s < least_s:

@@ -185,6 +185,12 @@ def test_nor_is_one_shorter_that_parts_a_primary_from_etcd(project: Path, fault:
         read_scenario(on_primary(project, fault), "failover")
 
 
+def test_a_primary_that_goes_on_without_etcd_is_not_waited_for(project: Path) -> None:
+    stack = on_primary(project, "kind: partition, cut_from: clients") / "stacks/small.yaml"
+    stack.write_text(stack.read_text().replace("mode: patroni", "mode: patroni, failsafe_mode: true"))
+    assert read_scenario(project, "failover").timeline.fault_s == 25
+
+
 @pytest.mark.parametrize(
     ("fault", "role"),
     [
