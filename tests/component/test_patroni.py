@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -110,4 +111,17 @@ def test_a_standby_is_promoted_by_itself_and_the_former_primary_comes_back_by_pg
     assert {(one.role, one.timeline) for one in roles(tier).values()} == {("primary", 2), ("replica", 2)}
     assert roles(tier)[PRIMARY].upstream == successor
     assert "pg_rewind exit code=0" in log_of(logs, PRIMARY)
+    assert asked(tier, PRIMARY, ROW) == [("1",)]
+
+
+def test_without_etcds_majority_nobody_is_primary_until_it_is_back(tier, logs):
+    kill = partial(injected, tier, logs, Kill(restart=False), role="any", component="etcd")
+    with kill() as one, kill() as another:
+        assert {*one.members, *another.members} == {"etcd-0", "etcd-1"}
+        assert len(without_majority(tier)) == 3
+        wait_for("the primary has stepped down", lambda: part_of(tier, "replica") == [PRIMARY, STANDBY, OTHER])
+        assert not any(is_primary(tier.state(name).address) for name in (PRIMARY, STANDBY, OTHER))
+        assert unled(tier) != []
+    wait_for("all are together", lambda: together(tier))
+    assert len(part_of(tier, "primary")) == 1
     assert asked(tier, PRIMARY, ROW) == [("1",)]

@@ -17,7 +17,21 @@ from resilience.spec.fault import FastRestart, Partition
 from resilience.spec.postgresql import AnyStandbys, FirstStandbys
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Member
-from tests.histories import APPLIED, BEGAN, END, POSTGRESQL, RECOVERY, Recorded, S, baseline, recorded, scenario, under
+from tests.histories import (
+    APPLIED,
+    BEGAN,
+    END,
+    ETCD,
+    POSTGRESQL,
+    RECOVERY,
+    Recorded,
+    S,
+    baseline,
+    by_patroni,
+    recorded,
+    scenario,
+    under,
+)
 
 TIER = ("postgresql",)
 ABOUT = scenario(tiers=TIER)
@@ -150,6 +164,11 @@ CASES = (
     Case(name="a standby hit that nobody waits for", run=lambda: away(hit(POSTGRESQL[1]), BEGAN, LONG), fails=WAYS,
          about=under(FirstStandbys(), "local"), says="which nothing excuses"),
     Case(name="a standby cut off, and promoted", run=lambda: away(hit(POSTGRESQL[1], promoted=True), PROMOTED, 3 * S)),
+    Case(name="one of etcd hit", run=lambda: away(hit(*ETCD[:1]), BEGAN, LONG), about=by_patroni(ABOUT), fails=WAYS,
+         says="which nothing excuses"),
+    Case(name="etcd's majority hit", run=lambda: away(hit(*ETCD[1:]), BEGAN, LONG), about=by_patroni(ABOUT)),
+    Case(name="etcd's majority hit, and never again", run=lambda: away(hit(*ETCD[1:]), BEGAN, END),
+         about=by_patroni(ABOUT), fails=WAYS, says="no row was written in the last"),
     Case(name="a PgBouncer hit", run=lambda: away(hit("pgbouncer-0"), BEGAN, LONG, ("pgbouncer",)),
          about=with_pgbouncer()),
     Case(name="a PgBouncer hit, and felt by others", run=lambda: away(hit("pgbouncer-0"), BEGAN, LONG),

@@ -11,7 +11,8 @@ Where a standby is promoted by hand, people wait for a person first (``postgresq
 then for the platform. Each way on which rows are written is judged for itself: the one through a PgBouncer ends when
 that has been led elsewhere. PostgreSQL is *hit* if its primary is among an injection's members, if another one is
 promoted by hand, or if so many standbys are among them that commits have too few left to wait for; a way through a
-PgBouncer also if one of those is. A primary that is taken away is missed on every way: without any outage it was not.
+PgBouncer also if one of those is. Where Patroni fails over, it is hit as well if etcd is left without a majority: then
+nobody may be primary. A primary that is taken away is missed on every way: without any outage it was not.
 """
 
 from collections.abc import Iterator
@@ -79,6 +80,9 @@ def _hits(scenario: Scenario, history: History, way: Way) -> Iterator[Hit]:
     for injection in injections(history):
         if short := _too_few(scenario, injection):
             yield Hit(injection=injection, how=short)
+    for injection in injections(history):
+        if _no_majority(scenario, injection):
+            yield Hit(injection=injection, how="etcd was left without a majority")
     pgbouncers = {member.name for member in scenario.stack.of("pgbouncer")}
     for injection in injections(history) if way == "pgbouncer" else ():
         if hit := sorted(pgbouncers & set(injection.members)):
@@ -104,6 +108,12 @@ def _too_few(scenario: Scenario, injection: Applied) -> str:
     left = len(set(tier.members) - set(injection.members)) - 1  # the primary is not among them
     wanted = tier.standbys_waited_for
     return f"commits wait for {count(wanted, 'standby')}, and {left} were left" if left < wanted else ""
+
+
+def _no_majority(scenario: Scenario, injection: Applied) -> bool:
+    """Whether so many members of etcd suffered that the others decide nothing."""
+    etcd = {member.name for member in scenario.stack.of("etcd")}
+    return bool(etcd) and 2 * len(etcd - set(injection.members)) <= len(etcd)
 
 
 def _restored(history: History, way: Way, hit: Hit, outage: Outage | None) -> Finding:
