@@ -224,8 +224,7 @@ def by_patroni(about: Scenario) -> Scenario:
 def patroni_events() -> tuple[Event, ...]:
     """That etcd's members were started, and what the members' Patronis said at start that they go by."""
     started = (Event("member", -3 * S, {"member": name, "what": "started", "pid": 7, "code": 0}) for name in ETCD)
-    config = {"ttl": 20, "loop_wait": 5, "retry_timeout": 5, "maximum_lag_on_failover": 1_048_576}
-    return (*started, Event("patroni", 0, {"config": config, "members": list(POSTGRESQL)}))
+    return (*started, Event("patroni", 0, {"config": PATRONI.told, "members": list(POSTGRESQL)}))
 
 
 FINGERPRINT = Fingerprint(

@@ -11,14 +11,14 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import msgspec
 
-from resilience.backend.base import Backend, OwnedPlatform, Undone
+from resilience.backend.base import Backend, OwnedPlatform, Platform, Undone
 from resilience.backend.choice import enter
 from resilience.chaos.session import SessionFile, session_on
 from resilience.check.fault import latest_timeline
@@ -84,6 +84,7 @@ class Stage:
                 self._record.give_reserve()  # from here on little is written, and all of it is needed for the verdict
                 self._try(lambda: self._heal_all(injector))
                 self._try(lambda: self._converge(platform))
+                self._try(lambda: note_takeovers(platform, self._notebook.event))
                 self._try(lambda: self._collect(platform))
                 self._try(lambda: self._read_back(platform))
 
@@ -130,7 +131,7 @@ class Stage:
     def _under_load(self, platform: OwnedPlatform, session: Path) -> None:
         layout = shard_layout(platform)
         self._notebook.event("shards", {"shards": msgspec.to_builtins(layout)})
-        self._note_patroni(platform)
+        note_patroni(platform, self._notebook.event)
         board = PhaseBoard(self._record.phases)
         place, notebook = self._record.load_dir, self._notebook
         with load_running(self._scenario, layout, platform, place, clock=notebook.clock, say=notebook.event) as load:
@@ -147,13 +148,6 @@ class Stage:
             phases.begin(STOP)
             load.stop()
             self._quiet_since = load.drained_at
-
-    def _note_patroni(self, platform: OwnedPlatform) -> None:
-        """By what PostgreSQL fails over, where Patroni does it: they have it all from etcd."""
-        told = patroni.config(platform) if patroni.used(platform) else {}
-        if told:
-            config = next(iter(told.values()))
-            self._notebook.event("patroni", {"config": msgspec.to_builtins(config), "members": list(told)})
 
     def _show_length(self) -> None:
         """From the warm-up on it is known how long the run will take."""
@@ -300,6 +294,22 @@ def unanswered(note: Callable[[str, dict[str, Any]], None], event: str) -> Itera
         yield
     except StackError as error:
         note(event, {"reason": str(error)})
+
+
+def note_patroni(platform: Platform, note: Callable[[str, dict[str, Any]], None]) -> None:
+    """By what PostgreSQL fails over, where Patroni does it: they have it all from etcd."""
+    told = patroni.config(platform) if patroni.used(platform) else {}
+    if told:
+        config = next(iter(told.values()))
+        same = [name for name, one in told.items() if one == config]
+        note("patroni", {"config": msgspec.to_builtins(config), "members": same})
+
+
+def note_takeovers(platform: Platform, note: Callable[[str, dict[str, Any]], None]) -> None:
+    """Whom Patroni made primary, by its own word; that nobody tells it is no error, and left to the check."""
+    if patroni.used(platform):
+        with suppress(StackError):
+            note("takeovers", {"takeovers": msgspec.to_builtins(patroni.takeovers(platform))})
 
 
 class Attempted(NamedTuple):

@@ -11,7 +11,7 @@ from resilience.backend.local.platform import OwnedLocalPlatform
 from resilience.backend.local.primary import is_primary
 from resilience.spec.fault import FaultSpec, Kill, Partition, Pause
 from resilience.spec.postgresql import Asynchronous, Patroni
-from resilience.stack.patroni import config, without_majority
+from resilience.stack.patroni import Takeover, config, takeovers, without_majority
 from resilience.stack.postgresql import unled
 from resilience.stack.postgresql_link import PASSWORD
 from resilience.stack.versions import postgresql_servers
@@ -109,6 +109,7 @@ def test_a_standby_is_promoted_by_itself_and_the_former_primary_comes_back_by_pg
         assert asked(tier, successor, ROW) == [("1",)]
     wait_for("all are together", lambda: together(tier))
     assert {(one.role, one.timeline) for one in roles(tier).values()} == {("primary", 2), ("replica", 2)}
+    wait_for("Patroni's record says so", lambda: takeovers(tier) == [Takeover(timeline=2, member=successor)])
     assert roles(tier)[PRIMARY].upstream == successor
     assert "pg_rewind exit code=0" in log_of(logs, PRIMARY)
     assert asked(tier, PRIMARY, ROW) == [("1",)]

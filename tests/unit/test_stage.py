@@ -1,16 +1,26 @@
-"""What the stage tells the terminal."""
+"""What the stage tells the terminal, and puts on record."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
+from resilience.backend.base import MemberState
+from resilience.backend.local.place import PROJECT_ROOT
 from resilience.errors import StackError
 from resilience.fault.ledger import Entry, Ledger
+from resilience.history.event import flaw
 from resilience.history.queues import QueuesSeen
+from resilience.history.record import Event
 from resilience.spec.fault import FaultSpec, Injection, Kill, PowerOff, Target
+from resilience.spec.read import read_stack
+from resilience.stack import patroni
 from resilience.stack.converge import Converged
-from resilience.stage import broken_now, hit_members, queues_on_record, unanswered
+from resilience.stack.http_link import HttpAnswer
+from resilience.stage import broken_now, hit_members, note_patroni, note_takeovers, queues_on_record, unanswered
+from tests.fakes import FakePlatform
 from tests.histories import queues_seen
 
 
@@ -78,6 +88,42 @@ def test_what_ended_the_waiting_is_on_record_and_nothing_is_asked_again(
     assert seen is not None
     assert (seen.members, seen.whole_us) == (last.members, whole_us)
     assert queues_on_record(Converged(ok=True, took_s=2.0, reason=""), 0) is None
+
+
+def noted_of_patroni(
+    monkeypatch: pytest.MonkeyPatch, answers: Mapping[str, Any], name: str = "postgresql-patroni"
+) -> list[Event]:
+    """What is on record of a stack whose members answer so, or not at all."""
+
+    def http_ask(member: MemberState, path: str, *, port: int) -> HttpAnswer:
+        if member.name not in answers:
+            raise StackError(f"{member.name} does not answer {path} at {port}")
+        body = msgspec.json.encode(answers[member.name][path])
+        return HttpAnswer(member=member.name, status=200, body=body)
+
+    monkeypatch.setattr(patroni, "http_ask", http_ask)
+    stack = read_stack(PROJECT_ROOT, f"stacks/local/{name}.yaml")
+    platform = FakePlatform(stack, {member.name: "198.18.0.1" for member in stack.members}, {})
+    noted: list[Event] = []
+    for note in (note_patroni, note_takeovers):
+        note(platform, lambda name, data: noted.append(Event(name, 0, data)))
+    return noted
+
+
+def test_what_patroni_tells_is_on_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, third = "postgresql-primary-0", "postgresql-replica-0", "postgresql-replica-1"
+    config = {"ttl": 30, "loop_wait": 10, "retry_timeout": 10, "maximum_lag_on_failover": 1}
+    told = {"/config": config, "/history": [[1, 99, "why", "when", second]]}
+    other = told | {"/config": config | {"ttl": 20}}
+    settings, takeovers = noted_of_patroni(monkeypatch, {first: told, second: other, third: told})
+    assert (flaw(settings), flaw(takeovers)) == ("", "")
+    assert (settings.data["config"]["ttl"], settings.data["members"]) == (30, [first, third])
+    assert takeovers.data == {"takeovers": [{"timeline": 2, "member": second}]}
+
+
+def test_nothing_is_where_it_is_silent_or_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert noted_of_patroni(monkeypatch, {}) == []
+    assert noted_of_patroni(monkeypatch, {"postgresql-primary-0": {}}, "postgresql") == []
 
 
 def fail_with(error: Exception) -> None:

@@ -157,10 +157,16 @@ def hit_shards(history: History) -> tuple[HitShard, ...]:
 
 def promoted_at(history: History, shard: HitShard) -> int | None:
     """When another member was first seen as the shard's primary, None if it never was."""
+    seen = successor(history, shard)
+    return None if seen is None else seen.at
+
+
+def successor(history: History, shard: HitShard) -> Event | None:
+    """The ``role`` by which another member was first seen as the shard's primary, None if it never was."""
     for event in history.events_of("role"):
         named = event.data.get("group") == shard.group and event.data.get("role") == "primary"
         if named and event.data.get("member") != shard.primary and event.at >= shard.injection.began:
-            return event.at
+            return event
     return None
 
 

@@ -13,17 +13,19 @@ The primary renews its key in etcd each ``loop_wait``, and it is gone ``ttl`` af
 the fault. The standbys see that at once, or after a ``loop_wait``; they compare who has received most, and one is
 promoted. Sooner: the fault had no effect, or the key was given back, as by a server that ends in an orderly way. A
 new leader of etcd counts each ``ttl`` anew.
+
+That it was Patroni who replaced it is its own word: its record in etcd names who became primary with which timeline.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 from resilience.check import needs
-from resilience.check.fault import POSTGRESQL, SECOND_US, HitShard, hit_postgresql, promoted_at
+from resilience.check.fault import POSTGRESQL, SECOND_US, HitShard, hit_postgresql, promotions, successor
 from resilience.check.finding import Finding, Verdict, Where
-from resilience.check.outage import gaps, longest
+from resilience.check.outage import Outage, gaps, longest
 from resilience.check.text import seconds
 from resilience.history.read import History
+from resilience.history.record import Event
 from resilience.spec.fault import Kill, parts_from_etcd
 from resilience.spec.postgresql import Patroni
 from resilience.spec.scenario import Scenario
@@ -32,15 +34,9 @@ OUTAGE_US = SECOND_US  # without a row: less is no takeover
 EARLY_S = 1.0  # the key is renewed a little before its loop is over, and etcd counts in seconds
 PROMOTED_WITHIN_S = 5.0  # the standbys ask each other, one is promoted, clients are led to it
 NEW_ETCD_LEADER_S = 5.0  # until etcd has one, where the fault took its leader, too
+SEEN_WITHIN_S = 2.0  # who is primary is asked ten times a second, on a busy machine later
+_WORDS = {"takeover.elected_s": "another primary", "takeover.first_good_write_s": "first good write"}
 _RESTS_ON = needs.WHOLE + needs.LOAD + needs.TIMING + needs.FAULT + needs.PRIMARY
-_ASKED = {
-    "ttl": "ttl_s",
-    "loop_wait": "loop_wait_s",
-    "retry_timeout": "retry_timeout_s",
-    "maximum_lag_on_failover": "maximum_lag_on_failover_bytes",
-}
-
-
 _NO_EFFECT: tuple[Verdict, str] = (
     "inconclusive",
     "no outage where a primary had to be replaced: the fault had no effect",
@@ -48,6 +44,10 @@ _NO_EFFECT: tuple[Verdict, str] = (
 _NOT_TOLD: tuple[Verdict, str] = ("inconclusive", "no member told by what Patroni goes")
 _NOBODY = "no other member was seen as the primary"
 _NO_ROW = "no row was written any more"
+_BY_HAND = "a standby was promoted by hand: what Patroni would have done is not known"
+_ENDED_FIRST = "the fault ended before the key in etcd had to be gone"
+_BY_WHOM = "rows were written again before another primary was seen: to whom is not known"
+_NOT_ITS = "Patroni's record does not name {} as primary of timeline {}: who promoted it is not known"
 _TOO_SOON = "sooner than the key in etcd can be gone: the fault was not effective, or the key was given back"
 _TOO_LATE = "later than the key in etcd explains: no standby was fit, etcd had no majority, or clients were led late"
 
@@ -56,59 +56,65 @@ def takeover(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """One finding about Patroni's settings, one about a primary that it had to replace."""
     told = history.events_of("patroni")
     config: dict[str, Any] = told[0].data.get("config", {}) if told else {}
-    expected = scenario.experiment is not None and parts_from_etcd(scenario.experiment.fault)
-    hit = hit_postgresql(history) if expected else ()
+    hit = hit_postgresql(history) if _has_to_replace(scenario) else ()
     return (_settings(scenario, config), *(_replaced(scenario, history, config, shard) for shard in hit))
 
 
+def _has_to_replace(scenario: Scenario) -> bool:
+    patroni = _patroni(scenario)
+    if scenario.experiment is None or patroni is None:
+        return False
+    return parts_from_etcd(scenario.experiment.fault, failsafe=patroni.failsafe_mode)
+
+
+def _patroni(scenario: Scenario) -> Patroni | None:
+    tier = scenario.stack.postgresql
+    return tier.failover if tier is not None and isinstance(tier.failover, Patroni) else None
+
+
 def _settings(scenario: Scenario, config: dict[str, Any]) -> Finding:
-    differing = ", ".join(_differing(scenario, config))
+    patroni = _patroni(scenario)
+    asked = patroni.told if patroni else {}
+    differing = ", ".join(
+        f"{name} is {config[name]} instead of {value}"
+        for name, value in asked.items()
+        if name in config and config[name] != value
+    )
+    untold = ", ".join(name for name in asked if name not in config)
     return Finding(
         check="takeover.settings",
-        verdict="fail" if differing else "pass" if config else "inconclusive",
+        verdict="fail" if differing else "inconclusive" if untold else "pass",
         title="Patroni goes by what the stack asks for",
-        measured=", ".join(f"{name} {config[name]}" for name in _ASKED if name in config) or "not told",
+        measured=", ".join(f"{name} {value}" for name, value in config.items()) or "not told",
         allowed="the stack file's",
-        reason=differing or ("" if config else _NOT_TOLD[1]),
+        reason=differing or (f"no member told its {untold}" if untold else ""),
         where=Where(group="postgresql"),
         rests_on=needs.RECORD,
     )
-
-
-def _differing(scenario: Scenario, config: dict[str, Any]) -> Iterator[str]:
-    tier = scenario.stack.postgresql
-    if tier is None or not isinstance(tier.failover, Patroni):
-        return
-    for name, field in _ASKED.items():
-        asked = getattr(tier.failover, field)
-        if name in config and config[name] != asked:
-            yield f"{name} is {config[name]} instead of {asked}"
 
 
 def _replaced(scenario: Scenario, history: History, config: dict[str, Any], hit: HitShard) -> Finding:
     rows = history.ops.of_kind("postgresql.write")
     found = gaps(history, rows, POSTGRESQL, OUTAGE_US)
     outage = longest(tuple(gap for gap in found if gap.end > hit.injection.began))
-    elected = promoted_at(history, hit)
+    elected = successor(history, hit)
     instants = {
-        "takeover.elected_s": elected,
+        "takeover.elected_s": elected.at if elected else None,
         "takeover.first_good_write_s": outage.end if outage and outage.ended else None,
     }
     after = {name: (at - hit.injection.applied) / SECOND_US for name, at in instants.items() if at is not None}
     took_s = after.get("takeover.first_good_write_s")
     low_s, high_s = _expected_s(scenario, config, hit)
-    if outage is None:
-        verdict, reason = _NO_EFFECT
-    elif elected is None or took_s is None:
-        verdict, reason = "fail", _NOBODY if elected is None else _NO_ROW
-    else:
-        verdict, reason = _in_time(took_s, low_s, high_s) if config else _NOT_TOLD
-    words = {"takeover.elected_s": "another primary", "takeover.first_good_write_s": "first good write"}
+    verdict, reason = (
+        _unproved(history, config, outage, elected)
+        or _ended_first(hit, after, high_s)
+        or _in_time(after, low_s, high_s)
+    )
     return Finding(
         check="takeover",
         verdict=verdict,
         title=f"Patroni replaced {hit.primary} as soon as its settings make it",
-        measured=", ".join(f"{words[name]} {seconds(value)}" for name, value in after.items()) or "not replaced",
+        measured=", ".join(f"{_WORDS[name]} {seconds(value)}" for name, value in after.items()) or "not replaced",
         allowed=f"{low_s:g} s to {high_s:g} s" if config else "not known",
         value=took_s,
         unit="s",
@@ -131,7 +137,41 @@ def _expected_s(scenario: Scenario, config: dict[str, Any], hit: HitShard) -> tu
     return low_s, ttl_s + loop_wait_s + PROMOTED_WITHIN_S + elected_s
 
 
-def _in_time(took_s: float, low_s: float, high_s: float) -> tuple[Verdict, str]:
+def _unproved(
+    history: History, config: dict[str, Any], outage: Outage | None, elected: Event | None
+) -> tuple[Verdict, str] | None:
+    """Why it cannot be said of Patroni that it replaced a primary, or that it did not, None if it can."""
+    if outage is None:
+        return _NO_EFFECT
+    if not config:
+        return _NOT_TOLD
+    if promotions(history):
+        return "inconclusive", _BY_HAND
+    if elected is None:
+        return None
+    member, timeline = elected.data.get("member"), elected.data.get("epoch")
+    told = [one for event in history.events_of("takeovers") for one in event.data["takeovers"]]
+    if any((one["member"], one["timeline"]) == (member, timeline) for one in told):
+        return None
+    return "inconclusive", _NOT_ITS.format(member, timeline)
+
+
+def _ended_first(hit: HitShard, after: dict[str, float], high_s: float) -> tuple[Verdict, str] | None:
+    """Whether the fault ended before Patroni had to have replaced the primary, and had not."""
+    undoing = hit.injection.undoing
+    if undoing is None:
+        return None
+    lasted_s = (undoing - hit.injection.applied) / SECOND_US
+    replaced = len(after) == len(_WORDS) and max(after.values()) <= lasted_s
+    return None if replaced or lasted_s >= high_s else ("inconclusive", _ENDED_FIRST)
+
+
+def _in_time(after: dict[str, float], low_s: float, high_s: float) -> tuple[Verdict, str]:
+    elected_s, took_s = (after.get(name) for name in _WORDS)
+    if elected_s is None or took_s is None:
+        return "fail", _NOBODY if elected_s is None else _NO_ROW
     if took_s < low_s:
         return "inconclusive", _TOO_SOON
-    return ("fail", _TOO_LATE) if took_s > high_s else ("pass", "")
+    if took_s > high_s:
+        return "fail", _TOO_LATE
+    return ("inconclusive", _BY_WHOM) if elected_s > took_s + SEEN_WITHIN_S else ("pass", "")

@@ -9,6 +9,8 @@ that nobody who reads a history has to doubt it.
 - ``patroni``: by what PostgreSQL fails over, where Patroni does it: ``config`` (its own words: ``ttl``, ``loop_wait``,
   ``retry_timeout`` in seconds, ``maximum_lag_on_failover`` in bytes and more), ``members``: who told it; at start
   [runner]
+- ``takeovers``: whom Patroni made PostgreSQL's primary, by its own record in etcd: ``takeovers``: list of
+  {``timeline``: that began so, ``member``}; after healing; missing where no member told it [runner]
 - ``load-started``: ``clients``: names of the client processes; ``boot_id`` of the runner's kernel, by whose clock all
   instants are [runner]
 - ``clock-compared``: ``process``; ``boot_id`` of its kernel; ``offset_us``: how far the instants that it records are
@@ -91,8 +93,8 @@ NAMES = frozenset({
     "stack-up", "shards", "patroni", "load-started", "load-stopped", "clock-compared", "phase-announced", "injecting",
     "injected", "effect-probed", "healing", "healed", "no-target", "experiment", "role", "came-back", "queue-role",
     "failing", "member", "node", "converged", "stopping", "fenced", "promoting", "promoted", "promotion", "rejoined",
-    "cancelling", "cancelled", "step-failed", "queues", "replicas", "copies", "audit-incomplete", "pressure",
-    "generator", "interrupted", "error", "ended",
+    "cancelling", "cancelled", "step-failed", "takeovers", "queues", "replicas", "copies", "audit-incomplete",
+    "pressure", "generator", "interrupted", "error", "ended",
 })  # fmt: skip
 
 Group = Annotated[int, Meta(ge=-1, le=1_000_000)]
@@ -201,6 +203,15 @@ class _PatroniConfig(msgspec.Struct):
 class _Patroni(msgspec.Struct):
     config: _PatroniConfig
     members: tuple[str, ...] = ()
+
+
+class _Takeover(msgspec.Struct):
+    timeline: Count
+    member: str
+
+
+class _Takeovers(msgspec.Struct):
+    takeovers: tuple[_Takeover, ...]
 
 
 class _Role(msgspec.Struct):
@@ -312,6 +323,7 @@ _DATA: dict[str, type[msgspec.Struct]] = {
     "fenced": _Fenced,
     "shards": _Shards,
     "patroni": _Patroni,
+    "takeovers": _Takeovers,
     "role": _Role,
     "came-back": _CameBack,
     "queue-role": _QueueRole,

@@ -68,6 +68,20 @@ class Patroni(Record, frozen=True, kw_only=True, tag_field="mode", tag="patroni"
     synchronous_mode_strict: bool = False  # False: a primary that has lost all standbys waits for none
     failsafe_mode: bool = False  # True: a primary that has lost etcd goes on while all other members answer it
 
+    @property
+    def told(self) -> dict[str, int | bool | str]:
+        """The same as Patroni itself tells it."""
+        mode = {"off": False, "on": True}.get(self.synchronous_mode, self.synchronous_mode)
+        return {
+            "ttl": self.ttl_s,
+            "loop_wait": self.loop_wait_s,
+            "retry_timeout": self.retry_timeout_s,
+            "maximum_lag_on_failover": self.maximum_lag_on_failover_bytes,
+            "synchronous_mode": mode,
+            "synchronous_mode_strict": self.synchronous_mode_strict,
+            "failsafe_mode": self.failsafe_mode,
+        }
+
 
 Failover = Manual | Patroni
 

@@ -11,6 +11,8 @@ from resilience.spec.postgresql import PATRONI_PORT, Asynchronous, Patroni
 from resilience.stack.http_link import http_ask
 
 OK = 200
+NAMED = 5  # what is told of a timeline that ended: its number, where, why, when, and who became primary with the next
+_ENDED = list[list[int | str]]
 _NAMED = frozenset({"sync_standby", "quorum_standby"})
 
 
@@ -44,6 +46,30 @@ def _configs(platform: Platform) -> Iterator[tuple[str, PatroniConfig]]:
                 yield state.name, msgspec.convert(_asked(state, "/config"), PatroniConfig)
             except (StackError, msgspec.ValidationError):
                 continue
+
+
+class Takeover(msgspec.Struct, frozen=True, kw_only=True):
+    """That a member became the primary, by Patroni's own record in etcd."""
+
+    timeline: int  # that began so
+    member: str
+
+
+def takeovers(platform: Platform) -> list[Takeover]:
+    """Whom Patroni has made primary since the tier was formed, as the first member that answers tells it.
+
+    Raises `StackError` if none does.
+    """
+    why = "no Patroni tells whom it made primary"
+    for state in platform.states():
+        if state.component == "postgresql":
+            try:
+                lines = msgspec.convert(http_ask(state, "/history", port=PATRONI_PORT).json(), _ENDED)
+            except (StackError, msgspec.ValidationError) as error:
+                why = f"{state.name}: {error}"
+                continue
+            return [Takeover(timeline=int(line[0]) + 1, member=str(line[-1])) for line in lines if len(line) == NAMED]
+    raise StackError(why)
 
 
 def unnamed(platform: Platform) -> list[str]:

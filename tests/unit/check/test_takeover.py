@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
+from msgspec.structs import replace
 
 from resilience.check.compose import checks_of
 from resilience.check.finding import Finding
@@ -13,7 +15,18 @@ from resilience.history.event import flaw
 from resilience.history.record import Event
 from resilience.spec.fault import FaultSpec, Kill, Partition, PowerOff
 from resilience.spec.scenario import Scenario
-from tests.histories import APPLIED, POSTGRESQL, Recorded, S, by_patroni, patroni_events, recorded, scenario
+from tests.histories import (
+    APPLIED,
+    END,
+    PATRONI,
+    POSTGRESQL,
+    Recorded,
+    S,
+    by_patroni,
+    patroni_events,
+    recorded,
+    scenario,
+)
 
 TOLD = patroni_events()[-1].data["config"]  # so 14 s to 30 s are expected
 
@@ -27,9 +40,11 @@ def taken_over(after_s: float = 17.0, hit: tuple[str, ...] = POSTGRESQL[:1]) -> 
     run = recorded(tiers=("postgresql",))
     run.events.extend(patroni_events())
     run.change("injected", members=list(hit))
+    healed_after(33.0)(run)
     run.events.append(
         Event("role", _after(after_s - 0.5), {"member": POSTGRESQL[1], "group": 0, "role": "primary", "epoch": 2})
     )
+    run.events.append(Event("takeovers", END, {"takeovers": [{"timeline": 2, "member": POSTGRESQL[1]}]}))
     refuse(run, APPLIED, _after(after_s))
     return run
 
@@ -52,6 +67,33 @@ def findings(run: Recorded, folder: Path, spec: Scenario | None = None) -> dict[
 
 def without_another(run: Recorded) -> None:
     run.events = [event for event in run.events if event.data.get("epoch") != 2 or event.data.get("group") != 0]
+
+
+def seen_later(run: Recorded) -> None:
+    """Nobody saw the other primary until long after rows were written again."""
+    event = next(event for event in run.events if event.data.get("epoch") == 2 and event.data.get("group") == 0)
+    run.events.remove(event)
+    run.events.append(Event("role", event.at + 4 * S, event.data))
+
+
+def by_hand(run: Recorded) -> None:
+    told = {"member": POSTGRESQL[1], "former": POSTGRESQL[0], "timeline": 2, "operator_delay_s": 5.0}
+    run.events.append(Event("promotion", _after(7), told | {"began_us": _after(5), "led_us": _after(7)}))
+
+
+def by_hand_and_given_up(run: Recorded) -> None:
+    """Somebody had promoted a standby before his runbook was broken off."""
+    run.events.append(Event("promoted", _after(7), {"member": POSTGRESQL[1], "began_us": _after(5)}))
+
+
+def healed_after(seconds: float) -> Callable[[Recorded], object]:
+    """The fault ended so long after it took effect."""
+    return lambda run: run.change("healed", began_us=_after(seconds), healed_us=_after(seconds + 0.1))
+
+
+def nobody_and_healed_first(run: Recorded) -> None:
+    without_another(run)
+    healed_after(25.0)(run)
 
 
 def without_outage(run: Recorded) -> None:
@@ -79,6 +121,35 @@ CASES = (
     Case(name="no effect", change=without_outage, verdict="inconclusive", says="the fault had no effect"),
     Case(
         name="not told", change=lambda run: run.drop("patroni"), verdict="inconclusive", says="no member told by what"
+    ),
+    Case(name="by hand", change=by_hand, verdict="inconclusive", says="promoted by hand"),
+    Case(name="half by hand", change=by_hand_and_given_up, verdict="inconclusive", says="promoted by hand"),
+    Case(
+        name="of another, by Patroni's record",
+        change=lambda run: run.change("takeovers", takeovers=[{"timeline": 2, "member": POSTGRESQL[2]}]),
+        verdict="inconclusive",
+        says="Patroni's record does not name postgresql-replica-0 as primary of timeline 2",
+    ),
+    Case(
+        name="another time, by Patroni's record",
+        change=lambda run: run.change("takeovers", takeovers=[{"timeline": 1, "member": POSTGRESQL[1]}]),
+        verdict="inconclusive",
+        says="Patroni's record does not name",
+    ),
+    Case(
+        name="no record of Patroni's",
+        change=lambda run: run.drop("takeovers"),
+        verdict="inconclusive",
+        says="Patroni's record does not name",
+    ),
+    Case(name="to the former primary", change=seen_later, verdict="inconclusive", says="before another primary"),
+    Case(name="in time, and healed soon", change=healed_after(18.0)),
+    Case(name="healed first", change=healed_after(16.0), verdict="inconclusive", says="the fault ended before"),
+    Case(
+        name="nobody, and healed first",
+        change=nobody_and_healed_first,
+        verdict="inconclusive",
+        says="the fault ended before",
     ),
 )
 
@@ -131,6 +202,8 @@ def test_nothing_is_expected_where_nobody_has_to_be_replaced(
         ({}, "pass", ""),
         ({"loop_wait": 10}, "fail", "loop_wait is 10 instead of 5"),
         ({"maximum_lag_on_failover": 0}, "fail", "maximum_lag_on_failover is 0 instead of 1048576"),
+        ({"synchronous_mode": "quorum"}, "fail", "synchronous_mode is quorum instead of False"),
+        ({"failsafe_mode": True}, "fail", "failsafe_mode is True instead of False"),
     ],
 )
 def test_patroni_goes_by_what_the_stack_asks_for(
@@ -142,10 +215,30 @@ def test_patroni_goes_by_what_the_stack_asks_for(
     assert (finding.verdict, finding.reason) == (verdict, says)
 
 
-def test_what_nobody_told_is_not_known(tmp_path: Path) -> None:
+@pytest.mark.parametrize("left", [{}, {"ttl": 20, "loop_wait": 5, "retry_timeout": 5}], ids=["nobody", "a part"])
+def test_what_nobody_told_is_not_known(left: dict[str, int], tmp_path: Path) -> None:
     run = taken_over()
     run.drop("patroni")
-    assert findings(run, tmp_path)["takeover.settings"].verdict == "inconclusive"
+    run.events.extend([Event("patroni", 0, {"config": left})] if left else [])
+    finding = findings(run, tmp_path)["takeover.settings"]
+    assert finding.verdict == "inconclusive"
+    assert "maximum_lag_on_failover, synchronous_mode" in finding.reason
+
+
+@pytest.mark.parametrize(("cut_from", "failsafe", "expected"), [
+    ("clients", False, True), ("clients", True, False), ("all", False, True), ("all", True, True),
+])  # fmt: skip
+def test_in_failsafe_mode_a_primary_that_its_standbys_answer_is_not_replaced(
+    cut_from: Literal["clients", "all"], failsafe: bool, expected: bool, tmp_path: Path
+) -> None:
+    spec = about(Partition(cut_from=cut_from))
+    assert spec.stack.postgresql is not None
+    failover = replace(PATRONI, failsafe_mode=failsafe)
+    tier = replace(spec.stack.postgresql, failover=failover)
+    spec = replace(spec, stack=replace(spec.stack, postgresql=tier))
+    run = taken_over()
+    run.change("patroni", config=failover.told)
+    assert ("takeover" in findings(run, tmp_path, spec)) == expected
 
 
 def test_only_a_stack_with_patroni_is_judged_by_it() -> None:

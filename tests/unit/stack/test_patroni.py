@@ -14,6 +14,7 @@ from resilience.spec.read import read_stack
 from resilience.spec.stack import Stack
 from resilience.stack import patroni
 from resilience.stack.http_link import HttpAnswer
+from resilience.stack.patroni import Takeover
 from tests.fakes import FakePlatform
 
 STACK = read_stack(PROJECT_ROOT, "stacks/local/postgresql-patroni.yaml")
@@ -47,6 +48,18 @@ def test_who_tells_by_what_it_goes_is_heard(monkeypatch: pytest.MonkeyPatch) -> 
     told = patroni.config(platform())
     assert list(told) == [FIRST]
     assert (told[FIRST].ttl, told[FIRST].loop_wait, told[FIRST].synchronous_mode) == (30, 10, False)
+
+
+def test_whom_patroni_made_primary_is_told_by_the_first_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = [1, 83_886_080, "no recovery target specified", "2026-11-30T16:00:00+00:00", SECOND]
+    unnamed = [2, 83_886_999, "no recovery target specified"]  # before Patroni has named who it was
+    answer_with(monkeypatch, {FIRST: {"no": "list"}, SECOND: [first, unnamed], THIRD: []})
+    assert patroni.takeovers(platform()) == [Takeover(timeline=2, member=SECOND)]
+    answer_with(monkeypatch, {FIRST: [["one"]], SECOND: [[{}]]})
+    assert patroni.takeovers(platform()) == []
+    answer_with(monkeypatch, {SECOND: [[{}]]})
+    with pytest.raises(StackError, match="does not answer GET /history"):
+        patroni.takeovers(platform())
 
 
 def test_etcd_that_has_no_majority_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
