@@ -52,7 +52,8 @@ that nobody who reads a history has to doubt it.
 - ``role``: ``member``, ``group``, ``role`` (``primary``, ``replica``, ``unreachable``, ``stray``: it answers and has
   no slots), ``epoch``; each member's own statement; ``group`` is the shard, 0 of PostgreSQL's members [runner's watch]
 - ``came-back``: ``member`` of PostgreSQL whose server was started again, ``by``: ``pg_rewind``, ``a copy`` of the
-  primary, ``its own data``, or ``a new database``; the server's own statement [runner's watch]
+  primary, ``its own data``, or ``a new database``; the server's own statement, which Patroni's make none of [runner's
+  watch]
 - ``queue-role``: ``queue`` of RabbitMQ; ``leader``: a member, "" if nobody is known to be; ``copies``: the members that
   hold one, ``online``: those of them that take part; as most of the members say that answer, all of it empty where none
   does [runner's watch]
