@@ -1,6 +1,8 @@
-"""A stack in which a service does not stay up: nobody waits for it until the time is over."""
+"""How stacks end: a service that does not stay up is not waited for until the time is over, and links go with them."""
 
+import os
 import re
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,3 +44,20 @@ def test_a_service_that_does_not_stay_up_is_given_up_with_its_own_words(lame: Ow
     assert time.monotonic() - began < 20
     said = one_line(str(refusal.value))
     assert re.fullmatch(r"waiting was given up; session-1 ended [34] times, its log with: no \\x1b\[31mport", said)
+
+
+def links() -> set[str]:
+    return {name for _, name in socket.if_nameindex() if name.startswith("hfv")}
+
+
+def test_a_members_link_goes_with_its_stack_even_if_its_network_does_not(
+    image: Path, shipped_stack: Stack, tmp_path: Path
+) -> None:
+    """As where a socket has something left to send to one that is gone: the kernel keeps that network for minutes."""
+    with brought_up(shipped_stack, image, tmp_path) as owned:
+        held = os.open(f"/proc/{owned.state('redis-cluster-0').handle['init_pid']}/ns/net", os.O_RDONLY)
+        assert len(links()) == len(shipped_stack.members)
+    try:
+        assert links() == set()
+    finally:
+        os.close(held)

@@ -6,8 +6,11 @@ folder and sees the same members.
 
 import secrets
 import signal
+import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -160,9 +163,30 @@ class OwnedLocalPlatform(LocalPlatform):
 
     def down(self) -> None:
         """Ends every member; harmless if they are gone. Raises `ExceptionGroup` with all that went wrong."""
-        problems = _try_each([self._kubelet.stop, *(pod.close for pod in self._pods.values()), self._kubelet.reap])
+        pods = tuple(self._pods.values())
+        problems = _try_each([self._kubelet.stop, *_ends(pods), self._kubelet.reap])
         if problems:
             raise ExceptionGroup("the stack could not be ended cleanly", problems)
+
+
+def _ends(pods: Sequence[Pod]) -> Sequence[Callable[[], None]]:
+    return (*(pod.close for pod in pods), partial(_remove_links, {pod.veth for pod in pods}))
+
+
+def _remove_links(of_pods: AbstractSet[str]) -> None:
+    """Most go with their members' networks. A network outlives its member while the kernel sends what a socket of it
+    had left, for minutes to a peer that is gone: the next stack's link of that name could not be made so long.
+    """
+    if left := of_pods & _links():
+        try:
+            call("ip", "-force", "-batch", "-", text="\n".join(f"link delete {name}" for name in sorted(left)))
+        except StackError:  # one that went by itself meanwhile is no problem
+            if of_pods & _links():
+                raise
+
+
+def _links() -> AbstractSet[str]:
+    return {name for _, name in socket.if_nameindex()}
 
 
 def _try_each(steps: Sequence[Any]) -> list[Exception]:
@@ -207,7 +231,7 @@ class LocalBackend:
         try:
             return self._start(stack, pods, log_dir)
         except BaseException:
-            _try_each([pod.close for pod in pods.values()])
+            _try_each(_ends(tuple(pods.values())))
             raise
 
     def _write_hosts(self, addresses: Mapping[str, str]) -> Path:
