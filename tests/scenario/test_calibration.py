@@ -70,7 +70,7 @@ def test_a_quick_restart_without_persistence_loses_the_shard_and_little_time(res
 @pytest.mark.slow
 def test_a_service_that_answers_before_its_write_is_acknowledged_is_found(resilience: Resilience) -> None:
     """`tests.broken_services.early_session`: all that its users see is well, and their writes are gone."""
-    ended = resilience.run(str(EARLY))
+    ended = resilience.run(str(EARLY), "--control", "auto")
     assert ended.code == 1, ended.output[-3000:]
     objectives = ended.findings("slo.")
     assert {f["where"]["phase"] for f in objectives} == {"steady", "fault"}
