@@ -30,8 +30,8 @@ from resilience.check.fault import (
     promotions,
 )
 from resilience.check.finding import Finding, Where
+from resilience.check.left_alone import left_alone
 from resilience.check.outage import Outage, longest, outages_of_rows
-from resilience.check.recovery import UNEXPECTED_OUTAGE_S
 from resilience.check.text import count, seconds
 from resilience.check.way import WORDS, rows_by
 from resilience.history.read import History
@@ -190,20 +190,14 @@ def _measured(measures: dict[str, float]) -> str:
 
 
 def _spared(history: History, way: Way, outage: Outage | None) -> Finding:
-    length_s = outage.length_s if outage else 0.0
-    long = length_s > UNEXPECTED_OUTAGE_S
-    return Finding(
+    return left_alone(
+        history,
+        outage,
         check=NAME,
-        verdict="fail" if long else "pass",
         title=f"{WORDS[way]} were written all the time, since PostgreSQL was left alone",
-        measured=f"longest outage {seconds(length_s)}" if outage else "no outage",
-        allowed=f"≤ {seconds(UNEXPECTED_OUTAGE_S)}",
-        value=length_s,
-        unit="s",
-        reason=f"no row was written for {seconds(length_s)}, which nothing excuses" if long else "",
+        lack="no row was written",
         where=_where(outage),
-        rests_on=_RESTS_ON + (needs.FAULT if injections(history) else ()),
-        measures={f"{NAME}.spared_outage_s": length_s},
+        rests_on=_RESTS_ON,
     )
 
 

@@ -25,6 +25,7 @@ import numpy as np
 from resilience.check import needs
 from resilience.check.fault import SECOND_US, Applied, injections, load_end_us
 from resilience.check.finding import Finding, Where
+from resilience.check.left_alone import left_alone
 from resilience.check.outage import GAP_FACTOR, PERIODS, Outage, longest
 from resilience.check.rabbitmq.place import consumers_at, copies_at, leader_at
 from resilience.check.recovery import UNEXPECTED_OUTAGE_S
@@ -181,20 +182,14 @@ def _measured(measures: dict[str, float]) -> str:
 
 
 def _spared(history: History, queue: str, outage: Outage | None) -> Finding:
-    length_s = outage.length_s if outage else 0.0
-    long = length_s > UNEXPECTED_OUTAGE_S
-    return Finding(
+    return left_alone(
+        history,
+        outage,
         check=NAME,
-        verdict="fail" if long else "pass",
         title="Consumers were handed messages all the time, since the queue was left alone",
-        measured=f"longest outage {seconds(length_s)}" if outage else "no outage",
-        allowed=f"≤ {seconds(UNEXPECTED_OUTAGE_S)}",
-        value=length_s,
-        unit="s",
-        reason=f"no message was handed to anybody for {seconds(length_s)}, which nothing excuses" if long else "",
+        lack="no message was handed to anybody",
         where=_where(queue, outage),
-        rests_on=_RESTS_ON + (needs.FAULT if injections(history) else ()),
-        measures={f"{NAME}.spared_outage_s": length_s},
+        rests_on=_RESTS_ON,
     )
 
 
