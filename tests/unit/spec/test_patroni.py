@@ -1,6 +1,7 @@
 """Failover by Patroni: what is read, and what is refused, in a stack and in an experiment on it."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -10,36 +11,23 @@ from resilience.errors import SpecError
 from resilience.spec.fault import Target
 from resilience.spec.postgresql import Manual, Patroni
 from resilience.spec.read import read_scenario, read_stack
+from tests.unit.spec.postgresql_project import MEMBERS, with_tier_of
 
 ROOT = Path(__file__).resolve().parents[3]
-TIER = """\
+PATRONI = """\
 postgresql:
   primary: pg-0
   replicas: [pg-1, pg-2]
   durability: {mode: any, standbys: 1}
   max_connections: 200
   failover: {mode: patroni, ttl_s: 20, loop_wait_s: 5, retry_timeout_s: 5, synchronous_mode: quorum}
-members:
-  - {name: pg-0, component: postgresql, node: node-1}
-  - {name: pg-1, component: postgresql, node: node-2}
-  - {name: pg-2, component: postgresql, node: node-3}
-  - {name: pgbouncer-0, component: pgbouncer, node: node-1}
-  - {name: pgbouncer-1, component: pgbouncer, node: node-2}
-  - {name: pgbouncer-2, component: pgbouncer, node: node-3}
+"""
+ETCD = """\
   - {name: etcd-0, component: etcd, node: node-1}
   - {name: etcd-1, component: etcd, node: node-2}
   - {name: etcd-2, component: etcd, node: node-3}
-  - {name: postgres-exporter-0, component: postgres-exporter, node: observer}
-  - {name: postgresql-client, component: postgresql-client, node: observer}
 """
-
-
-def with_tier(project: Path, old: str = "members:", new: str = "members:") -> Path:
-    """The small project's stack with the tier, in which ``old`` is replaced by ``new``."""
-    path = project / "stacks/small.yaml"
-    assert old in TIER
-    path.write_text(path.read_text().replace("members:\n", TIER.replace(old, new, 1), 1))
-    return project
+with_tier = partial(with_tier_of, PATRONI + MEMBERS + ETCD)
 
 
 def on_primary(project: Path, fault: str = "kind: kill, restart: false", role: str = "primary") -> Path:

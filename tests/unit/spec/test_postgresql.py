@@ -1,6 +1,7 @@
 """A stack's PostgreSQL tier: what is read, what is refused, and what it is called by."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +14,13 @@ from resilience.spec.fingerprint import digest, digest_without_absent
 from resilience.spec.load import Load
 from resilience.spec.postgresql import AnyStandbys, Asynchronous, Durability, FirstStandbys, Postgresql, Runbook
 from resilience.spec.read import read_scenario, read_stack
+from tests.unit.spec.postgresql_project import MEMBERS, with_tier_of
 
 ROOT = Path(__file__).resolve().parents[3]
-TIER = """\
+POSTGRESQL = """\
 postgresql: {primary: pg-0, replicas: [pg-1, pg-2], durability: {mode: any, standbys: 1}, max_connections: 200}
-members:
-  - {name: pg-0, component: postgresql, node: node-1}
-  - {name: pg-1, component: postgresql, node: node-2}
-  - {name: pg-2, component: postgresql, node: node-3}
-  - {name: pgbouncer-0, component: pgbouncer, node: node-1}
-  - {name: pgbouncer-1, component: pgbouncer, node: node-2}
-  - {name: pgbouncer-2, component: pgbouncer, node: node-3}
-  - {name: postgres-exporter-0, component: postgres-exporter, node: observer}
-  - {name: postgresql-client, component: postgresql-client, node: observer}
 """
-
-
-def with_tier(project: Path, old: str = "", new: str = "") -> Path:
-    """The small project's stack with the tier, in which ``old`` is replaced by ``new``."""
-    path = project / "stacks/small.yaml"
-    assert old in TIER
-    path.write_text(path.read_text().replace("members:\n", TIER.replace(old, new, 1) if old else TIER, 1))
-    return project
+with_tier = partial(with_tier_of, POSTGRESQL + MEMBERS)
 
 
 def test_the_shipped_stack_is_the_other_one_and_the_tier() -> None:
@@ -117,7 +103,7 @@ REFUSED = (
     ),
     Case(
         name="members without the tier",
-        old=TIER.partition("members:")[0],
+        old=POSTGRESQL,
         new="",
         expect="postgresql: is missing: the stack has members of postgresql",
     ),
