@@ -47,9 +47,7 @@ from resilience.check.slo import measured_slos, slo
 from resilience.check.takeover import takeover
 from resilience.check.weakness import with_weaknesses
 from resilience.history.read import History
-from resilience.spec.load import Load
 from resilience.spec.scenario import Scenario
-from resilience.spec.stack import Stack
 
 Check = Callable[[Scenario, History], tuple[Finding, ...]]
 
@@ -119,21 +117,17 @@ TIERS: dict[str, str] = {
     "takeover": "etcd",  # Patroni's
 }
 
-# what only a stack with several of them has
-STACKS: dict[str, Callable[[Stack], bool]] = {"durability.events": lambda stack: stack.has_outbox}
-
-# what a load need not do: each of these checks looks at nothing else
-PARTS: dict[str, Callable[[Load], bool]] = {
-    "linearizability.postgresql": lambda load: load.postgresql_register_rate_ops_per_s is not None,
+# what only a stack with several of them has, and what a load need not do: each of these checks looks at nothing else
+PARTS: dict[str, Callable[[Scenario], bool]] = {
+    "durability.events": lambda scenario: scenario.stack.has_outbox,
+    "linearizability.postgresql": lambda scenario: scenario.load.postgresql_register_rate_ops_per_s is not None,
 }
 
 
 def checks_of(scenario: Scenario, checks: Iterable[str] = CHECKS) -> tuple[str, ...]:
     """Those checks that have something to look at in a scenario's stack, under its load."""
-    stack = scenario.stack
-    there = (name for name in checks if name not in TIERS or stack.of(TIERS[name]))
-    there = (name for name in there if name not in STACKS or STACKS[name](stack))
-    return tuple(name for name in there if name not in PARTS or PARTS[name](scenario.load))
+    there = (name for name in checks if name not in TIERS or scenario.stack.of(TIERS[name]))
+    return tuple(name for name in there if name not in PARTS or PARTS[name](scenario))
 
 
 def judge(

@@ -39,7 +39,7 @@ def convergence(scenario: Scenario, history: History) -> tuple[Finding, ...]:
 
 
 def _replicas(scenario: Scenario, history: History) -> Finding:
-    data, early = _compared(history), _early(history, "replicas")
+    data, early = _compared(history), too_early(history, "replicas")
     compared = dict(data.get("compared", {}))
     shards = tuple(_shards(scenario, history))
     keys, needed = sum(compared.values()), sum(shard.keys * shard.replicas for shard in shards)
@@ -95,12 +95,6 @@ def _compared(history: History) -> Mapping[str, Any]:
     return events[-1].data if events else {}
 
 
-def _early(history: History, event: str) -> str:
-    """Why the last event of a name says nothing of what was left in the end, "" if it does, or if there is none."""
-    events = history.events_of(event)
-    return too_early(history, events[-1].at) if events else ""
-
-
 def _missing(data: Mapping[str, Any], few: str) -> str:
     return "; ".join(map(str, data.get("reasons", ()))) or (few if data else "the replicas were not compared")
 
@@ -150,7 +144,7 @@ def _agreed(history: History) -> Finding:
         return _finding(reason="whether the stack converged is not on record")
     end = events[-1]
     ok, reason = bool(end.data.get("ok")), str(end.data.get("reason", ""))
-    if ok and (early := _early(history, "converged")):
+    if ok and (early := too_early(history, "converged")):
         return _finding(reason=f"the stack was found whole {early}")
     after_s = _after_s(history, end)
     began = "healing" if injections(history) else "the look"

@@ -180,8 +180,12 @@ def load_end_us(history: History) -> int:
     return max((window.end for window in history.windows), default=-1)
 
 
-def too_early(history: History, instant_us: int) -> str:
-    """Why what was looked at then says nothing of what was left once all was over, "" if it does."""
+def too_early(history: History, event: str) -> str:
+    """Why the last event of a name says nothing of what was left in the end, "" if it does, or if there is none."""
+    events = history.events_of(event)
+    if not events:
+        return ""
+    instant_us = events[-1].at
     healed = [injection.healed for injection in injections(history)]
     if any(instant is None or instant > instant_us for instant in healed):
         return "before all was healed"

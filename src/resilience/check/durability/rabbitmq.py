@@ -54,7 +54,7 @@ def rabbitmq(scenario: Scenario, history: History) -> tuple[Finding, ...]:
         noun="message",
         audit=(*needs.QUEUES, "assumption.history-whole", "assumption.generator-alive"),  # consumers tell half of it
         primaries=(),
-        place=lambda queue: f"queue {seen.queues[queue]}" if seen.queues else "",
+        place=lambda queue: f"queue {seen.queues[queue]}",
         excuses=lambda *_: (),  # what is confirmed is on the disks of a majority, or on that of a classic queue's node
         hits=lambda _: (),
         by_phase=True,

@@ -98,7 +98,7 @@ def _unknown(history: History, data: Mapping[str, Any], silent: list[str]) -> It
         return
     if told or silent:
         yield told or f"{', '.join(silent)} did not say what it holds"
-    if early := too_early(history, history.events_of("copies")[-1].at):
+    if early := too_early(history, "copies"):
         yield f"the members were compared {early}"
     if not data.get("written"):
         yield "how far the primary had come is not on record"

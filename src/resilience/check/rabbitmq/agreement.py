@@ -66,7 +66,7 @@ def _unasked(scenario: Scenario, history: History, seen: QueuesSeen) -> Iterator
     """Members that were not asked, and that it was too early."""
     missing = [member.name for member in scenario.stack.of("rabbitmq") if member.name not in seen.members]
     yield from (f"{name} was not asked" for name in missing)
-    if early := too_early(history, history.events_of("queues")[-1].at):
+    if early := too_early(history, "queues"):
         yield f"the members were asked {early}"
 
 
