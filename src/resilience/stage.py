@@ -298,7 +298,7 @@ def unanswered(note: Callable[[str, dict[str, Any]], None], event: str) -> Itera
 
 def note_patroni(platform: Platform, note: Callable[[str, dict[str, Any]], None]) -> None:
     """By what PostgreSQL fails over, where Patroni does it: they have it all from etcd."""
-    told = patroni.config(platform) if patroni.used(platform) else {}
+    told = patroni.config(platform) if platform.stack.patroni is not None else {}
     if told:
         config = next(iter(told.values()))
         same = [name for name, one in told.items() if one == config]
@@ -307,7 +307,7 @@ def note_patroni(platform: Platform, note: Callable[[str, dict[str, Any]], None]
 
 def note_takeovers(platform: Platform, note: Callable[[str, dict[str, Any]], None]) -> None:
     """Whom Patroni made primary, by its own word; that nobody tells it is no error, and left to the check."""
-    if patroni.used(platform):
+    if platform.stack.patroni is not None:
         with suppress(StackError):
             note("takeovers", {"takeovers": msgspec.to_builtins(patroni.takeovers(platform))})
 

@@ -2,17 +2,11 @@
 
 from resilience.backend.postgresql_settings import Files, server_files
 from resilience.backend.settings import Hosts, render
-from resilience.spec.postgresql import ETCD_PEER_PORT, PATRONI_PORT, Asynchronous, Patroni, Postgresql
+from resilience.spec.postgresql import ETCD_PEER_PORT, PATRONI_PORT, Asynchronous, Postgresql
 from resilience.spec.stack import PORTS, Member, Stack
 
 START = "patroni.sh"  # the program of a member, beside its settings
 _MODES = {"off": "false", "on": "true", "quorum": "quorum"}
-
-
-def patroni_of(stack: Stack) -> Patroni | None:
-    """How Patroni fails over in a stack, None where it does not."""
-    tier = stack.postgresql
-    return tier.failover if tier is not None and isinstance(tier.failover, Patroni) else None
 
 
 def etcd_yml(stack: Stack, member: Member, hosts: Hosts) -> str:
@@ -30,7 +24,7 @@ def etcd_yml(stack: Stack, member: Member, hosts: Hosts) -> str:
 
 def patroni_files(stack: Stack, member: Member, hosts: Hosts, password: str) -> Files:
     """What a member's Patroni and its server read."""
-    tier, patroni = stack.postgresql, patroni_of(stack)
+    tier, patroni = stack.postgresql, stack.patroni
     assert tier is not None
     assert patroni is not None
     read = ("postgresql.conf", "pg_hba.conf", "first.sql")

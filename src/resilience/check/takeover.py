@@ -27,7 +27,6 @@ from resilience.check.text import seconds
 from resilience.history.read import History
 from resilience.history.record import Event
 from resilience.spec.fault import Kill, parts_from_etcd
-from resilience.spec.postgresql import Patroni
 from resilience.spec.scenario import Scenario
 
 OUTAGE_US = SECOND_US  # without a row: less is no takeover
@@ -61,19 +60,14 @@ def takeover(scenario: Scenario, history: History) -> tuple[Finding, ...]:
 
 
 def _has_to_replace(scenario: Scenario) -> bool:
-    patroni = _patroni(scenario)
+    patroni = scenario.stack.patroni
     if scenario.experiment is None or patroni is None:
         return False
     return parts_from_etcd(scenario.experiment.fault, failsafe=patroni.failsafe_mode)
 
 
-def _patroni(scenario: Scenario) -> Patroni | None:
-    tier = scenario.stack.postgresql
-    return tier.failover if tier is not None and isinstance(tier.failover, Patroni) else None
-
-
 def _settings(scenario: Scenario, config: dict[str, Any]) -> Finding:
-    patroni = _patroni(scenario)
+    patroni = scenario.stack.patroni
     asked = patroni.told if patroni else {}
     differing = ", ".join(
         f"{name} is {config[name]} instead of {value}"

@@ -146,13 +146,18 @@ def outlasts_primary(fault: FaultSpec) -> bool:
             return False
 
 
+def takes_away(fault: FaultSpec) -> bool:
+    """Whether a member that suffers it serves no client until it is healed."""
+    return fault.cut_from in {"clients", "all"} if isinstance(fault, Partition) else outlasts_primary(fault)
+
+
 def parts_from_etcd(fault: FaultSpec, *, failsafe: bool = False) -> bool:
     """Whether Patroni has to replace a primary that suffers it: one that is cut from its standbys alone keeps its key
     in etcd, and one that is cut from all but its standbys loses it; in ``failsafe`` mode it stays primary all the same.
     """
-    if isinstance(fault, Partition):
-        return fault.cut_from == "all" or (fault.cut_from == "clients" and not failsafe)
-    return outlasts_primary(fault)
+    if failsafe and isinstance(fault, Partition) and fault.cut_from == "clients":
+        return False
+    return takes_away(fault)
 
 
 class Prelude(Record, frozen=True, kw_only=True):

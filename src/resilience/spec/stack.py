@@ -6,7 +6,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from resilience.spec.load import numbered
-from resilience.spec.postgresql import ETCD_PORT, Postgresql
+from resilience.spec.postgresql import ETCD_PORT, Patroni, Postgresql
 from resilience.spec.rabbitmq import SERVER_PORT, Rabbitmq
 from resilience.spec.record import Record
 
@@ -134,6 +134,12 @@ class Stack(Record, frozen=True, kw_only=True):
     def has_outbox(self) -> bool:
         """Whether events follow the ends of sessions: there is a database for their rows, and a queue for them."""
         return self.postgresql is not None and self.rabbitmq is not None
+
+    @property
+    def patroni(self) -> Patroni | None:
+        """How Patroni fails PostgreSQL over, None where it does not."""
+        failover = self.postgresql.failover if self.postgresql is not None else None
+        return failover if isinstance(failover, Patroni) else None
 
     def member(self, name: str) -> Member:
         """The member of that name. Raises `KeyError` if there is none."""

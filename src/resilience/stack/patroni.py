@@ -7,7 +7,7 @@ import msgspec
 
 from resilience.backend.base import MemberState, Platform
 from resilience.errors import StackError
-from resilience.spec.postgresql import PATRONI_PORT, Asynchronous, Patroni
+from resilience.spec.postgresql import PATRONI_PORT, Asynchronous
 from resilience.stack.http_link import http_ask
 
 OK = 200
@@ -26,12 +26,6 @@ class PatroniConfig(msgspec.Struct, frozen=True, kw_only=True):
     synchronous_mode: bool | str = False
     synchronous_mode_strict: bool = False
     failsafe_mode: bool = False
-
-
-def used(platform: Platform) -> bool:
-    """Whether Patroni fails PostgreSQL over in this stack."""
-    tier = platform.stack.postgresql
-    return tier is not None and isinstance(tier.failover, Patroni)
 
 
 def config(platform: Platform) -> dict[str, PatroniConfig]:
@@ -77,12 +71,12 @@ def unnamed(platform: Platform) -> list[str]:
 
     Empty if it has, or where it names none (``synchronous_mode: off``); of a quorum it names all that stream.
     """
-    tier = platform.stack.postgresql
-    if tier is None or not isinstance(tier.failover, Patroni) or isinstance(tier.durability, Asynchronous):
+    tier, patroni = platform.stack.postgresql, platform.stack.patroni
+    if tier is None or patroni is None or isinstance(tier.durability, Asynchronous):
         return []
-    if tier.failover.synchronous_mode == "off":
+    if patroni.synchronous_mode == "off":
         return []
-    wanted = tier.durability.standbys if tier.failover.synchronous_mode == "on" else len(tier.replicas)
+    wanted = tier.durability.standbys if patroni.synchronous_mode == "on" else len(tier.replicas)
     for state in platform.states():
         if state.component == "postgresql":
             try:

@@ -37,12 +37,7 @@ def wait_ready(platform: Platform, deadline: float, pause: Pause | None = None) 
     with PostgresqlLinks(platform, ASK_TIMEOUT_S) as links:
 
         def unmet() -> str:
-            return shortened(
-                unready(platform.stack, looks(links))
-                or unled(platform)
-                or without_majority(platform)
-                or unnamed(platform)
-            )
+            return shortened(unready(platform.stack, looks(links)) or _amiss_beside(platform))
 
         return wait_until("PostgreSQL's readiness", unmet, deadline=deadline, every_s=POLL_S, pause=pause)
 
@@ -80,13 +75,8 @@ class Gathering:
         primary = seen.get(primary_of(seen))
         if self._written is None and isinstance(primary, Look):
             self._written = primary.written
-        return (
-            unready(self._platform.stack, seen)
-            or behind(seen, self._written or 0)
-            or unled(self._platform)
-            or without_majority(self._platform)
-            or unnamed(self._platform)
-        )
+        stack = self._platform.stack
+        return unready(stack, seen) or behind(seen, self._written or 0) or _amiss_beside(self._platform)
 
     def __enter__(self) -> Self:
         return self
@@ -110,6 +100,11 @@ def unreplicated(platform: Platform) -> list[str]:
     """What keeps the tier from having one primary from which all others stream, now."""
     with PostgresqlLinks(platform, ROLES_TIMEOUT_S) as links:
         return unready(platform.stack, looks(links))
+
+
+def _amiss_beside(platform: Platform) -> list[str]:
+    """Why the servers' being well is not all: of what leads to them, and of what elects them."""
+    return unled(platform) or without_majority(platform) or unnamed(platform)
 
 
 def unled(platform: Platform) -> list[str]:

@@ -65,7 +65,7 @@ def postgresql_servers(platform: Platform) -> dict[str, Description]:
     with PostgresqlLinks(platform) as links:
         answers = links.ask_each(POSTGRESQL_SETTINGS)
     described = {name: _postgresql(answer, secret) for name, answer in answers.items()}
-    if patroni.used(platform):
+    if platform.stack.patroni is not None:
         for name, config in patroni.config(platform).items():
             described[name]["patroni"] = _patroni(platform.state(name)) | {"config": msgspec.to_builtins(config)}
     for state in platform.states():

@@ -9,7 +9,7 @@ from resilience.backend.local.rabbitmq import rabbitmq
 from resilience.backend.local.sandbox import python
 from resilience.backend.local.secret import write_secret
 from resilience.backend.patroni_settings import START as PATRONI_START
-from resilience.backend.patroni_settings import etcd_yml, patroni_files, patroni_of
+from resilience.backend.patroni_settings import etcd_yml, patroni_files
 from resilience.backend.postgresql_settings import (
     DATABASES,
     SECRETS,
@@ -51,7 +51,7 @@ def _redis(pod: Pod, site: Site) -> tuple[str, ...]:
 
 
 def _postgresql(pod: Pod, site: Site) -> tuple[str, ...]:
-    if patroni_of(site.stack) is not None:
+    if site.stack.patroni is not None:
         return _patroni(pod, site)
     _write_files(pod, server_files(site.stack, pod.member, site.secret(POSTGRESQL_PASSWORD)))
     return ("/bin/sh", f"/config/{START}", *start_arguments(site.stack, pod.member, by_name))
@@ -74,7 +74,7 @@ def _pgbouncer(pod: Pod, site: Site) -> tuple[str, ...]:
     """
     _write_files(pod, pgbouncer_files(site.stack, pod.member, by_name, site.secret(POSTGRESQL_PASSWORD)))
     as_postgres = 'exec unshare --user --map-user="$(id -u postgres)" --map-group="$(id -g postgres)" -- "$@"'
-    if patroni_of(site.stack) is not None:
+    if site.stack.patroni is not None:
         (pod.config / PRIMARY.name).write_text(PRIMARY.read_text())
         hosts = " ".join(by_name(member) for member in site.stack.of("postgresql"))
         as_postgres = f"/usr/bin/python3 /config/{PRIMARY.name} lead /config/{DATABASES} $$ {hosts} & {as_postgres}"

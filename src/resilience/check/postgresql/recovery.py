@@ -36,7 +36,7 @@ from resilience.check.text import count, seconds
 from resilience.check.way import WORDS, rows_by
 from resilience.history.read import History
 from resilience.history.way import WAYS, Way
-from resilience.spec.fault import Freeze, Isolate, Kill, Partition, Pause, PowerOff
+from resilience.spec.fault import takes_away
 from resilience.spec.scenario import Scenario
 
 NAME = "recovery.postgresql"
@@ -73,7 +73,7 @@ def _judged(scenario: Scenario, history: History, way: Way) -> Finding:
 def _hits(scenario: Scenario, history: History, way: Way) -> Iterator[Hit]:
     """What a way suffered from, what explains most first."""
     for one in hit_postgresql(history):
-        missed = one.primary not in one.injection.before and _takes_away(scenario)
+        missed = one.primary not in one.injection.before and _is_missed(scenario)
         yield Hit(injection=one.injection, how=f"the primary {one.primary} was hit", missed=missed)
     if promotions(history):
         yield from (Hit(injection=one, how="another primary was promoted by hand") for one in injections(history)[:1])
@@ -89,15 +89,8 @@ def _hits(scenario: Scenario, history: History, way: Way) -> Iterator[Hit]:
             yield Hit(injection=injection, how=f"{', '.join(hit)} was hit")
 
 
-def _takes_away(scenario: Scenario) -> bool:
-    """Whether a member that suffers the scenario's fault serves nobody until it is healed."""
-    match scenario.experiment.fault if scenario.experiment else None:
-        case PowerOff() | Freeze() | Isolate() | Pause() | Kill(restart=False):
-            return True
-        case Partition(cut_from=cut_from):
-            return cut_from in {"clients", "all"}
-        case _:
-            return False
+def _is_missed(scenario: Scenario) -> bool:
+    return scenario.experiment is not None and takes_away(scenario.experiment.fault)
 
 
 def _too_few(scenario: Scenario, injection: Applied) -> str:
