@@ -1,6 +1,7 @@
 """The look at what a run leaves sees each thing that one could leave."""
 
 import os
+import signal
 import subprocess
 import sys
 import uuid
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.scenario.conftest import wait_for
 from tests.scenario.traces import MARK, Ground, Traces, added, files_below, ground, namespaces_of
 
 pytestmark = [pytest.mark.scenario, pytest.mark.skipif(os.geteuid() != 0, reason="makes links, mounts and rules")]
@@ -60,6 +62,29 @@ def test_a_process_is_seen(place: Ground, marked: bool) -> None:
         finally:
             process.kill()
     assert traces.left() == []
+
+
+@pytest.mark.parametrize("orphan", [False, True], ids=["of another's child", "of an orphan"])
+def test_a_number_that_was_given_again_is_the_runs_only_in_an_orphan(tmp_path: Path, orphan: bool) -> None:
+    traces = Traces(uuid.uuid4().hex)
+    number = tmp_path / "pid"
+    script = f"unshare --net sleep 60 & echo $! > {number}; " + ("" if orphan else "wait")
+    with subprocess.Popen(["sh", "-c", script]) as somebody:
+        try:
+            wait_for("a namespace", lambda: number.exists() and _own_network(number), 5.0)
+            pid = int(number.read_text())
+            assert not orphan or somebody.wait() == 0
+            traces.made.add(os.readlink(f"/proc/{pid}/ns/net"))
+            assert bool(traces.left()) == orphan
+        finally:
+            os.kill(pid, signal.SIGKILL)
+            somebody.kill()
+    assert traces.left() == []
+
+
+def _own_network(number: Path) -> bool:
+    text = number.read_text().strip()
+    return bool(text) and os.readlink(f"/proc/{text}/ns/net") != os.readlink("/proc/self/ns/net")
 
 
 def test_a_namespace_that_somebody_holds_open_is_seen(place: Ground) -> None:

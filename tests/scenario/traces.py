@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,12 +43,21 @@ def argv_of(pid: int) -> tuple[str, ...]:
     return tuple(_read(pid, "cmdline").decode(errors="replace").split("\0")[:-1])
 
 
-def namespaces() -> set[str]:
-    """Every namespace that some process of this machine is in, or holds open.
+def above(pid: int) -> list[int]:
+    """Those that a process comes from, its parent first, as far as they are still there."""
+    found: list[int] = []
+    while (process := look_up(pid)) and process.parent:
+        pid = process.parent
+        found.append(pid)
+    return found
+
+
+def namespaces(pids: Iterable[int]) -> set[str]:
+    """Every namespace that one of these processes is in, or holds open.
 
     One that has ended and waits to be collected holds none, though its PID namespace can still be read.
     """
-    running = [Path("/proc", name) for name in os.listdir("/proc") if name.isdigit() and look_up(int(name))]
+    running = [Path("/proc", str(pid)) for pid in pids if look_up(pid)]
     links = [link for process in running for link in (*process.glob("ns/*"), *process.glob("fd/*"))]
     return {target for link in links if ":[" in (target := _target(link)) and not target.startswith(_NO_NAMESPACE)}
 
@@ -128,22 +137,27 @@ class Traces:
 
     The servers of members have an environment of their own, so they are known by their namespaces. `look` has to be
     called now and then, and before the run ends.
+
+    The kernel gives the number of a namespace that has gone to the next one, which may be that of another sandbox. So
+    nothing counts as the run's that comes from a process which is neither the run's nor one that this test comes from;
+    an orphan does: it comes to one of the latter.
     """
 
     def __init__(self, mark: str, *outside: int) -> None:
         """``outside``: processes whose namespaces are not the run's."""
         self._mark = f"{MARK}={mark}".encode()
         self._outside = namespaces_of(os.getpid()).union(*map(namespaces_of, outside))
+        self._origin = {os.getpid(), *above(os.getpid())}
         self.made: set[str] = set()
 
     def look(self) -> list[Seen]:
         """The processes that belong to the run now."""
-        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        pids = _pids()
         marked = {pid for pid in pids if self._mark in _read(pid, "environ").split(b"\0")}
         for pid in marked:
             self.made |= namespaces_of(pid) - self._outside
         found = marked | {pid for pid in pids if namespaces_of(pid) & self.made}
-        return [Seen(pid, argv_of(pid)) for pid in found]
+        return [Seen(pid, argv_of(pid)) for pid in found if not self._of_others(above(pid), found)]
 
     def left(self) -> list[str]:
         """What is still there, after a while; nothing, if the run has gone as it should."""
@@ -153,8 +167,17 @@ class Traces:
         return left
 
     def _there(self) -> list[str]:
-        processes = [f"{seen.pid} {' '.join(seen.argv)}" for seen in self.look() if look_up(seen.pid)]
-        return processes + sorted(self.made & namespaces())
+        seen = [seen for seen in self.look() if look_up(seen.pid)]
+        ours = {process.pid for process in seen}
+        holders = [pid for pid in _pids() if pid in ours or not self._of_others([pid, *above(pid)], ours)]
+        return [f"{pid} {' '.join(argv)}" for pid, argv in seen] + sorted(self.made & namespaces(holders))
+
+    def _of_others(self, origin: Iterable[int], ours: Collection[int]) -> bool:
+        return any(pid not in ours and pid not in self._origin for pid in origin)
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
 def _read(pid: int, name: str) -> bytes:
