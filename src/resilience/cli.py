@@ -31,7 +31,7 @@ from resilience.report.terminal import console_for, one_line, plain
 from resilience.report.text import visible
 from resilience.spec.read import list_scenarios, read_scenario, read_suite, read_suites
 from resilience.spec.scenario import Scenario
-from resilience.suite import run_suite
+from resilience.suite import require_known_findings, run_suite
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -236,6 +236,7 @@ def _suite(arguments: Any) -> int:
     for scenario in suite.scenarios:
         runner.require_known_checks(scenario)
         require_possible(scenario, arguments.stack)
+    require_known_findings(suite)
     run_outside, console = _prepared(arguments, suite.scenarios), console_for(sys.stderr)
 
     def say(text: str) -> None:

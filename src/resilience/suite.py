@@ -6,16 +6,38 @@ from pathlib import Path
 
 import msgspec
 
+from resilience.check.compose import ASSUMPTIONS, checks_of
 from resilience.check.finding import Judgement
+from resilience.check.weakness import NAME as WEAKNESS
 from resilience.errors import HarnessError
 from resilience.history.control import read_identity
 from resilience.outside import INTERRUPTED_CODES, Ended, Wanted
+from resilience.report.order import decisive
 from resilience.report.suite import Result, SuiteRow
+from resilience.spec.convert import did_you_mean, refuse
+from resilience.spec.read import SUITES
+from resilience.spec.scenario import Scenario
 from resilience.spec.suite import Expectation, Suite, SuiteRun
 
 _NAMES = {"redis": "Redis", "rabbitmq": "RabbitMQ", "postgresql": "PostgreSQL"}
 RunOne = Callable[[Wanted], Ended]
 Say = Callable[[str], None]
+
+
+def require_known_findings(suite: Suite) -> None:
+    """Raises `SpecError` if a run is expected to end by a finding that its scenario cannot have."""
+    for run, scenario in zip(suite.runs, suite.scenarios, strict=True):
+        for field, names in {"by": run.expect.by, "besides": run.expect.besides}.items():
+            for name in names:
+                _require_known(name, scenario, f"{suite.name}: {run.title or run.scenario}: expect.{field}")
+
+
+def _require_known(name: str, scenario: Scenario, field: str) -> None:
+    """A check may have findings of its own name and of longer ones: ``blast-radius.people``."""
+    checks = checks_of(scenario)
+    known = {*checks, *ASSUMPTIONS, *(f"slo.{slo.name}" for slo in scenario.slos), WEAKNESS}
+    if name not in known and (name.startswith("slo.") or not name.startswith(tuple(f"{check}." for check in checks))):
+        raise refuse(SUITES, field, f"expected a check, slo.NAME or an assumption{did_you_mean(name, known)}", name)
 
 
 def run_suite(suite: Suite, reports: Path, seed: int | None, run_one: RunOne, say: Say) -> list[SuiteRow]:
@@ -82,6 +104,11 @@ def missed_expectation(expect: Expectation, judgement: Judgement) -> str:
     """What of a judgement is not as it is expected to be, "" if all is."""
     if judgement.verdict != expect.verdict:
         return f"expected {expect.verdict}"
+    found = decisive(judgement)
+    if missing := [name for name in expect.by if name not in found]:
+        return f"expected {expect.verdict} by {', '.join(missing)}, was by {', '.join(sorted(found))}"
+    if others := sorted(found - {*expect.by, *expect.besides}):
+        return f"expected {expect.verdict} by nothing but {', '.join(expect.by)}, was by {', '.join(others)} as well"
     for name, (least, most) in expect.measures.items():
         value = judgement.measures.get(name)
         if value is None:

@@ -286,6 +286,22 @@ def test_files_that_name_each_other_in_a_circle_are_one_line(field: str, project
             "smoke: {title: a, runs: [{scenario: baseline, expect: {postgres: '17'}}]}",
             ["smoke.runs[0].expect", "postgres"],
         ),
+        *(
+            (
+                f"smoke: {{title: a, runs: [{{scenario: baseline, expect: {{{expect}}}}}]}}",
+                ["smoke.runs[0].expect", says],
+            )
+            for expect, says in (
+                ("verdict: fail", "any run may end with fail: name what it has to be by"),
+                ("verdict: inconclusive, by: []", "any run may end with inconclusive"),
+                ("by: [latency]", "a pass is by no finding"),
+                ("verdict: fail, by: latency", "by: expected"),
+                ("verdict: fail, by: [1]", "by[0]: expected"),
+                ("verdict: fail, by: ['']", "by[0]: expected"),
+                ("verdict: fail, by: [latency], besides: [latency]", "expected every finding once"),
+                (f"verdict: fail, by: [{', '.join(f'c{n}' for n in range(51))}]", "by: expected"),
+            )
+        ),
         ("smoke: {title: a}", ["smoke: expected either runs, or suites"]),
         ("smoke: {title: a, suites: []}", ["smoke.suites: expected a list of length >= 1"]),
         ("smoke: {title: a, suites: [smokes]}", ["smoke.suites[0]: there is no suite 'smokes'", "did you mean"]),
@@ -310,6 +326,13 @@ def test_spoilt_suites(text: str, words: list[str], project: Path, command: Comm
     (project / "scenarios/suites.yaml").write_text(text)
     assert_one_line(command("suite", "smoke"), "scenarios/suites.yaml", *words)
     assert_one_line(command("suite"), "scenarios/suites.yaml", *words)
+
+
+def test_a_run_that_is_to_end_by_a_finding_that_there_is_not_is_one_line(project: Path, command: Command) -> None:
+    run = "{scenario: redis-failover, expect: {verdict: fail, by: [slo.recovery-tim]}}"
+    (project / "scenarios/suites.yaml").write_text(f"smoke: {{title: a, runs: [{run}]}}\n")
+    words = ("smoke: redis-failover: expect.by: expected a check, slo.NAME", "did you mean 'slo.recovery-time'")
+    assert_one_line(command("suite", "smoke"), "scenarios/suites.yaml", *words)
 
 
 def test_a_suite_of_many_runs_is_read_in_no_time(project: Path, command: Command) -> None:

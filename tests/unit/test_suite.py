@@ -10,19 +10,22 @@ import pytest
 from rich.console import Console
 
 from resilience.backend.choice import able
-from resilience.check.finding import Judgement, Verdict
-from resilience.errors import HostError
+from resilience.check.finding import Finding, Judgement, Verdict
+from resilience.errors import HostError, SpecError
 from resilience.outside import VERDICT_CODES, Ended, Wanted
 from resilience.report.suite import Result, SuiteRow, suite_code, suite_json, suite_junit, suite_table
 from resilience.spec.read import list_scenarios, read_scenario, read_suite
 from resilience.spec.suite import Expectation, Suite, SuiteRun
-from resilience.suite import missed_expectation, run_suite, strange_server
+from resilience.suite import missed_expectation, require_known_findings, run_suite, strange_server
 from tests.fakes import FakeRuns
 from tests.histories import IDENTITY, Recorded, scenario
 
 ROOT = Path(__file__).parents[2]
 REPORTS = Path("reports")
-LOSS = Expectation(verdict="fail", redis="8.0", measures={"durability.lost_ops": (500, 900)})
+LOST, UNPROVED = "durability.direct", "assumption.fault-proved"
+BY: dict[Verdict, tuple[str, ...]] = {"pass": (), "fail": (LOST,), "inconclusive": (UNPROVED,)}
+UNSURE = Expectation(verdict="inconclusive", by=(UNPROVED,))
+LOSS = Expectation(verdict="fail", by=(LOST,), redis="8.0", measures={"durability.lost_ops": (500, 900)})
 
 # as they were measured (docs/track-record.md)
 CUT_OFF = {
@@ -60,7 +63,22 @@ def shipped(name: str) -> Suite:
 
 def judged(verdict: Verdict, **measures: float) -> Judgement:
     named = {name.replace("__", "."): value for name, value in measures.items()}
-    return Judgement(scenario="one", verdict=verdict, headline=f"{verdict}: so", findings=(), measures=named)
+    return Judgement(
+        scenario="one",
+        verdict=verdict,
+        headline=f"{verdict}: so",
+        findings=found(**{verdict: BY[verdict]}),
+        measures=named,
+    )
+
+
+def found(**names: tuple[str, ...]) -> tuple[Finding, ...]:
+    """Findings by their verdicts."""
+    return tuple(
+        Finding(check=name, verdict=msgspec.convert(verdict, Verdict), title=name)
+        for verdict, of_it in names.items()
+        for name in of_it
+    )
 
 
 def ended(verdict: Verdict, code: int | None = None, **measures: float) -> Ended:
@@ -99,15 +117,15 @@ def test_each_is_run_as_it_is_written() -> None:
         (ended("pass"), Expectation(), "pass"),
         (ended("fail"), Expectation(), "fail"),
         (ended("inconclusive"), Expectation(), "inconclusive"),
-        (ended("inconclusive"), Expectation(verdict="inconclusive"), "pass"),
-        (ended("pass"), Expectation(verdict="inconclusive"), "fail"),
+        (ended("inconclusive"), UNSURE, "pass"),
+        (ended("pass"), UNSURE, "fail"),
         (ended("fail", durability__lost_ops=500), LOSS, "pass"),
         (ended("fail", durability__lost_ops=499), LOSS, "fail"),
         (ended("fail", durability__lost_ops=901), LOSS, "fail"),
         (ended("fail"), LOSS, "fail"),
         (ended("pass", durability__lost_ops=500), LOSS, "fail"),
         (ended("inconclusive", durability__lost_ops=500), LOSS, "inconclusive"),
-        (ended("inconclusive", code=4), Expectation(verdict="inconclusive"), "error"),
+        (ended("inconclusive", code=4), UNSURE, "error"),
         (Ended(code=4, directory=None, judgement=None), Expectation(), "error"),
         (Ended(code=130, directory=None, judgement=None), Expectation(), "not run"),
         (HostError("no disk space"), Expectation(), "error"),
@@ -204,7 +222,9 @@ def test_the_calibration_expects_what_was_measured_and_little_more(
     title: str, measured: dict[str, float], broken: dict[str, float]
 ) -> None:
     expect = next(run.expect for run in shipped("calibration").runs if run.title.startswith(title))
-    judgement = msgspec.structs.replace(judged(expect.verdict), measures=measured | broken)
+    judgement = msgspec.structs.replace(
+        judged(expect.verdict), findings=found(**{expect.verdict: expect.by}), measures=measured | broken
+    )
     missed = missed_expectation(expect, judgement)
     assert missed.partition(" ")[0] == next(iter(broken), "")
 
@@ -214,6 +234,104 @@ def test_the_calibration_of_a_tier_is_bound_to_its_server_and_bounds_what_is_los
     for run in shipped(f"calibration-{tier}").runs:
         assert set(run.expect.series) == {tier}, run.title
         assert any("lost" in name for name in run.expect.measures), run.title
+
+
+RECOVERY, SERVED = "slo.recovery-time", "slo.session-availability-fault"
+SLOW = Expectation(verdict="fail", by=(RECOVERY,), besides=(SERVED,))
+
+
+@pytest.mark.parametrize(
+    ("expect", "findings", "missed"),
+    [
+        (SLOW, found(fail=(RECOVERY,), **{"pass": (SERVED, LOST)}), ""),
+        (SLOW, found(fail=(RECOVERY, SERVED)), ""),
+        (SLOW, found(fail=(RECOVERY, RECOVERY)), ""),
+        (SLOW, found(fail=(SERVED,)), f"expected fail by {RECOVERY}, was by {SERVED}"),
+        (SLOW, found(fail=(LOST, "latency")), f"expected fail by {RECOVERY}, was by {LOST}, latency"),
+        (SLOW, found(fail=(RECOVERY, LOST)), f"expected fail by nothing but {RECOVERY}, was by {LOST} as well"),
+        (SLOW, (*found(fail=(RECOVERY,)), msgspec.structs.replace(found(fail=(LOST,))[0], known="so it is")), ""),
+        (UNSURE, found(inconclusive=(UNPROVED,)), ""),
+        (
+            UNSURE,
+            (*found(inconclusive=(UNPROVED,)),
+             msgspec.structs.replace(found(inconclusive=(LOST,))[0], rests_on=(UNPROVED,))),
+            "",
+        ),
+        (
+            UNSURE,
+            found(inconclusive=("assumption.control",)),
+            f"expected inconclusive by {UNPROVED}, was by assumption.control",
+        ),
+        (
+            UNSURE,
+            found(inconclusive=(UNPROVED, "takeover")),
+            f"expected inconclusive by nothing but {UNPROVED}, was by takeover as well",
+        ),
+    ],
+)  # fmt: skip
+def test_a_verdict_is_as_expected_only_by_the_findings_that_were(
+    expect: Expectation, findings: tuple[Finding, ...], missed: str
+) -> None:
+    judgement = msgspec.structs.replace(judged(expect.verdict), findings=findings)
+    assert missed_expectation(expect, judgement) == missed
+
+
+def test_the_table_says_what_a_fail_was_by() -> None:
+    became = ended("fail")
+    assert became.judgement is not None
+    became = replace(became, judgement=msgspec.structs.replace(became.judgement, findings=found(fail=(LOST,))))
+    runs = FakeRuns([became])
+    suite = Suite(name="some", title="", runs=(SuiteRun(scenario="one", expect=SLOW),), scenarios=())
+    rows = run_suite(suite, REPORTS, 7, runs, runs.said.append)
+    assert rows[0].result == "fail"
+    assert f"expected fail by {RECOVERY}, was by {LOST}" in " ".join(shown(rows).split())
+
+
+@pytest.mark.parametrize(
+    ("told", "says"),
+    [
+        ({"verdict": "fail"}, r"any run may end with fail: name what it has to be by, by: \[slo\.recovery-time\]"),
+        ({"verdict": "inconclusive"}, r"name what it has to be by, by: \[assumption\.fault-proved\]"),
+        ({"by": [LOST]}, "a pass is by no finding"),
+        ({"besides": [LOST]}, "a pass is by no finding"),
+        ({"verdict": "fail", "besides": [LOST]}, "any run may end with fail"),
+        ({"verdict": "fail", "by": [LOST], "besides": [LOST]}, "expected every finding once"),
+        ({"verdict": "fail", "by": [LOST, LOST]}, "expected every finding once"),
+        ({"verdict": "fail", "by": [""]}, "length >= 1"),
+    ],
+)
+def test_what_a_verdict_is_by_is_said_once_and_never_of_a_pass(told: dict[str, object], says: str) -> None:
+    with pytest.raises((ValueError, msgspec.ValidationError), match=says):
+        msgspec.convert(told, Expectation)
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        (LOST, True),
+        (UNPROVED, True),
+        ("blast-radius.people", True),
+        ("slo.recovery-time", True),
+        ("known-weakness", True),  # one that has to be there always, and is not
+        ("slo.recovery-tim", False),
+        ("assumption.fault-prove", False),
+        ("durability.rabbitmq", False),  # its stack has none
+        ("latenc", False),
+    ],
+)
+def test_a_finding_that_a_run_cannot_have_is_refused(name: str, known: bool) -> None:
+    run = SuiteRun(scenario="redis-failover", expect=Expectation(verdict="fail", by=(name,)))
+    suite = Suite(name="some", title="", runs=(run,), scenarios=(read_scenario(ROOT, "redis-failover"),))
+    if known:
+        require_known_findings(suite)
+    else:
+        with pytest.raises(SpecError, match=r"some: redis-failover: expect\.by: expected a check, slo\.NAME"):
+            require_known_findings(suite)
+
+
+@pytest.mark.parametrize("name", ["smoke", "nightly", "cluster", "calibration"])
+def test_every_shipped_run_is_expected_to_end_by_what_its_scenario_has(name: str) -> None:
+    require_known_findings(shipped(name))
 
 
 def test_every_shipped_scenario_is_played_every_night_or_only_in_a_cluster() -> None:

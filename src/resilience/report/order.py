@@ -28,6 +28,18 @@ def is_undermined(finding: Finding, broken: frozenset[str]) -> bool:
     return finding.verdict == "inconclusive" and not broken.isdisjoint(finding.rests_on)
 
 
+def decisive(judgement: Judgement) -> frozenset[str]:
+    """The names of the findings that made the verdict what it is; none made a pass."""
+    if judgement.verdict == "pass":
+        return frozenset()
+    broken = broken_assumptions(judgement.findings)
+    return frozenset(
+        finding.check
+        for finding in judgement.findings
+        if finding.counts_as == judgement.verdict and not is_undermined(finding, broken)
+    )
+
+
 def headline_text(judgement: Judgement) -> str:
     """The headline without the verdict's word, which stands before it wherever it is shown."""
     return judgement.headline.removeprefix(f"{judgement.verdict}: ")

@@ -11,18 +11,24 @@ Text = Annotated[str, Meta(min_length=1, max_length=500)]
 Setting = bool | int | float | Text
 Series = Annotated[str, Meta(pattern=r"\A(|[0-9]{1,3}\.[0-9]{1,3})\Z", max_length=7)]
 Major = Annotated[str, Meta(pattern=r"\A(|[0-9]{1,3})\Z", max_length=3)]
+Names = Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=200)], ...], Meta(max_length=50)]
 
 
 class Expectation(Record, frozen=True, kw_only=True):
     """What a run has to end with to count as passed in its suite.
 
+    ``by`` are the findings that must have made a verdict which is no pass: of a fail those that fail (a known weakness
+    does not), of an inconclusive run the assumptions that do not hold, or what is not sure by itself. Every one of them
+    has to, and no other may, but for those in ``besides``, which lie so near to their bounds that a run may do either.
     ``measures`` bounds numbers of the judgement, each to [least, most] in the measure's own unit; one that was not
     measured is not within its bound. ``redis`` is the series of Redis whose numbers these are, ``8.0``, ``rabbitmq``
     likewise, ``postgresql`` the major version, ``17``: another one may do as well and yet otherwise, so they say
-    nothing about it. Raises `ValueError` for bounds without any.
+    nothing about it. Raises `ValueError` for bounds without any, and for a verdict that says not what it is by.
     """
 
     verdict: Literal["pass", "fail", "inconclusive"] = "pass"
+    by: Names = ()
+    besides: Names = ()
     measures: Annotated[dict[str, tuple[float, float]], Meta(max_length=50)] = field(default_factory=dict)
     redis: Series = ""
     rabbitmq: Series = ""
@@ -31,6 +37,13 @@ class Expectation(Record, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.measures and not self.series:
             raise ValueError('measures are those of a server: name its series, redis: "8.0"')
+        if self.verdict == "pass" and (self.by or self.besides):
+            raise ValueError("a pass is by no finding: give the verdict, or leave by and besides out")
+        if self.verdict != "pass" and not self.by:
+            example = "slo.recovery-time" if self.verdict == "fail" else "assumption.fault-proved"
+            raise ValueError(f"any run may end with {self.verdict}: name what it has to be by, by: [{example}]")
+        if len({*self.by, *self.besides}) < len(self.by) + len(self.besides):
+            raise ValueError("expected every finding once in by and besides")
 
     @property
     def series(self) -> dict[str, str]:
