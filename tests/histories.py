@@ -244,7 +244,7 @@ def sound_control(started_utc: str = "2025-10-09T07:50:20+00:00") -> Control:
         run="baseline/20251009T075020Z-1",
         identity=msgspec.structs.replace(IDENTITY, started_utc=started_utc),
         verdict="pass",
-        headline="pass: no acknowledged write lost; 42 findings, all within bounds",
+        headline="pass: no acknowledged write lost; 42 findings of checks and objectives, all within bounds",
         findings=({"check": "durability.direct", "verdict": "pass", "title": "every acknowledged write is there"},),
         measures={},
     )

@@ -151,7 +151,7 @@ def passed() -> Judgement:
     return Judgement(
         scenario="redis-failover",
         verdict="pass",
-        headline="pass: no acknowledged write lost; 5 findings, all within bounds",
+        headline="pass: no acknowledged write lost; 6 findings of checks and objectives, all within bounds",
         findings=(
             Finding(
                 check="slo.session-latency",

@@ -35,7 +35,7 @@ def headline(verdict: Verdict, findings: Iterable[Finding]) -> str:
     else:
         judged = sum(not finding.check.startswith("assumption.") for finding in found)
         told = "; ".join(filter(None, (lost or "no acknowledged write lost", _operated(found))))
-        return f"pass: {told}; {count(judged, 'finding')}, all within bounds"
+        return f"pass: {told}; {count(judged, 'finding')} of checks and objectives, all within bounds"
     return f"{line}; {lost}" if lost else line
 
 

@@ -274,10 +274,23 @@ def _tiles(measures: Mapping[str, float]) -> Iterable[tuple[str, str]]:
 
 
 def _count(findings: Sequence[Finding]) -> str:
-    """How many findings there are of each verdict, e.g. ``12 findings: 1 fail, 11 pass``."""
-    counts = Counter(finding.verdict for finding in findings)
-    parts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("fail", "inconclusive", "pass") if counts[verdict])
-    return f"{len(findings)} finding{'' if len(findings) == 1 else 's'}{': ' if parts else ''}{parts}"
+    """How many findings there are of each verdict, those that judge apart from what they rest on:
+    ``12 findings of checks and objectives: 1 fail, 11 pass; 9 assumptions behind them: all hold``.
+    """
+    judged = [finding for finding in findings if not is_assumption(finding)]
+    counts = Counter("known weakness" if finding.known else finding.verdict for finding in judged)
+    words = ("fail", "inconclusive", "known weakness", "pass")
+    parts = ", ".join(f"{counts[word]} {word}" for word in words if counts[word])
+    text = f"{_number(len(judged), 'finding')} of checks and objectives{': ' if parts else ''}{parts}"
+    if len(judged) == len(findings):
+        return text
+    broken = len(broken_assumptions(findings))
+    held = f"{broken} {'does' if broken == 1 else 'do'} not hold" if broken else "all hold"
+    return f"{text}; {_number(len(findings) - len(judged), 'assumption')} behind them: {held}"
+
+
+def _number(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _otherwise(servers: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:

@@ -525,7 +525,7 @@ WEAK = KnownWeakness(
 @pytest.mark.parametrize(
     ("change", "begins", "ends", "known"),
     [
-        (lambda _: None, f"pass: {TWO}, as async replication allows; ", "findings, all within bounds", ()),
+        (lambda _: None, f"pass: {TWO}, as async replication allows; ", "objectives, all within bounds", ()),
         (miss_an_objective, "fail: Session requests answered in phase recovery: 80 %", ALLOWED, ()),
         (lose("direct.write", EARLY, 2), "fail: shard 2: 1 acknowledged direct write lost, acknowledged 2.9",
          ALLOWED, ()),

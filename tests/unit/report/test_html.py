@@ -62,6 +62,22 @@ def test_the_parts_come_in_the_order_in_which_they_are_asked_for(tmp_path: Path,
     assert all(finding.check in text for finding in judgement.findings)
 
 
+@pytest.mark.parametrize(
+    ("judgement", "counted"),
+    [
+        (judged_run.passed(), "6 findings of checks and objectives: 6 pass; 2 assumptions behind them: all hold"),
+        (
+            judged_run.failed(),
+            "7 findings of checks and objectives: 1 fail, 6 pass; 2 assumptions behind them: all hold",
+        ),
+        (judged_run.inconclusive(), "; 2 assumptions behind them: 1 does not hold"),
+        (judged_run.known(), "7 findings of checks and objectives: 1 known weakness, 6 pass; "),
+    ],
+)
+def test_findings_are_counted_apart_from_what_they_rest_on(judgement: Judgement, counted: str, tmp_path: Path):
+    assert counted in " ".join(page_of(tmp_path, judgement).split())
+
+
 def test_what_did_not_pass_comes_first(tmp_path: Path):
     text = page_of(tmp_path, judged_run.failed())
     assert text.index("durability.direct") < text.index("slo.session-latency") < text.index("assumption.load-rate")
