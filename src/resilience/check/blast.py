@@ -18,7 +18,7 @@ import numpy as np
 from resilience.check import needs
 from resilience.check.fault import SECOND_US
 from resilience.check.finding import Finding, Where
-from resilience.check.outage import gaps, longest, outages
+from resilience.check.outage import gaps, longest, outages, where
 from resilience.check.text import count, percent, seconds
 from resilience.history.columns import OK, Flags, Ints
 from resilience.history.read import History
@@ -67,7 +67,7 @@ def _judged(scenario: Scenario, history: History, group: int, most_s: float) -> 
         value=length_s if writes else None,
         unit="s",
         reason=_reason(writes, least_s, most_s),
-        where=Where(group=f"shard {group}", start_us=worst.start if worst else -1, end_us=worst.end if worst else -1),
+        where=where(f"shard {group}", worst),
         rests_on=_RESTS_ON,
     )
 

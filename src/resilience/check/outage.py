@@ -15,11 +15,14 @@ A write was sent *in vain* if it failed, or if its answer took longer than the l
 late what it was sent meanwhile, and whoever waits is as little served as who is refused.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from resilience.check.fault import POSTGRESQL, SECOND_US, load_end_us
+from resilience.check.finding import Where
 from resilience.check.way import rows_by
 from resilience.history.columns import OK, Flags, Ints
 from resilience.history.read import History
@@ -54,26 +57,46 @@ class Outage:
 def outages(scenario: Scenario, history: History, group: int) -> tuple[Outage, ...]:
     """All outages of a shard from the steady phase on, in the order of time."""
     writes = history.ops.of_kind("direct.write") & (history.ops.group == group)
-    return gaps(history, writes, group, _limit_us(history, writes, scenario.load.direct_rate_ops_per_s))
+    return gaps(history, writes, group, limit_us(history, _acked(history, writes), scenario.load.direct_rate_ops_per_s))
 
 
 def outages_of_rows(scenario: Scenario, history: History, way: Way) -> tuple[Outage, ...]:
     """All outages of PostgreSQL for those who write on a way, from the steady phase on, in the order of time."""
     rows = rows_by(history.ops, way)
-    return gaps(history, rows, POSTGRESQL, _limit_us(history, rows, scenario.load.postgresql_ops_per_s))
+    return gaps(history, rows, POSTGRESQL, limit_us(history, _acked(history, rows), scenario.load.postgresql_ops_per_s))
 
 
 def gaps(history: History, rows: Flags, group: int, longer_than_us: float) -> tuple[Outage, ...]:
     """The intervals from the steady phase on, in the order of time, in which none of these ops was acknowledged."""
     begin, end = _judged(history)
     acked = _acked(history, rows)
-    marks = np.concatenate(([begin], acked, [end] if not len(acked) or acked[-1] < end else [])).astype(np.int64)
     late = history.ops.returned - history.ops.called > longer_than_us
     in_vain = np.sort(history.ops.called[rows & (late | (history.ops.outcome != OK))])
-    return tuple(
-        _outage(group, int(marks[index]), int(marks[index + 1]), in_vain, ended=index < len(acked))
-        for index in np.flatnonzero(np.diff(marks) > longer_than_us).tolist()
-    )
+    return tuple(_outage(group, silence, in_vain) for silence in silences(begin, acked, end, longer_than_us))
+
+
+class Silence(NamedTuple):
+    """An interval in which nothing came to pass; ``ended`` is False if nothing did any more."""
+
+    start: int
+    end: int
+    ended: bool
+
+
+def silences(begin: int, instants: Ints, end: int, longer_than_us: float) -> Iterator[Silence]:
+    """The intervals between two of these sorted instants, or between one and an end of the time that is looked at."""
+    last = [end] if not len(instants) or instants[-1] < end else []
+    marks = np.concatenate(([begin], instants, last)).astype(np.int64)
+    for at in np.flatnonzero(np.diff(marks) > longer_than_us).tolist():
+        yield Silence(int(marks[at]), int(marks[at + 1]), ended=at < len(instants))
+
+
+def limit_us(history: History, instants: Ints, rate_ops_per_s: float) -> float:
+    """How long nothing may come to pass without being missed, by how these sorted instants lie before the fault."""
+    steady = history.window("steady")
+    before = instants[(instants >= steady.start) & (instants < steady.end)] if steady else instants[:0]
+    usual = float(np.percentile(np.diff(before), 99)) if len(before) > 1 else 0.0
+    return max(GAP_FACTOR * usual, PERIODS * (SECOND_US / rate_ops_per_s))
 
 
 def _judged(history: History) -> tuple[int, int]:
@@ -89,16 +112,8 @@ def _acked(history: History, rows: Flags) -> Ints:
     return judged
 
 
-def _limit_us(history: History, rows: Flags, rate_ops_per_s: float) -> float:
-    period_us = SECOND_US / rate_ops_per_s
-    acked = _acked(history, rows)
-    steady = history.window("steady")
-    before = acked[(acked >= steady.start) & (acked < steady.end)] if steady else acked[:0]
-    usual = float(np.percentile(np.diff(before), 99)) if len(before) > 1 else 0.0
-    return max(GAP_FACTOR * usual, PERIODS * period_us)
-
-
-def _outage(group: int, start: int, end: int, in_vain: Ints, *, ended: bool) -> Outage:
+def _outage(group: int, silence: Silence, in_vain: Ints) -> Outage:
+    start, end, ended = silence
     inside = in_vain[(in_vain >= start) & (in_vain <= end)]
     shortest = int(inside[-1] - inside[0]) if len(inside) else 0
     return Outage(group=group, start=start, end=end, error=end - start - shortest, ended=ended)
@@ -107,3 +122,10 @@ def _outage(group: int, start: int, end: int, in_vain: Ints, *, ended: bool) -> 
 def longest(found: tuple[Outage, ...]) -> Outage | None:
     """The longest of several outages, None of none."""
     return max(found, key=lambda outage: outage.end - outage.start, default=None)
+
+
+def where(group: str, outage: Outage | None) -> Where:
+    """The place of a finding about an outage, None if there was none."""
+    if outage is None:
+        return Where(group=group)
+    return Where(group=group, start_us=outage.start, end_us=outage.end)

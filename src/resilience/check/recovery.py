@@ -21,7 +21,7 @@ from typing import NamedTuple
 from resilience.check import needs
 from resilience.check.fault import SECOND_US, HitShard, failover_expected, hit_shards, injections, promoted_at
 from resilience.check.finding import Finding, Verdict, Where
-from resilience.check.outage import Outage, longest, outages
+from resilience.check.outage import Outage, longest, outages, where
 from resilience.check.steady import WINDOW_US, WINDOW_US_MIN, Steady, steady_again
 from resilience.check.text import seconds
 from resilience.history.read import History
@@ -62,7 +62,7 @@ def _restored(history: History, shard: HitShard, outage: Outage | None, steady: 
         value=measures.get("recovery.first_good_write_s"),
         unit="s",
         reason=reason or late or _seen_briefly(steady),
-        where=_where(shard.group, outage),
+        where=where(f"shard {shard.group}", outage),
         rests_on=_RESTS_ON,
         evidence=tuple({"what": name, "value": value} for name, value in measures.items()),
         evidence_total=len(measures),
@@ -125,12 +125,6 @@ def _measured(measures: dict[str, float]) -> str:
     return ", ".join([*parts, f"outage {seconds(least_s)} to {seconds(measures['recovery.outage_s'])}"])
 
 
-def _where(group: int, outage: Outage | None) -> Where:
-    if outage is None:
-        return Where(group=f"shard {group}")
-    return Where(group=f"shard {group}", start_us=outage.start, end_us=outage.end)
-
-
 def _expected_range(scenario: Scenario, shard: HitShard, outage: Outage | None, restored: int | None) -> Finding:
     timeout_s = scenario.stack.redis.cluster_node_timeout_ms / 1000
     low_s, high_s = timeout_s + 0.5, 2 * timeout_s + 2.5
@@ -146,7 +140,7 @@ def _expected_range(scenario: Scenario, shard: HitShard, outage: Outage | None, 
         value=None if took is None else took.least_s,
         unit="s",
         reason=reason,
-        where=_where(shard.group, outage),
+        where=where(f"shard {shard.group}", outage),
         rests_on=_RESTS_ON,
     )
 
@@ -206,7 +200,7 @@ def _of_spared(scenario: Scenario, history: History, hit: tuple[HitShard, ...]) 
         value=worst.length_s if worst else 0.0,
         unit="s",
         reason=", ".join(f"shard {group}: {length} that nothing excuses" for group, length in long.items()),
-        where=Where(group=f"shard {worst.group}", start_us=worst.start, end_us=worst.end) if worst else Where(),
+        where=where(f"shard {worst.group}", worst) if worst else Where(),
         rests_on=needs.WHOLE + needs.LOAD + needs.TIMING + needs.SHARDS + (needs.FAULT if injections(history) else ()),
         measures={"recovery.spared_outage_s": worst.length_s if worst else 0.0},
     )

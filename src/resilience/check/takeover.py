@@ -22,7 +22,7 @@ from typing import Any
 from resilience.check import needs
 from resilience.check.fault import POSTGRESQL, SECOND_US, HitShard, hit_postgresql, promotions, successor
 from resilience.check.finding import Finding, Verdict, Where
-from resilience.check.outage import Outage, gaps, longest
+from resilience.check.outage import Outage, gaps, longest, where
 from resilience.check.text import seconds
 from resilience.history.read import History
 from resilience.history.record import Event
@@ -113,9 +113,7 @@ def _replaced(scenario: Scenario, history: History, config: dict[str, Any], hit:
         value=took_s,
         unit="s",
         reason=reason,
-        where=Where(group="postgresql", start_us=outage.start, end_us=outage.end)
-        if outage
-        else Where(group="postgresql"),
+        where=where("postgresql", outage),
         rests_on=_RESTS_ON,
         measures=after,
     )

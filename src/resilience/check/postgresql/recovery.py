@@ -29,9 +29,9 @@ from resilience.check.fault import (
     promoted_at,
     promotions,
 )
-from resilience.check.finding import Finding, Where
+from resilience.check.finding import Finding
 from resilience.check.left_alone import left_alone
-from resilience.check.outage import Outage, longest, outages_of_rows
+from resilience.check.outage import Outage, longest, outages_of_rows, where
 from resilience.check.text import count, seconds
 from resilience.check.way import WORDS, rows_by
 from resilience.history.read import History
@@ -123,7 +123,7 @@ def _restored(history: History, way: Way, hit: Hit, outage: Outage | None) -> Fi
         value=measures.get(f"{NAME}.first_good_write_s"),
         unit="s",
         reason=reason or strange,
-        where=_where(outage),
+        where=where("postgresql", outage),
         rests_on=_RESTS_ON + needs.FAULT,
         evidence=tuple({"what": name, "value": value} for name, value in measures.items()),
         evidence_total=len(measures),
@@ -189,12 +189,6 @@ def _spared(history: History, way: Way, outage: Outage | None) -> Finding:
         check=NAME,
         title=f"{WORDS[way]} were written all the time, since PostgreSQL was left alone",
         lack="no row was written",
-        where=_where(outage),
+        where=where("postgresql", outage),
         rests_on=_RESTS_ON,
     )
-
-
-def _where(outage: Outage | None) -> Where:
-    if outage is None:
-        return Where(group="postgresql")
-    return Where(group="postgresql", start_us=outage.start, end_us=outage.end)

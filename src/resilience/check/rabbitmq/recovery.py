@@ -26,7 +26,7 @@ from resilience.check import needs
 from resilience.check.fault import SECOND_US, Applied, injections, load_end_us
 from resilience.check.finding import Finding, Where
 from resilience.check.left_alone import left_alone
-from resilience.check.outage import GAP_FACTOR, PERIODS, Outage, longest
+from resilience.check.outage import Outage, limit_us, longest, silences, where
 from resilience.check.rabbitmq.place import consumers_at, copies_at, leader_at
 from resilience.check.recovery import UNEXPECTED_OUTAGE_S
 from resilience.check.text import seconds
@@ -89,20 +89,9 @@ def _handed(history: History, queue: str) -> tuple[int | None, Ints]:
 
 
 def _outages(scenario: Scenario, history: History, begin: int, handed: Ints) -> tuple[Outage, ...]:
-    end = load_end_us(history)
-    limit_us = _limit_us(scenario, history, handed)
-    marks = np.concatenate(([begin], handed, [end])).astype(np.int64)
-    return tuple(
-        Outage(group=NEVER, start=int(marks[at]), end=int(marks[at + 1]), error=0, ended=at < len(handed))
-        for at in np.flatnonzero(np.diff(marks) > limit_us).tolist()
-    )
-
-
-def _limit_us(scenario: Scenario, history: History, handed: Ints) -> float:
-    steady = history.window("steady")
-    before = handed[handed < steady.end] if steady else handed[:0]
-    usual = float(np.percentile(np.diff(before), 99)) if len(before) > 1 else 0.0
-    return max(GAP_FACTOR * usual, PERIODS * SECOND_US / scenario.load.rabbitmq_ops_per_s)
+    limit = limit_us(history, handed, scenario.load.rabbitmq_ops_per_s)
+    found = silences(begin, handed, load_end_us(history), limit)
+    return tuple(Outage(group=NEVER, start=start, end=end, error=0, ended=ended) for start, end, ended in found)
 
 
 def _how_hit(scenario: Scenario, history: History, queue: str, injection: Applied) -> str:
@@ -129,7 +118,7 @@ def _restored(queue: str, how: str, outage: Outage | None, measures: dict[str, f
         value=measures[f"{NAME}.outage_s"],
         unit="s",
         reason=reason,
-        where=_where(queue, outage),
+        where=where(f"queue {queue}", outage),
         rests_on=_RESTS_ON + needs.FAULT,
         evidence=tuple({"what": name, "value": value} for name, value in measures.items()),
         evidence_total=len(measures),
@@ -188,12 +177,6 @@ def _spared(history: History, queue: str, outage: Outage | None) -> Finding:
         check=NAME,
         title="Consumers were handed messages all the time, since the queue was left alone",
         lack="no message was handed to anybody",
-        where=_where(queue, outage),
+        where=where(f"queue {queue}", outage),
         rests_on=_RESTS_ON,
     )
-
-
-def _where(queue: str, outage: Outage | None) -> Where:
-    if outage is None:
-        return Where(group=f"queue {queue}")
-    return Where(group=f"queue {queue}", start_us=outage.start, end_us=outage.end)
