@@ -25,7 +25,7 @@ from resilience.spec.postgresql import Runbook
 from resilience.stack.postgresql import looks
 from resilience.stack.postgresql_fence import KNOWN_WITHIN_S, RESTART, Fencing, Standing, fenced, standing
 from resilience.stack.postgresql_link import APPLICATION, PASSWORD, SUPERUSER, PostgresqlLink, PostgresqlLinks
-from resilience.stack.postgresql_role import Look, Looks, primary_of
+from resilience.stack.postgresql_role import Look, Looks, primary_of, standbys, writers
 from resilience.stack.wait import wait_until
 
 ASK_TIMEOUT_S = 1.0
@@ -116,17 +116,17 @@ def turn_back(platform: Platform, promotion: Promotion, say: Say = unheard) -> P
     return msgspec.structs.replace(promotion, turned_back=turned)
 
 
-def ahead_of(member: str, standbys: Iterable[str], seen: Looks) -> tuple[str, ...]:
-    """The standbys that have replayed more of the timeline before than the member had when it was promoted."""
+def ahead_of(member: str, following: Iterable[str], seen: Looks) -> tuple[str, ...]:
+    """Those standbys that have replayed more of the timeline before than the member had when it was promoted."""
     promoted = seen.get(member)
     if not isinstance(promoted, Look) or promoted.replayed is None:
         return ()
     followers = _followers(seen, member)  # who streams from it replays what it has written since
+    there = standbys(seen)
     return tuple(
         name
-        for name in standbys
-        if isinstance(look := seen.get(name), Look)
-        and look.recovering
+        for name in following
+        if (look := there.get(name))
         and name not in followers
         and look.timeline < promoted.timeline
         and (look.replayed or 0) > promoted.replayed
@@ -142,11 +142,11 @@ def candidate(seen: Looks, former: str, which: str = "least-lag") -> str:
 
     Raises `StackError` if none answers.
     """
-    standbys = {name: look for name, look in seen.items() if isinstance(look, Look) and look.recovering}
-    standbys.pop(former, None)
-    if not standbys:
+    there = standbys(seen)
+    there.pop(former, None)
+    if not there:
         raise StackError("promote: no standby answers")
-    best_first = sorted(standbys, key=lambda name: (-standbys[name].timeline, -(standbys[name].written or 0)))
+    best_first = sorted(there, key=lambda name: (-there[name].timeline, -(there[name].written or 0)))
     return best_first[-1] if which == "most-lag" else best_first[0]
 
 
@@ -175,9 +175,8 @@ def _former(seen: Looks, followed: tuple[str, ...]) -> str:
 
 def writers_of(seen: Looks, followed: Iterable[str]) -> tuple[str, ...]:
     """Who takes writes, or may: those that say so, and those that standbys follow and that are no standbys."""
-    standbys = {name for name, look in seen.items() if isinstance(look, Look) and look.recovering}
-    writers = [name for name, look in seen.items() if isinstance(look, Look) and not look.recovering]
-    return tuple(name for name in dict.fromkeys((*writers, *followed)) if name not in standbys)
+    there = standbys(seen)
+    return tuple(name for name in dict.fromkeys((*writers(seen), *followed)) if name not in there)
 
 
 def _fenced(platform: Platform, links: PostgresqlLinks, members: tuple[str, ...], say: Say) -> dict[str, Fencing]:
@@ -192,8 +191,7 @@ def _fenced(platform: Platform, links: PostgresqlLinks, members: tuple[str, ...]
 
 def _followed(links: PostgresqlLinks, seen: Looks) -> tuple[str, ...]:
     """Whom the standbys that answer are told to follow. Raises `StackError`."""
-    standbys = [name for name, look in seen.items() if isinstance(look, Look) and look.recovering]
-    found = [re.search(r"\bhost=(\S+)", _conninfo(links, name)) for name in standbys]
+    found = [re.search(r"\bhost=(\S+)", _conninfo(links, name)) for name in standbys(seen)]
     return tuple(dict.fromkeys(match[1] for match in found if match and match[1] in links.hosts))
 
 
@@ -299,12 +297,11 @@ def writers_seen(promotion: Promotion, seen: Looks, *, fence: bool = True) -> tu
     """Whether the member that was promoted takes writes, on a later timeline, and nobody else who answers does; where
     the runbook does not ``fence``, the former primary has to.
     """
-    writers = sorted(name for name, look in seen.items() if isinstance(look, Look) and not look.recovering)
     look = seen.get(promotion.member)
     timeline = look.timeline if isinstance(look, Look) else 0
     expected = [promotion.member] if fence else sorted({promotion.member, promotion.former})
     return (
-        _evidence("members that take writes", ", ".join(expected), ", ".join(writers)),
+        _evidence("members that take writes", ", ".join(expected), ", ".join(sorted(writers(seen)))),
         Evidence(
             what=f"timeline of {promotion.member}",
             expected=f"over {promotion.timeline_before}",

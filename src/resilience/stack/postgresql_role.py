@@ -81,8 +81,18 @@ def decide(stack: Stack, hosts: Mapping[str, str], looks: Looks) -> tuple[Postgr
 
 def primary_of(looks: Looks) -> str:
     """The member that takes writes on the highest timeline, "" if none does; of several there the one with standbys."""
-    writers = {name: look for name, look in looks.items() if isinstance(look, Look) and not look.recovering}
-    return max(writers, key=lambda name: (writers[name].timeline, len(writers[name].standbys or ())), default="")
+    found = writers(looks)
+    return max(found, key=lambda name: (found[name].timeline, len(found[name].standbys or ())), default="")
+
+
+def writers(looks: Looks) -> dict[str, Look]:
+    """Those that say that they take writes."""
+    return {name: look for name, look in looks.items() if isinstance(look, Look) and not look.recovering}
+
+
+def standbys(looks: Looks) -> dict[str, Look]:
+    """Those that say that they replay what another one sends."""
+    return {name: look for name, look in looks.items() if isinstance(look, Look) and look.recovering}
 
 
 def _role(member: str, host: str, looks: Looks, primary: str) -> PostgresqlRole:
@@ -164,8 +174,8 @@ def behind(looks: Looks, written: int) -> list[str]:
     """Which replicas have not replayed what had been written at a moment."""
     return [
         f"{name} has replayed {look.replayed or 0} of {written} bytes"
-        for name, look in looks.items()
-        if isinstance(look, Look) and look.recovering and (look.replayed or 0) < written
+        for name, look in standbys(looks).items()
+        if (look.replayed or 0) < written
     ]
 
 

@@ -15,7 +15,7 @@ from resilience.stack.postgresql import looks
 from resilience.stack.postgresql_failover import ASK_TIMEOUT_S, LOOK_EVERY_S, lead_all
 from resilience.stack.postgresql_fence import KNOWN_WITHIN_S, Fencing, fenced
 from resilience.stack.postgresql_link import PostgresqlLinks
-from resilience.stack.postgresql_role import Look, Looks, primary_of
+from resilience.stack.postgresql_role import Look, Looks, primary_of, writers
 from resilience.stack.redis_cluster import shortened
 
 ALONE_WITHIN_S = 5.0
@@ -38,7 +38,7 @@ def fence_strays(platform: Platform, say: Say = unheard) -> Rejoined:
     with PostgresqlLinks(platform, ASK_TIMEOUT_S) as links:
         seen = _known(links)
         primary = primary_of(seen)
-        strays = [name for name in _writers(seen) if name != primary]
+        strays = [name for name in writers(seen) if name != primary]
         if strays and isinstance(platform, Leading):
             lead_all(platform, platform, primary)
         fencings = [fenced(platform, links, name, say) for name in strays]
@@ -60,7 +60,7 @@ def _known(links: PostgresqlLinks) -> Looks:
 def doubts(seen: Looks) -> list[str]:
     """Why it is not known who the one primary is; empty if it is `primary_of`."""
     silent = [f"no answer from {error}" for error in seen.values() if isinstance(error, StackError)]
-    primary, writers = primary_of(seen), _writers(seen)
+    primary, writing = primary_of(seen), writers(seen)
     if silent or not primary:
         return silent or ["nobody takes writes"]
     timelines = {name: look.timeline for name, look in seen.items() if isinstance(look, Look)}
@@ -68,7 +68,7 @@ def doubts(seen: Looks) -> list[str]:
     return [
         f"{name} is on timeline {timeline}, and {primary}, which takes writes, on {least}"
         for name, timeline in timelines.items()
-        if timeline > least or (timeline == least and name in writers and name != primary)
+        if timeline > least or (timeline == least and name in writing and name != primary)
     ]
 
 
@@ -81,12 +81,12 @@ def _proof(links: PostgresqlLinks, primary: str, fencings: Sequence[Fencing]) ->
 
 def alone(seen: Looks, primary: str, fencings: Sequence[Fencing]) -> Proof:
     """Whether the primary alone takes writes; whoever was seen to stop may be silent, nobody else."""
-    writers = ", ".join(sorted(_writers(seen)))
+    writing = ", ".join(sorted(writers(seen)))
     stopped = {one.member: one for one in fencings}
     silent = {name: look for name, look in seen.items() if isinstance(look, StackError) and name not in stopped}
     return Proof(
         evidence=(
-            Evidence(what="members that take writes", expected=primary, observed=writers, ok=writers == primary),
+            Evidence(what="members that take writes", expected=primary, observed=writing, ok=writing == primary),
             *(Evidence(what=name, expected="an answer", observed=str(why), ok=False) for name, why in silent.items()),
             *(_stopped(one, seen) for one in fencings),
         )
@@ -94,15 +94,10 @@ def alone(seen: Looks, primary: str, fencings: Sequence[Fencing]) -> Proof:
 
 
 def _stopped(one: Fencing, seen: Looks) -> Evidence:
-    look = seen.get(one.member)
-    writes = isinstance(look, Look) and not look.recovering
+    writes = one.member in writers(seen)
     return Evidence(
         what=f"{one.member}, which took writes",
         expected="seen to have stopped, and no primary since",
         observed="it takes writes again" if writes else f"{one.how}: {one.seen[-1]}",
         ok=not writes,
     )
-
-
-def _writers(seen: Looks) -> list[str]:
-    return [name for name, look in seen.items() if isinstance(look, Look) and not look.recovering]
