@@ -88,6 +88,12 @@ class Booked:
         """The group that each op belongs to."""
         return history.ops.group if self.group is None else self.group
 
+    def acked(self, history: History) -> Flags:
+        """Which of the writes were acknowledged, and not only locally."""
+        found: Flags = self.writes & (history.ops.outcome == OK)
+        found[self.acked_locally] = False
+        return found
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
@@ -160,7 +166,7 @@ def _shard(ledger: Ledger, group: int, scenario: Scenario, history: History, boo
     return _Shard(
         group=group,
         excused_by=excused_by,
-        acked=_acked(booked, group, history),
+        acked=booked.acked(history) & (groups == group),
         lost=lost,
         inside=lost[allowed],
         outside=lost[~allowed],
@@ -170,12 +176,6 @@ def _shard(ledger: Ledger, group: int, scenario: Scenario, history: History, boo
         lost_locally=booked.lost_locally[groups[booked.lost_locally] == group],
         defects=tuple(defect for defect in booked.defects if defect.group == group),
     )
-
-
-def _acked(booked: Booked, group: int, history: History) -> Flags:
-    acked: Flags = booked.writes & (booked.groups(history) == group) & (history.ops.outcome == OK)
-    acked[booked.acked_locally] = False
-    return acked
 
 
 def _of_shard(ledger: Ledger, shard: _Shard, scenario: Scenario, history: History) -> Finding:

@@ -19,7 +19,7 @@ is there is told, since nobody's consumer hears of that.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -74,6 +74,7 @@ class Way:
     dead: frozenset[str]  # in the queue for dead letters
     fresh: Counter[str]  # how often each came that had not been handed over before
     redelivered: int  # how often one came that had been
+    late: Callable[[str], bool]  # whether an op is of a client, now dead, that may have sent it without recording it
 
 
 class _Sight(NamedTuple):
@@ -89,7 +90,8 @@ def follow(history: History) -> Way:
     """The ways of all events of a run."""
     ops = history.ops
     sights = [sight for sight in _sights(history) if sight is not None]
-    ends = np.flatnonzero(ops.of_kind("session.end")).tolist()
+    asked_for = ops.of_kind("session.end")
+    ends = np.flatnonzero(asked_for).tolist()
     return Way(
         ends={event_of(ops.keys[ops.key[row]], str(ops.value[row])): row for row in ends},
         published={read.event: read.published for read in history.audit.outbox},
@@ -98,6 +100,7 @@ def follow(history: History) -> Way:
         dead=frozenset(sight.event for sight in sights if sight.dead),
         fresh=Counter(sight.event for sight in sights if not sight.redelivered and not sight.dead),
         redelivered=sum(sight.redelivered and not sight.dead for sight in sights),
+        late=unrecorded(history, asked_for),
     )
 
 
@@ -120,16 +123,14 @@ def _sight(event: str, queue: str, *, redelivered: bool, settled: bool) -> _Sigh
 def book(history: History, way: Way) -> Booked:
     """What the audit found of the rows of ends."""
     ops, outcome = history.ops, history.ops.outcome
-    writes = ops.of_kind("session.end")
-    late = unrecorded(history, writes)
     there = {event: row for event, row in way.ends.items() if event in way.published}
     strangers = [event for event in way.published if event not in way.ends]
-    unexpected = [event for event in strangers if not late(op_of(event))]
+    unexpected = [event for event in strangers if not way.late(op_of(event))]
     refused = [event for event, row in there.items() if outcome[row] == FAIL]
     lost = [row for event, row in way.ends.items() if outcome[row] == OK and event not in there]
     recovered = [row for row in there.values() if outcome[row] == UNKNOWN]
     return Booked(
-        writes=writes,
+        writes=ops.of_kind("session.end"),
         group=np.full(len(ops), POSTGRESQL, dtype=np.int32),
         lost=np.array(lost, dtype=np.int64),
         recovered=np.array(recovered, dtype=np.int64),
@@ -193,8 +194,7 @@ def _of_queue(history: History, way: Way, *, forgiven: bool) -> Finding:
     confirmed = [event for event, published in way.published.items() if published]
     lost = [event for event in confirmed if event not in way.settled]
     alone = sorted(way.seen - way.published.keys())
-    late = unrecorded(history, history.ops.of_kind("session.end"))
-    wrong = [event for event in alone if not late(op_of(event)) and not (forgiven and event in way.ends)]
+    wrong = [event for event in alone if not way.late(op_of(event)) and not (forgiven and event in way.ends)]
     again = sum(way.fresh.values()) - len(way.fresh)
     told = {
         "lost in RabbitMQ: confirmed, and neither acknowledged by a consumer nor left": len(lost),

@@ -183,9 +183,7 @@ def at_stake(finding: Finding, history: History, booked: Booked) -> Finding:
     applied = min((injection.applied for injection in injections(history)), default=None)
     if finding.verdict != "pass" or applied is None:
         return finding
-    before = booked.writes & (history.ops.outcome == OK) & (history.ops.returned <= applied)
-    before[booked.acked_locally] = False
-    if before.any():
+    if (booked.acked(history) & (history.ops.returned <= applied)).any():
         return finding
     reason = "; ".join(filter(None, ("nothing was acknowledged before the fault that it could lose", finding.reason)))
     return replace(finding, verdict="inconclusive", reason=reason)

@@ -30,6 +30,7 @@ class Traffic:
     redelivered: Flags
     acked: Flags
     dead: Flags
+    died: Flags  # a death each; of a value that was only seen flagged the first sight tells of it
     own: Codes  # of each value the queue that it was published to, `NONE` if it was published to none
     values: tuple[str, ...]
     queues: tuple[str, ...]
@@ -39,17 +40,6 @@ class Traffic:
         """Which sights are of a message that had not been handed over before."""
         found: Flags = ~self.redelivered & ~self.dead
         return found
-
-    @property
-    def died(self) -> Flags:
-        """Which sights tell of a death each; of a value that was only seen flagged the first one does."""
-        first: Flags = self.dead & ~self.redelivered
-        told = np.zeros(len(self.values), dtype=np.bool_)
-        told[self.value[first]] = True
-        only = np.flatnonzero(self.dead & ~told[self.value])
-        _, earliest = np.unique(self.value[only], return_index=True)
-        first[only[earliest]] = True
-        return first
 
     @property
     def drained(self) -> Flags:
@@ -78,6 +68,8 @@ def traffic(history: History) -> Traffic:
     own[sent_value[::-1]] = sent_queue[::-1]  # of several publishes the first
     died = of_codes(messages.died_of, (reason != "" for reason in messages.reasons))
     told_dead = np.concatenate((np.zeros(len(consumed), dtype=np.bool_), died))
+    dead = told_dead | np.equal(queue, _dead_letters_of(own, queues)[value])
+    redelivered = np.concatenate((consumed.redelivered, messages.redelivered))
     return Traffic(
         sent=sent,
         sent_value=sent_value,
@@ -85,9 +77,10 @@ def traffic(history: History) -> Traffic:
         value=value,
         queue=queue,
         consumer=np.concatenate((consumed.consumer, np.full(len(messages), NONE, dtype=np.int32))),
-        redelivered=np.concatenate((consumed.redelivered, messages.redelivered)),
+        redelivered=redelivered,
         acked=np.concatenate((consumed.acked, np.zeros(len(messages), dtype=np.bool_))),
-        dead=told_dead | np.equal(queue, _dead_letters_of(own, queues)[value]),
+        dead=dead,
+        died=_deaths(value, dead, redelivered),
         own=own,
         values=tuple(values),
         queues=tuple(queues),
@@ -100,6 +93,14 @@ def _recoded(column: Codes, texts: tuple[str, ...], known: Known) -> Codes:
     codes = np.full(len(texts), NONE, dtype=np.int32)
     codes[used] = code_array([texts[code] for code in used.tolist()], known)
     return codes[column]
+
+
+def _deaths(value: Codes, dead: Flags, redelivered: Flags) -> Flags:
+    first: Flags = dead & ~redelivered
+    only = np.flatnonzero(dead & ~np.isin(value, value[first]))
+    _, earliest = np.unique(value[only], return_index=True)
+    first[only[earliest]] = True
+    return first
 
 
 def _dead_letters_of(own: Codes, queues: Known) -> Codes:
