@@ -37,7 +37,6 @@ ZONE = "topology.kubernetes.io/zone"
 _BUILT_HERE = "harmonyflow/"  # images that no registry has
 _CLEAR_S = 180.0
 _ASKED_S = 10.0  # of a cluster that is only looked for
-_MISSING = 404
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
 PATHS: Mapping[str, str] = {  # what a stack has outside of namespaces
     "PriorityClass": "/apis/scheduling.k8s.io/v1/priorityclasses",
@@ -204,13 +203,8 @@ def require_ours(api: Api, objects: Iterable[Object]) -> None:
     for item in objects:
         if path := PATHS.get(item["kind"]):
             name = item["metadata"]["name"]
-            try:
-                found = api.get(f"{path}/{name}")
-            except ApiError as error:
-                if error.status == _MISSING:
-                    continue
-                raise
-            if HARNESS not in (found["metadata"].get("labels") or {}):
+            found = api.find(f"{path}/{name}")
+            if found and HARNESS not in (found["metadata"].get("labels") or {}):
                 raise StackError(f"{item['kind']} {name} is not the harness's: it has no label {HARNESS}")
 
 

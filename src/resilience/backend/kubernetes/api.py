@@ -17,7 +17,7 @@ from resilience.errors import StackError
 TIMEOUT_S = 10.0  # of one call
 PATIENCE_S = 30.0  # how long an API server may be away before a question fails
 _AGAIN_AFTER_S = 1.0
-_ERRORS = 400
+_ERRORS, _MISSING = 400, 404
 _AWAY = frozenset({429, 500, 502, 503, 504})  # what a server says that is there, and cannot answer yet
 
 Object = dict[str, Any]
@@ -73,6 +73,15 @@ class Api:
         """What stands at a path; waits for a server that is away. Raises `ApiError`."""
         return _decoded(self._patient("GET", path, query, None))
 
+    def find(self, path: str) -> Object | None:
+        """The same, None where nothing stands. Raises `ApiError`."""
+        try:
+            return self.get(path)
+        except ApiError as error:
+            if error.status == _MISSING:
+                return None
+            raise
+
     def items(self, path: str, selector: str = "") -> list[Object]:
         """The objects of a list. Raises `ApiError`."""
         query = {"labelSelector": selector} if selector else {}
@@ -103,7 +112,7 @@ class Api:
         try:
             self._patient("DELETE", path, {"propagationPolicy": "Background"}, options)
         except ApiError as error:
-            if error.status != 404:
+            if error.status != _MISSING:
                 raise
 
     def _patient(self, method: str, path: str, query: Mapping[str, str], body: Any) -> bytes:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from resilience.backend.kubernetes import manifests
 from resilience.backend.kubernetes.agents import Agents
-from resilience.backend.kubernetes.api import Api, ApiError, Object
+from resilience.backend.kubernetes.api import Api, Object
 from resilience.backend.kubernetes.manifests import HARNESS, NAMESPACES, PLATFORM_NODES
 from resilience.backend.kubernetes.platform import SELECTOR, KubernetesPlatform
 from resilience.backend.local.place import PROJECT_ROOT
@@ -172,12 +172,9 @@ def namespaces_up(api: Api) -> list[str]:
     """The stack's namespaces that are there. Raises `StackError` for one that is not ours, or is being ended."""
     found = []
     for name in sorted(set(NAMESPACES.values())):
-        try:
-            namespace = api.get(f"/api/v1/namespaces/{name}")
-        except ApiError as error:
-            if error.status == 404:
-                continue
-            raise
+        namespace = api.find(f"/api/v1/namespaces/{name}")
+        if namespace is None:
+            continue
         if HARNESS not in namespace["metadata"].get("labels", {}):
             raise StackError(f"namespace {name} is not the harness's: it has no label {HARNESS}")
         if namespace.get("status", {}).get("phase") == "Terminating":

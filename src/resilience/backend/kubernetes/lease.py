@@ -14,7 +14,7 @@ RENEW_EVERY_S = 10.0
 _NAME = "run"
 _LIST = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
 _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
-_CONFLICT, _MISSING = 409, 404
+_CONFLICT = 409
 
 
 def utc_now() -> datetime:
@@ -73,12 +73,7 @@ class ClusterLock:
             self._api.delete(f"{_LIST}/{_NAME}")
 
     def _found(self) -> Object | None:
-        try:
-            return self._api.get(f"{_LIST}/{_NAME}")
-        except ApiError as error:
-            if error.status == _MISSING:
-                return None
-            raise
+        return self._api.find(f"{_LIST}/{_NAME}")
 
     def _lease(self, found: Object | None = None) -> Object:
         metadata = {"name": _NAME, "namespace": NAMESPACE}
@@ -101,13 +96,8 @@ class ClusterLock:
 
 def require_unused(api: Api, now: Callable[[], datetime] = utc_now) -> None:
     """Raises `StackError` with its owner while a run that is alive has the lock."""
-    try:
-        lease = api.get(f"{_LIST}/{_NAME}")
-    except ApiError as error:
-        if error.status == _MISSING:
-            return
-        raise
-    refuse_unless_free(lease, now(), break_stale=True)
+    if lease := api.find(f"{_LIST}/{_NAME}"):
+        refuse_unless_free(lease, now(), break_stale=True)
 
 
 def refuse_unless_free(lease: Object, now: datetime, *, break_stale: bool) -> None:

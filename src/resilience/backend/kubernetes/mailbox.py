@@ -28,7 +28,6 @@ ANSWERED_WITHIN_S_MAX = 120.0  # what a runner asks for is under that: `injector
 _JOIN_S = ANSWERED_WITHIN_S_MAX + 10.0  # nobody puts nodes right beside a question that is still being answered
 _PATH = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{MACHINE}"
 _ASKED, _TAKEN, _ANSWERED, _HOSTS = "asked", "taken", "answered", "hosts."  # keys of the ConfigMap
-_MISSING = 404
 
 Json = dict[str, Any]
 
@@ -64,13 +63,8 @@ class Mailbox:
 
     def hosts_of(self, injection_id: str) -> tuple[str, ...] | None:
         """See `Machine`."""
-        try:
-            data = self._api.get(_PATH).get("data") or {}
-        except ApiError as error:
-            if error.status == _MISSING:
-                return None
-            raise
-        hosts = json.loads(data.get(_HOSTS + injection_id, "null"))
+        found = self._api.find(_PATH) or {}
+        hosts = json.loads((found.get("data") or {}).get(_HOSTS + injection_id, "null"))
         return None if hosts is None else tuple(hosts)
 
 

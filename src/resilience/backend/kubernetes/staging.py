@@ -126,13 +126,8 @@ class Staging:
 
     def _require_own(self) -> None:
         """Raises `StackError` if another run's pod stands in this one's place: nothing there is to be touched."""
-        try:
-            pod = self._api.get(f"{_PODS}/{RUNNER}")
-        except ApiError as error:
-            if error.status == _MISSING:
-                return
-            raise
-        if self._is_anothers(pod):
+        pod = self._api.find(f"{_PODS}/{RUNNER}")
+        if pod and self._is_anothers(pod):
             raise StackError("the runner's pod is that of another run, which has taken the cluster from this one")
 
     def end_loads(self) -> None:

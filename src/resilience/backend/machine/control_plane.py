@@ -97,10 +97,8 @@ class ControlPlane:
     def found(self, path: str) -> Object | None:
         """What stands at a path; None for nothing."""
         try:
-            return self._api.get(path)
+            return self._api.find(path)
         except ApiError as error:
-            if error.status == _MISSING:
-                return None
             raise AgentError(str(error)) from error
 
     def patch(self, path: str, change: Object) -> None:

@@ -83,6 +83,14 @@ def test_what_changes_something_is_asked_once():
     assert len(cluster.asked) == 1
 
 
+def test_what_is_not_there_is_told_from_what_cannot_be_asked():
+    cluster = RecordedApi({"/x": {"metadata": {"name": "a"}}})
+    assert cluster.api().find("/x") == {"metadata": {"name": "a"}}
+    assert cluster.api().find("/y") is None
+    with pytest.raises(ApiError):
+        RecordedApi({}, away=1, status=403).api().find("/y")
+
+
 def test_deleting_what_is_gone_is_harmless():
     RecordedApi({}).api().delete("/x")
     with pytest.raises(ApiError):
