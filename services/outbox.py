@@ -103,6 +103,7 @@ class SessionEvents:
         made = False
         while True:
             moved = 0
+            self._written.clear()  # before it looks: what is written while it does is not left for `POLL_S`
             try:
                 if not made:
                     await self._make_table()
@@ -119,8 +120,7 @@ class SessionEvents:
                 await self._wait()
 
     async def _wait(self) -> None:
-        """Until a row was written here, or for as long as others' rows may wait."""
-        self._written.clear()
+        """Until a row was written here since the last look began, or for as long as others' rows may wait."""
         with suppress(TimeoutError):
             async with asyncio.timeout(POLL_S):
                 await self._written.wait()
