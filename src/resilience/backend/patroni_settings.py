@@ -6,7 +6,6 @@ from resilience.spec.postgresql import ETCD_PEER_PORT, PATRONI_PORT, Asynchronou
 from resilience.spec.stack import PORTS, Member, Stack
 
 START = "patroni.sh"  # the program of a member, beside its settings
-_MODES = {"off": "false", "on": "true", "quorum": "quorum"}
 
 
 def etcd_yml(stack: Stack, member: Member, hosts: Hosts) -> str:
@@ -37,8 +36,7 @@ def patroni_files(stack: Stack, member: Member, hosts: Hosts, password: str) -> 
         patroni_port=PATRONI_PORT,
         etcd=[f"{hosts(one)}:{PORTS['etcd']}" for one in stack.of("etcd")],
         tier=tier,
-        patroni=patroni,
-        synchronous_mode=_MODES[patroni.synchronous_mode],
+        told=patroni.told,
         synchronous_node_count=_waited_for(tier),
         password=password,
     )
