@@ -52,12 +52,12 @@ def above(pid: int) -> list[int]:
     return found
 
 
-def namespaces(pids: Iterable[int]) -> set[str]:
-    """Every namespace that one of these processes is in, or holds open.
+def namespaces(pids: Iterable[int] | None = None) -> set[str]:
+    """Every namespace that one of these processes is in, or holds open; None: that any process of this machine does.
 
     One that has ended and waits to be collected holds none, though its PID namespace can still be read.
     """
-    running = [Path("/proc", str(pid)) for pid in pids if look_up(pid)]
+    running = [Path("/proc", str(pid)) for pid in (_pids() if pids is None else pids) if look_up(pid)]
     links = [link for process in running for link in (*process.glob("ns/*"), *process.glob("fd/*"))]
     return {target for link in links if ":[" in (target := _target(link)) and not target.startswith(_NO_NAMESPACE)}
 
