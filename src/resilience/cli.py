@@ -194,8 +194,7 @@ def _run(arguments: Any) -> int:
 
 
 def _prepared(arguments: Any, scenarios: Sequence[Scenario]) -> RunOutside:
-    workers = max(scenario.load.processes for scenario in scenarios)
-    return prepared(arguments.stack, arguments.reports, break_lock=arguments.break_lock, workers=workers)
+    return prepared(arguments.stack, arguments.reports, break_lock=arguments.break_lock, scenarios=scenarios)
 
 
 def _wanted(arguments: Any) -> Wanted:

@@ -30,6 +30,7 @@ from resilience.backend.kubernetes.needs import images_of
 from resilience.backend.kubernetes.platform import KubernetesPlatform
 from resilience.backend.kubernetes.readiness import reasons, refusals, unready
 from resilience.backend.kubernetes.split import WITNESS
+from resilience.backend.kubernetes.tiers import NOTHING_MORE, Extent, tiers_of
 from resilience.backend.local.image import ImageStore
 from resilience.backend.local.place import cache_dir, calling_user
 from resilience.backend.machine.docker import KIND
@@ -51,7 +52,7 @@ from resilience.report.standing import doors_text
 from resilience.report.terminal import can_move, console_for, plain
 from resilience.report.text import visible
 from resilience.spec.scenario import Scenario
-from resilience.spec.stack import Programs, Stack
+from resilience.spec.stack import GENERATORS, Programs, Stack
 from resilience.stack.cluster_nodes import ClusterView, view_from_text
 from resilience.stack.redis_role import RedisRole, decide
 from resilience.stack.wait import wait_until
@@ -62,27 +63,30 @@ _MEMBERS_OF = "the pods' readiness"
 _SHOWN = 4
 
 
-def build(where: str = KIND) -> dict[str, str]:
-    """The images that take the place of official ones, built now, with progress, if they are not there."""
+def build(where: str = KIND, tiers: Sequence[str] = ()) -> dict[str, str]:
+    """The images that take the place of official ones, built now, with progress, if they are not there.
+
+    ``tiers``: those of these tiers, too.
+    """
     wanted = images.wanted()
     cluster = _to_fill(where)
     owner = calling_user()
     cache = cache_dir(owner)
     with _steps().step("images") as step:
-        return cluster.provided(images.ensure(wanted, ImageStore(cache, owner), cache, step.say))
+        return cluster.provided(images.ensure(wanted, tiers, ImageStore(cache, owner), cache, step.say))
 
 
-def preflight(workers: int = 1, where: str = KIND) -> None:
+def preflight(extent: Extent = NOTHING_MORE, where: str = KIND) -> None:
     """Raises `HostError` where no stack could come up: tools, room, quotas, images; makes nothing.
 
-    ``workers``: of the load (`load.workers`). Raises `SpecError` and `StackError` for a cluster that is not to be used.
+    Raises `SpecError` and `StackError` for a cluster that is not to be used.
     """
     if where == KIND:
-        _preflight_kind(workers)
+        _preflight_kind(extent)
         return
     wanted, cluster = images.wanted(), _to_fill(where)
     api = cluster.open()
-    objects = stack_objects(workers, cluster.overlay)
+    objects = stack_objects(extent, cluster.overlay)
     require_ours(api, objects)
     nodes = api.items("/api/v1/nodes")
     if lacking := list(lacks_nodes(nodes)):
@@ -91,13 +95,13 @@ def preflight(workers: int = 1, where: str = KIND) -> None:
     require_images(images_of(objects), wanted, set[str]().union(*map(images_on, nodes)))
 
 
-def _preflight_kind(workers: int) -> None:
+def _preflight_kind(extent: Extent) -> None:
     require_tools()
     wanted, cluster = images.wanted(), _kind()
     there = cluster.exists()
     api = cluster.open() if there else None
-    objects = stack_objects(workers)
-    require_room(objects, There(cluster=cluster, stack=_stack_stands(api)) if api else There(), workers)
+    objects = stack_objects(extent)
+    require_room(objects, There(cluster=cluster, stack=_stack_stands(api)) if api else There(), extent)
     if api:
         require_quota(objects, api, _staying(api))
     require_images(images_of(objects), wanted, _held(cluster) if there else set())
@@ -162,8 +166,8 @@ def owner(doing: str) -> str:
 def up(scenario: Scenario, *, break_lock: bool = False, where: str = KIND) -> int:
     """Brings the scenario's stack up in a cluster; returns when it is ready. Raises `HostError`, `StackError`."""
     require_reference_services(scenario.stack)
-    preflight(scenario.load.processes, where)
-    replaced = build(where)
+    preflight(Extent.of([scenario]), where)
+    replaced = build(where, tiers_of(scenario.stack))
     cluster = found_or_made(where)
     api = cluster.open()
     try:
@@ -339,7 +343,7 @@ def require_reference_services(stack: Stack) -> None:
     So does a tier that has no manifests.
     """
     for tier in ("postgresql", "rabbitmq"):
-        if getattr(stack, tier) is not None:
+        if getattr(stack, tier) is not None and tier not in tiers_of(stack):
             raise SpecError(f"stack {stack.name}: {tier}: there are no manifests of it: use --stack local")
     if stack.programs != Programs():
         raise SpecError(
@@ -417,7 +421,7 @@ def wait_ready(api: Api, stack: Stack, deadline: float, say: Callable[[str], Non
 def missing_members(stack: Stack, found: Sequence[Object]) -> list[str]:
     """The members that there is no pod for; the load's begin with a run."""
     names = {pod["metadata"]["name"] for pod in found}
-    kept = [member for member in stack.members if member.component not in {"loadgen", "direct-client"}]
+    kept = [member for member in stack.members if member.component not in GENERATORS]
     return [member.name for member in kept if member.name not in names]
 
 
@@ -440,7 +444,7 @@ def members_table(states: Sequence[MemberState], parts: Mapping[str, str], found
     table = Table(box=None, pad_edge=False)
     for column in ("member", "node", "role", "pod", "restarts"):
         table.add_column(column, justify="right" if column == "restarts" else "left")
-    for state in (one for one in states if one.running or one.component not in {"loadgen", "direct-client"}):
+    for state in (one for one in states if one.running or one.component not in GENERATORS):
         pod = ("running, not ready" if state.name in late else "ready") if state.running else "not running"
         cells = (state.name, state.node, parts.get(state.name, state.component), pod, str(state.restarts))
         table.add_row(*(plain(cell) for cell in cells))

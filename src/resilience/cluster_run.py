@@ -23,6 +23,7 @@ from resilience.backend.kubernetes.images import PROJECT
 from resilience.backend.kubernetes.mailbox import Clerk, answering
 from resilience.backend.kubernetes.platform import KubernetesPlatform
 from resilience.backend.kubernetes.staging import Staging
+from resilience.backend.kubernetes.tiers import NOTHING_MORE, Extent
 from resilience.backend.machine.docker import KIND
 from resilience.control import needed_for
 from resilience.errors import HarnessError, HostError, SpecError
@@ -133,15 +134,14 @@ def left_injected(platform: Callable[[], KubernetesPlatform]) -> list[str]:
     return reasons
 
 
-def prepared(reports: Path, *, break_lock: bool, workers: int = 1, where: str = KIND) -> ClusterPlace:
-    """Makes ready, with progress, what every run in a cluster needs. Raises `HostError`, `StackError`.
-
-    ``workers``: of the load, at most (`load.workers`).
+def prepared(reports: Path, *, break_lock: bool, extent: Extent = NOTHING_MORE, where: str = KIND) -> ClusterPlace:
+    """Makes ready, with progress, what every run in a cluster needs that is no larger than ``extent``. Raises
+    `HostError`, `StackError`.
     """
-    cluster_cli.preflight(workers, where)
+    cluster_cli.preflight(extent, where)
     if refused := refused_to_write(reports):
         raise HostError(f"no report can be written in {reports} ({refused}): name another place by --reports")
-    return ClusterPlace(images=cluster_cli.build(where), break_lock=break_lock, where=where)
+    return ClusterPlace(images=cluster_cli.build(where, extent.tiers), break_lock=break_lock, where=where)
 
 
 def play(staging: Staging, record: Run, image: str) -> tuple[int, list[str]]:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from resilience import cluster_run, runner, supervise
 from resilience.backend.choice import BACKENDS, DEFAULT, NAMED, able
+from resilience.backend.kubernetes.tiers import NOTHING_MORE, Extent
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.check.finding import Judgement
 from resilience.control import control_scenario
@@ -89,15 +90,16 @@ def require_possible(scenario: Scenario, stack: str) -> None:
         raise SpecError(f"{experiment.file}: fault {kind} is not possible on {stack}: use --stack {others}")
 
 
-def prepared(stack: str, reports: Path, *, break_lock: bool = False, workers: int = 1) -> RunOutside:
+def prepared(stack: str, reports: Path, *, break_lock: bool = False, scenarios: Sequence[Scenario] = ()) -> RunOutside:
     """Makes ready, with progress, what runs on this stack need; returns what runs one, reported below ``reports``.
 
-    ``break_lock``: a cluster's stale lock is broken. ``workers``: how many processes make a load at most
-    (`load.workers`); a cluster has to have room for them. Raises `HostError`, `StackError`.
+    ``break_lock``: a cluster's stale lock is broken; it has to have room for each of ``scenarios``. Raises
+    `HostError`, `StackError`.
     """
     if stack == DEFAULT:
         return _local(reports)
-    place = cluster_run.prepared(reports, break_lock=break_lock, workers=workers, where=stack)
+    extent = Extent.of(scenarios) if scenarios else NOTHING_MORE
+    place = cluster_run.prepared(reports, break_lock=break_lock, extent=extent, where=stack)
     return partial(_run_in_cluster, place=place)
 
 

@@ -4,6 +4,7 @@ import re
 import signal
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from resilience.backend.kubernetes.agents import Agents
 from resilience.backend.kubernetes.api import Api, ApiError
 from resilience.backend.kubernetes.lease import ClusterLock
 from resilience.backend.kubernetes.platform import KubernetesPlatform
+from resilience.backend.kubernetes.tiers import Extent
 from resilience.backend.kubernetes.workload import run_objects
 from resilience.backend.preflight import GIB
 from resilience.cluster_cli import (
@@ -209,7 +211,7 @@ class Filled(BrokenNodes):
 
 def filling(monkeypatch: pytest.MonkeyPatch, found: Filled) -> Filled:
     monkeypatch.setattr(cluster_cli, "preflight", lambda *_: None)
-    monkeypatch.setattr(cluster_cli, "build", lambda _where: {})
+    monkeypatch.setattr(cluster_cli, "build", lambda *_what: {})
     monkeypatch.setattr(cluster_cli, "found_or_made", lambda _where: found)
     monkeypatch.setattr(cluster_cli, "platform_of", lambda *_there: agents_of(cluster(found.agents), found.told))
     monkeypatch.setattr(cluster_cli, "bring_up", found.fill)
@@ -495,7 +497,7 @@ def looked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Looked:
     found = Looked(tmp_path)
     monkeypatch.setattr(cluster_cli, "_kind", lambda: found)
     monkeypatch.setattr(cluster_cli, "require_tools", lambda: None)
-    monkeypatch.setattr(cluster_cli, "stack_objects", lambda _workers: ASKS_FOR_NOTHING)
+    monkeypatch.setattr(cluster_cli, "stack_objects", lambda _extent: ASKS_FOR_NOTHING)
     monkeypatch.setattr(preflight, "docker_info", lambda: {"MemTotal": 8 * GIB, "NCPU": 2})
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("RESILIENCE_IMAGES", raising=False)
@@ -526,7 +528,7 @@ def test_a_cluster_of_somebody_else_is_left_alone_before_anything_is_built(
     looked: Looked, monkeypatch: pytest.MonkeyPatch
 ):
     looked.ours = False
-    monkeypatch.setattr(cluster_cli, "build", lambda _where: pytest.fail("something was built"))
+    monkeypatch.setattr(cluster_cli, "build", lambda *_what: pytest.fail("something was built"))
     with pytest.raises(StackError, match="not the harness's"):
         cluster_cli.up(read_scenario(ROOT, "baseline"))
     looked.ours = True
@@ -536,7 +538,7 @@ def test_a_cluster_of_somebody_else_is_left_alone_before_anything_is_built(
 def test_a_machine_that_is_too_small_is_told_before_anything_is_made(looked: Looked, monkeypatch: pytest.MonkeyPatch):
     assert looked.there
     monkeypatch.setattr(preflight, "docker_info", lambda: {"MemTotal": GIB, "NCPU": 2})
-    monkeypatch.setattr(cluster_cli, "build", lambda _where: pytest.fail("something was built"))
+    monkeypatch.setattr(cluster_cli, "build", lambda *_what: pytest.fail("something was built"))
     with pytest.raises(HostError, match=r"1.0 GiB of memory, 1.3 GiB too little"):
         cluster_cli.up(read_scenario(ROOT, "baseline"))
     with pytest.raises(HostError, match="GiB too little"):
@@ -545,12 +547,13 @@ def test_a_machine_that_is_too_small_is_told_before_anything_is_made(looked: Loo
 
 def test_room_is_needed_for_each_process_of_the_load(looked: Looked, monkeypatch: pytest.MonkeyPatch):
     assert looked.there
-    monkeypatch.setattr(cluster_cli, "stack_objects", lambda workers: run_objects("harmonyflow/resilience", workers))
-    monkeypatch.setattr(cluster_cli, "build", lambda _where: pytest.fail("something was built"))
+    asked = partial(run_objects, "harmonyflow/resilience")
+    monkeypatch.setattr(cluster_cli, "stack_objects", lambda extent: asked(extent.workers))
+    monkeypatch.setattr(cluster_cli, "build", lambda *_what: pytest.fail("something was built"))
     with pytest.raises(HostError, match=r"one node is asked for 3.\d processors, Docker has 2$"):
         cluster_cli.up(read_scenario(ROOT, "baseline", ["load.workers=8"]))
     with pytest.raises(HostError, match=r"one node is asked for 3.\d processors"):
-        prepared(Path("nowhere"), break_lock=False, workers=8)
+        prepared(Path("nowhere"), break_lock=False, extent=Extent(workers=8))
 
 
 @pytest.mark.parametrize("up", [[], ["resilience"], ["redis", "resilience"], None])
@@ -561,8 +564,8 @@ def test_a_quota_that_is_too_small_is_told_before_anything_is_made(
     metadata = {"name": "small", "namespace": "resilience"}
     looked.quotas = ({"metadata": metadata, "spec": {"hard": {"pods": "0"}}},)
     asks = [{**ASKS_FOR_NOTHING[0], "metadata": {"namespace": "resilience"}}]
-    monkeypatch.setattr(cluster_cli, "stack_objects", lambda _workers: asks)
-    monkeypatch.setattr(cluster_cli, "build", lambda _where: pytest.fail("something was built"))
+    monkeypatch.setattr(cluster_cli, "stack_objects", lambda _extent: asks)
+    monkeypatch.setattr(cluster_cli, "build", lambda *_what: pytest.fail("something was built"))
 
     def spaces(_api: Api) -> list[str]:
         if up is None:

@@ -153,21 +153,21 @@ def test_a_stack_is_brought_up_in_it_under_its_lock(
 
 @pytest.mark.usefixtures("home", "tools")
 def test_what_is_not_put_on_nodes_that_are_not_there(api: RecordedApi, monkeypatch: pytest.MonkeyPatch, tools: Path):
-    monkeypatch.setattr(cluster_cli, "stack_objects", lambda _workers, overlay: [{"kind": overlay, "metadata": {}}])
+    monkeypatch.setattr(cluster_cli, "stack_objects", lambda _extent, overlay: [{"kind": overlay, "metadata": {}}])
     with pytest.raises(HostError, match="docker is not on PATH"):
-        cluster_cli.preflight(1, WHERE)
+        cluster_cli.preflight(where=WHERE)
     tool(tools, "docker", json.dumps({"MemTotal": 1}))
     with pytest.raises(
         HostError, match="the cluster staging has not the nodes that the stack stands on: node hf-worker"
     ):
-        cluster_cli.preflight(1, WHERE)
+        cluster_cli.preflight(where=WHERE)
     zoned = {"harmonyflow.dev/role": "platform", "topology.kubernetes.io/zone": "zone-1"}
     nodes = [node(f"w{number}", f"node-{number}", zoned) for number in (1, 2, 3)]
     api.answers["/api/v1/nodes"] = {"items": [*nodes, node("w4", "observer", {"harmonyflow.dev/role": "observer"})]}
-    cluster_cli.preflight(1, WHERE)
+    cluster_cli.preflight(where=WHERE)
     api.answers["/api/v1/namespaces/redis"] = {"metadata": {"name": "redis"}}
     with pytest.raises(StackError, match="namespace redis is not the harness's"):
-        cluster_cli.preflight(1, WHERE)
+        cluster_cli.preflight(where=WHERE)
 
 
 @pytest.mark.parametrize(

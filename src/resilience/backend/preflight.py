@@ -11,12 +11,13 @@ import msgspec
 
 from resilience.backend.kind import Kind, config_file, docker_info
 from resilience.backend.kubernetes.api import Api, Object
-from resilience.backend.kubernetes.images import DEBIAN_ENTRYPOINTS, PROJECT, Images, is_here, override, repository
+from resilience.backend.kubernetes.images import DEBIAN, PROJECT, Images, is_here, override, repository
+from resilience.backend.kubernetes.manifests import overlay_folder
 from resilience.backend.kubernetes.needs import Needs, needs_of, nodes_by_role
 from resilience.backend.kubernetes.platform import SELECTOR
 from resilience.backend.kubernetes.quota import lacks_quota
+from resilience.backend.kubernetes.tiers import NOTHING_MORE, TIERS, Extent, manifests_of
 from resilience.backend.kubernetes.workload import run_objects
-from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.memory import available_bytes
 from resilience.backend.tool import output
 from resilience.errors import HostError, StackError
@@ -51,24 +52,28 @@ class There:
     stack: bool = False  # it stands in the cluster, and goes before another one comes
 
 
-def stack_objects(workers: int = 1, overlay: str = "kind") -> list[Object]:
-    """All that a run needs in a cluster: what is applied, and what the run adds, its load by so many processes.
+def stack_objects(extent: Extent = NOTHING_MORE, overlay: str = "kind") -> list[Object]:
+    """All that a run of that extent needs in a cluster: what is applied, and what the run adds.
 
     Raises `HostError`, `StackError`.
     """
-    folder = PROJECT_ROOT / "stacks" / "kubernetes" / overlay
-    text = output(["kubectl", "kustomize", str(folder)], timeout_s=_RENDER_S)
+    folders = [overlay_folder(overlay), *map(manifests_of, extent.tiers)]
+    texts = [output(["kubectl", "kustomize", str(folder)], timeout_s=_RENDER_S) for folder in folders]
     return [
-        *(msgspec.yaml.decode(part, type=Object) for part in text.split("\n---\n") if part.strip()),
-        *run_objects(PROJECT, workers),
+        *(msgspec.yaml.decode(part, type=Object) for text in texts for part in text.split("\n---\n") if part.strip()),
+        *_run_objects(extent),
     ]
 
 
-def require_room(objects: Sequence[Object], there: There, workers: int = 1) -> None:
-    """Raises `HostError` that says how much is missing beside what is there already; ``workers``: of the load."""
+def _run_objects(extent: Extent) -> list[Object]:
+    return run_objects(PROJECT, extent.workers, [TIERS[name].client for name in extent.tiers])
+
+
+def require_room(objects: Sequence[Object], there: There, extent: Extent = NOTHING_MORE) -> None:
+    """Raises `HostError` that says how much is missing beside what is there already."""
     nodes = nodes_by_role(msgspec.yaml.decode(config_file().read_bytes()))
     needs = needs_of(objects, nodes)
-    added = needs_of(run_objects(PROJECT, workers), nodes) if there.stack else needs
+    added = needs_of(_run_objects(extent), nodes) if there.stack else needs
     of = machine(docker_info(), there.cluster)
     found = [*lacks_memory(of, needs, added, making=there.cluster is None)]
     found += lacks(of, needs, making=there.cluster is None)
@@ -168,7 +173,7 @@ def pulled(used: Iterable[str], images: Images) -> Iterator[str]:
     """The images that nodes pull: not those that are built here, nor replaced by one that Docker has."""
     for image in sorted(used):
         name = repository(image)
-        if name == PROJECT or (images.debian and name in DEBIAN_ENTRYPOINTS):
+        if name == PROJECT or (images.debian and name in DEBIAN):
             continue
         replaced = images.replaced.get(name)
         if replaced is None or not is_here(replaced):

@@ -9,6 +9,7 @@ import pytest
 from resilience.backend.kind import Kind
 from resilience.backend.kubernetes.images import Images
 from resilience.backend.kubernetes.needs import Needs
+from resilience.backend.kubernetes.tiers import Extent
 from resilience.backend.preflight import (
     GIB,
     Machine,
@@ -166,7 +167,7 @@ def test_a_stack_that_does_not_fit_is_refused(tools: Path, objects: list[Object]
 def test_what_is_applied_is_what_kubectl_renders(tools: Path):
     tool(tools, "kubectl", "kind: Namespace\n---\nkind: Pod\nspec: {}\n")
     assert [item["kind"] for item in stack_objects()] == ["Namespace", "Pod", "Pod", "Job", "Job"]
-    assert [item["kind"] for item in stack_objects(3)].count("Job") == 4
+    assert [item["kind"] for item in stack_objects(Extent(workers=3))].count("Job") == 4
     assert (tools / "kubectl.asked").read_text().split()[0] == "kustomize"
     tool(tools, "kubectl", "error: no such folder", 1)
     with pytest.raises(StackError, match="kubectl kustomize"):

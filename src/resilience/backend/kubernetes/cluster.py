@@ -4,17 +4,19 @@ It is always known by a kubeconfig of the harness's own and a context in that; n
 context". Nothing is done in a namespace without the harness's label.
 """
 
-import secrets
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from secrets import token_hex
 
 from resilience.backend.kubernetes import manifests
 from resilience.backend.kubernetes.agents import Agents
 from resilience.backend.kubernetes.api import Api, Object
 from resilience.backend.kubernetes.manifests import HARNESS, NAMESPACES, PLATFORM_NODES
 from resilience.backend.kubernetes.platform import SELECTOR, KubernetesPlatform
+from resilience.backend.kubernetes.tiers import all_settings, manifests_of, tiers_of
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.machine.control_plane import cordons, take_cordons_back
 from resilience.backend.machine.deny import denials, take_denials_back
@@ -98,9 +100,11 @@ class Cluster(ABC):
         shutil.rmtree(self._nodes_state, ignore_errors=True)
 
     def apply(self, stack: Stack, images: Mapping[str, str]) -> None:
-        """Applies the overlay with the stack's settings and a new password. Raises `StackError`."""
+        """Applies the overlay, and the stack's tiers, with its settings and new passwords. Raises `StackError`."""
         shutil.rmtree(self.applied, ignore_errors=True)
-        manifests.write(self.applied, self.overlay, stack, secrets.token_hex(24), images)
+        resources = [manifests.overlay_folder(self.overlay), *map(manifests_of, tiers_of(stack))]
+        new = cache(lambda _name: token_hex(24))
+        manifests.write(self.applied, resources, all_settings(stack, new), images)
         self.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(self.applied), timeout_s=_APPLY_S)
 
     def wait_agents(self) -> None:

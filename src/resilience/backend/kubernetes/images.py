@@ -11,11 +11,14 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
-from resilience.backend.kubernetes.manifests import image_override
+from resilience.backend.kubernetes.manifests import image_override, overlay_folder
+from resilience.backend.kubernetes.tiers import TIERS, manifests_of
 from resilience.backend.local.image import ImageStore, Recipe
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.tool import last_error, output
@@ -26,18 +29,36 @@ PROJECT = "harmonyflow/resilience"
 OFFICIAL_BASE = "python:3.13-slim-trixie"
 PYTHON = "3.13"  # of the base; the packages are chosen for it
 DEBIAN_BASE = Recipe(packages=("python3", "nftables", "iproute2", "tini"))  # Debian 13 has that Python
+
+
+class Debian(NamedTuple):
+    """An image of Debian packages: the name and the packages of what it stands on, and a Dockerfile's lines beside
+    that.
+    """
+
+    name: str
+    recipe: Recipe
+    lines: str
+
+
 # no more than a cluster's members run: all that the stack image holds would be loaded into each node
 DEBIAN_SERVERS = Recipe(
     packages=(
         "redis-server", "redis-tools", "prometheus", "prometheus-node-exporter", "prometheus-redis-exporter", "tini",
     )
 )  # fmt: skip
-# servers of that image, by the official image that each takes the place of
-DEBIAN_ENTRYPOINTS: Mapping[str, str] = {
-    "redis": "/usr/bin/redis-server",
-    "prom/prometheus": "/usr/bin/prometheus",
-    "oliver006/redis_exporter": "/usr/bin/prometheus-redis-exporter",
-    "prom/node-exporter": "/usr/bin/prometheus-node-exporter",
+
+
+def _server(entrypoint: str) -> Debian:
+    return Debian("harmonyflow/stack", DEBIAN_SERVERS, f'ENTRYPOINT ["{entrypoint}"]')
+
+
+# by the official image that each takes the place of; a tier's are built and loaded where a stack has the tier
+DEBIAN: Mapping[str, Debian] = {
+    "redis": _server("/usr/bin/redis-server"),
+    "prom/prometheus": _server("/usr/bin/prometheus"),
+    "oliver006/redis_exporter": _server("/usr/bin/prometheus-redis-exporter"),
+    "prom/node-exporter": _server("/usr/bin/prometheus-node-exporter"),
 }
 _FILES = ("src", "loadgen", "services", "stacks", "scenarios", "experiments", "pyproject.toml", "requirements.lock")
 _LEFT_OUT = ("__pycache__", "*.egg-info")
@@ -69,8 +90,8 @@ def wanted(environment: Mapping[str, str] = os.environ) -> Images:
         raise SpecError(f"{VARIABLE}={named}: no file of images: {error}") from error
     base = entries.pop("base", OFFICIAL_BASE)
     for name, image in entries.items():
-        if name not in DEBIAN_ENTRYPOINTS:
-            known = ", ".join((*DEBIAN_ENTRYPOINTS, "base"))
+        if name not in DEBIAN:
+            known = ", ".join((*DEBIAN, "base"))
             raise SpecError(f"{VARIABLE}={named}: {name[:80]!r}: nothing here uses that image: expected {known}")
         image_override(name, image)
     return Images(base=base, replaced=entries)
@@ -80,20 +101,32 @@ def described(environment: Mapping[str, str] = os.environ, overlay: str = "kind"
     """Which servers a stack has with these images, in words that change with them. Raises `SpecError`."""
     images = wanted(environment)
     if images.debian:
-        return f"kind, image {DEBIAN_SERVERS.digest}, base {DEBIAN_BASE.digest}"
-    versions = (PROJECT_ROOT / "stacks" / "kubernetes" / overlay / "kustomization.yaml").read_bytes()
+        recipes = {one.recipe.digest: None for one in DEBIAN.values()}
+        return f"kind, image {' '.join(recipes)}, base {DEBIAN_BASE.digest}"
+    files = [overlay_folder(overlay), *map(manifests_of, TIERS)]
+    versions = b"".join((folder / "kustomization.yaml").read_bytes() for folder in files)
     replaced = msgspec.json.encode((images.base, images.replaced), order="deterministic")
     return f"kind, images {hashlib.sha256(versions + replaced).hexdigest()[:12]}"
 
 
-def ensure(images: Images, store: ImageStore, cache: Path, say: Say) -> dict[str, str]:
-    """Builds what is not there; the images that take the place of official ones. Raises `HostError`, `StackError`."""
+def ensure(images: Images, tiers: Iterable[str], store: ImageStore, cache: Path, say: Say) -> dict[str, str]:
+    """Builds what is not there; the images that take the place of official ones. Raises `HostError`, `StackError`.
+
+    Images of tiers are built for these alone.
+    """
     if not images.debian:
         return {**images.replaced, PROJECT: _project(images.base, cache, say)}
     say("Debian's Python")
     base = _imported("harmonyflow/python", DEBIAN_BASE, store, say)
-    servers = _servers(store, say)
+    servers = _servers(wanted_by(tiers), store, say)
     return {**servers, PROJECT: _project(base, cache, say)}
+
+
+def wanted_by(tiers: Iterable[str]) -> list[str]:
+    """The images that a stack with these tiers uses and that Debian has, by their official names."""
+    tiers = set(tiers)
+    others = set(chain.from_iterable(tier.images for name, tier in TIERS.items() if name not in tiers))
+    return [name for name in DEBIAN if name not in others]
 
 
 def pushed(image: str, to: str) -> str:
@@ -115,20 +148,20 @@ def repository(image: str) -> str:
 def override(image: str) -> str:
     """What to do about an image that cannot be had."""
     name = repository(image)
-    if name not in {*DEBIAN_ENTRYPOINTS, "base"}:
+    if name not in {*DEBIAN, "base"}:
         return f"the file in {VARIABLE} names it: name one there that can be had"
     return f"name another in a file ('{name}: REPOSITORY:TAG') and that file in {VARIABLE}"
 
 
-def _servers(store: ImageStore, say: Say) -> dict[str, str]:
+def _servers(names: Iterable[str], store: ImageStore, say: Say) -> dict[str, str]:
     say("Debian's servers")
-    stack = _imported("harmonyflow/stack", DEBIAN_SERVERS, store, say)
-    tag = stack.rpartition(":")[2]
     servers = {}
-    for name, entrypoint in DEBIAN_ENTRYPOINTS.items():
-        image = f"harmonyflow/debian-{name.rpartition('/')[2]}:{tag}"
+    for name in names:
+        debian = DEBIAN[name]
+        root = _imported(debian.name, debian.recipe, store, say)
+        image = f"harmonyflow/debian-{name.rpartition('/')[2]}:{root.rpartition(':')[2]}"
         if not is_here(image):
-            _build("-", image, text=f'FROM {stack}\nENTRYPOINT ["{entrypoint}"]\n')
+            _build("-", image, text=f"FROM {root}\n{debian.lines}\n")
         servers[name] = image
     return servers
 

@@ -2,7 +2,7 @@
 
 ::
 
-    <folder>/kustomization.yaml   resources: the overlay, settings.yaml; images that take the place of the overlay's
+    <folder>/kustomization.yaml   resources: the overlay, tiers, settings.yaml; images that take the place of theirs
     <folder>/settings.yaml        ConfigMaps and Secrets: servers' settings, passwords
 
 The folder is for `kubectl apply -k`. It holds secrets, so only its owner may read it.
@@ -10,7 +10,7 @@ The folder is for `kubectl apply -k`. It holds secrets, so only its owner may re
 
 import base64
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import msgspec
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.settings import exporter_passwords, prometheus_yml, redis_conf, service_json
 from resilience.errors import SpecError
-from resilience.spec.stack import Member, Stack
+from resilience.spec.stack import GENERATORS, Member, Stack
 
 PART_OF = "app.kubernetes.io/part-of"
 COMPONENT = "app.kubernetes.io/component"
@@ -27,7 +27,7 @@ HARNESS = "harmonyflow.dev/harness"  # a namespace without this label is never t
 NODE = "harmonyflow.dev/node"  # a node's name in stack files
 MEMBER = "harmonyflow.dev/member"  # on pods that a controller gives random names
 PLATFORM_NODES = "harmonyflow.dev/role=platform"  # those that members stand on, and agents
-PASSWORD_SECRET, PASSWORD_KEY = "redis-password", "password"
+PASSWORD_SECRET, PASSWORD_KEY = "redis-password", "password"  # a password is the one key of the Secret of its name
 NAMESPACES: Mapping[str, str] = {
     "redis": "redis",
     "session": "harmonyflow",
@@ -40,11 +40,14 @@ NAMESPACES: Mapping[str, str] = {
     "agent": "resilience",
     "loadgen": "monitoring",
     "direct-client": "monitoring",
+    "postgresql-client": "monitoring",
+    "rabbitmq-client": "monitoring",
 }
 # the headless Service that gives a component's pods their names
-SERVICES: Mapping[str, str] = {"redis": "redis-cluster", "loadgen": "load", "direct-client": "load"}
+SERVICES: Mapping[str, str] = {"redis": "redis-cluster", **dict.fromkeys(GENERATORS, "load")}
 
 Object = dict[str, Any]  # one Kubernetes object
+Secret = Callable[[str], str]  # a secret of the stack by its name, the same each time that it is asked for
 
 
 def host(member: Member) -> str:
@@ -53,24 +56,31 @@ def host(member: Member) -> str:
     return f"{member.name}.{service}.{NAMESPACES[member.component]}.svc.cluster.local"
 
 
-def settings(stack: Stack, password: str) -> Iterator[Object]:
-    """The ConfigMaps and Secrets of a stack."""
+def settings(stack: Stack, secret: Secret) -> Iterator[Object]:
+    """The ConfigMaps and Secrets of what every stack has."""
+    password = secret(PASSWORD_SECRET)
     services = {
         f"{member.name}.json": service_json(stack, member, host, f"/secret/{PASSWORD_KEY}").decode()
         for component in ("session", "collaboration", "edge")
         for member in stack.of(component)
     }
-    yield _config_map("redis", "stack", {"stack.json": msgspec.json.encode(stack).decode()})
-    yield _config_map("harmonyflow", "services", services)
-    yield _config_map("monitoring", "prometheus", {"prometheus.yml": prometheus_yml(stack, host)})
-    yield _secret("redis", "redis-config", {"redis.conf": redis_conf(stack, password).encode()})
-    yield _secret("monitoring", "redis-exporter", {"passwords.json": exporter_passwords(stack, host, password)})
-    for namespace in ("redis", "harmonyflow", "monitoring"):
-        yield _secret(namespace, PASSWORD_SECRET, {PASSWORD_KEY: password.encode()})
+    yield config_map("redis", "stack", {"stack.json": msgspec.json.encode(stack).decode()})
+    yield config_map("harmonyflow", "services", services)
+    yield config_map("monitoring", "prometheus", {"prometheus.yml": prometheus_yml(stack, host)})
+    yield secret_map("redis", "redis-config", {"redis.conf": redis_conf(stack, password).encode()})
+    yield secret_map("monitoring", "redis-exporter", {"passwords.json": exporter_passwords(stack, host, password)})
+    yield from passwords(PASSWORD_SECRET, password, ("redis", "harmonyflow", "monitoring"))
 
 
-def write(folder: Path, overlay: str, stack: Stack, password: str, images: Mapping[str, str]) -> None:
-    """Writes the folder; ``images``: what takes the place of an image, by its official name.
+def passwords(name: str, password: str, namespaces: Iterable[str]) -> Iterator[Object]:
+    """A password where it is needed."""
+    for namespace in namespaces:
+        yield secret_map(namespace, name, {PASSWORD_KEY: password.encode()})
+
+
+def write(folder: Path, resources: Iterable[Path], rendered: Iterable[Object], images: Mapping[str, str]) -> None:
+    """Writes the folder of these resources (folders themselves) and what was rendered beside them; ``images``: what
+    takes the place of an image, by its official name.
 
     Raises `SpecError` for an image that cannot be one.
     """
@@ -78,13 +88,13 @@ def write(folder: Path, overlay: str, stack: Stack, password: str, images: Mappi
     kustomization = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
-        "resources": [os.path.relpath(PROJECT_ROOT / "stacks" / "kubernetes" / overlay, folder), "settings.yaml"],
+        "resources": [*(os.path.relpath(path, folder) for path in resources), "settings.yaml"],
         "images": [image_override(name, image) for name, image in images.items()],
     }
     (folder / "kustomization.yaml").write_bytes(msgspec.json.encode(kustomization))  # JSON is YAML
     secret = folder / "settings.yaml"
     secret.touch(mode=0o600)
-    secret.write_bytes(b"\n---\n".join(msgspec.json.encode(item) for item in settings(stack, password)))
+    secret.write_bytes(b"\n---\n".join(msgspec.json.encode(item) for item in rendered))
 
 
 def image_override(name: str, image: str) -> dict[str, str]:
@@ -98,11 +108,18 @@ def image_override(name: str, image: str) -> dict[str, str]:
     return {"name": name, "newName": repository, "newTag": tag}
 
 
-def _config_map(namespace: str, name: str, data: Mapping[str, str]) -> Object:
+def overlay_folder(overlay: str) -> Path:
+    """The folder of an overlay's manifests."""
+    return PROJECT_ROOT / "stacks" / "kubernetes" / overlay
+
+
+def config_map(namespace: str, name: str, data: Mapping[str, str]) -> Object:
+    """A ConfigMap of the stack's."""
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _metadata(namespace, name), "data": dict(data)}
 
 
-def _secret(namespace: str, name: str, data: Mapping[str, bytes]) -> Object:
+def secret_map(namespace: str, name: str, data: Mapping[str, bytes]) -> Object:
+    """A Secret of the stack's."""
     encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": _metadata(namespace, name), "data": encoded}
 

@@ -14,17 +14,16 @@ from resilience.backend.kubernetes.api import Api, ApiError
 from resilience.backend.kubernetes.calling import caller_of_pod, trips_from_pod
 from resilience.backend.kubernetes.ends import EndsWatch
 from resilience.backend.kubernetes.mailbox import Mailbox
-from resilience.backend.kubernetes.manifests import MEMBER, PASSWORD_KEY, PLATFORM_NODES
+from resilience.backend.kubernetes.manifests import MEMBER, PLATFORM_NODES
 from resilience.backend.kubernetes.neighbour import Neighbour
 from resilience.backend.kubernetes.platform import KubernetesPlatform, ready_nodes, secret_in
 from resilience.backend.kubernetes.readiness import reasons
 from resilience.backend.kubernetes.workload import BESIDE_DIR, NAMESPACE, POD_UID, SECRET_DIR, STATE, load_job
 from resilience.errors import StackError
-from resilience.spec.stack import Stack
+from resilience.spec.stack import GENERATORS, Stack
 
 _STACK_FILE = "stack.json"
 _JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
-_LOADS = frozenset({"loadgen", "direct-client"})
 
 
 def is_here(environment: Mapping[str, str] = os.environ) -> bool:
@@ -34,7 +33,7 @@ def is_here(environment: Mapping[str, str] = os.environ) -> bool:
 
 def servers(states: Iterable[MemberState]) -> tuple[MemberState, ...]:
     """The members that are servers: how a load's client ends is told by the load itself."""
-    return tuple(state for state in states if state.component not in _LOADS)
+    return tuple(state for state in states if state.component not in GENERATORS)
 
 
 class PlacePlatform(KubernetesPlatform):
@@ -61,7 +60,7 @@ class PlacePlatform(KubernetesPlatform):
     def run_beside(self, name: str, argv: Sequence[str], log: Path) -> Neighbour:
         """Starts a command as the job of a load's member; returns once it runs. Raises `StackError`."""
         component = self.stack.member(name).component
-        if component not in _LOADS:
+        if component not in GENERATORS:
             raise StackError(f"{name}: the stack has no member of that name for a load generator")
         folder = Path(BESIDE_DIR, name)
         shutil.rmtree(folder, ignore_errors=True)
@@ -74,8 +73,7 @@ class PlacePlatform(KubernetesPlatform):
 
     def secret_file(self, name: str) -> Path:
         """The file that holds a secret of the stack, as such a command can read it."""
-        del name  # there is one
-        return Path(SECRET_DIR, PASSWORD_KEY)
+        return Path(SECRET_DIR, name)
 
     def down(self) -> None:
         """Ends what this run has added; the stack itself stays up. Raises `ExceptionGroup`, when all was tried."""
@@ -156,5 +154,5 @@ def _agents(api: Api) -> Agents:
     return Agents(api, caller_of_pod(), trips=trips_from_pod(), machine=Mailbox(api))
 
 
-def _secret(_name: str) -> str:
-    return secret_in(Path(SECRET_DIR))(PASSWORD_KEY).strip()
+def _secret(name: str) -> str:
+    return secret_in(Path(SECRET_DIR))(name).strip()

@@ -20,7 +20,7 @@ from resilience.backend.kubernetes.workload import (
     runner,
 )
 from resilience.errors import StackError
-from resilience.spec.stack import Stack
+from resilience.spec.stack import GENERATORS, Stack
 
 STARTED_WITHIN_S = 90.0
 LOADS_GONE_WITHIN_S = 20.0
@@ -133,7 +133,7 @@ class Staging:
     def end_loads(self) -> None:
         """Ends the load of a runner that could not do so any more. Raises `StackError` if some of it still writes."""
         self._require_own()
-        loads = [member.name for member in self._stack.members if member.component in {"loadgen", "direct-client"}]
+        loads = [member.name for member in self._stack.members if member.component in GENERATORS]
         for name in loads:
             self._api.delete(f"{_JOBS}/{name}")
         deadline = time.monotonic() + LOADS_GONE_WITHIN_S

@@ -7,8 +7,17 @@ All stand on the observer node and have one volume, ``run``, so that the runner 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from resilience.backend.kubernetes.manifests import COMPONENT, MEMBER, NAMESPACES, PART_OF, PASSWORD_SECRET, SERVICES
+from resilience.backend.kubernetes.manifests import (
+    COMPONENT,
+    MEMBER,
+    NAMESPACES,
+    PART_OF,
+    PASSWORD_KEY,
+    PASSWORD_SECRET,
+    SERVICES,
+)
 from resilience.spec.load import numbered
+from resilience.spec.stack import GENERATORS
 
 RUNNER = "runner"  # the pod, its service account, the container that plays
 RECORDS = "records"  # the container that hands the record out, also when the runner has ended
@@ -23,7 +32,10 @@ _TMP = "/tmp"  # noqa: S108  a container's own
 # A request is a container's weight where processors are short, and a client that waits for one is late, which spoils
 # the run; each uses about a quarter of one.
 _LOAD_CPU, _RUNNER_CPU, _CPU = "500m", "200m", "50m"
+_TIER_CPU = "200m"  # of a tier's client, so that those of all tiers fit there
 _SHARE_CPU = "300m"  # of one of several that divide a load between them: two of them fit on a node of two processors
+_TIER_CLIENTS = frozenset(GENERATORS) - {"loadgen", "direct-client"}
+SECRETS = (PASSWORD_SECRET, "postgresql-password", "rabbitmq-password")  # those that runner and clients may read
 LIVES_S = 3 * 3_600  # whatever became of the harness outside; the longest scenario takes minutes
 # where short names of members are looked up: those that the harness and its clients ask by name
 _SEARCHED = ("edge", "prometheus")
@@ -85,7 +97,7 @@ def load_job(
     folder = f"{BESIDE_DIR}/{member}"
     command = ["python3", "-m", "resilience.backend.kubernetes.beside", folder, log, "--", *argv]
     home: Object = {"name": "HOME", "value": _TMP}
-    asked = _resources("1Gi", _LOAD_CPU if processes == 1 else _SHARE_CPU)
+    asked = _resources("1Gi", _TIER_CPU if component in _TIER_CLIENTS else _LOAD_CPU if processes == 1 else _SHARE_CPU)
     spec = _pod_spec([_container(component, environment[IMAGE], command, [home], asked)])
     spec |= {"serviceAccountName": "load", "hostname": member, "subdomain": SERVICES[component]}
     metadata = _metadata(member, component)
@@ -105,12 +117,15 @@ def load_job(
     }
 
 
-def run_objects(image: str, workers: int = 1) -> list[Object]:
-    """What a run adds that asks for room; ``workers``: how many processes of Locust (`load.workers`)."""
+def run_objects(image: str, workers: int = 1, clients: Sequence[str] = ()) -> list[Object]:
+    """What a run adds that asks for room; ``workers``: how many processes of Locust (`load.workers`), ``clients``:
+    those of tiers.
+    """
     environment = {POD: RUNNER, POD_UID: "", IMAGE: image}
     names = [numbered("loadgen", index) for index in range(workers)]
     jobs = [load_job(name, "loadgen", (), "", environment, processes=workers) for name in names]
-    return [runner(image), *jobs, load_job("direct-client", "direct-client", (), "", environment)]
+    jobs += [load_job(name, name, (), "", environment) for name in ("direct-client", *clients)]
+    return [runner(image), *jobs]
 
 
 def _pod_spec(containers: Sequence[Object]) -> Object:
@@ -136,9 +151,15 @@ def _pod_spec(containers: Sequence[Object]) -> Object:
         "volumes": [
             {"name": "run", "persistentVolumeClaim": {"claimName": "run"}},
             {"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}},
-            {"name": "password", "secret": {"secretName": PASSWORD_SECRET, "defaultMode": 0o440}},
+            {"name": "password", "projected": {"sources": [*map(_password, SECRETS)], "defaultMode": 0o440}},
         ],
     }
+
+
+def _password(name: str) -> Object:
+    """A password as the file of its name; that of a tier is there where the stack has the tier."""
+    items = [{"key": PASSWORD_KEY, "path": name}]
+    return {"secret": {"name": name, "items": items, "optional": name != PASSWORD_SECRET}}
 
 
 def _resources(memory: str, cpu: str = _CPU) -> Object:

@@ -14,7 +14,17 @@ import msgspec
 import pytest
 import yaml
 
-from resilience.backend.kubernetes.manifests import HARNESS, NAMESPACES, SERVICES, host, image_override, settings, write
+from resilience.backend.kubernetes.manifests import (
+    HARNESS,
+    NAMESPACES,
+    SERVICES,
+    host,
+    image_override,
+    overlay_folder,
+    settings,
+    write,
+)
+from resilience.backend.kubernetes.tiers import all_settings, manifests_of, tiers_of
 from resilience.backend.kubernetes.workload import MACHINE
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.named import PATHS
@@ -37,12 +47,21 @@ OBSERVERS = {"prometheus", "redis-exporter", "node-exporter"}
 Object = dict[str, Any]
 
 
+def secret(name: str) -> str:
+    return f"s3cret-of-{name}"
+
+
+def written(folder: Path, overlay: str = "kind", stack: Stack = STACK) -> Path:
+    """What is applied to a cluster for a stack."""
+    resources = [overlay_folder(overlay), *map(manifests_of, tiers_of(stack))]
+    write(folder, resources, all_settings(stack, secret), IMAGES)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def objects(tmp_path_factory: pytest.TempPathFactory) -> list[Object]:
     """All that is applied to a kind cluster for the shipped stack."""
-    folder = tmp_path_factory.mktemp("applied")
-    write(folder, "kind", STACK, "s3cret", IMAGES)
-    return rendered(folder)
+    return rendered(written(tmp_path_factory.mktemp("applied")))
 
 
 def named(item: Object) -> str:
@@ -77,8 +96,7 @@ def test_what_kubernetes_would_not_accept_is_found(objects: list[Object]):
 
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="no kubectl here: what renders in its place was tested instead")
 def test_kustomize_renders_the_same(objects: list[Object], tmp_path: Path):
-    write(tmp_path, "kind", STACK, "s3cret", IMAGES)
-    argv = ["kubectl", "kustomize", str(tmp_path)]
+    argv = ["kubectl", "kustomize", str(written(tmp_path))]
     done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60)
     theirs = {named(item): item for item in yaml.safe_load_all(done.stdout)}
     assert theirs == {named(item): item for item in objects}
@@ -92,8 +110,7 @@ def test_a_feature_that_only_kustomize_knows_is_refused(tmp_path: Path):
 
 def test_in_a_cluster_that_others_have_made_no_door_is_opened(objects: list[Object], tmp_path: Path):
     """And what stands outside of namespaces is marked, so that it can be told from theirs and taken away."""
-    write(tmp_path, "plain", STACK, "s3cret", IMAGES)
-    found = rendered(tmp_path)
+    found = rendered(written(tmp_path, "plain"))
     assert [why for item in found for version in SUPPORTED if (why := complaint(item, version))] == []
     doors = {
         "Service monitoring/prometheus-door",
@@ -378,10 +395,10 @@ def test_what_is_an_image(image: str, entry: dict[str, str]):
 
 def test_servers_get_what_the_stack_file_says():
     stack = msgspec.structs.replace(STACK, redis=msgspec.structs.replace(STACK.redis, cluster_node_timeout_ms=1234))
-    made = {named(item): item["data"] for item in settings(stack, "s3cret")}
+    made = {named(item): item["data"] for item in settings(stack, secret)}
     conf = base64.b64decode(made["Secret redis/redis-config"]["redis.conf"]).decode().splitlines()
     assert "cluster-node-timeout 1234" in conf
-    assert "requirepass s3cret" in conf
+    assert "requirepass s3cret-of-redis-password" in conf
     assert not [line for line in conf if line.startswith("cluster-announce-ip")]  # the pod's own, by its command line
     assert msgspec.json.decode(made["ConfigMap redis/stack"]["stack.json"], type=Stack) == stack
     configs = made["ConfigMap harmonyflow/services"]
@@ -400,11 +417,11 @@ def test_servers_get_what_the_stack_file_says():
 
 
 def test_secrets_are_for_the_owner_only_and_in_no_config_map(tmp_path: Path):
-    write(tmp_path / "x", "kind", STACK, "s3cret", {})
+    written(tmp_path / "x")
     assert (tmp_path / "x").stat().st_mode & 0o077 == 0
     assert (tmp_path / "x" / "settings.yaml").stat().st_mode & 0o077 == 0
     assert not [
-        named(item) for item in settings(STACK, "s3cret") if item["kind"] == "ConfigMap" and "s3cret" in str(item)
+        named(item) for item in settings(STACK, secret) if item["kind"] == "ConfigMap" and "s3cret" in str(item)
     ]
 
 
@@ -415,7 +432,7 @@ def test_hosts_are_names_in_the_cluster():
 
 def test_each_process_of_the_load_is_scraped():
     stack = STACK.with_workers(3)
-    made = {named(item): item for item in settings(stack, "s3cret")}["ConfigMap monitoring/prometheus"]["data"]
+    made = {named(item): item for item in settings(stack, secret)}["ConfigMap monitoring/prometheus"]["data"]
     jobs = {job["job_name"]: job for job in yaml.safe_load(made["prometheus.yml"])["scrape_configs"]}
     scraped = {target["labels"]["member"]: target["targets"] for target in jobs["loadgen"]["static_configs"]}
     assert scraped == {

@@ -68,3 +68,19 @@ def test_each_process_of_the_load_is_a_job_with_a_name_of_its_own() -> None:
     components = [job["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/component"] for job in jobs]
     assert components == ["loadgen", "loadgen", "loadgen", "direct-client"]
     assert len(run_objects("harmonyflow/resilience:abc123")) == 3
+
+
+def test_a_client_of_a_tier_is_a_job_that_asks_for_less() -> None:
+    *_others, job = run_objects("harmonyflow/resilience:abc123", 1, ["rabbitmq-client"])
+    assert job["metadata"]["name"] == spec_of(job)["hostname"] == "rabbitmq-client"
+    assert spec_of(job)["containers"][0]["resources"]["requests"]["cpu"] == "200m"
+
+
+@pytest.mark.parametrize("item", [RUNNER, JOB], ids=["runner", "load"])
+def test_secrets_are_files_by_their_names_and_those_of_tiers_may_be_missing(item: dict[str, Any]) -> None:
+    (volume,) = [volume for volume in spec_of(item)["volumes"] if volume["name"] == "password"]
+    sources = [source["secret"] for source in volume["projected"]["sources"]]
+    assert {source["name"]: source["optional"] for source in sources} == {
+        "redis-password": False, "postgresql-password": True, "rabbitmq-password": True
+    }  # fmt: skip
+    assert all(source["items"] == [{"key": "password", "path": source["name"]}] for source in sources)

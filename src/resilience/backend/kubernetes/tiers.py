@@ -1,0 +1,66 @@
+"""The tiers that a stack may have beside Redis and the services, as a cluster has them: the one list to add one to.
+
+::
+
+    stacks/kubernetes/tiers/<name>   manifests of the tier, applied beside the overlay where a stack has it
+    `Tier`                           what is rendered from a stack file for it, its images, its load's client
+
+What of a tier stands in which namespace, and who reaches it, is in `manifests` and `reach`, by component.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from resilience.backend.kubernetes.manifests import Object, Secret, settings
+from resilience.backend.local.place import PROJECT_ROOT
+from resilience.spec.scenario import Scenario
+from resilience.spec.stack import Stack
+
+FOLDER = PROJECT_ROOT / "stacks" / "kubernetes" / "tiers"
+
+
+class Tier(NamedTuple):
+    """One tier; ``settings`` are its ConfigMaps and Secrets."""
+
+    is_in: Callable[[Stack], bool]
+    settings: Callable[[Stack, Secret], Iterator[Object]]
+    client: str  # the component of the load's client that drives it
+    images: tuple[str, ...]  # by official name, those that no other has: `images.DEBIAN`
+
+
+TIERS: Mapping[str, Tier] = {}
+
+
+class Extent(NamedTuple):
+    """How much a cluster has to carry: processes of Locust (`load.workers`), and tiers by their names."""
+
+    workers: int = 1
+    tiers: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, scenarios: Iterable[Scenario]) -> Self:
+        """What each of these needs can be had with it."""
+        every = tuple(scenarios)
+        tiers = {name for scenario in every for name in tiers_of(scenario.stack)}
+        return cls(max(scenario.load.processes for scenario in every), tuple(sorted(tiers)))
+
+
+NOTHING_MORE = Extent()
+
+
+def tiers_of(stack: Stack) -> tuple[str, ...]:
+    """The tiers that a stack has."""
+    return tuple(name for name, tier in TIERS.items() if tier.is_in(stack))
+
+
+def manifests_of(name: str) -> Path:
+    """The folder of a tier's manifests."""
+    return FOLDER / name
+
+
+def all_settings(stack: Stack, secret: Secret) -> Iterator[Object]:
+    """The ConfigMaps and Secrets of a stack with its tiers."""
+    yield from settings(stack, secret)
+    for name in tiers_of(stack):
+        yield from TIERS[name].settings(stack, secret)
