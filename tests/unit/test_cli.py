@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from resilience import cli, cluster_run, supervise
+from resilience.backend.kubernetes.tiers import Extent
 from resilience.errors import HostError
 from resilience.report.store import find_run
 from tests.golden.renew import HERE
@@ -85,9 +86,9 @@ def test_a_cluster_is_asked_for_room_for_the_most_processes_of_a_load(
 ):
     asked: list[int] = []
 
-    def none(_reports: Path, *, break_lock: bool, workers: int, where: str) -> None:
+    def none(_reports: Path, *, break_lock: bool, extent: Extent, where: str) -> None:
         assert where == "kind"
-        asked.append(workers)
+        asked.append(extent.workers)
         raise HostError(f"no room ({break_lock})")
 
     monkeypatch.setattr(cluster_run, "prepared", none)
