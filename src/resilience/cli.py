@@ -289,7 +289,7 @@ def _report(arguments: Any) -> int:
 
 def _image(arguments: Any) -> int:
     if arguments.stack != standing_cli.LOCAL:
-        for name, image in cluster_cli.build(arguments.stack).items():
+        for name, image in cluster_cli.build(cluster_cli.cluster_of(arguments.stack)).items():
             print(f"{name} {image}")  # noqa: T201
         return 0
     print(supervise.image_root(rebuild=arguments.rebuild))  # noqa: T201

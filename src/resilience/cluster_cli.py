@@ -20,7 +20,7 @@ from typing import NamedTuple
 from rich.table import Table
 
 from resilience.backend.base import MemberState
-from resilience.backend.kind import Kind, config_file, require_filling, require_looking, require_tools
+from resilience.backend.kind import Kind, config_file
 from resilience.backend.kubernetes import images
 from resilience.backend.kubernetes.api import Api, Object
 from resilience.backend.kubernetes.cluster import AGENTS, Cluster, namespaces_up, platform_of, pods
@@ -63,29 +63,29 @@ _MEMBERS_OF = "the pods' readiness"
 _SHOWN = 4
 
 
-def build(where: str = KIND, tiers: Sequence[str] = ()) -> dict[str, str]:
-    """The images that take the place of official ones, built now, with progress, if they are not there.
+def build(cluster: Cluster, tiers: Sequence[str] = ()) -> dict[str, str]:
+    """The images that take the place of official ones in a cluster, built now, with progress, if they are not there.
 
     ``tiers``: those of these tiers, too.
     """
     wanted = images.wanted()
-    cluster = _to_fill(where)
+    cluster.require_filling()
     owner = calling_user()
     cache = cache_dir(owner)
     with _steps().step("images") as step:
         return cluster.provided(images.ensure(wanted, tiers, ImageStore(cache, owner), cache, step.say))
 
 
-def preflight(extent: Extent = NOTHING_MORE, where: str = KIND) -> None:
+def preflight(cluster: Cluster, extent: Extent = NOTHING_MORE) -> None:
     """Raises `HostError` where no stack could come up: tools, room, quotas, images; makes nothing.
 
     Raises `SpecError` and `StackError` for a cluster that is not to be used.
     """
-    if where == KIND:
-        _preflight_kind(extent)
+    cluster.require_filling()
+    if isinstance(cluster, Kind):
+        _preflight_kind(cluster, extent)
         return
-    wanted, cluster = images.wanted(), _to_fill(where)
-    api = cluster.open()
+    wanted, api = images.wanted(), cluster.open()
     objects = stack_objects(extent, cluster.overlay)
     require_ours(api, objects)
     nodes = api.items("/api/v1/nodes")
@@ -95,10 +95,8 @@ def preflight(extent: Extent = NOTHING_MORE, where: str = KIND) -> None:
     require_images(images_of(objects), wanted, set[str]().union(*map(images_on, nodes)))
 
 
-def _preflight_kind(extent: Extent) -> None:
-    require_tools()
-    wanted, cluster = images.wanted(), _kind()
-    there = cluster.exists()
+def _preflight_kind(cluster: Kind, extent: Extent) -> None:
+    wanted, there = images.wanted(), cluster.exists()
     api = cluster.open() if there else None
     objects = stack_objects(extent)
     require_room(objects, There(cluster=cluster, stack=_stack_stands(api)) if api else There(), extent)
@@ -166,9 +164,10 @@ def owner(doing: str) -> str:
 def up(scenario: Scenario, *, break_lock: bool = False, where: str = KIND) -> int:
     """Brings the scenario's stack up in a cluster; returns when it is ready. Raises `HostError`, `StackError`."""
     require_reference_services(scenario.stack)
-    preflight(Extent.of([scenario]), where)
-    replaced = build(where, tiers_of(scenario.stack))
-    cluster = found_or_made(where)
+    cluster = cluster_of(where)
+    preflight(cluster, Extent.of([scenario]))
+    replaced = build(cluster, tiers_of(scenario.stack))
+    make_if_missing(cluster)
     api = cluster.open()
     try:
         with (
@@ -200,15 +199,11 @@ def _bring_up_first(cluster: Cluster, api: Api, stack: Stack, replaced: Mapping[
     bring_up(cluster, api, stack, replaced)
 
 
-def found_or_made(where: str = KIND) -> Cluster:
-    """The cluster; the harness's own is made, with progress, if there is none. Raises `HarnessError`."""
-    if where != KIND:
-        return _cluster(where)
-    cluster = _kind()
-    if not cluster.exists():
+def make_if_missing(cluster: Cluster) -> None:
+    """Makes the harness's own, with progress, if there is none; nobody else's is ever made. Raises `HarnessError`."""
+    if isinstance(cluster, Kind) and not cluster.exists():
         with _steps().step(f"making the kind cluster {cluster.name}, about a minute"):
             cluster.create(config_file())
-    return cluster
 
 
 def bring_up(cluster: Cluster, api: Api, stack: Stack, replaced: Mapping[str, str]) -> None:
@@ -361,7 +356,7 @@ def down(where: str = KIND) -> int:
         return 0
     api = cluster.open()
     require_unused(api)
-    if where == KIND:
+    if isinstance(cluster, Kind):
         with _steps().step(f"deleting the kind cluster {cluster.name}"):
             cluster.delete()
         return 0
@@ -488,32 +483,18 @@ def _examined(name: str) -> Answer:
         return Answer("cluster", (f"{name}: {error}",), "")
 
 
-def _cluster(where: str = KIND) -> Cluster:
-    """The cluster that is asked for; nothing is asked of it. Raises `SpecError` where the user's file has none such."""
-    return _kind() if where == KIND else named_cluster(where.partition(":")[2])
+def cluster_of(where: str = KIND) -> Cluster:
+    """The cluster that is asked for, to be found once by each command: what leads to one may be changed at any time.
 
-
-def _kind() -> Kind:
-    return Kind(cache_folder())
+    Nothing is asked of it. Raises `SpecError` where the user's file has none such.
+    """
+    return Kind(cache_folder()) if where == KIND else named_cluster(where.partition(":")[2])
 
 
 def _to_look(where: str) -> Cluster:
-    """The cluster, with what looks at one on this machine. Raises `HostError`, and `SpecError` as `_cluster` does."""
-    cluster = _cluster(where)  # first: a file that is wrong is wrong on any machine
-    if where == KIND:
-        require_tools()
-    else:
-        require_looking()
-    return cluster
-
-
-def _to_fill(where: str) -> Cluster:
-    """The cluster, with what fills one. Raises likewise."""
-    cluster = _cluster(where)
-    if where == KIND:
-        require_tools()
-    else:
-        require_filling()
+    """The cluster, with what looks at one on this machine. Raises `HostError`, and `SpecError` as `cluster_of` does."""
+    cluster = cluster_of(where)  # first: a file that is wrong is wrong on any machine
+    cluster.require_looking()
     return cluster
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import msgspec
 
 from resilience import cluster_cli, runner
-from resilience.backend.choice import servers
 from resilience.backend.kubernetes.api import Api
 from resilience.backend.kubernetes.cluster import Cluster, platform_of
 from resilience.backend.kubernetes.heartbeat import Heartbeat, beating
@@ -53,15 +52,21 @@ class Asked:
 class ClusterPlace:
     """Where runs are played: a cluster's images, and whether its lock may be broken."""
 
+    cluster: Cluster
     images: Mapping[str, str]  # by official name
     break_lock: bool
-    where: str = KIND  # what people ask for the cluster by
+
+    @property
+    def where(self) -> str:
+        """What people ask for the cluster by."""
+        return self.cluster.stack
 
     def run(self, asked: Asked) -> tuple[runner.Outcome, Path]:
         """Runs a scenario; the outcome and the run's directory. Raises `HostError`, `SpecError`, `StackError`."""
         stack = asked.scenario.stack
         cluster_cli.require_reference_services(stack)
-        cluster = cluster_cli.found_or_made(self.where)
+        cluster = self.cluster
+        cluster_cli.make_if_missing(cluster)
         api = cluster.open()
         if asks_the_machine(asked.scenario) and (refused := cluster.machine_refused(api)):
             raise SpecError(f"{asked.scenario.name}: {refused}")
@@ -77,7 +82,7 @@ class ClusterPlace:
         self, cluster: Cluster, api: Api, asked: Asked, hold: cluster_cli.Hold
     ) -> tuple[runner.Outcome, Path]:
         scenario, console = asked.scenario, console_for(sys.stdout)
-        needed = needed_for(scenario, servers(self.where))
+        needed = needed_for(scenario, cluster.servers())
         stands = msgspec.structs.replace(scenario, stack=platform_of(cluster, api, scenario.stack).stack)
         with runner.opened(stands, asked.store, asked.rerun, needed) as record:
             console.print(plain(f"{scenario.name}: {scenario.title} (seed {scenario.seed}) → {record.directory}"))
@@ -138,10 +143,11 @@ def prepared(reports: Path, *, break_lock: bool, extent: Extent = NOTHING_MORE, 
     """Makes ready, with progress, what every run in a cluster needs that is no larger than ``extent``. Raises
     `HostError`, `StackError`.
     """
-    cluster_cli.preflight(extent, where)
+    cluster = cluster_cli.cluster_of(where)
+    cluster_cli.preflight(cluster, extent)
     if refused := refused_to_write(reports):
         raise HostError(f"no report can be written in {reports} ({refused}): name another place by --reports")
-    return ClusterPlace(images=cluster_cli.build(where, extent.tiers), break_lock=break_lock, where=where)
+    return ClusterPlace(cluster=cluster, images=cluster_cli.build(cluster, extent.tiers), break_lock=break_lock)
 
 
 def play(staging: Staging, record: Run, image: str) -> tuple[int, list[str]]:

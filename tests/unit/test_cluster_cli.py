@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from resilience import cli, cluster_cli
-from resilience.backend import preflight
+from resilience.backend import kind, preflight
 from resilience.backend.kind import Kind
 from resilience.backend.kubernetes import lease
 from resilience.backend.kubernetes.agents import Agents
@@ -212,7 +212,8 @@ class Filled(BrokenNodes):
 def filling(monkeypatch: pytest.MonkeyPatch, found: Filled) -> Filled:
     monkeypatch.setattr(cluster_cli, "preflight", lambda *_: None)
     monkeypatch.setattr(cluster_cli, "build", lambda *_what: {})
-    monkeypatch.setattr(cluster_cli, "found_or_made", lambda _where: found)
+    monkeypatch.setattr(cluster_cli, "cluster_of", lambda _where: found)
+    monkeypatch.setattr(cluster_cli, "make_if_missing", lambda _found: None)
     monkeypatch.setattr(cluster_cli, "platform_of", lambda *_there: agents_of(cluster(found.agents), found.told))
     monkeypatch.setattr(cluster_cli, "bring_up", found.fill)
     return found
@@ -313,9 +314,9 @@ class HealedNodes(Kind):
 def healed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fake: FakeAgents) -> HealedNodes:
     """What is healed: an agent's injection, beside a node."""
     found = HealedNodes(tmp_path)
-    monkeypatch.setattr(cluster_cli, "require_tools", lambda: None)
+    monkeypatch.setattr(kind, "require_tools", lambda: None)
     monkeypatch.setattr(cluster_cli, "namespaces_up", lambda _api: ["redis"])
-    monkeypatch.setattr(cluster_cli, "_cluster", lambda _where: found)
+    monkeypatch.setattr(cluster_cli, "cluster_of", lambda _where: found)
     monkeypatch.setattr(cluster_cli, "platform_of", lambda *_there: agents_of(cluster(all_pods()), fake))
     fake.told = injected(**{"hf-worker2": 1})
     return found
@@ -401,8 +402,8 @@ class UsedCluster(Kind):
 
 def test_a_cluster_that_a_run_uses_is_not_deleted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     used = UsedCluster(tmp_path)
-    monkeypatch.setattr(cluster_cli, "require_tools", lambda: None)
-    monkeypatch.setattr(cluster_cli, "_cluster", lambda _where: used)
+    monkeypatch.setattr(kind, "require_tools", lambda: None)
+    monkeypatch.setattr(cluster_cli, "cluster_of", lambda _where: used)
     lock = ClusterLock(used.open(), "somebody (redis-failover)")
     lock.take(break_stale=False)
     with pytest.raises(StackError, match=r"in use by somebody \(redis-failover\)"):
@@ -495,8 +496,8 @@ class Looked(Kind):
 @pytest.fixture
 def looked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Looked:
     found = Looked(tmp_path)
-    monkeypatch.setattr(cluster_cli, "_kind", lambda: found)
-    monkeypatch.setattr(cluster_cli, "require_tools", lambda: None)
+    monkeypatch.setattr(cluster_cli, "cluster_of", lambda _where: found)
+    monkeypatch.setattr(kind, "require_tools", lambda: None)
     monkeypatch.setattr(cluster_cli, "stack_objects", lambda _extent: ASKS_FOR_NOTHING)
     monkeypatch.setattr(preflight, "docker_info", lambda: {"MemTotal": 8 * GIB, "NCPU": 2})
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -508,7 +509,7 @@ ASKS_FOR_NOTHING = [{"kind": "Pod", "spec": {"containers": [{"image": "redis:7.4
 
 
 def test_a_cluster_that_has_the_images_is_enough(looked: Looked):
-    cluster_cli.preflight()
+    cluster_cli.preflight(looked)
     assert looked.there
 
 
@@ -519,9 +520,9 @@ def test_images_that_nodes_would_have_to_pull_are_looked_for(
     looked.there, looked.answers = there, answers
     tool(tmp_path, "docker", "no such manifest", 1)
     with pytest.raises(HostError, match=r"image redis:7.4.2 cannot be pulled"):
-        cluster_cli.preflight()
+        cluster_cli.preflight(looked)
     tool(tmp_path, "docker", "{}")
-    cluster_cli.preflight()
+    cluster_cli.preflight(looked)
 
 
 def test_a_cluster_of_somebody_else_is_left_alone_before_anything_is_built(
@@ -532,7 +533,7 @@ def test_a_cluster_of_somebody_else_is_left_alone_before_anything_is_built(
     with pytest.raises(StackError, match="not the harness's"):
         cluster_cli.up(read_scenario(ROOT, "baseline"))
     looked.ours = True
-    cluster_cli.preflight()
+    cluster_cli.preflight(looked)
 
 
 def test_a_machine_that_is_too_small_is_told_before_anything_is_made(looked: Looked, monkeypatch: pytest.MonkeyPatch):
@@ -574,7 +575,7 @@ def test_a_quota_that_is_too_small_is_told_before_anything_is_made(
 
     monkeypatch.setattr(cluster_cli, "namespaces_up", spaces)
     if not up:
-        cluster_cli.preflight()
+        cluster_cli.preflight(looked)
         return
     with pytest.raises(HostError, match=r"fit into the cluster: ResourceQuota resilience/small leaves 1 of pods too"):
         cluster_cli.up(read_scenario(ROOT, "baseline"))
@@ -591,9 +592,9 @@ def test_what_something_else_has_taken_is_missing(
     monkeypatch.setattr(cluster_cli, "namespaces_up", lambda _api: ["resilience", *filter(None, [stands])])
     if missing:
         with pytest.raises(HostError, match=f"GiB of free memory, {missing} GiB too little .*of 8.0 in all"):
-            cluster_cli.preflight()
+            cluster_cli.preflight(looked)
     else:
-        cluster_cli.preflight()
+        cluster_cli.preflight(looked)
 
 
 @pytest.mark.parametrize(

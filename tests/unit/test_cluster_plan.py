@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from resilience import cli, cluster_cli
+from resilience.backend import kind
 from resilience.backend.kind import Kind
 from resilience.backend.kubernetes.api import Api
 from resilience.backend.kubernetes.cluster import Cluster
@@ -297,8 +298,8 @@ class EmptyCluster(OthersCluster):
 def test_a_plan_without_a_stack_of_ours_is_one_line_and_4(
     found: type[StandingCluster], words: str, monkeypatch: pytest.MonkeyPatch, capsys
 ):
-    monkeypatch.setattr(cluster_cli, "require_tools", lambda: None)
-    monkeypatch.setattr(cluster_cli, "_cluster", lambda _where: found())
+    monkeypatch.setattr(kind, "require_tools", lambda: None)
+    monkeypatch.setattr(cluster_cli, "cluster_of", lambda _where: found())
     assert cli.main(["plan", "redis-failover", "--stack", "kind"]) == 4
     (line,) = capsys.readouterr().err.splitlines()
     assert words in line

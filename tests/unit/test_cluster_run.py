@@ -253,12 +253,12 @@ ROOM = "room for the lock"
 def test_a_run_begins_in_a_cluster_only_that_is_healed(
     cluster: LeftCluster, words: str, made: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(cluster_cli, "found_or_made", lambda _where: cluster)
+    monkeypatch.setattr(cluster_cli, "make_if_missing", lambda _found: None)
     asked = Asked(
         scenario=read_scenario(PROJECT_ROOT, "baseline"), store=RunStore(tmp_path, None), rerun="", as_control=False
     )
     with pytest.raises(StackError, match=words):
-        ClusterPlace(images={}, break_lock=False).run(asked)
+        ClusterPlace(cluster=cluster, images={}, break_lock=False).run(asked)
     assert cluster.made == made
     assert not [path for path in cluster.api.answers if "leases" in path], "the lock is let go"
     assert list(tmp_path.iterdir()) == []
@@ -295,8 +295,7 @@ def losable(monkeypatch: pytest.MonkeyPatch) -> Losable:
     cluster = found.cluster
     cluster.api.answers[pods_path("harmonyflow")] = cluster.api.answers[pods_path("redis")] = {"items": []}
     monkeypatch.setattr(cluster_cli, "locked", found.locked)
-    monkeypatch.setattr(cluster_cli, "found_or_made", lambda _where: cluster)
-    for step in ("require_whole", "require_healed", "clear", "bring_up", "heal_left"):
+    for step in ("make_if_missing", "require_whole", "require_healed", "clear", "bring_up", "heal_left"):
         monkeypatch.setattr(cluster_cli, step, lambda *_arguments: None)
     return found
 
@@ -310,17 +309,18 @@ def test_a_lock_that_is_lost_before_the_run_begins_is_why_it_ends(
 ) -> None:
     monkeypatch.setattr(cluster_cli, "bring_up", losable.lose)
     with interruptible(print), pytest.raises(StackError, match=f"^broken off: {TAKEN}$"):
-        ClusterPlace(images={}, break_lock=False).run(asked(tmp_path))
+        ClusterPlace(cluster=losable.cluster, images={}, break_lock=False).run(asked(tmp_path))
 
 
-@pytest.mark.usefixtures("losable")
-def test_a_person_who_ends_it_before_is_no_lost_lock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_person_who_ends_it_before_is_no_lost_lock(
+    losable: Losable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     def interrupted(*_arguments: object) -> None:
         raise Interrupted(signal.SIGINT)
 
     monkeypatch.setattr(cluster_cli, "bring_up", interrupted)
     with pytest.raises(Interrupted):
-        ClusterPlace(images={}, break_lock=False).run(asked(tmp_path))
+        ClusterPlace(cluster=losable.cluster, images={}, break_lock=False).run(asked(tmp_path))
 
 
 @pytest.mark.parametrize("is_taken", [True, False])
@@ -339,13 +339,13 @@ def test_a_lock_that_is_lost_during_the_run_ends_it_and_nothing_of_the_cluster_i
         return []
 
     staging, put_right = Losing(code=143), list[str]()
+    place = ClusterPlace(cluster=losable.cluster, images={PROJECT: "image:1"}, break_lock=False)
     monkeypatch.setattr(cluster_run, "Staging", lambda *_arguments: staging)
     monkeypatch.setattr(runner, "opened", lambda *_arguments: record)
     monkeypatch.setattr(cluster_run, "needed_for", lambda *_arguments: None)
-    monkeypatch.setattr(cluster_run, "servers", lambda _name: "")
     monkeypatch.setattr(cluster_run, "left_injected", left)
     with interruptible(print):
-        outcome, _directory = ClusterPlace(images={PROJECT: "image:1"}, break_lock=False).run(asked(tmp_path))
+        outcome, _directory = place.run(asked(tmp_path))
     told = next(one for one in outcome.judgement.findings if one.check == "assumption.not-interrupted")
     steps = ["follow", "interrupt 15", "follow"] if is_taken else ["follow"]
     assert staging.done == ["start image:1", *steps, "end_loads", "fetch", "end"]

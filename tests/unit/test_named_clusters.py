@@ -10,7 +10,7 @@ from resilience.backend.choice import servers
 from resilience.backend.kubernetes.api import Api
 from resilience.backend.kubernetes.cluster import Cluster
 from resilience.backend.local.place import PROJECT_ROOT
-from resilience.cluster_run import Asked, ClusterPlace
+from resilience.cluster_run import Asked, ClusterPlace, prepared
 from resilience.errors import HostError, SpecError, StackError
 from resilience.host import Answer
 from resilience.outside import require_possible
@@ -155,19 +155,19 @@ def test_a_stack_is_brought_up_in_it_under_its_lock(
 def test_what_is_not_put_on_nodes_that_are_not_there(api: RecordedApi, monkeypatch: pytest.MonkeyPatch, tools: Path):
     monkeypatch.setattr(cluster_cli, "stack_objects", lambda _extent, overlay: [{"kind": overlay, "metadata": {}}])
     with pytest.raises(HostError, match="docker is not on PATH"):
-        cluster_cli.preflight(where=WHERE)
+        cluster_cli.preflight(cluster_cli.cluster_of(WHERE))
     tool(tools, "docker", json.dumps({"MemTotal": 1}))
     with pytest.raises(
         HostError, match="the cluster staging has not the nodes that the stack stands on: node hf-worker"
     ):
-        cluster_cli.preflight(where=WHERE)
+        cluster_cli.preflight(cluster_cli.cluster_of(WHERE))
     zoned = {"harmonyflow.dev/role": "platform", "topology.kubernetes.io/zone": "zone-1"}
     nodes = [node(f"w{number}", f"node-{number}", zoned) for number in (1, 2, 3)]
     api.answers["/api/v1/nodes"] = {"items": [*nodes, node("w4", "observer", {"harmonyflow.dev/role": "observer"})]}
-    cluster_cli.preflight(where=WHERE)
+    cluster_cli.preflight(cluster_cli.cluster_of(WHERE))
     api.answers["/api/v1/namespaces/redis"] = {"metadata": {"name": "redis"}}
     with pytest.raises(StackError, match="namespace redis is not the harness's"):
-        cluster_cli.preflight(where=WHERE)
+        cluster_cli.preflight(cluster_cli.cluster_of(WHERE))
 
 
 @pytest.mark.parametrize(
@@ -202,8 +202,30 @@ def test_an_order_from_under_another_kernel_is_refused_before_the_run_begins(
         scenario=read_scenario(PROJECT_ROOT, "node-drain"), store=RunStore(tmp_path, None), rerun="", as_control=False
     )
     with pytest.raises(SpecError, match="node-drain: what the API of staging is told comes from this machine"):
-        ClusterPlace(images={}, break_lock=False, where=WHERE).run(asked)
+        ClusterPlace(cluster=cluster_cli.cluster_of(WHERE), images={}, break_lock=False).run(asked)
     assert began == []
+
+
+@pytest.mark.usefixtures("api")
+def test_the_cluster_that_preflight_saw_is_the_one_that_runs_are_played_in(
+    home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    def changed(cluster: Cluster, *_rest: object) -> None:
+        seen.append(cluster)
+        home.staging["server"] = home.entry["server"] = "https://10.20.0.2:6443"
+        home.write()
+
+    def built(cluster: Cluster, *_rest: object) -> dict[str, str]:
+        seen.append(cluster)
+        return {}
+
+    seen: list[Cluster] = []
+    monkeypatch.setattr(cluster_cli, "preflight", changed)
+    monkeypatch.setattr(cluster_cli, "build", built)
+    place = prepared(tmp_path, break_lock=False, where=WHERE)
+    assert seen == [place.cluster, place.cluster]
+    assert place.cluster.servers().startswith(f"{SERVER}, ")
+    assert place.where == WHERE
 
 
 def test_a_control_of_another_cluster_is_none(home: Home):

@@ -75,9 +75,7 @@ def _servers_kind(_name: str) -> str:
 
 
 def _servers_named(name: str) -> str:
-    """A control that another cluster passed says nothing of this one."""
-    cluster = named.named_cluster(name)
-    return f"{cluster.entry.server}, {images.described(os.environ, cluster.overlay)}"
+    return named.named_cluster(name).servers()
 
 
 BACKENDS: Mapping[str, Choice] = {

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from resilience.backend.kubernetes.api import Api, ApiError, Object
 from resilience.backend.kubernetes.cluster import Cluster, platform_nodes
-from resilience.backend.kubernetes.images import is_here
+from resilience.backend.kubernetes.images import described, is_here
 from resilience.backend.kubernetes.manifests import NODE
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.machine.desk import Desk, broken_nodes, put_all_right
@@ -40,6 +40,18 @@ class Kind(Cluster):
         """Looks at nothing."""
         kubeconfig = folder / f"{name}.kubeconfig"
         super().__init__(folder, stack="kind", name=name, context=f"kind-{name}", kubeconfig=kubeconfig, overlay="kind")
+
+    def require_looking(self) -> None:
+        """See `Cluster`: it is found by ``kind``."""
+        require_tools()
+
+    def require_filling(self) -> None:
+        """See `Cluster`."""
+        require_tools()
+
+    def servers(self) -> str:
+        """See `Cluster`."""
+        return described(os.environ)
 
     def exists(self) -> bool:
         """Whether there is a cluster of that name, ours or not. Raises `HostError`, `StackError`."""
@@ -169,23 +181,12 @@ class Kind(Cluster):
 def require_tools() -> None:
     """Raises `HostError` if Docker, kind or kubectl is missing, or Docker does not run."""
     for tool in TOOLS:
-        _require(tool)
+        require_tool(tool)
     docker_info()
 
 
-def require_looking() -> None:
-    """Raises `HostError` without what asks a cluster that others have made."""
-    _require("kubectl")
-
-
-def require_filling() -> None:
-    """Raises `HostError` without what fills one: images are built by Docker."""
-    for tool in ("docker", "kubectl"):
-        _require(tool)
-    docker_info()
-
-
-def _require(tool: str) -> None:
+def require_tool(tool: str) -> None:
+    """Raises `HostError` if it is missing."""
     if not shutil.which(tool):
         raise HostError(f"{tool} is not on PATH: install it ({TOOLS[tool]})")
 

@@ -5,11 +5,13 @@ file is one that nobody else could have written. The cluster itself is never mad
 stopped: nothing is known of what is under them.
 """
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from resilience.agent.node import BOOT_ID
+from resilience.backend.kind import docker_info, require_tool
 from resilience.backend.kubernetes import images
 from resilience.backend.kubernetes.api import Api, ApiError, Object
 from resilience.backend.kubernetes.cluster import AGENTS, Cluster, namespaces_up, platform_nodes
@@ -66,6 +68,20 @@ class Named(Cluster):
     def rule(self) -> str:
         """See `Cluster`."""
         return f"cluster {self.name}: {self._where} names context {self.context}, which leads to {self.entry.server}"
+
+    def require_looking(self) -> None:
+        """See `Cluster`."""
+        require_tool("kubectl")
+
+    def require_filling(self) -> None:
+        """See `Cluster`: images are built by Docker."""
+        for tool in ("docker", "kubectl"):
+            require_tool(tool)
+        docker_info()
+
+    def servers(self) -> str:
+        """See `Cluster`: a control that another cluster passed says nothing of this one."""
+        return f"{self.entry.server}, {images.described(os.environ, self.overlay)}"
 
     def exists(self) -> bool:
         """It is for others to make; whether it answers is seen when it is opened."""

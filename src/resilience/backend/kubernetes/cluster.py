@@ -53,6 +53,18 @@ class Cluster(ABC):
         """By which rule anything may be done in it, in a line."""
 
     @abstractmethod
+    def require_looking(self) -> None:
+        """Raises `HostError` without what looks at it on this machine."""
+
+    @abstractmethod
+    def require_filling(self) -> None:
+        """Raises `HostError` without what fills it."""
+
+    @abstractmethod
+    def servers(self) -> str:
+        """Which servers a stack has in it, in words that change with them. Raises `SpecError`."""
+
+    @abstractmethod
     def exists(self) -> bool:
         """Whether there is a cluster of that name, ours or not. Raises `HostError`, `StackError`."""
 
