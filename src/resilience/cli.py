@@ -288,7 +288,7 @@ def _report(arguments: Any) -> int:
 
 
 def _image(arguments: Any) -> int:
-    if arguments.stack != standing_cli.LOCAL:
+    if standing_cli.in_cluster(arguments.stack):
         for name, image in cluster_cli.build(cluster_cli.cluster_of(arguments.stack)).items():
             print(f"{name} {image}")  # noqa: T201
         return 0
@@ -297,7 +297,7 @@ def _image(arguments: Any) -> int:
 
 
 def _heal(arguments: Any) -> int:
-    if arguments.stack != standing_cli.LOCAL:
+    if standing_cli.in_cluster(arguments.stack):
         return cluster_cli.heal(read_scenario(ROOT, "baseline").stack, arguments.stack)
     if runner.in_sandbox():
         return runner.heal_here(console_for(sys.stdout))

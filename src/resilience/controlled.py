@@ -33,7 +33,7 @@ def utc_now() -> datetime:
 
 
 def controlled(run_one: RunOutside, stack: str, say: Say) -> "Controlled":
-    """Runs for a command that begins now, on the stack of this name (`outside.STACKS`). Raises `HostError`."""
+    """Runs for a command that begins now; ``stack``: what people ask for theirs by. Raises `HostError`."""
     return Controlled(run_one=run_one, servers=servers(stack), began=utc_now(), say=say)
 
 

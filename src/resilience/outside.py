@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from resilience import cluster_run, runner, supervise
-from resilience.backend.choice import BACKENDS, DEFAULT, NAMED, able
+from resilience.backend.choice import DEFAULT, NAMED, able
 from resilience.backend.kubernetes.tiers import NOTHING_MORE, Extent
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.check.finding import Judgement
@@ -23,7 +23,6 @@ from resilience.spec.scenario import Scenario
 
 VERDICT_CODES = {"pass": 0, "fail": 1, "inconclusive": 3}
 INTERRUPTED_CODES = (130, 143)
-STACKS = tuple(BACKENDS)  # by name, the default first
 UNJUDGED_CODES = (2, 4, *INTERRUPTED_CODES)  # what a run inside ends with by itself, whatever its verdict
 
 TakeControl = Literal["auto", "only", "none"]  # what to do about a run's control: `Wanted.control`
@@ -59,7 +58,7 @@ class Wanted:
         """The command that repeats it on a stack, as a shell takes it: people copy it from the report."""
         sets = [word for override in self.overrides for word in ("--set", override)]
         control = [] if self.control == "auto" else ["--control", self.control]
-        place = [] if stack == STACKS[0] else ["--stack", stack]
+        place = [] if stack == DEFAULT else ["--stack", stack]
         return shlex.join(["resilience", "run", self.scenario, *sets, "--seed", str(seed), *place, *control])
 
 

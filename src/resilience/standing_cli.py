@@ -16,11 +16,11 @@ import msgspec
 
 from resilience import cluster_cli, cluster_plan, supervise, upkeep
 from resilience.backend.base import MemberState
+from resilience.backend.choice import DEFAULT, NAMED
 from resilience.backend.local.paper import PaperPlatform
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.machine.docker import KIND
 from resilience.backend.named import FILE
-from resilience.backend.named import STACK as NAMED
 from resilience.controlled import control_plan
 from resilience.errors import SpecError, StackError
 from resilience.outside import require_possible
@@ -42,7 +42,6 @@ from resilience.standing import ASK_TIMEOUT_S, Asked, Post, Standing, down, life
 from resilience.standing import supervise as supervise_stack
 
 LOOK_EVERY_S = 0.25
-LOCAL = "local"
 _MEMBER = "a name that 'resilience status' shows"
 _PIECE_BYTES_MAX = 65_536
 
@@ -93,12 +92,17 @@ def _add_stack(parser: Any) -> None:
 
 def add_stack(parser: Any, what: str) -> None:
     """Adds ``--stack``; in a cluster a stack stays up until it is ended."""
-    words = f"{what}: local, kind, or kubernetes:NAME of your {FILE} (default: {LOCAL})"
-    parser.add_argument("--stack", type=_where, default=LOCAL, metavar="WHERE", help=words)
+    words = f"{what}: local, kind, or kubernetes:NAME of your {FILE} (default: {DEFAULT})"
+    parser.add_argument("--stack", type=_where, default=DEFAULT, metavar="WHERE", help=words)
+
+
+def in_cluster(where: str) -> bool:
+    """Whether what people ask for by this stands in a cluster."""
+    return where != DEFAULT
 
 
 def _where(text: str) -> str:
-    if text not in {LOCAL, KIND} and not re.fullmatch(rf"{NAMED}:[^\s:]+", text):
+    if text not in {DEFAULT, KIND} and not re.fullmatch(rf"{NAMED}:[^\s:]+", text):
         raise ArgumentTypeError(f"expected local, kind or {NAMED}:NAME (got {text[:40]!r})")
     return text
 
@@ -145,7 +149,7 @@ def _scenario(arguments: Any) -> Scenario:
 
 def _plan(arguments: Any) -> int:
     scenario = _scenario(arguments)
-    faults = [_plan_in_cluster(scenario, arguments.stack)] if arguments.stack != LOCAL else _plans_here(scenario)
+    faults = [_plan_in_cluster(scenario, arguments.stack)] if in_cluster(arguments.stack) else _plans_here(scenario)
     control = control_plan(scenario, arguments.reports, arguments.stack)
     console_for(sys.stdout).print(plan_screen(scenario, [fault for fault in faults if fault], control))
     return 0
@@ -187,7 +191,7 @@ def _up(arguments: Any) -> int:
     scenario = _scenario(arguments)
     if in_sandbox():
         return upkeep.keep_up(scenario, console_for(sys.stdout))
-    if arguments.stack != LOCAL:
+    if in_cluster(arguments.stack):
         return cluster_cli.up(scenario, break_lock=arguments.break_lock, where=arguments.stack)
     asked = Asked(
         life_s=life_s(arguments.life),
@@ -222,7 +226,7 @@ def _say_up(standing: Standing, life: str) -> None:
 
 
 def _down(arguments: Any) -> int:
-    if arguments.stack != LOCAL:
+    if in_cluster(arguments.stack):
         return cluster_cli.down(arguments.stack)
     ended = down()
     text = "no stack is up" if ended is None else f"ended the stack {ended.stack} ({ended.scenario})"
@@ -242,7 +246,7 @@ def notice() -> str:
 
 
 def _status(arguments: Any) -> int:
-    if arguments.stack != LOCAL:
+    if in_cluster(arguments.stack):
         return cluster_cli.status(read_scenario(PROJECT_ROOT, "baseline").stack, arguments.stack)
     post, standing = require_standing()
     look = post.ask({"do": "look"}, timeout_s=ASK_TIMEOUT_S)

@@ -3,9 +3,8 @@ from pathlib import Path
 import pytest
 
 from resilience.backend import choice
-from resilience.backend.choice import BACKENDS, DEFAULT, able, attach, enter, is_in_place
+from resilience.backend.choice import BACKENDS, able, attach, enter, is_in_place
 from resilience.errors import HostError, StackError
-from resilience.outside import STACKS
 from resilience.spec.fault import (
     Delete,
     Deny,
@@ -39,11 +38,6 @@ def test_in_a_sandbox_it_is_local(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     backend = enter(tmp_path / "ledger.jsonl", 0, lambda _name, _data: None)
     assert (backend.name, backend.state) == ("local", tmp_path / "state")
     assert is_in_place()
-
-
-def test_every_backend_can_be_asked_for() -> None:
-    assert tuple(BACKENDS) == STACKS
-    assert STACKS[0] == DEFAULT
 
 
 @pytest.mark.parametrize("name", BACKENDS)
