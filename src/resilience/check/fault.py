@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from resilience.history.read import History
 from resilience.history.record import Event
@@ -168,6 +168,24 @@ def successor(history: History, shard: HitShard) -> Event | None:
         if named and event.data.get("member") != shard.primary and event.at >= shard.injection.began:
             return event
     return None
+
+
+class After(NamedTuple):
+    """PostgreSQL after what may have changed it: the ``fault`` that was injected, or the ``failover`` over it."""
+
+    name: str
+    applied: int  # when the first fault took effect
+    since: int  # when the last one had, and whoever took over had done so
+
+
+def after_fault(history: History) -> After | None:
+    """When what a fault has done to PostgreSQL is to be seen, None where nothing was injected."""
+    applied = [injection.applied for injection in injections(history)]
+    if not applied:
+        return None
+    led = [int(event.data["led_us"]) for event in history.events_of("promotion")]
+    led += [at for hit in hit_postgresql(history) if (at := promoted_at(history, hit)) is not None]
+    return After("failover" if led else "fault", min(applied), max([*applied, *led]))
 
 
 def failover_expected(scenario: Scenario) -> bool:

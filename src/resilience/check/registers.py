@@ -31,7 +31,7 @@ import numpy as np
 from resilience.check import needs
 from resilience.check.durability.booking import EVIDENCE_MAX, WINDOW_US
 from resilience.check.durability.postgresql import excuses, may_lose, window
-from resilience.check.fault import POSTGRESQL, SECOND_US, Applied, hit_postgresql, injections, promoted_at
+from resilience.check.fault import POSTGRESQL, SECOND_US, Applied, after_fault
 from resilience.check.finding import Finding, Where
 from resilience.check.linearizability import (
     INITIAL,
@@ -167,19 +167,17 @@ class _Reads:
 
 def _reads(history: History, told: _Told) -> _Reads:
     zones, ops = told.zones, history.ops
-    applied = [injection.applied for injection in injections(history)]
-    led = [int(event.data["led_us"]) for event in history.events_of("promotion")]
-    led += [at for hit in hit_postgresql(history) if (at := promoted_at(history, hit)) is not None]
-    since = max([*applied, *led]) if applied else NEVER
+    after = after_fault(history)
+    applied, since = (after.applied, after.since) if after else (-NEVER, NEVER)
     reads = ~zones.writes
     read_since = reads & (zones.called > since)
-    written_before = zones.writes & (zones.returned <= min(applied, default=-NEVER))
+    written_before = zones.writes & (zones.returned <= applied)
     asked_since = ops.key[ops.of_kind("register.") & (ops.called > since)]
     stood = np.intersect1d(zones.key[written_before], asked_since)
     return _Reads(
         total=int(reads.sum()),
         both=len(np.intersect1d(zones.key[reads], zones.key[zones.writes])),
-        after=("failover" if led else "fault") if applied else "",
+        after=after.name if after else "",
         since=int(read_since.sum()),
         stood=len(stood),
         read=int(np.isin(stood, zones.key[read_since]).sum()),
