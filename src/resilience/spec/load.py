@@ -1,7 +1,7 @@
 """The load of a scenario: how much of what arrives, and the least that a verdict can rest on."""
 
 import math
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -16,6 +16,7 @@ Workers = Annotated[int, Meta(ge=1, le=WORKERS_MAX)]
 
 
 POSTGRESQL_RATE_OPS_PER_S = 20.0  # each way, every 50 ms: outages are told to that
+Isolation = Literal["read committed", "repeatable read", "serializable"]  # of transactions in PostgreSQL
 RABBITMQ_RATE_OPS_PER_S = 30.0  # through each of three members ten times a second: outages are told to a tenth
 RABBITMQ_BACKLOG_S = 10.0  # how far consumers are behind: there has to be something in a queue that could be lost
 
