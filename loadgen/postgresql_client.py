@@ -1,6 +1,7 @@
 """The PostgreSQL client: unique rows, on a schedule that never waits for answers, each in a commit of its own.
 
-Where the load asks for it there are ops on registers besides (`registers`), on connections of their own.
+Where the load asks for it there are ops on registers besides (`registers`), and transactions on lists (`lists`), each
+kind on connections of its own. Transactions all go through a PgBouncer.
 
 Every other row, and every other op on a register, goes through a PgBouncer, as the platform's own go, the others
 straight to the primary. Who that is, all members are asked ten times a second; the highest timeline wins, and an older
@@ -18,6 +19,9 @@ from typing import Any, NamedTuple
 
 from psycopg import OperationalError
 
+from loadgen.list_transaction import LISTS, Transaction
+from loadgen.lists import AT_ONCE as TRANSACTIONS_AT_ONCE
+from loadgen.lists import Lists
 from loadgen.postgresql_link import (
     PUT,
     READ,
@@ -36,11 +40,15 @@ from loadgen.postgresql_link import (
 from loadgen.registers import AT_ONCE, KINDS, Asked, Kind, Registers
 from loadgen.scheduled import Arrivals, ScheduledClient, main
 from resilience.history.record import MISMATCH, Outcome
+from resilience.history.transaction import KIND as TRANSACTION
+from resilience.history.transaction import TABLE as LISTS_KEY
+from resilience.history.transaction import text_of, told_text
 from resilience.history.way import KIND, row_key, way_of
 from resilience.spec.plan import LoadPlan
 
 CLIENT = "postgresql"
 REGISTER_STREAM = "registers"
+LIST_STREAM = "lists"
 STANDBY = "standby"  # the error of a read that a standby answered
 POLL_S = 0.1
 POLL_TIMEOUT_S = 0.3
@@ -133,12 +141,18 @@ def heard(asked: Asked, outcome: Outcome, error: str, rows: Sequence[Row]) -> He
     return Heard("fail", "", STANDBY) if standby == "t" else Heard("ok", value or "", "")
 
 
+def _kinds(plan: LoadPlan) -> tuple[str, ...]:
+    """The kinds of ops that there may be."""
+    lists = plan.postgresql is not None and plan.postgresql.list_rate_ops_per_s is not None
+    return (KIND, *KINDS, *((TRANSACTION,) if lists else ()))
+
+
 class PostgresqlClient(ScheduledClient):
     """The connections, and the watch over who is primary."""
 
     def __init__(self, plan: LoadPlan) -> None:
         """See `ScheduledClient`. Raises `ValueError` for a plan without PostgreSQL."""
-        super().__init__(CLIENT, (KIND, *KINDS), plan)
+        super().__init__(CLIENT, _kinds(plan), plan)
         if plan.postgresql is None:
             raise ValueError("the plan has no PostgreSQL")
         postgresql = self._postgresql = plan.postgresql
@@ -149,6 +163,8 @@ class PostgresqlClient(ScheduledClient):
         self._register_nodes = Nodes(self._conninfo, self._settle_asked, postgresql.register_links_max)
         self._registers = Registers("pg", plan.seed)
         self._asked: dict[int, Asked] = {}  # by the op's number
+        self._list_nodes = Nodes(self._conninfo, self._settle_transaction, postgresql.list_links_max)
+        self._lists = Lists("pg", plan.seed)
 
     @property
     def _rate_ops_per_s(self) -> float:
@@ -159,11 +175,14 @@ class PostgresqlClient(ScheduledClient):
         return sum(node.stands for node in self._all_nodes())
 
     def _all_nodes(self) -> list[Node]:
-        return [*self._row_nodes, *self._register_nodes]
+        return [*self._row_nodes, *self._register_nodes, *self._list_nodes]
 
     def _arrivals(self) -> list[Arrivals]:
         rate = self._postgresql.register_rate_ops_per_s
         turns = [] if rate is None else [Arrivals(rate / AT_ONCE, self._send_turn)]
+        transactions = self._postgresql.list_rate_ops_per_s
+        if transactions is not None:
+            turns.append(Arrivals(transactions / TRANSACTIONS_AT_ONCE, self._send_transactions))
         return [*super()._arrivals(), *turns]
 
     def _watches(self) -> list[Coroutine[Any, Any, None]]:
@@ -182,7 +201,8 @@ class PostgresqlClient(ScheduledClient):
 
     async def _prepare(self) -> None:
         """Makes the tables, before anything is due. Tries until they are there."""
-        for table in (TABLE, REGISTERS):
+        lists = () if self._postgresql.list_rate_ops_per_s is None else (LISTS,)
+        for table in (TABLE, REGISTERS, *lists):
             await self._make(table.encode())
 
     async def _make(self, table: bytes) -> None:
@@ -232,6 +252,21 @@ class PostgresqlClient(ScheduledClient):
             sql, values = said(asked)
             node.submit(Statement(op, key, value, self._expires_at(), sql=sql, values=values))
 
+    def _send_transactions(self, _n: int, due: int) -> None:
+        """Transactions on the same lists at the same time."""
+        recorder, phase = self.generator.recorder, self.generator.phase_at(due)
+        for steps in self._lists.turn():
+            node = self._way(self._list_nodes, direct=False)
+            if not node.has_room:
+                recorder.dropped(TRANSACTION, phase, due)
+                continue
+            value = text_of(steps)
+            op = recorder.invoked(
+                stream=LIST_STREAM, kind=TRANSACTION, key=LISTS_KEY, value=value, group=0, phase=phase, due=due
+            )
+            isolation = self._postgresql.list_isolation
+            node.submit(Transaction(op, LISTS_KEY, value, self._expires_at(), steps=steps, isolation=isolation))
+
     def _expires_at(self) -> float:
         return time.monotonic() + self._plan.load.timeout_s
 
@@ -256,6 +291,11 @@ class PostgresqlClient(ScheduledClient):
         ended = heard(asked, outcome, error, write.rows)
         self._registers.ended(asked, ended.outcome, ended.stood, mismatch=ended.error == MISMATCH)
         self.generator.recorder.answered(write.op, ended.outcome, ended.stood, ended.error)
+
+    def _settle_transaction(self, write: Statement, outcome: Outcome, error: str) -> None:
+        assert isinstance(write, Transaction)  # nothing else is sent over these links
+        self._lists.ended(write.steps, outcome)
+        self.generator.recorder.answered(write.op, outcome, told_text(write.told), error)
 
     async def _watch(self, address: str) -> None:
         """Asks one member whether it takes writes, again and again; one that does not answer says nothing."""

@@ -1,6 +1,7 @@
 """Connections of the PostgreSQL client to one address: a write at a time on each, as many as are needed, up to a bound.
 
-A write is one statement that commits by itself, or a question that changes nothing. What became of it is read off the
+A write is one statement that commits by itself, a question that changes nothing, or a transaction of several statements
+(`list_transaction`). What became of it is read off the
 server's answer: see `outcome_of`. Nothing here waits for longer than a write may take; a connection whose write ran out
 of time is closed, and what its server makes of the write is not known.
 """
@@ -39,11 +40,22 @@ Row = tuple[str | None, ...]
 
 @dataclass(slots=True)
 class Statement(Write):
-    """A write with what is said to the server; ``rows`` are what it answered."""
+    """A write with what is said to the server; ``rows`` are what it answered.
+
+    ``sent``: it may have been carried out, as far as its client knows.
+    """
 
     sql: bytes = INSERT
     values: tuple[str, ...] = ()
     rows: list[Row] = field(default_factory=list)
+    sent: bool = False
+
+    async def said(self, connection: PGconn) -> "Ended":
+        """Says it over a connection, and what became of it. Raises `OperationalError` where that is lost over it."""
+        self.sent = True
+        answer = await ask(connection, self.sql, self.values)
+        self.rows = answer.rows
+        return outcome_of(answer)
 
 
 Settle = Callable[[Statement, Outcome, str], None]
@@ -69,6 +81,7 @@ class Answer:
         self.code = ""  # SQLSTATE of the error; "": there was none
         self.severity = ""
         self.message = b""
+        self.done = b""  # what the server says that it did, such as COMMIT
         self.locally = False
 
     def hear(self, result: PGresult) -> None:
@@ -78,6 +91,7 @@ class Answer:
             self.severity = _field(result, pq.DiagnosticField.SEVERITY_NONLOCALIZED)
             self.message = result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or b""
         else:
+            self.done = result.command_status or b""
             self.rows = [
                 tuple(_text(result.get_value(row, column)) for column in range(result.nfields))
                 for row in range(result.ntuples)
@@ -190,7 +204,6 @@ class Link:
         self._conninfo = conninfo
         self._settle = settle
         self._write: Statement | None = None
-        self._sent = False
         self._work = asyncio.Event()
 
     @property
@@ -200,7 +213,7 @@ class Link:
 
     def submit(self, write: Statement) -> None:
         """Takes a write; it is sent as soon as the link stands."""
-        self._write, self._sent = write, False
+        self._write = write
         self._work.set()
 
     def expired(self, now: float) -> bool:
@@ -208,7 +221,7 @@ class Link:
         if self._write is None or self._write.expires_at > now:
             return False
         self.retired = True
-        self._end(Ended("unknown", "timeout") if self._sent else Ended("fail", "timeout"))
+        self._end(Ended("unknown" if self._write.sent else "fail", "timeout"))
         return True
 
     async def run(self) -> None:
@@ -223,7 +236,7 @@ class Link:
             while True:
                 await self._serve(connection)
         except OperationalError:
-            self._end(Ended("unknown", "lost") if self._sent else Ended("fail", "lost"))
+            self._end(Ended("unknown" if self._write is not None and self._write.sent else "fail", "lost"))
         finally:
             self.retired = True
             connection.finish()
@@ -234,10 +247,7 @@ class Link:
         self._work.clear()
         if self._write is None:
             return
-        self._sent, write = True, self._write
-        answer = await ask(connection, write.sql, write.values)
-        write.rows = answer.rows
-        self._end(outcome_of(answer))
+        self._end(await self._write.said(connection))
         if connection.status != pq.ConnStatus.OK:
             raise OperationalError("it ended with its answer")
 

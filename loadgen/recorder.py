@@ -113,7 +113,7 @@ class Recorder:
         self._end(op, Returned(op.id, outcome, self._now_us(), version, epoch, error))
 
     def answered(self, op: Op, outcome: Outcome, stood: str, error: str = "") -> None:
-        """Books the end of an op on a register, with the value that its answer speaks of; ignored as `returned` is."""
+        """Books the end of an op that reads, with what its answer speaks of; ignored as `returned` is."""
         self._end(op, Answered(op.id, outcome, self._now_us(), stood, error))
 
     def _end(self, op: Op, end: Returned | Answered) -> None:

@@ -41,6 +41,7 @@ from resilience.history.record import (
     Joined,
     Left,
     Line,
+    ListRead,
     OutboxRead,
     PhaseWindow,
     QueryFailed,
@@ -51,6 +52,7 @@ from resilience.history.record import (
     Series,
     SessionRead,
 )
+from resilience.history.transaction import KIND, TABLE, Step, Told, text_of, told_text
 from resilience.spec.fault import FaultSpec, PowerOff, Target
 from resilience.spec.fingerprint import Fingerprint
 from resilience.spec.load import Load
@@ -309,6 +311,7 @@ class Recorded:
     sessions: dict[str, SessionRead] = field(default_factory=dict)
     rooms: dict[str, RoomRead] = field(default_factory=dict)
     rows: list[RowRead] = field(default_factory=list)
+    lists: list[ListRead] = field(default_factory=list)
     outbox: list[OutboxRead] = field(default_factory=list)
     consumed: list[Consumed] = field(default_factory=list)
     attached: list[Attached] = field(default_factory=list)
@@ -456,13 +459,13 @@ class Recorded:
     def _audit(self) -> list[Line]:
         counts = {
             "direct": len(self.direct), "session": len(self.sessions), "room": len(self.rooms),
-            "postgresql": len(self.rows), "outbox": len(self.outbox),
+            "postgresql": len(self.rows), "lists": len(self.lists), "outbox": len(self.outbox),
             "rabbitmq": sum(len(line.messages) for line in self.queues),
         }  # fmt: skip
         kinds: Any = self.audited
         done = [AuditDone(kind, counts[kind], self.audited_at.get(kind, END + 5 * S)) for kind in kinds]
         reads: tuple[Line, ...] = (*self.direct.values(), *self.sessions.values(), *self.rooms.values())
-        return [*reads, *self.rows, *self.outbox, *self.queues, *done]
+        return [*reads, *self.rows, *self.lists, *self.outbox, *self.queues, *done]
 
     def history(self, directory: Path, about: Scenario) -> History:
         """The run, saved and read again; samples that follow from it are right, and go the shorter way."""
@@ -762,6 +765,37 @@ def _add_registers(run: Recorded, phase_at: PhaseAt) -> None:
     copy = run.event("copies").data["members"][POSTGRESQL[0]]
     tables = copy["tables"] | {"registers": {"rows": len(stored), "digest": "9"}}
     run.change("copies", members=dict.fromkeys(POSTGRESQL, copy | {"tables": tables}))
+
+
+LISTS_AT_ONCE, TURNS_OF_ONE = 2, 40
+
+
+def with_lists(run: Recorded) -> Recorded:
+    """The same with transactions on lists: every 200 ms two at a time on two lists, each left after 40 turns.
+
+    Each appends to one list and reads the other, and the second of two sees what the first one did. The first lists are
+    left after half of that, so that others stand from before the fault until 6 s after it.
+    """
+    run.audited.append("lists")
+    first = 1 + max(op.id for op in run.ops if op.client == "postgresql")
+    stored: dict[str, list[str]] = {}
+    for number, due in enumerate(range(35_000, END, S // 5)):
+        pair = [f"pg-list-{(number + TURNS_OF_ONE // 2) // TURNS_OF_ONE}-{place}" for place in range(LISTS_AT_ONCE)]
+        for place in range(LISTS_AT_ONCE):
+            value = f"{number}.{place}"
+            steps = (Step(pair[place], value), Step(pair[1 - place]))
+            phase = next(window.phase for window in run.windows if window.start <= due < window.end)
+            op = Op("postgresql", first, KIND, TABLE, text_of(steps), 0, phase, due, due + 300 + place)
+            op.end("ok", 9_000 + place)
+            op.stood = told_text(Told("serializable", (",".join(stored.get(pair[1 - place], ())),)))
+            stored.setdefault(pair[place], []).append(value)
+            run.ops.append(op)
+            first += 1
+    run.lists = [ListRead(key, ",".join(values), POSTGRESQL[0], 1) for key, values in stored.items()]
+    copy = run.event("copies").data["members"][POSTGRESQL[0]]
+    tables = copy["tables"] | {TABLE: {"rows": len(stored), "digest": "8"}}
+    run.change("copies", members=dict.fromkeys(POSTGRESQL, copy | {"tables": tables}))
+    return run
 
 
 def _add_messages(run: Recorded, phase_at: PhaseAt) -> None:

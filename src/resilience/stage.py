@@ -42,7 +42,7 @@ from resilience.stack import patroni
 from resilience.stack.audit import audit
 from resilience.stack.converge import Converged, wait_converged
 from resilience.stack.outbox_audit import audit_outbox
-from resilience.stack.postgresql_audit import audit_rows
+from resilience.stack.postgresql_audit import audit_lists, audit_rows
 from resilience.stack.postgresql_copies import compare_copies
 from resilience.stack.postgresql_watch import PostgresqlWatch
 from resilience.stack.rabbitmq_drain import drain
@@ -212,6 +212,8 @@ class Stage:
         if platform.stack.postgresql is not None:
             self._try(lambda: self._compare_copies(platform, timeline))
             self._audit_rows(platform, attempted, timeline)
+        if self._scenario.load.postgresql_list_rate_ops_per_s is not None:
+            self._audit_lists(platform, timeline)
 
     def _drain(self, platform: OwnedPlatform) -> None:
         """Takes what is left out of the queues, where the stack has any."""
@@ -258,6 +260,12 @@ class Stage:
                 deadline=deadline,
                 timeline_min=timeline_min,
             )
+
+    def _audit_lists(self, platform: OwnedPlatform, timeline_min: int) -> None:
+        note = partial(self._notebook_about, "lists")
+        with Writer(self._record.audit) as writer, unanswered(note, "audit-incomplete"):
+            deadline = time.monotonic() + AUDIT_TIMEOUT_S
+            audit_lists(platform, writer, clock=self._notebook.clock, deadline=deadline, timeline_min=timeline_min)
 
     def _compare_copies(self, platform: OwnedPlatform, timeline_min: int) -> None:
         deadline = time.monotonic() + REPLICAS_TIMEOUT_S

@@ -18,6 +18,8 @@ from resilience.backend.base import Process
 from resilience.backend.local.platform import OwnedLocalPlatform
 from resilience.check.durability.postgresql import postgresql
 from resilience.check.finding import Finding
+from resilience.check.lists import NAME as ISOLATION_CHECK
+from resilience.check.lists import lists
 from resilience.check.registers import registers
 from resilience.errors import StackError
 from resilience.history.clock import RunClock, kernel_boot_id
@@ -34,13 +36,14 @@ from resilience.history.record import (
     Returned,
     RowRead,
 )
+from resilience.history.transaction import KIND
 from resilience.history.writer import Writer
 from resilience.load.plan import plan_for
-from resilience.spec.load import Load
+from resilience.spec.load import Isolation, Load
 from resilience.spec.postgresql import AnyStandbys, Runbook
 from resilience.spec.read import read_scenario
 from resilience.spec.scenario import Scenario
-from resilience.stack.postgresql_audit import audit_rows
+from resilience.stack.postgresql_audit import audit_lists, audit_rows
 from resilience.stack.postgresql_copies import compare_copies
 from resilience.stack.postgresql_failover import promote, turn_back
 from tests.component.postgresql_tier import (
@@ -89,6 +92,13 @@ class Run:
         (finding,) = registers(self.about, self._history())
         return finding
 
+    def lists(self, level: Isolation | None = None) -> Finding:
+        """What the check says of the lists, at the level that was asked for or at another one."""
+        level = level or self.about.load.postgresql_isolation
+        load = msgspec.structs.replace(self.about.load, postgresql_list_isolation=level)
+        (finding,) = lists(msgspec.structs.replace(self.about, load=load), self._history())
+        return finding
+
     def durability(self) -> Finding:
         """What the check says of the rows, once they were read back."""
         (finding,) = postgresql(self.about, self._history())
@@ -96,9 +106,9 @@ class Run:
 
     def _history(self) -> History:
         directory = self.folder / "run"
-        directory.mkdir()
-        (directory / "load").symlink_to(self.folder)
-        if (self.folder / "audit.jsonl").exists():
+        if not directory.exists():
+            directory.mkdir()
+            (directory / "load").symlink_to(self.folder)
             (directory / "audit.jsonl").symlink_to(self.folder / "audit.jsonl")
         return read_history(directory)
 
@@ -111,14 +121,19 @@ class Run:
         wait_for("the client is done", (self.folder / "postgresql.summary.json").exists)
         self.process.interrupt()
         assert self.process.wait(10) == 0
-        assert all(end is not None for _, end in (*self.ops(), *self.ops("register.")))
+        assert all(end is not None for _, end in (*self.ops(), *self.ops("register."), *self.ops(KIND)))
         return Counter((end.outcome, end.error) for _, end in self.ops() if end is not None)
 
 
 @pytest.fixture
-def run(tier: OwnedLocalPlatform, tmp_path: Path) -> Iterator[Run]:
+def run(tier: OwnedLocalPlatform, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Run]:
     clock = RunClock.starting_now()
-    load = Load(postgresql_rate_ops_per_s=20, postgresql_register_rate_ops_per_s=40)
+    load = Load(
+        postgresql_rate_ops_per_s=20,
+        postgresql_register_rate_ops_per_s=40,
+        postgresql_list_rate_ops_per_s=30,
+        postgresql_list_isolation=getattr(request, "param", None),
+    )
     about = msgspec.structs.replace(read_scenario(ROOT, "postgresql-baseline"), stack=tier.stack, load=load)
     plan = plan_for(
         "postgresql-client",
@@ -150,6 +165,7 @@ def audited(tier: OwnedLocalPlatform, run: Run) -> list[AuditLine]:
     keys = [op.key for op, _ in run.ops()]
     with Writer(path) as writer:
         audit_rows(tier, writer, [*keys, "pg:never"], clock=run.clock, deadline=time.monotonic() + 20)
+        audit_lists(tier, writer, clock=run.clock, deadline=time.monotonic() + 20)
     return [msgspec.json.decode(line, type=AuditLine) for line in path.read_bytes().splitlines()]
 
 
@@ -158,7 +174,7 @@ def rows_of(lines: list[AuditLine]) -> dict[str, str | None]:
 
 
 def emptied(tier: OwnedLocalPlatform, member: str) -> None:
-    asked(tier, member, "TRUNCATE written, registers")
+    asked(tier, member, "TRUNCATE written, registers, lists")
 
 
 def test_rows_go_both_ways_and_are_read_back(tier, run):
@@ -179,9 +195,13 @@ def test_rows_go_both_ways_and_are_read_back(tier, run):
     assert told["register.swap", "ok", MISMATCH] > 0
     finding = run.registers()
     assert (finding.verdict, finding.reason) == ("pass", "")
+    finding = run.lists()
+    assert (finding.verdict, finding.reason) == ("pass", "")
+    assert finding.measures[f"{ISOLATION_CHECK}.met_ops"] > 10
     assert_copies_are_compared(tier, len(rows) - 1)
     with pytest.raises(StackError, match=f"{PRIMARY} takes writes on timeline 1, and timeline 2 has been seen"):
         audit_rows(tier, Writer(run.folder / "stray"), [], clock=run.clock, deadline=0.0, timeline_min=2)
+    asked(tier, PRIMARY, "TRUNCATE lists")
     asked(tier, PRIMARY, "DROP TABLE written")
     assert {line.value for line in audited(tier, run) if isinstance(line, RowRead)} == {None}
 
@@ -191,7 +211,7 @@ def assert_copies_are_compared(tier: OwnedLocalPlatform, rows: int) -> None:
     assert (same.primary, same.timeline, same.reasons) == (PRIMARY, 1, ())
     assert set(same.members) == {PRIMARY, STANDBY, OTHER}
     (tables,) = {tuple(sorted(copy.tables.items())) for copy in same.members.values()}
-    assert [(name, held.rows > 0) for name, held in tables] == [("registers", True), ("written", True)]
+    assert [(name, held.rows > 0) for name, held in tables] == [("lists", True), ("registers", True), ("written", True)]
     assert dict(tables)["written"].rows == rows
     asked(tier, OTHER, "SELECT pg_wal_replay_pause()")
     asked(tier, PRIMARY, "INSERT INTO written (key, value) VALUES ('pg:more', 'more')")
@@ -202,6 +222,26 @@ def assert_copies_are_compared(tier: OwnedLocalPlatform, rows: int) -> None:
     assert (held.rows, lacking.rows) == (rows + 1, rows)
     assert held.digest != lacking.digest == dict(tables)["written"].digest
     assert late.members[PRIMARY].tables["registers"] == late.members[OTHER].tables["registers"]
+
+
+@pytest.mark.parametrize("run", ["repeatable read", "read committed"], indirect=True)
+def test_what_a_weaker_level_allows_is_found(tier, run):
+    """PostgreSQL's repeatable read has write skew, its read committed reads that change; serializable has neither."""
+    found = {"repeatable read": ("g2_item",), "read committed": ("g_single",)}[run.about.load.postgresql_isolation]
+
+    def seen() -> bool:
+        return all(run.lists().measures.get(f"{ISOLATION_CHECK}.{name}_ops", 0) > 0 for name in found)
+
+    wait_for("some are seen", seen)
+    run.end()
+    audited(tier, run)
+    emptied(tier, PRIMARY)
+    finding = run.lists()
+    assert (finding.verdict, finding.reason) == ("pass", "")
+    assert found != ("g2_item",) or finding.measures[f"{ISOLATION_CHECK}.g_single_ops"] == 0
+    finding = run.lists("serializable")
+    assert finding.verdict == "fail"
+    assert "did not see" in finding.reason
 
 
 def test_a_commit_that_no_standby_has_is_told_apart(tier, run):
@@ -265,6 +305,8 @@ def test_writes_follow_a_failover_and_none_that_a_standby_confirmed_is_lost(tier
     assert {int(op.key.partition(":")[2]) % 2 for op, _ in late} == {0, 1}, "both ways lead to the new primary"
     finding = run.registers()  # nothing may be taken back: every commit had waited for a standby
     assert (finding.verdict, finding.allowed, finding.reason) == ("pass", "none", "")
+    finding = run.lists()
+    assert (finding.verdict, finding.reason) == ("pass", "")
     failed = {op.key for op, end in run.ops("register.") if end is not None and end.outcome == "fail"}
     good = [(op.key, op.id) for op, end in run.ops("register.") if end is not None and end.outcome == "ok"]
     failed_at = min(op.id for op, end in run.ops("register.") if end is not None and end.outcome == "fail")
@@ -294,6 +336,9 @@ def test_the_wrong_standby_loses_what_the_other_confirmed_and_that_is_found(tier
     assert acked - alone <= lost <= acked - before
     finding = run.durability()
     assert (finding.verdict, finding.value) == ("fail", len(lost))
+    finding = run.lists()
+    assert finding.verdict == "fail"
+    assert "lost append" in finding.reason
 
 
 @contextmanager

@@ -239,6 +239,9 @@ def test_what_an_operator_does_and_what_is_written_to_postgresql_is_on_the_scree
     assert plan.steps[-1] == "10 s later, by the runbook: promote the PostgreSQL standby that has received most"
     assert "20 rows/s to PostgreSQL" in shown(scenario, plan)
     assert "20 ops/s on registers there" in " ".join(shown(scenario, plan).split())
+    asked = ["load.postgresql_list_rate_ops_per_s=6", "load.postgresql_list_isolation=read committed"]
+    told = " ".join(shown(read_scenario(ROOT, "postgresql-failover", asked)).split())
+    assert "6 transactions/s on lists there, read committed" in told
     assert "PostgreSQL" not in shown(FAILOVER)
 
 

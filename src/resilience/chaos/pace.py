@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from resilience.history.record import Invoked
+from resilience.history.transaction import KIND
 from resilience.spec.rabbitmq import QUEUES
 from resilience.spec.scenario import Scenario
 
@@ -43,13 +44,15 @@ def _least(scenario: Scenario) -> dict[str, float]:
 
 
 def _least_of_postgresql(scenario: Scenario) -> dict[str, float]:
-    """Both ways together; what is done to registers counts apart."""
+    """Both ways together; what is done to registers and lists counts apart."""
     if scenario.stack.postgresql is None:
         return {}
     load = scenario.load
     rows = 2 * (load.postgresql_rate_ops_per_s_min or load.postgresql_ops_per_s * LEAST_RATIO)
     registers = load.postgresql_register_rate_ops_per_s
-    return {"postgresql.write": rows} | ({} if registers is None else {"registers": registers * LEAST_RATIO})
+    transactions = load.postgresql_list_rate_ops_per_s
+    asked = {"registers": registers, KIND: transactions}
+    return {"postgresql.write": rows} | {part: rate * LEAST_RATIO for part, rate in asked.items() if rate is not None}
 
 
 def _least_of_queues(scenario: Scenario) -> dict[str, float]:

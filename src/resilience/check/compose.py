@@ -32,6 +32,7 @@ from resilience.check.finding import Finding, Judgement, Verdict, worst
 from resilience.check.guarantees import guarantees
 from resilience.check.headline import headline
 from resilience.check.latency import latency
+from resilience.check.lists import lists
 from resilience.check.measure import combined
 from resilience.check.members import members
 from resilience.check.placement import placement
@@ -72,6 +73,7 @@ ASSUMPTIONS: dict[str, Check] = {
     "assumption.postgresql-known": record.postgresql_known,
     "assumption.postgresql-audited": audit.rows_audited,
     "assumption.rabbitmq-drained": audit.queues_drained,
+    "assumption.lists-audited": audit.lists_audited,
     "assumption.outbox-audited": audit.outbox_audited,
 }
 
@@ -84,6 +86,7 @@ CHECKS: dict[str, Check] = {
     "durability.events": events,
     "order.rabbitmq": order_of_messages,
     "linearizability.postgresql": registers,
+    "isolation.postgresql": lists,
     "recovery": recovery,
     "recovery.postgresql": recovery_of_rows,
     "recovery.rabbitmq": recovery_of_consumers,
@@ -114,6 +117,7 @@ TIERS: dict[str, str] = {
     "recovery.rabbitmq": "rabbitmq",
     "convergence.queues": "rabbitmq",
     "linearizability.postgresql": "postgresql",
+    "isolation.postgresql": "postgresql",
     "takeover": "etcd",  # Patroni's
 }
 
@@ -121,6 +125,7 @@ TIERS: dict[str, str] = {
 PARTS: dict[str, Callable[[Scenario], bool]] = {
     "durability.events": lambda scenario: scenario.stack.has_outbox,
     "linearizability.postgresql": lambda scenario: scenario.load.postgresql_register_rate_ops_per_s is not None,
+    "isolation.postgresql": lambda scenario: scenario.load.postgresql_list_rate_ops_per_s is not None,
 }
 
 

@@ -8,6 +8,7 @@ FAULT = ("assumption.experiment-completed", "assumption.fault-proved", "assumpti
 SHARDS = ("assumption.shards-known",)
 AUDIT = ("assumption.audit-complete",)
 ROWS = ("assumption.postgresql-audited",)
+LISTS = ("assumption.lists-audited",)
 PRIMARY = ("assumption.postgresql-known",)
 QUEUES = ("assumption.rabbitmq-drained",)
 OUTBOX = ("assumption.outbox-audited",)

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from resilience.check.durability.events import NAME as EVENTS
 from resilience.check.durability.postgresql import ROWS, may_lose
 from resilience.check.finding import Finding
+from resilience.check.lists import NAME as LISTS
 from resilience.check.registers import NAME as REGISTERS
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Async, Stack
@@ -34,7 +35,7 @@ def with_weaknesses(scenario: Scenario, findings: Iterable[Finding]) -> tuple[Fi
 
 def _mode(stack: Stack, finding: str) -> str:
     """Whether what the finding speaks of is acknowledged before anybody else has it."""
-    alone = may_lose(stack) if finding in {ROWS.name, REGISTERS, EVENTS} else isinstance(stack.durability, Async)
+    alone = may_lose(stack) if finding in {ROWS.name, REGISTERS, LISTS, EVENTS} else isinstance(stack.durability, Async)
     return "async" if alone else "wait"
 
 

@@ -12,6 +12,7 @@ from resilience.history.record import (
     AuditDone,
     AuditLine,
     DirectRead,
+    ListRead,
     OutboxRead,
     QueueRead,
     RoomRead,
@@ -33,6 +34,8 @@ class Audit:
     rooms: dict[str, RoomRead]
     rows: TableRows
     messages: Messages
+    lists: dict[str, str]  # of PostgreSQL, what each holds
+    list_sources: tuple[tuple[str, int], ...]  # whom they were read from, as in `TableRows`
     outbox: tuple[OutboxRead, ...]
     done: tuple[AuditDone, ...]
     direct_lines: int  # how many keys' answers there are of each kind, to compare with `AuditDone.count`
@@ -57,6 +60,7 @@ class _Found:
     direct_lines: int = 0
     sessions: list[SessionRead] = field(default_factory=list)
     rooms: list[RoomRead] = field(default_factory=list)
+    lists: list[ListRead] = field(default_factory=list)
     outbox: list[OutboxRead] = field(default_factory=list)
     done: list[AuditDone] = field(default_factory=list)
     sources: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -77,6 +81,7 @@ class _Found:
         self.groups.update((line.key, line.group) for line in reads)
         self.sessions += kinds[SessionRead]
         self.rooms += kinds[RoomRead]
+        self.lists += kinds[ListRead]
         self.outbox += kinds[OutboxRead]
         self.done += kinds[AuditDone]
         self.rows.append(self._row_columns(kinds[RowRead]))
@@ -119,6 +124,8 @@ class _Found:
                 origins=tuple(self.origins),
                 reasons=tuple(self.reasons),
             ),
+            lists={line.key: line.content for line in self.lists},
+            list_sources=tuple(dict.fromkeys((line.member, line.timeline) for line in self.lists)),
             outbox=tuple(self.outbox),
             done=tuple(self.done),
             direct_lines=self.direct_lines,

@@ -45,7 +45,7 @@ class Ops:
     version: Ints
     epoch: Ints
     error: Codes  # into ``errors``
-    stood: Codes  # into ``standing``: the value that a register's answer speaks of, "" where there is none
+    stood: Codes  # into ``standing``: the value that a register's answer speaks of, what a transaction was told; ""
     clients: tuple[str, ...]
     kinds: tuple[str, ...]
     keys: tuple[str, ...]

@@ -55,9 +55,10 @@ MISMATCH = "mismatch"  # the error of a compare-and-set that was answered: somet
 
 
 class Answered(Line, frozen=True, tag="a"):
-    """An op on a register ended, as its client saw it: a `Returned` that speaks of a value.
+    """An op that reads ended, as its client saw it: a `Returned` that speaks of a value.
 
-    ``stood`` is what a read saw there, and what a compare-and-set was to find there; "": nothing.
+    ``stood`` is what a read of a register saw there, and what a compare-and-set was to find there, "": nothing; of a
+    transaction on lists what it was told (`history.transaction`).
     """
 
     id: Int64
@@ -211,6 +212,18 @@ class RowRead(Line, frozen=True, tag="row"):
     timeline: Int64
 
 
+class ListRead(Line, frozen=True, tag="list"):
+    """Audit: a list of PostgreSQL as one member has it after healing, its values as `history.transaction` has them.
+
+    ``timeline`` is the one that the member was on as it was read.
+    """
+
+    key: str
+    content: str
+    member: str
+    timeline: Int64
+
+
 class OutboxRead(Line, frozen=True, tag="outbox"):
     """Audit: a row of the session service's outbox as one member has it after healing, in the order of its writing.
 
@@ -252,11 +265,11 @@ class AuditDone(Line, frozen=True, tag="audited"):
     """Audit: everything of that kind that was asked for has been read.
 
     ``count`` are the keys of ``direct``, ``session`` and ``room``, the `RowRead` lines of ``postgresql``, the
-    `OutboxRead` lines of ``outbox``, the messages of ``rabbitmq``; queues count as read once they were empty and nobody
-    held a message unacknowledged.
+    `ListRead` lines of ``lists``, the `OutboxRead` lines of ``outbox``, the messages of ``rabbitmq``; queues count as
+    read once they were empty and nobody held a message unacknowledged.
     """
 
-    kind: Literal["direct", "session", "room", "postgresql", "outbox", "rabbitmq"]
+    kind: Literal["direct", "session", "room", "postgresql", "lists", "outbox", "rabbitmq"]
     count: Int64
     at: Instant
 
@@ -282,5 +295,5 @@ class QueryFailed(Line, frozen=True, tag="query-failed"):
 
 OpLine = Invoked | Returned | Answered | Dropped | Joined | Delivered | Left | Consumed | Attached | Detached
 RunLine = PhaseWindow | Event | ClockPair
-AuditLine = DirectRead | SessionRead | RoomRead | RowRead | OutboxRead | QueueRead | AuditDone
+AuditLine = DirectRead | SessionRead | RoomRead | RowRead | ListRead | OutboxRead | QueueRead | AuditDone
 SampleLine = Series | QueryFailed

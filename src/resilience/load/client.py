@@ -17,6 +17,7 @@ from resilience.spec.stack import Stack
 
 PLAN_VARIABLE = "RESILIENCE_LOAD_PLAN"
 RECORD_VARIABLE = "RESILIENCE_RECORD"  # "alternate": every other second only, for the benchmark of the recorder
+COMMITTED_SHARE_MIN = 0.3  # of transactions on lists: those that no order would be left with are rolled back
 RATE_SHARE_MIN = 0.9  # of what is asked for, where the scenario names no minimum
 
 
@@ -107,7 +108,12 @@ def _postgresql_rates(scenario: Scenario) -> dict[str, float]:
     load = scenario.load
     least = _least(load.postgresql_ops_per_s, load.postgresql_rate_ops_per_s_min)
     registers = load.postgresql_register_rate_ops_per_s
-    return {"pgbouncer": least, "direct": least} | ({} if registers is None else {"registers": _least(registers, None)})
+    transactions = load.postgresql_list_rate_ops_per_s
+    return (
+        {"pgbouncer": least, "direct": least}
+        | ({} if registers is None else {"registers": _least(registers, None)})
+        | ({} if transactions is None else {"lists": transactions * COMMITTED_SHARE_MIN})
+    )
 
 
 def _rabbitmq_rates(scenario: Scenario) -> dict[str, float]:

@@ -14,6 +14,7 @@ from resilience.spec.plan import (
     ShardPlan,
     Share,
     links_max,
+    list_links_max,
     register_links_max,
 )
 from resilience.spec.rabbitmq import QUEUES, USER, VHOST
@@ -84,6 +85,9 @@ def _postgresql(scenario: Scenario, secret_file: Callable[[str], Path]) -> Postg
         links_max=links_max(scenario.load),
         register_rate_ops_per_s=scenario.load.postgresql_register_rate_ops_per_s,
         register_links_max=register_links_max(scenario.load),
+        list_rate_ops_per_s=scenario.load.postgresql_list_rate_ops_per_s,
+        list_isolation=scenario.load.postgresql_isolation,
+        list_links_max=list_links_max(scenario.load),
     )
 
 

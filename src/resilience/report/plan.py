@@ -80,7 +80,11 @@ def _rows(scenario: Scenario) -> str:
         return ""
     rate, registers = scenario.load.postgresql_ops_per_s, scenario.load.postgresql_register_rate_ops_per_s
     told = f", {rate:g} rows/s to PostgreSQL through PgBouncers and as many straight to its primary"
-    return told if registers is None else f"{told}, {registers:g} ops/s on registers there"
+    if registers is not None:
+        told += f", {registers:g} ops/s on registers there"
+    if (transactions := scenario.load.postgresql_list_rate_ops_per_s) is not None:
+        told += f", {transactions:g} transactions/s on lists there, {scenario.load.postgresql_isolation}"
+    return told
 
 
 def _messages(scenario: Scenario) -> str:

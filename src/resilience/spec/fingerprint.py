@@ -22,6 +22,8 @@ _OPTIONAL = frozenset(
         "postgresql_rate_ops_per_s",
         "postgresql_rate_ops_per_s_min",
         "postgresql_register_rate_ops_per_s",
+        "postgresql_list_rate_ops_per_s",
+        "postgresql_list_isolation",
         "rabbitmq",
         "rabbitmq_rate_ops_per_s",
         "rabbitmq_rate_ops_per_s_min",

@@ -16,7 +16,8 @@ Workers = Annotated[int, Meta(ge=1, le=WORKERS_MAX)]
 
 
 POSTGRESQL_RATE_OPS_PER_S = 20.0  # each way, every 50 ms: outages are told to that
-Isolation = Literal["read committed", "repeatable read", "serializable"]  # of transactions in PostgreSQL
+Isolation = Literal["read committed", "repeatable read", "serializable"]
+POSTGRESQL_ISOLATION: Isolation = "serializable"  # what they read must fit some order of all of them
 RABBITMQ_RATE_OPS_PER_S = 30.0  # through each of three members ten times a second: outages are told to a tenth
 RABBITMQ_BACKLOG_S = 10.0  # how far consumers are behind: there has to be something in a queue that could be lost
 
@@ -41,6 +42,10 @@ class Load(Record, frozen=True, kw_only=True):
     postgresql_rate_ops_per_s_min: Rate | None = None
     # ops on registers in PostgreSQL, both ways together; None: there are none
     postgresql_register_rate_ops_per_s: Rate | None = None
+    # transactions on lists in PostgreSQL, through PgBouncers; None: there are none
+    postgresql_list_rate_ops_per_s: Rate | None = None
+    # the isolation level that they ask for; None: `POSTGRESQL_ISOLATION`
+    postgresql_list_isolation: Isolation | None = None
     # to each queue, where the stack has RabbitMQ; None: `RABBITMQ_RATE_OPS_PER_S`
     rabbitmq_rate_ops_per_s: Rate | None = None
     rabbitmq_rate_ops_per_s_min: Rate | None = None
@@ -64,6 +69,11 @@ class Load(Record, frozen=True, kw_only=True):
     def postgresql_ops_per_s(self) -> float:
         """What is asked for each way to PostgreSQL."""
         return POSTGRESQL_RATE_OPS_PER_S if self.postgresql_rate_ops_per_s is None else self.postgresql_rate_ops_per_s
+
+    @property
+    def postgresql_isolation(self) -> Isolation:
+        """The isolation level that transactions on lists ask for."""
+        return POSTGRESQL_ISOLATION if self.postgresql_list_isolation is None else self.postgresql_list_isolation
 
     @property
     def rabbitmq_ops_per_s(self) -> float:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, UnsetType
 
-from resilience.spec.load import WORKERS_MAX, Load
+from resilience.spec.load import POSTGRESQL_ISOLATION, WORKERS_MAX, Isolation, Load
 from resilience.spec.record import Record
 from resilience.spec.stack import Durability
 
@@ -33,6 +33,9 @@ class PostgresqlPlan(Record, frozen=True, kw_only=True):
     links_max: int  # connections to one address
     register_rate_ops_per_s: float | None = None  # both ways together; None: there are no registers
     register_links_max: int = 0  # connections to one address besides, for ops on registers
+    list_rate_ops_per_s: float | None = None  # through PgBouncers; None: there are no lists
+    list_isolation: Isolation = POSTGRESQL_ISOLATION
+    list_links_max: int = 0  # connections to one address besides, for transactions on lists
 
 
 OUTSTANDING_SHARE = 1.5  # places for writes on their way, as a multiple of what a silent server fills
@@ -48,6 +51,12 @@ def register_links_max(load: Load) -> int:
     """How many of its ops on registers may wait for their answers at one address: every other one goes to each."""
     rate = load.postgresql_register_rate_ops_per_s
     return 0 if rate is None else _places(rate / 2, load)
+
+
+def list_links_max(load: Load) -> int:
+    """How many of its transactions on lists may be under way at one address."""
+    rate = load.postgresql_list_rate_ops_per_s
+    return 0 if rate is None else _places(rate, load)
 
 
 def _places(rate_ops_per_s: float, load: Load) -> int:

@@ -43,6 +43,8 @@ def check_postgresql_load(scenario: Scenario, label: str) -> None:
             "postgresql_rate_ops_per_s",
             "postgresql_rate_ops_per_s_min",
             "postgresql_register_rate_ops_per_s",
+            "postgresql_list_rate_ops_per_s",
+            "postgresql_list_isolation",
         ):
             if (value := getattr(load, field)) is not None:
                 raise refuse(label, f"load.{field}", "expected none: the stack has no PostgreSQL", value)
@@ -51,7 +53,10 @@ def check_postgresql_load(scenario: Scenario, label: str) -> None:
         raise refuse(
             label, "load.postgresql_rate_ops_per_s_min", f"expected at most {rate:g}, what is asked for", least
         )
-    own = links_max(load) + register_links_max(load)
+    if load.postgresql_list_isolation is not None and load.postgresql_list_rate_ops_per_s is None:
+        expected = "expected none: there are no transactions on lists (load.postgresql_list_rate_ops_per_s)"
+        raise refuse(label, "load.postgresql_list_isolation", expected, load.postgresql_list_isolation)
+    own = links_max(load) + register_links_max(load)  # transactions on lists all share PgBouncers' pools
     needed = _connections(tier) + own
     if tier.max_connections < needed:
         expected = f"expected at least {needed} for this load: {own} are the direct client's"

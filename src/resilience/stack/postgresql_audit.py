@@ -1,4 +1,4 @@
-"""Reads back, after healing, the table that the load has written to: all of it, as PostgreSQL's primary has it then.
+"""Reads back, after healing, a table that the load has written to: all of it, as PostgreSQL's primary has it then.
 
 What is there is written down as it is; what that means is judged elsewhere. It counts only if the primary was the same,
 on the same timeline, from the first row to the last, and if nobody has been seen on a later timeline: a member that was
@@ -13,7 +13,8 @@ import msgspec
 from resilience.backend.base import Platform
 from resilience.errors import StackError
 from resilience.history.clock import RunClock
-from resilience.history.record import AuditDone, RowRead
+from resilience.history.record import AuditDone, ListRead, RowRead
+from resilience.history.transaction import TABLE as LISTS
 from resilience.history.writer import Writer
 from resilience.stack.postgresql import looks
 from resilience.stack.postgresql_link import PostgresqlLink, PostgresqlLinks
@@ -47,23 +48,37 @@ def audit_rows(
     ``deadline`` is a value of `time.monotonic`; until then it is tried again. ``timeline_min`` is the latest timeline
     that anybody was seen on. Raises `StackError`; nothing has been written then.
     """
-    found: list[Table] = []
-
-    def failed() -> str:
-        try:
-            found[:] = [_table(platform, timeline_min)]
-        except StackError as error:
-            return str(error)
-        return ""
-
-    wait_until("reading PostgreSQL's table", failed, deadline=deadline, every_s=RETRY_S)
-    table = found[0]
+    table = _read(platform, "written", deadline, timeline_min)
     there = {key for key, _ in table.rows}
     absent = [(key, None) for key in dict.fromkeys(keys) if key not in there]
     for key, value in (*table.rows, *absent):
         writer.append(RowRead(key, value, table.member, table.timeline))
     writer.write(AuditDone("postgresql", len(table.rows) + len(absent), clock.now_us()))
     writer.flush()
+
+
+def audit_lists(platform: Platform, writer: Writer, *, clock: RunClock, deadline: float, timeline_min: int = 0) -> None:
+    """Writes a `ListRead` for each list, and an `AuditDone`; as for rows. Raises `StackError`."""
+    table = _read(platform, LISTS, deadline, timeline_min)
+    for key, content in table.rows:
+        writer.append(ListRead(key, content, table.member, table.timeline))
+    writer.write(AuditDone("lists", len(table.rows), clock.now_us()))
+    writer.flush()
+
+
+def _read(platform: Platform, name: str, deadline: float, timeline_min: int) -> Table:
+    """A table, tried again until the deadline. Raises `StackError`."""
+    found: list[Table] = []
+
+    def failed() -> str:
+        try:
+            found[:] = [_table(platform, name, timeline_min)]
+        except StackError as error:
+            return str(error)
+        return ""
+
+    wait_until(f"reading PostgreSQL's table {name}", failed, deadline=deadline, every_s=RETRY_S)
+    return found[0]
 
 
 def source_of(seen: Looks, timeline_min: int) -> tuple[str, int]:
@@ -98,18 +113,18 @@ def as_primary[T](platform: Platform, timeline_min: int, read: Callable[[Postgre
     return member, timeline, found
 
 
-def _table(platform: Platform, timeline_min: int) -> Table:
+def _table(platform: Platform, name: str, timeline_min: int) -> Table:
     """Raises `StackError`."""
-    member, timeline, rows = as_primary(platform, timeline_min, lambda link: tuple(_rows(link)))
+    member, timeline, rows = as_primary(platform, timeline_min, lambda link: tuple(_rows(link, name)))
     return Table(member=member, timeline=timeline, rows=rows)
 
 
-def _rows(link: PostgresqlLink) -> Iterator[tuple[str, str]]:
-    if link.ask("SELECT to_regclass('written')") == [(None,)]:
+def _rows(link: PostgresqlLink, table: str) -> Iterator[tuple[str, str]]:
+    if link.ask(f"SELECT to_regclass('{table}')") == [(None,)]:
         return
     last = ""
     while True:
-        answer = link.ask(f"SELECT key, value FROM written WHERE key > '{last}' ORDER BY key LIMIT {ROWS_MAX}")  # noqa: S608  quoted below
+        answer = link.ask(f"SELECT key, value FROM {table} WHERE key > '{last}' ORDER BY key LIMIT {ROWS_MAX}")  # noqa: S608  quoted below
         rows = [(str(key), str(value)) for key, value in answer]
         yield from rows
         if len(rows) < ROWS_MAX:

@@ -50,6 +50,15 @@ def test_what_is_done_to_registers_is_a_part_of_its_own(tmp_path: Path, rate: fl
     assert too_slow(read_scenario(ROOT, "postgresql-baseline"), folder, NOW) == slow
 
 
+@pytest.mark.parametrize(
+    ("rate", "slow"), [(20.0, []), (12.0, ["list.transaction: 12.2 ops/s, at least 14.4 expected"])]
+)
+def test_transactions_on_lists_are_a_part_of_their_own(tmp_path: Path, rate: float, slow: list[str]) -> None:
+    about = read_scenario(ROOT, "postgresql-baseline", ["load.postgresql_list_rate_ops_per_s=20"])
+    others = {"postgresql.write": 40.0, "register.read": 20.0}
+    assert too_slow(about, write(tmp_path, FULL | others | {"list.transaction": rate}), NOW) == slow
+
+
 def test_a_load_that_stopped_is_too_slow(tmp_path: Path) -> None:
     assert len(too_slow(SCENARIO, write(tmp_path, FULL, NOW - 10_000_000), NOW)) == 5
 

@@ -21,6 +21,7 @@ from resilience.history.record import (
     ClockPair,
     Dropped,
     Event,
+    ListRead,
     PhaseWindow,
     QueryFailed,
     QueueRead,
@@ -52,6 +53,7 @@ from tests.histories import (
     recorded_by_two,
     samples,
     scenario,
+    with_lists,
 )
 
 Change = Callable[[Recorded], object]
@@ -281,6 +283,15 @@ def cut_short(run: Recorded, at: int) -> None:
 
 
 BOTH, ROWS = scenario(tiers=TIERS), scenario(tiers=("postgresql",))
+
+
+def asking_for_lists(rate_ops_per_s: float) -> Scenario:
+    return msgspec.structs.replace(
+        ROWS, load=msgspec.structs.replace(ROWS.load, postgresql_list_rate_ops_per_s=rate_ops_per_s)
+    )
+
+
+LISTS = asking_for_lists(10)
 AUTOMATIC = msgspec.structs.replace(
     BOTH, stack=msgspec.structs.replace(BOTH.stack, rabbitmq=Rabbitmq(acknowledgement="automatic"))
 )
@@ -530,6 +541,22 @@ CASES = (
          change=lambda run: run.rough.update({"audit.jsonl": b'["queue","other",[["x",true]]]\n'})),
     Case(name="queues drained too early", change=lambda run: run.audited_at.update(rabbitmq=END - S), about=BOTH,
          breaks="rabbitmq-drained", reason="the rabbitmq audit ended 1.0 s before the load had"),
+    Case(name="lists read back", change=with_lists, about=LISTS),
+    Case(name="lists not read", change=lambda run: with_lists(run).audited.remove("lists"), breaks="lists-audited",
+         reason="the lists audit did not come to its end", about=LISTS),
+    Case(name="lists could not be read", breaks="lists-audited", reason="no primary", about=LISTS,
+         change=lambda run: add("audit-incomplete", store="lists", reason="no primary")(with_lists(run))),
+    Case(name="lists read too early", change=lambda run: with_lists(run).audited_at.update(lists=END - S), about=LISTS,
+         breaks="lists-audited", reason="the lists audit ended 1.0 s before the load had"),
+    Case(name="lists of two members", breaks="lists-audited", about=LISTS,
+         reason="rows were read in more than one place",
+         change=lambda run: with_lists(run).lists.append(ListRead("pg-list-x", "", "postgresql-replica-0", 1))),
+    Case(name="a list that is not on record", breaks="lists-audited", about=LISTS,
+         reason="the lists audit says 18 lists, 19 are on record",
+         change=lambda run: with_lists(run).rough.update(
+             {"audit.jsonl": b'["list","pg-list-x","","postgresql-primary-0",1]\n'})),
+    Case(name="fewer transactions on lists", change=with_lists, breaks="load-rate", about=asking_for_lists(12),
+         reason="transactions on lists in PostgreSQL in steady: 10.0 ops/s, at least 10.8 needed"),
     Case(name="outbox not read", change=lambda run: run.audited.remove("outbox"), breaks="outbox-audited",
          reason="the outbox audit did not come to its end", about=BOTH),
     Case(name="outbox could not be read", change=add("audit-incomplete", store="outbox", reason="no primary"),

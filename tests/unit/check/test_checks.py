@@ -11,6 +11,7 @@ from resilience.check.compose import CHECKS, Check, judge
 from resilience.check.finding import Finding, Judgement
 from resilience.history.read import History
 from resilience.history.record import DirectRead, Event, SessionRead
+from resilience.history.transaction import KIND, told_of, told_text
 from resilience.spec.blast import BlastRadius
 from resilience.spec.scenario import Scenario
 from tests.histories import (
@@ -28,11 +29,14 @@ from tests.histories import (
     recorded,
     samples,
     scenario,
+    with_lists,
 )
 
+PLATFORM = by_patroni(scenario(slos=(availability_slo("fault", 0.82), latency_slo("steady", 0.99)), tiers=TIERS))
 ABOUT = replace(
-    by_patroni(scenario(slos=(availability_slo("fault", 0.82), latency_slo("steady", 0.99)), tiers=TIERS)),
+    PLATFORM,
     blast_radius=BlastRadius(may_suffer=("shard 1",), others_outage_s_max=2.5),
+    load=replace(PLATFORM.load, postgresql_list_rate_ops_per_s=10),
 )
 
 
@@ -94,6 +98,13 @@ def read_again(run: Recorded) -> None:
     """A register is told once more what stood there two values before."""
     reads = run.good("register.read", phase="steady")
     reads[20].stood = reads[12].stood
+
+
+def see_too_little(run: Recorded) -> None:
+    """Of two transactions at the same time neither sees what the other appended."""
+    second = run.good(KIND, phase="steady")[11]
+    told = told_of(second.stood or "")
+    second.stood = told_text(told._replace(contents=(told.contents[0].rpartition(",")[0],)))
 
 
 def forget_registers(run: Recorded) -> None:
@@ -169,6 +180,7 @@ CASES = (
     Case(check="durability.events", change=lambda run: run.outbox.pop(3), says="1 acknowledged session end lost"),
     Case(check="order.rabbitmq", change=overtake, says="1 message came after later ones"),
     Case(check="linearizability.postgresql", change=read_again, says="1 register answered what no order explains"),
+    Case(check="isolation.postgresql", change=see_too_little, says="1 anomaly that serializable does not allow"),
     Case(check="recovery", change=lose_the_shard_again, says="no write succeeded in the last"),
     Case(check="recovery.postgresql", change=write_no_rows_for_a_while, says="which nothing excuses"),
     Case(check="recovery.rabbitmq", change=hand_out_nothing_for_a_while, says="which nothing excuses"),
@@ -210,7 +222,7 @@ def signed(name: str, check: Check) -> Check:
 
 def sound() -> Recorded:
     """A run of `ABOUT` as it should be."""
-    run = recorded(tiers=TIERS)
+    run = with_lists(recorded(tiers=TIERS))
     run.events.extend(patroni_events())
     return run
 

@@ -43,6 +43,8 @@ CASES = (
          says=f"{B} holds 1,240 rows of written that add up to something else, {A} 1,240"),
     Case(name="one has other registers", tables={B: {"registers": held(18, "8")}},
          says=f"{B} holds 18 rows of registers that add up to something else, {A} 18"),
+    Case(name="one has other lists", says=f"{C} holds 7 rows of lists, {A} 8",
+         tables={A: {"lists": held(8)}, B: {"lists": held(8)}, C: {"lists": held(7)}}),
     Case(name="one has no table", tables={B: {"written": None}}, says=f"{B} has no table written"),
     Case(name="the primary has no table", tables={A: {"registers": None}}, says=f"{A} has no table registers"),
     Case(name="one has a service's other rows", says=f"{C} holds 6 rows of outbox, {A} 5",

@@ -26,6 +26,7 @@ from resilience.history.record import (
     Joined,
     Left,
     Line,
+    ListRead,
     OutboxRead,
     PhaseWindow,
     QueryFailed,
@@ -171,6 +172,7 @@ def test_what_was_in_the_table_and_in_the_queues(tmp_path: Path) -> None:
         RowRead("pg:1", "v-1", "postgresql-primary-0", 1), AuditDone("postgresql", 3, 7),
         QueueRead("q-1", (Drained("v-1", redelivered=False), Drained("v-1", redelivered=True))), QueueRead("q-2", ()),
         QueueRead("q-1", (Drained("v-2", redelivered=False, died_in="q-3", died_of="expired"),), "rabbitmq-1"),
+        ListRead("l-1", "v-1,v-2", "postgresql-primary-0", 1), ListRead("l-2", "", "postgresql-replica-0", 2),
         AuditDone("rabbitmq", 3, 8), OutboxRead("session-ended/s-1/o-1", True, "postgresql-primary-0", 1),
     )  # fmt: skip
     audit = history_of(tmp_path).audit
@@ -188,6 +190,8 @@ def test_what_was_in_the_table_and_in_the_queues(tmp_path: Path) -> None:
     assert messages.redelivered.tolist() == [False, True, False]
     assert [messages.origins[code] for code in messages.died_in] == ["", "", "q-3"]
     assert [messages.reasons[code] for code in messages.died_of] == ["", "", "expired"]
+    assert audit.lists == {"l-1": "v-1,v-2", "l-2": ""}
+    assert audit.list_sources == (("postgresql-primary-0", 1), ("postgresql-replica-0", 2))
     assert audit.outbox == (OutboxRead("session-ended/s-1/o-1", True, "postgresql-primary-0", 1),)
     assert [(done.kind, done.count) for done in audit.done] == [("postgresql", 3), ("rabbitmq", 3)]
     nothing = read_history(tmp_path / "nowhere").audit

@@ -63,6 +63,14 @@ def test_registers_have_a_rate_where_the_load_asks_for_them():
     assert "registers" not in POSTGRESQL.rates_min(scenario())
 
 
+def test_transactions_on_lists_have_a_rate_that_leaves_out_most_that_are_rolled_back():
+    about = scenario(tiers=("postgresql",))
+    about = msgspec.structs.replace(
+        about, load=msgspec.structs.replace(about.load, postgresql_list_rate_ops_per_s=20.0)
+    )
+    assert POSTGRESQL.rates_min(about)["lists"] == 6
+
+
 def test_before_the_first_second_every_stream_is_short(client):
     client.look()
     assert short_of([client]) == ["locust session: 0 of 135 ops/s", "locust edit: 0 of 45 ops/s"]

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from resilience.errors import SpecError
+from resilience.history.transaction import ISOLATION
 from resilience.spec.fault import Target
 from resilience.spec.fingerprint import digest, digest_without_absent
 from resilience.spec.load import Load
@@ -348,6 +349,10 @@ def test_a_fault_outlasts_the_operator_by_enough_to_be_judged(project: Path) -> 
             "load.postgresql_register_rate_ops_per_s=400",
             "postgresql.max_connections: expected at least 730 for this load: 660 are the direct client's",
         ),
+        (
+            "load.postgresql_list_isolation=serializable",
+            "load.postgresql_list_isolation: expected none: there are no transactions on lists",
+        ),
     ],
 )
 def test_a_load_that_has_no_place_is_refused(project: Path, override: str, expect: str) -> None:
@@ -361,14 +366,33 @@ def test_a_load_that_has_no_place_is_refused(project: Path, override: str, expec
 def test_nothing_is_written_to_a_tier_that_is_not_there(project: Path) -> None:
     with pytest.raises(SpecError, match=r"load.postgresql_rate_ops_per_s: expected none"):
         read_scenario(project, "failover", ["load.postgresql_rate_ops_per_s=5"])
-    with pytest.raises(SpecError, match=r"load.postgresql_register_rate_ops_per_s: expected none"):
-        read_scenario(project, "failover", ["load.postgresql_register_rate_ops_per_s=5"])
+    for asked in (
+        "postgresql_register_rate_ops_per_s=5",
+        "postgresql_list_rate_ops_per_s=5",
+        "postgresql_list_isolation=serializable",
+    ):
+        with pytest.raises(SpecError, match=rf"load.{asked.partition('=')[0]}: expected none"):
+            read_scenario(project, "failover", [f"load.{asked}"])
+
+
+@pytest.mark.parametrize("level", ISOLATION)
+def test_the_level_of_transactions_on_lists(project: Path, level: str) -> None:
+    with_tier(project)
+    rate = "load.postgresql_list_rate_ops_per_s=5"
+    assert read_scenario(project, "failover", [rate]).load.postgresql_isolation == "serializable"
+    asked = read_scenario(project, "failover", [rate, f"load.postgresql_list_isolation={level}"])
+    assert asked.load.postgresql_isolation == level
+    with pytest.raises(SpecError, match=r"load.postgresql_list_isolation: .*'snapshot'"):
+        read_scenario(project, "failover", [rate, "load.postgresql_list_isolation=snapshot"])
 
 
 def test_what_is_asked_of_the_tier_alone_is_no_part_of_another_loads_fingerprint() -> None:
     assert digest_without_absent(Load()) == "4c288378b05dd37a"
     assert digest_without_absent(Load(postgresql_rate_ops_per_s=20.0)) != "4c288378b05dd37a"
     assert digest_without_absent(Load(postgresql_register_rate_ops_per_s=20.0)) != "4c288378b05dd37a"
+    with_lists = digest_without_absent(Load(postgresql_list_rate_ops_per_s=20.0))
+    weaker = Load(postgresql_list_rate_ops_per_s=20.0, postgresql_list_isolation="read committed")
+    assert len({"4c288378b05dd37a", with_lists, digest_without_absent(weaker)}) == 3
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from resilience.history.columns import OK, Flags
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
 
-_COUNTED = {"postgresql": "rows", "outbox": "rows", "rabbitmq": "messages"}
+_COUNTED = {"postgresql": "rows", "lists": "lists", "outbox": "rows", "rabbitmq": "messages"}
 
 
 def audit_complete(scenario: Scenario, history: History) -> tuple[Finding, ...]:
@@ -50,6 +50,17 @@ def rows_audited(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     if unread := [ops.keys[code] for code in acked.tolist() if ops.keys[code] not in read]:
         reasons.append(f"{len(unread)} rows that were acknowledged were not looked for, e.g. {unread[0]}")
     return (held_unless("postgresql-audited", "PostgreSQL's rows were audited", reasons, f"{len(rows)} read", "all"),)
+
+
+def lists_audited(scenario: Scenario, history: History) -> tuple[Finding, ...]:
+    """After healing, PostgreSQL's lists were read as the primary had them, on one timeline, the latest."""
+    del scenario
+    audit = history.audit
+    reasons = [*_told(history, "lists"), *_undone(history, {"lists": len(audit.lists)})]
+    reasons += _read_from(history, "lists", audit.list_sources)
+    return (
+        held_unless("lists-audited", "PostgreSQL's lists were audited", reasons, f"{len(audit.lists)} read", "all"),
+    )
 
 
 def outbox_audited(scenario: Scenario, history: History) -> tuple[Finding, ...]:

@@ -12,6 +12,7 @@ from resilience.check.text import ended_text
 from resilience.check.window import JUDGED, judged_windows
 from resilience.history.columns import Flags
 from resilience.history.read import History
+from resilience.history.transaction import KIND
 from resilience.spec.load import Load
 from resilience.spec.rabbitmq import QUEUES
 from resilience.spec.scenario import Scenario
@@ -61,6 +62,8 @@ def _streams(scenario: Scenario, history: History) -> Iterator[tuple[str, Flags,
         yield "writes to PostgreSQL, both ways", ops.of_kind("postgresql.write"), least
     if (registers := load.postgresql_register_rate_ops_per_s) is not None:
         yield "ops on registers in PostgreSQL", ops.of_kind("register."), _least(registers, None)
+    if (transactions := load.postgresql_list_rate_ops_per_s) is not None:
+        yield "transactions on lists in PostgreSQL", ops.of_kind(KIND), _least(transactions, None)
     if scenario.stack.rabbitmq is not None:
         least = _least(load.rabbitmq_ops_per_s, load.rabbitmq_rate_ops_per_s_min)
         for queue in QUEUES:

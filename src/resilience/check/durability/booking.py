@@ -162,7 +162,7 @@ def _shard(ledger: Ledger, group: int, scenario: Scenario, history: History, boo
     groups = booked.groups(history)
     lost = booked.lost[groups[booked.lost] == group]
     excused_by = ledger.excuses(scenario, history, group)
-    allowed = _allowed(history, lost, excused_by)
+    allowed = may_be_lost(history, lost, excused_by)
     return _Shard(
         group=group,
         excused_by=excused_by,
@@ -229,8 +229,8 @@ def excuses(scenario: Scenario, history: History, group: int) -> tuple[Applied, 
     )
 
 
-def _allowed(history: History, rows: Ints, excused_by: tuple[Applied, ...]) -> Flags:
-    """Which of these lost writes of a shard were acknowledged in the window of one of these injections."""
+def may_be_lost(history: History, rows: Ints, excused_by: tuple[Applied, ...]) -> Flags:
+    """Which of these writes of a shard were acknowledged in the window of one of these injections."""
     called, returned = history.ops.called[rows], history.ops.returned[rows]
     inside = np.zeros(len(rows), dtype=np.bool_)
     for fault in excused_by:

@@ -16,12 +16,14 @@ from resilience.check.text import count
 from resilience.history.columns import OK
 from resilience.history.read import History
 from resilience.history.record import ACKED_LOCALLY, MISMATCH
+from resilience.history.transaction import KIND as LIST_KIND
+from resilience.history.transaction import TABLE
 from resilience.history.way import KIND
 from resilience.spec.scenario import Scenario
 
-ROWS, REGISTERS = "written", "registers"  # the load's tables
+ROWS, REGISTERS, LISTS = "written", "registers", TABLE  # the load's tables
 NO_TABLE = "no table"  # the digest of a member that had none, in older records
-_KINDS = {ROWS: (KIND,), REGISTERS: ("register.write", "register.swap")}
+_KINDS = {ROWS: (KIND,), REGISTERS: ("register.write", "register.swap"), LISTS: (LIST_KIND,)}
 
 
 def convergence_of_postgresql(scenario: Scenario, history: History) -> tuple[Finding, ...]:
