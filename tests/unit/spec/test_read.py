@@ -17,8 +17,9 @@ ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = (
     "baseline", "collaboration-kill", "edge-kill", "no-effect", "node-drain", "node-freeze", "node-power-off",
     "postgresql-baseline", "postgresql-cancel-waiting", "postgresql-cut-failover", "postgresql-cut-failover-quorum",
-    "postgresql-failover", "postgresql-failover-patroni", "postgresql-kill-replica", "postgresql-kill-sync-standby",
-    "postgresql-split-brain", "postgresql-wrong-standby", "postgresql-wrong-standby-quorum", "rabbitmq-baseline",
+    "postgresql-failover", "postgresql-failover-patroni", "postgresql-isolation", "postgresql-kill-replica",
+    "postgresql-kill-sync-standby", "postgresql-split-brain", "postgresql-wrong-standby",
+    "postgresql-wrong-standby-quorum", "rabbitmq-baseline",
     "rabbitmq-fast-restart-classic", "rabbitmq-fast-restart-leader", "rabbitmq-fast-restart-transient",
     "rabbitmq-kill-leader", "rabbitmq-kill-leader-automatic", "rabbitmq-partition-leader", "rabbitmq-pause-leader",
     "rabbitmq-poison", "rabbitmq-poison-no-dead-letter", "redis-crash-primary", "redis-failover", "redis-fast-restart",
