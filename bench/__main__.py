@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from bench import failover, image, judging, killed, kind, outage, porcupine, recorder, registers, watching
+from bench import failover, image, judging, killed, kind, lists, outage, porcupine, recorder, registers, watching
 from bench.measure import ROOT, BenchError, Figure, Place, table
 from resilience.backend.local.place import calling_user, hand_over
 
@@ -22,6 +22,7 @@ BENCHMARKS: Mapping[str, Callable[[Place], Iterator[Figure]]] = {
     "outage": outage.figures,
     "judging": judging.figures,
     "registers": registers.figures,
+    "lists": lists.figures,
     "watching": watching.figures,
     "kind": kind.figures,
     "porcupine": porcupine.figures,
