@@ -53,6 +53,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     drain_s: Annotated[float, Meta(ge=0, le=60)] = 0.0  # unfit, but still serving, after it was told to end
     upstreams: dict[str, tuple[str, ...]] = {}
     rate: Rate = Rate()
+    grpc_port: Port | None = None  # where other services ask; None: nobody does
     outbox: Outbox | None = None  # of the session service; None: nobody is told of the ends of sessions
 
     def redis_password(self) -> str | None:

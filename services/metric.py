@@ -59,6 +59,17 @@ class OutboxMetrics:
         self.published = Counter("outbox_published", "Rows whose event was confirmed and marked.", registry=registry)
 
 
+class PeerMetrics:
+    """What a service asks of another one."""
+
+    def __init__(self, registry: CollectorRegistry, peer: str) -> None:
+        calls = Counter(
+            "peer_calls", "Questions to another service by outcome.", ["peer", "outcome"], registry=registry
+        )
+        self.outcomes = {outcome: calls.labels(peer, outcome) for outcome in OUTCOMES}
+        self.retries = Counter("peer_retries", "Questions that went to a second instance.", registry=registry)
+
+
 class FanoutMetrics:
     """Edits on their way between instances."""
 

@@ -1,13 +1,14 @@
 """The session service: what a person is doing, kept in Redis for seven days and changed by compare-and-set.
 
-Where it has an outbox, each end of a session that is acknowledged is followed by an event (`services.outbox`).
+Where it has an outbox, each end of a session that is acknowledged is followed by an event (`services.outbox`). Where
+it has a gRPC port, other services ask it there whose a session is (`services.session_rpc`).
 """
 
 import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
 from aiohttp import web
@@ -37,11 +38,12 @@ Data = Annotated[str, Meta(max_length=16_384)]
 
 
 class Create(Struct, frozen=True):
-    """The body of a create."""
+    """The body of a create; `person` is whose session it is, where that is known."""
 
     session: Id
     op: Id
     data: Data
+    person: Id | None = None
 
 
 class Update(Struct, frozen=True):
@@ -76,6 +78,7 @@ class Sessions:
         self._timeout_s = config.timeout_s
         self._write_script = Script.load("session")
         self._read_script = Script.load("session_read")
+        self._owner_script = Script.load("session_owner")
         self._create_body = msgspec.json.Decoder(Create)
         self._update_body = msgspec.json.Decoder(Update)
         self._touch_body = msgspec.json.Decoder(Touch)
@@ -92,21 +95,13 @@ class Sessions:
         """Begin a session."""
         deadline = self._deadline()
         body = await body_from(request, self._create_body, deadline)
-        version = await self._write(body.session, "create", body.op, deadline, data=body.data)
+        version = await self._write(body.session, "create", body.op, deadline, data=body.data, person=body.person)
         return json_response({"session": body.session, "version": version}, status=201)
 
     async def read(self, request: web.Request) -> web.StreamResponse:
         """A session as it is."""
         session = _id_from(request)
-        try:
-            stored = await self._cluster.run(
-                self._read_script, (f"session:{{{session}}}",), (), durable=False, deadline=self._deadline()
-            )
-        except StoreError as error:
-            raise Refusal(503, error.reason, "fail") from error  # a read has no effect
-        if stored is None:
-            raise Refusal(404, "missing")
-        version, state, data = stored
+        version, state, data = await self._stored(self._read_script, session, self._deadline())
         return json_response({"session": session, "version": int(version), "state": state, "data": data})
 
     async def update(self, request: web.Request) -> web.StreamResponse:
@@ -130,6 +125,21 @@ class Sessions:
         event = await self._events.ended(session, op, deadline)  # only then is it acknowledged
         return json_response({"version": version, "event": event})
 
+    async def owner(self, session: str, deadline: float) -> tuple[str | None, str]:
+        """Whose session it is, if anybody's, and its state. Raises `Refusal`."""
+        _, state, person = await self._stored(self._owner_script, session, deadline)
+        return person, state
+
+    async def _stored(self, script: Script, session: str, deadline: float) -> Any:
+        """What a script that only reads finds of a session. Raises `Refusal`."""
+        try:
+            stored = await self._cluster.run(script, (f"session:{{{session}}}",), (), durable=False, deadline=deadline)
+        except StoreError as error:
+            raise Refusal(503, error.reason, "fail") from error  # a read has no effect
+        if stored is None:
+            raise Refusal(404, "missing")
+        return stored
+
     async def _touched(self, request: web.Request) -> tuple[str, str, float]:
         """Which session a request without content is about, its op, and until when it has to be answered."""
         session, deadline = _id_from(request), self._deadline()
@@ -137,10 +147,18 @@ class Sessions:
         return session, body.op, deadline
 
     async def _write(
-        self, session: str, action: str, op: str, deadline: float, *, expected: int = 0, data: str = ""
+        self,
+        session: str,
+        action: str,
+        op: str,
+        deadline: float,
+        *,
+        expected: int = 0,
+        data: str = "",
+        person: str | None = None,
     ) -> int:
         keys = (f"session:{{{session}}}", f"session-log:{{{session}}}")
-        args = (action, op, self._ttl_s, expected, data)
+        args = (action, op, self._ttl_s, expected, data, *(() if person is None else (person,)))
         try:
             word, version = await self._cluster.run(self._write_script, keys, args, durable=True, deadline=deadline)
         except StoreError as error:
@@ -173,17 +191,42 @@ async def serve(config: Config) -> None:
         durability=config.durability,
         metrics=StoreMetrics(registry, REASONS),
     )
-    routes = RequestMetrics(registry, ("create", "read", "update", "heartbeat", "end"))
+    rpc_routes = () if config.grpc_port is None else ("rpc-whose",)
+    routes = RequestMetrics(registry, ("create", "read", "update", "heartbeat", "end", *rpc_routes))
     app = web.Application(middlewares=[guard(routes)], client_max_size=BODY_BYTES_MAX)
     service = Service(config, registry, lambda: cluster.ready)
     service.add_routes(app)
     async with outbox_of(config, registry) as events:
-        Sessions(cluster, config, events).add_routes(app)
+        sessions = Sessions(cluster, config, events)
+        sessions.add_routes(app)
         await service.start(app)
-        await cluster.open()
-        await wait_for_signal()
-        await service.stop()
+        async with answering(sessions, config, routes):
+            await cluster.open()
+            await wait_for_signal()
+            await service.stop()
     await cluster.close()
+
+
+@asynccontextmanager
+async def answering(sessions: Sessions, config: Config, metrics: RequestMetrics) -> AsyncIterator[None]:
+    """Other services' questions are answered meanwhile, where the configuration has a port for them."""
+    if config.grpc_port is None:
+        yield
+        return
+    from services.rpc import Call, RpcServer  # where nobody asks nobody waits for gRPC's library
+    from services.session_rpc import WHOSE, Owner, Session
+
+    async def whose(question: Session, call: Call) -> Owner:
+        person, state = await sessions.owner(question.session, call.deadline)
+        return Owner(person=person, state=state)
+
+    server = RpcServer(config.host, config.grpc_port, timeout_s=config.timeout_s, metrics=metrics)
+    server.serve(WHOSE, whose)
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop()
 
 
 @asynccontextmanager

@@ -1,7 +1,8 @@
 -- One write to one session: state and log change together, or not at all.
 --
--- KEYS  session:{S} (hash: version, state, data)   session-log:{S} (list of rows)
+-- KEYS  session:{S} (hash: version, state, data, person)   session-log:{S} (list of rows)
 -- ARGV  action (create|heartbeat|update|end)  op id  TTL in seconds  expected version (update)  data (create, update)
+--       person (create; may be left out: it is nobody's in particular)
 -- Answer: {word, version}; word: done | conflict | missing | ended
 --
 -- A row is the JSON array [version,"op","hash"]; hash = the first 16 hex digits of the SHA-1 of the previous row's text
@@ -42,6 +43,7 @@ end
 version = version + 1
 if action == 'create' then
   redis.call('HSET', session, 'version', version, 'state', 'live', 'data', ARGV[5])
+  if ARGV[6] then redis.call('HSET', session, 'person', ARGV[6]) end
 elseif action == 'update' then
   redis.call('HSET', session, 'version', version, 'data', ARGV[5])
 elseif action == 'end' then

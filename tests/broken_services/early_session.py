@@ -26,11 +26,19 @@ class EarlySessions(session.Sessions):
         self._behind: set[asyncio.Task[None]] = set()  # keeps the writes on their way from being collected
 
     async def _write(
-        self, session: str, action: str, op: str, deadline: float, *, expected: int = 0, data: str = ""
+        self,
+        session: str,
+        action: str,
+        op: str,
+        deadline: float,
+        *,
+        expected: int = 0,
+        data: str = "",
+        person: str | None = None,
     ) -> int:
         if action in {"heartbeat", "end"}:
             return await super()._write(session, action, op, deadline)
-        write = super()._write(session, action, op, deadline, expected=expected, data=data)
+        write = super()._write(session, action, op, deadline, expected=expected, data=data, person=person)
         task = asyncio.create_task(_unheard(write))
         self._behind.add(task)
         task.add_done_callback(self._behind.discard)

@@ -1,5 +1,6 @@
 """The session service against a real Redis Cluster."""
 
+import asyncio
 import hashlib
 import json
 import signal
@@ -11,9 +12,14 @@ from typing import Any
 
 import pytest
 import requests
+from prometheus_client import CollectorRegistry
 
+from services.metric import PeerMetrics
+from services.rpc import Peers
+from services.session_rpc import WHOSE, Session
+from services.web import Refusal
 from tests.component.redis_on_loopback import Cluster, Server, wait_until
-from tests.component.service_process import Service, redis_settings, service
+from tests.component.service_process import Service, free_port, redis_settings, service
 
 pytestmark = pytest.mark.component
 REDIS_PORT = 17_700  # of the first of its servers, see `conftest.cluster`
@@ -250,6 +256,32 @@ def test_the_service_works_again_after_a_failover(cluster: Cluster, async_sessio
     # The server was dead, its sockets closed: nothing was sent, so nothing can have been done.
     assert {answer.json()["outcome"] for answer in answers[:-1]} == {"fail"}
     assert call(wait_session, "POST", f"/sessions/{names[wait_session.port]}/heartbeat", op="z").status_code == 200
+
+
+async def test_other_services_ask_whose_a_session_is(cluster: Cluster, folder: Path):
+    """By gRPC; what was created without a person is nobody's in particular."""
+    port = free_port()
+    with service(folder, "session", grpc_port=port, **redis_settings(cluster)) as running:
+        for session, more in (("s-anna", {"person": "anna"}), ("s-nobody", {})):
+            answer = call(running, "POST", "/sessions", session=session, op=f"{session}-c", data="", **more)
+            assert answer.status_code == 201
+        assert call(running, "POST", "/sessions", session="s-bad", op="o", data="", person="a b").status_code == 400
+        peers = Peers("session", [f"127.0.0.1:{port}"], PeerMetrics(CollectorRegistry(), "session"))
+
+        async def owner(session: str) -> tuple[str | None, str]:
+            deadline = asyncio.get_running_loop().time() + 2.0
+            found = await peers.ask(WHOSE, Session(session), deadline=deadline, request_id="r-1")
+            return found.person, found.state
+
+        assert await owner("s-anna") == ("anna", "live")
+        assert await owner("s-nobody") == (None, "live")
+        call(running, "POST", "/sessions/s-anna/end", op="s-anna-e")
+        assert await owner("s-anna") == ("anna", "ended")
+        with pytest.raises(Refusal, match="missing"):
+            await owner("s-unknown")
+        assert running.metric('service_requests_total{outcome="ok",route="rpc-whose"}') == 3
+        assert running.metric('service_requests_total{outcome="rejected",route="rpc-whose"}') == 1
+        await peers.close()
 
 
 def test_a_silent_primary_leaves_the_outcome_open_within_the_time(cluster: Cluster, async_session: Service):

@@ -54,7 +54,7 @@ TABLE = {
             {"gevent", "locust", "msgspec", "pika", "prometheus_client", "psycopg", "redis", "uvloop", "websocket"}
         ),
     ),
-    "services": room("", "aiohttp msgspec pika prometheus_client psycopg redis uvloop yarl"),
+    "services": room("", "aiohttp grpc msgspec pika prometheus_client psycopg redis uvloop yarl"),
 }
 EFFECTS = frozenset({"subprocess", "socket", "os", "time", "random", "threading", "asyncio", "datetime", "secrets"})
 PURE = {"check": EFFECTS, "spec": EFFECTS - {"datetime"}}
