@@ -1,4 +1,4 @@
-"""RabbitMQ for a publisher: one connection to one member at a time, the next when it is lost, and publisher confirms.
+"""RabbitMQ: one connection to one member at a time, the next when it is lost; for a publisher, with its confirms.
 
 ::
 
@@ -12,6 +12,7 @@ A member that is silent is noticed by its heartbeats.
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,8 +31,8 @@ class BrokerError(Exception):
     """A message that was not confirmed; the text says why. It may be in its queue all the same."""
 
 
-class Broker:
-    """The members of one cluster, seen by a publisher."""
+class Line(ABC):
+    """A channel to one member of a cluster at a time: to the next, after a moment, whenever it is lost."""
 
     def __init__(self, addresses: Sequence[str], *, user: str, password: str) -> None:
         """The vhost has its user's name. Nothing is connected; see `open`."""
@@ -41,15 +42,12 @@ class Broker:
         self._next = 0
         self._connection: Any = None
         self._channel: Any = None
-        self._tag = 0
-        self._pending: dict[int, tuple[str, asyncio.Future[None]]] = {}  # by delivery tag: message id, its confirm
-        self._returned: set[str] = set()  # ids of messages that no queue took and that are not confirmed yet
         self._closing = False
         logging.getLogger("pika").setLevel(logging.CRITICAL)  # it has six lines for each connection that is not made
 
     @property
     def stands(self) -> bool:
-        """Whether anything can be published now."""
+        """Whether anything can be sent now."""
         return self._channel is not None
 
     def open(self) -> None:
@@ -82,6 +80,51 @@ class Broker:
         if self._connection is not None and self._connection.is_open:
             self._connection.close()
 
+    def _opened(self, channel: Any) -> None:
+        if self._closing:
+            self._connection.close()
+            return
+        channel.add_on_close_callback(lambda _channel, _error: self._drop())
+        self._channel = channel
+        self._begin(channel)
+
+    @abstractmethod
+    def _begin(self, channel: Any) -> None:
+        """There is a new channel."""
+
+    @abstractmethod
+    def _end(self) -> None:
+        """There is none any more; what was under way on it is lost."""
+
+    def _drop(self) -> None:
+        """The server has ended the channel alone: its connection goes with it."""
+        self._forget()
+        if self._connection is not None and self._connection.is_open:
+            self._connection.close()
+
+    def _lost(self) -> None:
+        self._forget()
+        self._again()
+
+    def _forget(self) -> None:
+        self._channel = None
+        self._end()
+
+    def _again(self) -> None:
+        if not self._closing:
+            asyncio.get_running_loop().call_later(AGAIN_S, self.open)
+
+
+class Broker(Line):
+    """The members of one cluster, seen by a publisher."""
+
+    def __init__(self, addresses: Sequence[str], *, user: str, password: str) -> None:
+        """The vhost has its user's name. Nothing is connected; see `open`."""
+        super().__init__(addresses, user=user, password=password)
+        self._tag = 0
+        self._pending: dict[int, tuple[str, asyncio.Future[None]]] = {}  # by delivery tag: message id, its confirm
+        self._returned: set[str] = set()  # ids of messages that no queue took and that are not confirmed yet
+
     def publish(self, queue: str, message: str) -> asyncio.Future[None]:
         """Sends a persistent message, which is its own id; its future ends with the confirm, or a `BrokerError`."""
         confirm: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -98,14 +141,17 @@ class Broker:
         self._pending[self._tag] = (message, confirm)
         return confirm
 
-    def _opened(self, channel: Any) -> None:
-        if self._closing:
-            self._connection.close()
-            return
-        channel.add_on_close_callback(lambda _channel, _error: self._drop())
+    def _begin(self, channel: Any) -> None:
         channel.add_on_return_callback(self._unroutable)
         channel.confirm_delivery(self._confirmed)
-        self._channel, self._tag = channel, 0
+        self._tag = 0
+
+    def _end(self) -> None:
+        pending, self._pending = self._pending, {}
+        self._returned.clear()
+        for _, confirm in pending.values():
+            if not confirm.done():
+                confirm.set_exception(BrokerError("lost"))
 
     def _unroutable(self, _channel: Any, _method: Any, properties: Any, _body: bytes) -> None:
         """It comes before the message's confirm, which says no more than that the server has dealt with it."""
@@ -130,24 +176,3 @@ class Broker:
             confirm.set_result(None)
         else:
             confirm.set_exception(BrokerError("unroutable" if unroutable else "nack"))
-
-    def _drop(self) -> None:
-        """The server has ended the channel alone: its connection goes with it."""
-        self._forget()
-        if self._connection is not None and self._connection.is_open:
-            self._connection.close()
-
-    def _lost(self) -> None:
-        self._forget()
-        self._again()
-
-    def _forget(self) -> None:
-        pending, self._pending, self._channel = self._pending, {}, None
-        self._returned.clear()
-        for _, confirm in pending.values():
-            if not confirm.done():
-                confirm.set_exception(BrokerError("lost"))
-
-    def _again(self) -> None:
-        if not self._closing:
-            asyncio.get_running_loop().call_later(AGAIN_S, self.open)

@@ -39,6 +39,24 @@ class Outbox(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     queue: str = "session-events"
 
 
+class Personalization(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the personalization service keeps profiles, whom it reads them from, and whose events it consumes.
+
+    `postgresql` are PgBouncers, which lead to whoever takes writes; `replicas` are those that lead to the member beside
+    them, as the database `beside`, in the order in which they are asked.
+    """
+
+    postgresql: Annotated[tuple[str, ...], Meta(min_length=1)]
+    replicas: tuple[str, ...]
+    postgresql_password_file: str
+    rabbitmq: Annotated[tuple[str, ...], Meta(min_length=1)]
+    rabbitmq_password_file: str
+    sessions: Annotated[tuple[str, ...], Meta(min_length=1)]  # the session service's gRPC ports
+    staleness_bound_s: Annotated[float, Meta(ge=0.5, le=3_600)] = 2.0  # no suggestion is of a profile older than this
+    user: str = "harmonyflow"  # of both, and the name of the database and the vhost
+    queue: str = "session-events"
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One service's configuration; `redis` is for the services behind the edge, `upstreams` and `rate` for the edge."""
 
@@ -54,6 +72,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     upstreams: dict[str, tuple[str, ...]] = {}
     rate: Rate = Rate()
     grpc_port: Port | None = None  # where other services ask; None: nobody does
+    personalization: Personalization | None = None  # of the personalization service, which has to have it
     outbox: Outbox | None = None  # of the session service; None: nobody is told of the ends of sessions
 
     def redis_password(self) -> str | None:
@@ -91,6 +110,8 @@ def read_config(path: Path) -> Config:
     except msgspec.DecodeError as error:
         raise ConfigError(f"{path}: {error}") from error
     outbox = (*config.outbox.postgresql, *config.outbox.rabbitmq) if config.outbox else ()
-    for address in (*config.redis, *outbox, *(one for many in config.upstreams.values() for one in many)):
+    own = config.personalization
+    profiles = (*own.postgresql, *own.replicas, *own.rabbitmq, *own.sessions) if own else ()
+    for address in (*config.redis, *outbox, *profiles, *(one for many in config.upstreams.values() for one in many)):
         address_from_text(address)
     return config

@@ -7,7 +7,7 @@ connection is of no more use.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ from services.config import address_from_text
 
 LOCALLY = "canceling wait for synchronous replication"  # a warning: it is done, and no standby may have it
 IDLE_MAX = 8  # connections that are kept for later; more may be open at the same time
+AGAIN_S = 0.1  # between two attempts to write
 CONNECT_TIMEOUT_S = 0.5  # of one PgBouncer, so that there is time for the next
 
 Connection = AsyncConnection[tuple[Any, ...]]
@@ -31,11 +32,12 @@ class DatabaseError(Exception):
 class Database:
     """One database, and the PgBouncers that lead to it."""
 
-    def __init__(self, addresses: Sequence[str], *, user: str, password: str) -> None:
-        """The database has its user's name. Nothing is connected."""
+    def __init__(self, addresses: Sequence[str], *, user: str, password: str, name: str = "") -> None:
+        """``name`` is what PgBouncers call the database, "": as its user. Nothing is connected."""
         self._addresses = [address_from_text(address) for address in addresses]
         self._user = user
         self._password = password
+        self._name = name or user
         self._next = 0  # the PgBouncer whose turn it is
         self._idle: list[Connection] = []
         self._left: set[asyncio.Task[None]] = set()  # connections that are being given up
@@ -76,7 +78,7 @@ class Database:
                 host=host,
                 port=port,
                 user=self._user,
-                dbname=self._user,
+                dbname=self._name,
                 password=self._password,
                 sslmode="disable",
                 gssencmode="disable",
@@ -106,8 +108,8 @@ class Database:
         closing.add_done_callback(self._left.discard)
 
 
-async def write(connection: Connection, statement: str, values: Sequence[Any], deadline: float) -> None:
-    """A statement that is done when this returns, on as many members as the primary waits for.
+async def write(connection: Connection, statement: str, values: Sequence[Any], deadline: float) -> Any:
+    """The cursor of a statement that is done when this returns, on as many members as the primary waits for.
 
     Raises `DatabaseError`, also where the primary had it alone when somebody cancelled its wait.
     """
@@ -118,11 +120,37 @@ async def write(connection: Connection, statement: str, values: Sequence[Any], d
 
     connection.add_notice_handler(hear)
     try:
-        await by(deadline, connection.execute(statement.encode(), values))
+        cursor = await by(deadline, connection.execute(statement.encode(), values))
     finally:
         connection.remove_notice_handler(hear)
     if any(words.startswith(LOCALLY) for words in heard):
         raise DatabaseError("locally")
+    return cursor
+
+
+async def write_until(
+    database: Database, statement: str, values: Sequence[Any], deadline: float, told: Callable[[DatabaseError], None]
+) -> Any:
+    """The cursor of a `write` that may be repeated, and is until it is done or time is up; each failure is told.
+
+    Raises `DatabaseError`, the last: it may have been done.
+    """
+    while True:
+        try:
+            async with database.connection(deadline) as connection:
+                return await write(connection, statement, values, deadline)
+        except DatabaseError as error:
+            told(error)
+            if _now() + AGAIN_S >= deadline:
+                raise
+        await asyncio.sleep(AGAIN_S)
+
+
+async def make_tables(database: Database, lock: int, statements: Sequence[str], deadline: float) -> None:
+    """Makes what is not there yet; whoever does so has the advisory lock. Raises `DatabaseError`."""
+    async with database.connection(deadline) as connection:
+        for statement in ("BEGIN", f"SELECT pg_advisory_xact_lock({lock})", *statements, "COMMIT"):
+            await by(deadline, connection.execute(statement.encode()))
 
 
 async def by[T](deadline: float, step: Awaitable[T]) -> T:

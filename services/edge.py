@@ -1,4 +1,4 @@
-"""The edge: one address for both services, with health checks, a rate limit, A/B buckets and safe retries."""
+"""The edge: one address for all services, with health checks, a rate limit, A/B buckets and safe retries."""
 
 import asyncio
 import hashlib
@@ -33,6 +33,7 @@ FOUND_WITHIN_S = 10.0  # as long as it takes a node that comes back to have name
 FOUND_LOOK_S = 0.05
 WS_HEARTBEAT_S = 1.5  # of silence, then a ping that has to be answered in half that time
 CLIENT_HEARTBEAT_S = 20.0
+PERSONALIZATION = "personalization"  # not in every stack
 VISITOR_COOKIE = "visitor"
 PASSED_HEADERS = ("Content-Type", "X-Client", "X-Visitor")
 RETURNED_HEADERS = ("Content-Type", "X-Outcome", "Retry-After")
@@ -70,6 +71,9 @@ class Edge:
         app.router.add_get("/rooms/{room:[^/]+}/ws", self.relay, name="rooms")
         app.router.add_route("*", "/sessions", self.sessions, name="sessions")
         app.router.add_route("*", "/sessions/{rest:.*}", self.sessions, name="session")
+        if PERSONALIZATION in self._upstreams:
+            app.router.add_route("*", "/suggestions/{rest:.*}", self.personalization, name="suggestions")
+            app.router.add_route("*", "/profiles/{rest:.*}", self.personalization, name="profiles")
         app.on_shutdown.append(self._end_relays)
 
     async def open(self) -> None:
@@ -104,9 +108,16 @@ class Edge:
 
     async def sessions(self, request: web.Request) -> web.StreamResponse:
         """Pass a request to an instance of the session service."""
+        return await self._passed_to("session", request)
+
+    async def personalization(self, request: web.Request) -> web.StreamResponse:
+        """Pass a request to an instance of the personalization service."""
+        return await self._passed_to(PERSONALIZATION, request)
+
+    async def _passed_to(self, component: str, request: web.Request) -> web.StreamResponse:
         bucket = self._admit(request)
         try:
-            response = await self._forwarded(request)
+            response = await self._forwarded(component, request)
         except Refusal as refusal:
             response = refusal.response()
         response.headers["X-Bucket"] = bucket
@@ -147,11 +158,11 @@ class Edge:
             raise Refusal(429, "rate")
         return bucket_from_visitor(request.headers.get("X-Visitor") or request.cookies.get(VISITOR_COOKIE) or address)
 
-    async def _forwarded(self, request: web.Request) -> web.Response:
+    async def _forwarded(self, component: str, request: web.Request) -> web.Response:
         """The answer of one instance; of a second one where that is safe. Raises `Refusal`."""
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         body = await _body(request, self._timeout_s)
-        upstreams = self._upstreams["session"]
+        upstreams = self._upstreams[component]
         tried: Upstream | None = None
         error: BaseException | None = None
         for _ in range(2):
@@ -260,7 +271,8 @@ def _refusal_from_error(error: BaseException | None) -> Refusal:
 async def serve(config: Config) -> None:
     """Serve as the edge until a signal comes."""
     registry = new_registry()
-    requests = RequestMetrics(registry, ("sessions", "session", "rooms"))
+    more = ("suggestions", "profiles") if PERSONALIZATION in config.upstreams else ()
+    requests = RequestMetrics(registry, ("sessions", "session", "rooms", *more))
     addresses = [address for many in config.upstreams.values() for address in many]
     edge = Edge(config, requests, EdgeMetrics(registry, addresses))
     app = web.Application(middlewares=[guard(requests)], client_max_size=BODY_BYTES_MAX)

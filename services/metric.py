@@ -1,9 +1,11 @@
 """What the services count; every label exists at 0 from the start, so that a first error is seen as an increase."""
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+log = logging.getLogger("services")
 OUTCOMES = ("ok", "rejected", "fail", "unknown")
 LATENCY_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
@@ -49,6 +51,28 @@ class StoreMetrics:
         self.connections = Gauge("redis_connections", "Open connections in the pools.", registry=registry)
 
 
+class Stores:
+    """The stores that a part of a service works with: counts their errors, and logs the first of several in a row."""
+
+    def __init__(self, part: str, errors: Mapping[str, Counter]) -> None:
+        self._part = part
+        self._errors = errors
+        self._troubled: set[str] = set()  # those that something went wrong with since they last did their work
+
+    def tell(self, store: str, problem: str) -> None:
+        """Something went wrong with a store."""
+        self._errors[store].inc()
+        if store not in self._troubled:
+            log.warning("%s: %s: %s", self._part, store, problem)
+            self._troubled.add(store)
+
+    def is_well(self, store: str) -> None:
+        """A store has done its work."""
+        if store in self._troubled:
+            log.info("%s: %s is well again", self._part, store)
+            self._troubled.remove(store)
+
+
 class OutboxMetrics:
     """Events on their way from the outbox to RabbitMQ."""
 
@@ -57,6 +81,19 @@ class OutboxMetrics:
         self.errors = {store: errors.labels(store) for store in ("postgresql", "rabbitmq")}
         self.written = Counter("outbox_written", "Rows that were written.", registry=registry)
         self.published = Counter("outbox_published", "Rows whose event was confirmed and marked.", registry=registry)
+
+
+class ProfileMetrics:
+    """What becomes of events, and where suggestions are read."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        errors = Counter("profile_errors", "What went wrong, by store.", ["store"], registry=registry)
+        self.errors = {store: errors.labels(store) for store in ("postgresql", "replica", "rabbitmq", "session")}
+        reads = Counter("profile_reads", "Profiles that were read, by where.", ["source"], registry=registry)
+        self.reads = {source: reads.labels(source) for source in ("replica", "primary")}
+        self.stale = Counter("profile_stale", "Replicas that were too far behind to be read.", registry=registry)
+        self.effects = Counter("profile_effects", "Events that profiles have now, whoever had them.", registry=registry)
+        self.redelivered = Counter("profile_redelivered", "Events that were handed over again.", registry=registry)
 
 
 class PeerMetrics:

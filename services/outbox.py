@@ -20,15 +20,14 @@ from prometheus_client import CollectorRegistry
 
 from services.broker import Broker, BrokerError
 from services.config import Outbox, password_in
-from services.database import Connection, Database, DatabaseError, by, write
-from services.metric import OutboxMetrics
+from services.database import Connection, Database, DatabaseError, by, make_tables, write_until
+from services.metric import OutboxMetrics, Stores
 from services.task import end
 from services.web import Refusal
 
 BATCH = 200  # rows that one relay has in hand at the same time
 STEP_TIMEOUT_S = 3.0  # of each step of a relay
 POLL_S = 0.5  # how soon a relay finds what another instance has left
-AGAIN_S = 0.1  # between two attempts to write a row
 LOCK = 17  # whoever makes the table has this advisory lock
 TABLE = """CREATE TABLE IF NOT EXISTS outbox (
     id text PRIMARY KEY,
@@ -50,6 +49,12 @@ def event_of(session: str, op: str) -> str:
     return f"session-ended/{session}/{op}"
 
 
+def end_of(event: str) -> tuple[str, str] | None:
+    """The session and the op of such an event; None where it is none."""
+    parts = event.split("/")
+    return (parts[1], parts[2]) if len(parts) == 3 and parts[0] == "session-ended" and all(parts) else None
+
+
 class SessionEvents:
     """Writes rows, and relays them until it is closed."""
 
@@ -63,7 +68,7 @@ class SessionEvents:
         self._broker = Broker(outbox.rabbitmq, user=outbox.user, password=password_in(outbox.rabbitmq_password_file))
         self._written = asyncio.Event()
         self._relay: asyncio.Task[None] | None = None
-        self._troubled: set[str] = set()  # stores that something went wrong with since they last did their work
+        self._stores = Stores("outbox", self._metrics.errors)
 
     def open(self) -> None:
         """Begins to connect, and to relay."""
@@ -83,18 +88,14 @@ class SessionEvents:
         It is tried until the deadline: a row is known by its id, so that writing it again adds none.
         """
         event = event_of(session, op)
-        while True:
-            try:
-                async with self._database.connection(deadline) as connection:
-                    await write(connection, INSERT, (event,), deadline)
-                break
-            except DatabaseError as error:
-                self._tell("postgresql", str(error))
-                if asyncio.get_running_loop().time() + AGAIN_S >= deadline:
-                    raise Refusal(503, "outbox", "unknown") from error  # the session has ended, and may have its row
-            await asyncio.sleep(AGAIN_S)
+        try:
+            await write_until(
+                self._database, INSERT, (event,), deadline, lambda error: self._stores.tell("postgresql", str(error))
+            )
+        except DatabaseError as error:
+            raise Refusal(503, "outbox", "unknown") from error  # the session has ended, and may have its row
         self._metrics.written.inc()
-        self._is_well("postgresql")
+        self._stores.is_well("postgresql")
         self._written.set()
         return event
 
@@ -106,14 +107,14 @@ class SessionEvents:
             self._written.clear()  # before it looks: what is written while it does is not left for `POLL_S`
             try:
                 if not made:
-                    await self._make_table()
+                    await make_tables(self._database, LOCK, (TABLE, INDEX), _deadline())
                     made = True
                 if self._broker.stands:
                     moved = await self._move()
                 else:
-                    self._tell("rabbitmq", "not-connected")
+                    self._stores.tell("rabbitmq", "not-connected")
             except DatabaseError as error:
-                self._tell("postgresql", str(error))
+                self._stores.tell("postgresql", str(error))
             except Exception:  # the relay's boundary: as long as the service runs, so does its relay
                 log.exception("outbox: the relay stumbled")
             if not moved:
@@ -125,11 +126,6 @@ class SessionEvents:
             async with asyncio.timeout(POLL_S):
                 await self._written.wait()
 
-    async def _make_table(self) -> None:
-        async with self._database.connection(_deadline()) as connection:
-            for statement in ("BEGIN", f"SELECT pg_advisory_xact_lock({LOCK})", TABLE, INDEX, "COMMIT"):
-                await _done(connection, statement)
-
     async def _move(self) -> int:
         """Publishes rows that nobody else has in hand, and marks those that were confirmed; how many."""
         async with self._database.connection(_deadline()) as connection:
@@ -139,10 +135,10 @@ class SessionEvents:
             if confirmed:
                 await _done(connection, MARK, confirmed)
             await _done(connection, "COMMIT")
-        self._is_well("postgresql")
+        self._stores.is_well("postgresql")
         if confirmed:
             self._metrics.published.inc(len(confirmed))
-            self._is_well("rabbitmq")
+            self._stores.is_well("rabbitmq")
         return len(confirmed)
 
     async def _publish(self, events: list[str]) -> list[str]:
@@ -154,24 +150,11 @@ class SessionEvents:
 
     def _is_confirmed(self, confirm: asyncio.Future[None]) -> bool:
         if confirm.cancel():  # it would have ended by now
-            self._tell("rabbitmq", "timeout")
+            self._stores.tell("rabbitmq", "timeout")
             return False
         if isinstance(error := confirm.exception(), BrokerError):
-            self._tell("rabbitmq", str(error))
+            self._stores.tell("rabbitmq", str(error))
         return error is None
-
-    def _tell(self, store: str, problem: str) -> None:
-        """Counts a problem, and logs the first of several in a row."""
-        self._metrics.errors[store].inc()
-        if store not in self._troubled:
-            log.warning("outbox: %s: %s", store, problem)
-            self._troubled.add(store)
-
-    def _is_well(self, store: str) -> None:
-        """A store has done its work."""
-        if store in self._troubled:
-            log.info("outbox: %s is well again", store)
-            self._troubled.remove(store)
 
 
 async def _done(connection: Connection, statement: str, *values: Any) -> Any:

@@ -13,12 +13,12 @@ import msgspec
 
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.spec.rabbitmq import METRICS_PORT, PRIORITY_QUEUE, USER
-from resilience.spec.stack import PORTS, Member, Stack
+from resilience.spec.stack import GRPC_PORT, PORTS, Member, Stack
 
 # by themselves: exporters ask Redis and PostgreSQL, and nobody asks what etcd counts
 NOT_SCRAPED = frozenset({"redis", "postgresql", "pgbouncer", "etcd"})
 DATA_KEEP = {"redis": ["nodes.conf"]}  # who a member is in its cluster, which a loss of data does not change
-DRAINED = ("session", "collaboration")  # those whose health an edge looks at
+DRAINED = ("session", "collaboration", "personalization")  # those whose health an edge looks at
 DRAIN_S = 2.0  # two failed checks of an edge, one each 0.5 s, and as long again on a busy machine
 METRICS_PORTS = {"rabbitmq": METRICS_PORT}  # where a component is scraped, if that is another port than its own
 SERVICE_TIMEOUT_S = 1.0  # of one request inside a service: under the clients' 2 s, so that they hear the answer
@@ -38,9 +38,9 @@ def redis_settings(stack: Stack) -> dict[str, str]:
 
 
 def service_json(
-    stack: Stack, member: Member, hosts: Hosts, password_file: str, outbox: Mapping[str, Any] | None = None
+    stack: Stack, member: Member, hosts: Hosts, password_file: str, own: Mapping[str, Any] | None = None
 ) -> bytes:
-    """The configuration of a service or an edge; see `services.config`. ``outbox`` is that of `outbox_settings`."""
+    """The configuration of a service or an edge; see `services.config`. ``own``: what others do not have."""
     config: dict[str, Any] = {
         "name": member.name,
         "host": "0.0.0.0",  # noqa: S104  its own network holds nothing else
@@ -51,25 +51,52 @@ def service_json(
         "session_ttl_s": stack.session_ttl_s,
         "timeout_s": SERVICE_TIMEOUT_S,
         "drain_s": DRAIN_S if member.component in DRAINED else 0.0,
-        "upstreams": {name: [_endpoint(one, hosts) for one in stack.of(name)] for name in ("session", "collaboration")},
+        "upstreams": {name: [_endpoint(one, hosts) for one in stack.of(name)] for name in DRAINED if stack.of(name)},
     }
-    return msgspec.json.encode(config | ({} if outbox is None else {"outbox": outbox}))
+    return msgspec.json.encode(config | dict(own or {}))
 
 
-def outbox_settings(stack: Stack, member: Member, hosts: Hosts, secret_file: Callable[[str], str]) -> dict[str, Any]:
-    """Where the session service keeps its events and publishes them; the PgBouncer beside it comes first.
+def own_settings(stack: Stack, member: Member, hosts: Hosts, secret_file: Callable[[str], str]) -> dict[str, Any]:
+    """What a service is told that works with more than Redis: where PostgreSQL, RabbitMQ and other services are.
 
     ``secret_file`` says where a member finds a secret.
     """
-    pgbouncers = sorted(stack.of("pgbouncer"), key=lambda one: one.node != member.node)
+    own: dict[str, Any] = {}
+    if member.component == "session" and stack.has_outbox:
+        own["outbox"] = _events_settings(stack, member, hosts, secret_file)
+    if member.component == "session" and stack.personalization is not None:
+        own["grpc_port"] = GRPC_PORT
+    if member.component == "personalization" and stack.personalization is not None:
+        own["personalization"] = {
+            **_events_settings(stack, member, hosts, secret_file),
+            "replicas": [_endpoint(one, hosts) for one in _beside_replicas(stack, member)],
+            "sessions": [f"{hosts(one)}:{GRPC_PORT}" for one in stack.of("session")],
+            "staleness_bound_s": stack.personalization.staleness_bound_s,
+        }
+    return own
+
+
+def _events_settings(stack: Stack, member: Member, hosts: Hosts, secret_file: Callable[[str], str]) -> dict[str, Any]:
+    """Where events of sessions have their rows, and their queue; the PgBouncer beside the member comes first."""
     return {
-        "postgresql": [_endpoint(one, hosts) for one in pgbouncers],
+        "postgresql": [_endpoint(one, hosts) for one in _nearest_first(stack, member)],
         "postgresql_password_file": secret_file("postgresql-password"),
         "rabbitmq": [_endpoint(one, hosts) for one in stack.of("rabbitmq")],
         "rabbitmq_password_file": secret_file("rabbitmq-password"),
         "user": USER,
         "queue": PRIORITY_QUEUE,
     }
+
+
+def _nearest_first(stack: Stack, member: Member) -> list[Member]:
+    return sorted(stack.of("pgbouncer"), key=lambda one: one.node != member.node)
+
+
+def _beside_replicas(stack: Stack, member: Member) -> list[Member]:
+    """The PgBouncers that stand beside PostgreSQL's replicas, as the tier is formed."""
+    assert stack.postgresql is not None  # personalization needs it
+    nodes = {stack.member(name).node for name in stack.postgresql.replicas}
+    return [one for one in _nearest_first(stack, member) if one.node in nodes]
 
 
 def prometheus_yml(stack: Stack, hosts: Hosts) -> str:

@@ -9,7 +9,6 @@ import msgspec
 
 from resilience.history.record import Invoked
 from resilience.history.transaction import KIND
-from resilience.spec.rabbitmq import QUEUES
 from resilience.spec.scenario import Scenario
 
 WINDOW_US = 5_000_000
@@ -58,7 +57,10 @@ def _least_of_postgresql(scenario: Scenario) -> dict[str, float]:
 def _least_of_queues(scenario: Scenario) -> dict[str, float]:
     load = scenario.load
     least = load.rabbitmq_rate_ops_per_s_min or load.rabbitmq_ops_per_s * LEAST_RATIO
-    return {f"rabbitmq.publish to {queue}": least for queue in (QUEUES if scenario.stack.rabbitmq else ())}
+    return {
+        f"rabbitmq.publish to {queue}": least
+        for queue in (scenario.stack.load_queues if scenario.stack.rabbitmq else ())
+    }
 
 
 def _rates(directory: Path, end_us: int) -> dict[str, float]:

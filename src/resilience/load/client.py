@@ -11,7 +11,6 @@ import msgspec
 from resilience.history.record import Event
 from resilience.spec.load import Load, numbered
 from resilience.spec.plan import WHOLE, Share
-from resilience.spec.rabbitmq import QUEUES
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Stack
 
@@ -118,7 +117,7 @@ def _postgresql_rates(scenario: Scenario) -> dict[str, float]:
 
 def _rabbitmq_rates(scenario: Scenario) -> dict[str, float]:
     load = scenario.load
-    return dict.fromkeys(QUEUES, _least(load.rabbitmq_ops_per_s, load.rabbitmq_rate_ops_per_s_min))
+    return dict.fromkeys(scenario.stack.load_queues, _least(load.rabbitmq_ops_per_s, load.rabbitmq_rate_ops_per_s_min))
 
 
 CLIENTS: tuple[ClientSpec, ...] = (

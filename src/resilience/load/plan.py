@@ -17,7 +17,7 @@ from resilience.spec.plan import (
     list_links_max,
     register_links_max,
 )
-from resilience.spec.rabbitmq import QUEUES, USER, VHOST
+from resilience.spec.rabbitmq import USER, VHOST
 from resilience.spec.scenario import Scenario
 from resilience.spec.slo import RatioSource
 from resilience.spec.stack import PORTS
@@ -96,7 +96,7 @@ def _rabbitmq(scenario: Scenario, secret_file: Callable[[str], Path]) -> Rabbitm
     assert rabbitmq is not None  # only a stack that has the tier has its client
     return RabbitmqPlan(
         members={member.name: f"{member.name}:{PORTS['rabbitmq']}" for member in members},
-        queues=QUEUES,
+        queues=scenario.stack.load_queues,
         vhost=VHOST,
         user=USER,
         password_file=str(secret_file("rabbitmq-password")),

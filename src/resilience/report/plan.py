@@ -9,7 +9,6 @@ from rich.table import Table
 from rich.text import Text
 
 from resilience.report.terminal import plain
-from resilience.spec.rabbitmq import QUEUES
 from resilience.spec.scenario import Scenario
 from resilience.spec.slo import RatioSource, Slo
 from resilience.spec.stack import Stack, Wait
@@ -91,7 +90,7 @@ def _messages(scenario: Scenario) -> str:
     if scenario.stack.rabbitmq is None:
         return ""
     rate = scenario.load.rabbitmq_ops_per_s
-    return f", {rate:g} messages/s to each of {len(QUEUES)} queues, through each member in turn"
+    return f", {rate:g} messages/s to each of {len(scenario.stack.load_queues)} queues, through each member in turn"
 
 
 def _timeline(scenario: Scenario) -> Table:

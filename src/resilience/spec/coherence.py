@@ -21,6 +21,7 @@ from resilience.spec.fault import (
     Target,
 )
 from resilience.spec.load import Load
+from resilience.spec.personalization_coherence import check_personalization
 from resilience.spec.postgresql_coherence import (
     check_by_hand,
     check_cancelling,
@@ -62,6 +63,7 @@ def check_stack(stack: Stack, label: str, workers: int = 1) -> None:
     _check_durability(stack, label)
     check_postgresql(stack, label)
     check_rabbitmq(stack, label)
+    check_personalization(stack, label)
 
 
 def check_scenario(scenario: Scenario, label: str) -> None:

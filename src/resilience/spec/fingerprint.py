@@ -18,6 +18,7 @@ _DIGITS = 16
 # tiers that a stack may do without, and what a load is asked for of them alone
 _OPTIONAL = frozenset(
     {
+        "personalization",
         "postgresql",
         "postgresql_rate_ops_per_s",
         "postgresql_rate_ops_per_s_min",

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from resilience.spec.load import numbered
 from resilience.spec.postgresql import ETCD_PORT, Patroni, Postgresql
-from resilience.spec.rabbitmq import SERVER_PORT, Rabbitmq
+from resilience.spec.rabbitmq import PRIORITY_QUEUE, QUEUES, SERVER_PORT, QueueName, Rabbitmq
 from resilience.spec.record import Record
 
 Milliseconds = Annotated[int, Meta(ge=100, le=600_000)]
@@ -20,6 +20,7 @@ Component = Literal[
     "rabbitmq",
     "session",
     "collaboration",
+    "personalization",  # where the stack has PostgreSQL and RabbitMQ, and asks for it
     "edge",
     "prometheus",
     "redis-exporter",
@@ -43,6 +44,7 @@ PORTS: dict[str, int] = {
     "rabbitmq": SERVER_PORT,
     "session": 8080,
     "collaboration": 8080,
+    "personalization": 8080,
     "edge": 8080,
     "prometheus": 9090,
     "redis-exporter": 9121,
@@ -56,6 +58,8 @@ PORTS: dict[str, int] = {
     "rabbitmq-client": 9648,
     "postgresql-client": 9649,
 }
+
+GRPC_PORT = 8081  # of the session service, where other services ask it
 
 
 class Async(Record, frozen=True, kw_only=True, tag_field="mode", tag="async"):
@@ -99,6 +103,13 @@ class Programs(Record, frozen=True, kw_only=True):
     edge: Module = "services.edge"
 
 
+class Personalization(Record, frozen=True, kw_only=True):
+    """The personalization service: profiles in PostgreSQL, which the ends of sessions change by their events."""
+
+    staleness_bound_s: Annotated[float, Meta(ge=0.5, le=3_600)] = 2.0  # no suggestion is of a profile older than this
+    program: Module = "services.personalization"  # as in `Programs`
+
+
 class Member(Record, frozen=True, kw_only=True):
     """One member: ``node`` is a platform node, ``observer`` (which no fault may touch) or ``outside`` (the edge)."""
 
@@ -129,11 +140,23 @@ class Stack(Record, frozen=True, kw_only=True):
     programs: Programs = Programs()
     postgresql: Postgresql | None = None  # a tier that a stack may have
     rabbitmq: Rabbitmq | None = None  # None: this stack has none
+    personalization: Personalization | None = None  # needs both
 
     @property
     def has_outbox(self) -> bool:
         """Whether events follow the ends of sessions: there is a database for their rows, and a queue for them."""
         return self.postgresql is not None and self.rabbitmq is not None
+
+    @property
+    def load_queues(self) -> tuple[QueueName, ...]:
+        """The queues that the load's own client publishes to and reads: those that no service consumes."""
+        return tuple(queue for queue in QUEUES if self.personalization is None or queue != PRIORITY_QUEUE)
+
+    def program(self, component: str) -> str:
+        """The module that a service's members run."""
+        if component == "personalization" and self.personalization is not None:
+            return self.personalization.program
+        return str(getattr(self.programs, component))
 
     @property
     def patroni(self) -> Patroni | None:

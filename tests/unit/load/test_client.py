@@ -45,6 +45,7 @@ def test_a_tier_that_a_stack_does_not_have_has_no_client():
     assert names == ["locust", "direct"]
     assert clients_of(read_stack(PROJECT_ROOT, "stacks/local/rabbitmq.yaml")) == (LOCUST, DIRECT, RABBITMQ)
     assert len(clients_of(read_stack(PROJECT_ROOT, "stacks/local/whole.yaml"))) == 4
+    assert len(clients_of(read_stack(PROJECT_ROOT, "stacks/local/personalization.yaml"))) == 4
     assert RABBITMQ.argv(Path("/r/x.json"), {})[-3:] == ["-m", "loadgen.rabbitmq_client", "/r/x.json"]
 
 

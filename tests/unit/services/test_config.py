@@ -50,9 +50,22 @@ def test_a_file_with_an_outbox(tmp_path: Path):
     assert read_config(write(tmp_path)).outbox is None
 
 
+PERSONALIZATION: dict[str, Any] = OUTBOX | {"replicas": ["pgbouncer-1:6432"], "sessions": ["session-0:8081"]}
+
+
+def test_a_file_of_the_personalization_service(tmp_path: Path):
+    own = read_config(write(tmp_path, personalization=PERSONALIZATION)).personalization
+    assert own is not None
+    assert (own.replicas, own.staleness_bound_s, own.queue) == (("pgbouncer-1:6432",), 2.0, "session-events")
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
+        ({"personalization": PERSONALIZATION | {"staleness_bound_s": 0.1}}, "staleness_bound_s"),
+        ({"personalization": PERSONALIZATION | {"sessions": []}}, "personalization.sessions"),
+        ({"personalization": PERSONALIZATION | {"replicas": ["pgbouncer-1"]}}, "expected host:port"),
+        ({"grpc_port": 70_000}, "grpc_port"),
         ({"outbox": OUTBOX | {"postgresql": []}}, "outbox.postgresql"),
         ({"outbox": OUTBOX | {"rabbitmq": ["rabbitmq-0"]}}, "expected host:port"),
         ({"outbox": {"postgresql": ["pgbouncer-0:6432"]}}, "postgresql_password_file"),

@@ -20,13 +20,13 @@ from resilience.backend.postgresql_settings import (
     server_files,
     start_arguments,
 )
-from resilience.backend.settings import exporter_passwords, outbox_settings, prometheus_yml, redis_conf, service_json
+from resilience.backend.settings import exporter_passwords, own_settings, prometheus_yml, redis_conf, service_json
 from resilience.spec.stack import GENERATORS, PORTS, Member, Stack
 
 POSTGRESQL_PASSWORD = "postgresql-password"  # noqa: S105  the name of a secret
 PRIMARY = Path(__file__).with_name("primary.py")
 NOT_COLLECTED = ("database", "locks", "roles", "stat_bgwriter", "stat_user_tables", "statio_user_tables", "wal")
-OWN_CODE = frozenset({"session", "collaboration", "edge", *GENERATORS})
+OWN_CODE = frozenset({"session", "collaboration", "personalization", "edge", *GENERATORS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +106,9 @@ def _service(pod: Pod, site: Site) -> tuple[str, ...]:
         write_secret(pod.config / name, site.secret(name))
         return str(pod.config / name)
 
-    has_outbox = member.component == "session" and site.stack.has_outbox
-    outbox = outbox_settings(site.stack, member, by_name, secret_file) if has_outbox else None
-    path.write_bytes(service_json(site.stack, member, by_name, str(site.password_file), outbox))
-    return (python(), "-m", getattr(site.stack.programs, pod.member.component), str(path))
+    own = own_settings(site.stack, member, by_name, secret_file)
+    path.write_bytes(service_json(site.stack, member, by_name, str(site.password_file), own))
+    return (python(), "-m", site.stack.program(member.component), str(path))
 
 
 def by_name(member: Member) -> str:
@@ -166,6 +165,7 @@ _PREPARE: Mapping[str, Callable[[Pod, Site], tuple[str, ...]]] = {
     "rabbitmq": _rabbitmq,
     "session": _service,
     "collaboration": _service,
+    "personalization": _service,
     "edge": _service,
     "prometheus": _prometheus,
     "redis-exporter": _redis_exporter,

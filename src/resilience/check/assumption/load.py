@@ -14,7 +14,6 @@ from resilience.history.columns import Flags
 from resilience.history.read import History
 from resilience.history.transaction import KIND
 from resilience.spec.load import Load
-from resilience.spec.rabbitmq import QUEUES
 from resilience.spec.scenario import Scenario
 from resilience.spec.slo import RatioSource
 
@@ -66,7 +65,7 @@ def _streams(scenario: Scenario, history: History) -> Iterator[tuple[str, Flags,
         yield "transactions on lists in PostgreSQL", ops.of_kind(KIND), _least(transactions, None)
     if scenario.stack.rabbitmq is not None:
         least = _least(load.rabbitmq_ops_per_s, load.rabbitmq_rate_ops_per_s_min)
-        for queue in QUEUES:
+        for queue in scenario.stack.load_queues:
             yield f"publishes to {queue}", ops.of_kind("rabbitmq.publish") & ops.with_key(queue), least
 
 

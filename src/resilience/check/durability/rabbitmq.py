@@ -38,7 +38,6 @@ from resilience.history.columns import FAIL, OK, UNKNOWN, Codes, Flags, Ints, of
 from resilience.history.outbox import is_event
 from resilience.history.read import History
 from resilience.history.record import NEVER
-from resilience.spec.rabbitmq import QUEUES
 from resilience.spec.scenario import Scenario
 
 NAME = "durability.rabbitmq"
@@ -61,7 +60,7 @@ def rabbitmq(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     )
     found = findings(ledger, scenario, history, booked) if seen.queues else ()
     found = tuple(_told(finding, history, seen, booked.lost) for finding in found)
-    found += tuple(_unpublished(found))
+    found += tuple(_unpublished(scenario, found))
     applied = next(iter(injections(history)), None)
     if applied is None:
         return found
@@ -69,10 +68,10 @@ def rabbitmq(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     return tuple(_at_stake(finding, seen, stake, booked.lost) for finding in found)
 
 
-def _unpublished(found: tuple[Finding, ...]) -> Iterator[Finding]:
+def _unpublished(scenario: Scenario, found: tuple[Finding, ...]) -> Iterator[Finding]:
     """A finding for each queue that the load publishes to and that none of these speaks of."""
     told = {finding.where.group for finding in found}
-    for group in (f"queue {queue}" for queue in QUEUES):
+    for group in (f"queue {queue}" for queue in scenario.stack.load_queues):
         if group not in told:
             yield Finding(
                 check=NAME,

@@ -32,7 +32,6 @@ from resilience.check.rabbitmq.traffic import NONE, Traffic, traffic
 from resilience.check.text import count
 from resilience.history.columns import OK, Codes, Flags, Ints
 from resilience.history.read import History
-from resilience.spec.rabbitmq import QUEUES
 from resilience.spec.scenario import Scenario
 
 NAME = "order.rabbitmq"
@@ -57,11 +56,10 @@ class Ordered:
 
 def order_of_messages(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """A finding for each queue that is published to."""
-    del scenario
     seen = traffic(history)
     found, gaps = ordered(history, seen)
     queues = np.unique(seen.sent_queue).tolist()
-    silent = [queue for queue in QUEUES if queue not in {seen.queues[code] for code in queues}]
+    silent = [queue for queue in scenario.stack.load_queues if queue not in {seen.queues[code] for code in queues}]
     return (*(_of_queue(queue, history, seen, found, gaps) for queue in queues), *map(_of_nothing, silent))
 
 

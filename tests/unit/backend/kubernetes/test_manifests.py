@@ -181,7 +181,7 @@ def test_a_reviewer_would_say_something_of_a_careless_one(objects: list[Object])
     assert len(said) == 13
 
 
-@pytest.mark.parametrize("component", DRAINED)
+@pytest.mark.parametrize("component", [name for name in DRAINED if name in NAMESPACES])
 def test_edges_have_the_time_to_turn_away_and_to_come_back(objects: list[Object], component: str):
     """What is replaced, one after the other, is never asked in vain."""
     pod = next(

@@ -47,6 +47,24 @@ def test_the_session_service_has_an_outbox_where_its_stack_has_both_stores(tmp_p
     assert config == told("harmonyflow", "session-1", tmp_path), "nothing else is new"
 
 
+def test_the_personalization_service_is_told_whom_it_asks_and_what_it_promises(tmp_path: Path) -> None:
+    own = told("personalization", "personalization-0", tmp_path)["personalization"]
+    assert own["postgresql"] == ["pgbouncer-2:6432", "pgbouncer-0:6432", "pgbouncer-1:6432"], "its own node's first"
+    assert own["replicas"] == ["pgbouncer-2:6432", "pgbouncer-1:6432"], "not the one in front of the primary"
+    assert own["sessions"] == ["session-0:8081", "session-1:8081"]
+    assert (own["queue"], own["staleness_bound_s"]) == ("session-events", 2.0)
+    assert Path(own["rabbitmq_password_file"]).read_text() == "rabbitmq-password"
+
+
+def test_where_it_stands_sessions_can_be_asked_about_and_edges_lead_to_it(tmp_path: Path) -> None:
+    session, without = told("personalization", "session-0", tmp_path), told("whole", "session-0", tmp_path)
+    assert session.pop("grpc_port") == 8081
+    upstreams = session.pop("upstreams")
+    assert upstreams.pop("personalization") == ["personalization-0:8080", "personalization-1:8080"]
+    assert upstreams == without.pop("upstreams")
+    assert session == without, "nothing else is new"
+
+
 @pytest.mark.parametrize(
     ("stack_name", "member"),
     [
