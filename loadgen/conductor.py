@@ -8,6 +8,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import gevent
 from gevent.pool import Pool
@@ -18,6 +19,8 @@ from loadgen.http_client import EdgeClient
 from loadgen.shards import ShardMap
 from loadgen.users.collaboration import OPS as COLLABORATION_OPS
 from loadgen.users.collaboration import CollaborationUsers
+from loadgen.users.personalization import OPS as PERSONALIZATION_OPS
+from loadgen.users.personalization import STREAM, People, PersonalizationUsers
 from loadgen.users.population import Population
 from loadgen.users.session import LIVE_S, SessionUsers
 from loadgen.users.session import OPS as SESSION_OPS
@@ -38,13 +41,20 @@ class Conductor:
     def __init__(self, plan: LoadPlan) -> None:
         """Opens the generator's files; nothing is sent. Raises `OSError`."""
         name = numbered(CLIENT, plan.part.index)
-        self.generator = Generator(name, plan, (*SESSION_OPS, *COLLABORATION_OPS))
+        rate = plan.personalization_rate_ops_per_s
+        more = () if rate is None else PERSONALIZATION_OPS
+        self.generator = Generator(name, plan, (*SESSION_OPS, *COLLABORATION_OPS, *more))
         self.problem: BaseException | None = None
         self._plan = plan
         load, shards = plan.load, ShardMap(plan.shards)
         live = round(load.session_rate_ops_per_s / plan.part.of * LIVE_S)
-        population = Population(shards, live, numbered(str(plan.seed), plan.part.index))
-        self._sessions = SessionUsers(self.generator, EdgeClient(plan.edges, load.timeout_s), population)
+        people = People(plan.part.mark, plan.seed)
+        seed, edges = numbered(str(plan.seed), plan.part.index), EdgeClient(plan.edges, load.timeout_s)
+        population = Population(shards, live, seed, *(() if rate is None else (people.of,)))
+        self._sessions = SessionUsers(self.generator, edges, population, people.created)
+        self._people = people
+        self._personalization = None if rate is None else PersonalizationUsers(self.generator, edges, people)
+        self._personalization_ops = self._pool(rate or 0.0)
         self._collaboration = CollaborationUsers(self.generator, shards)
         self._session_ops = self._pool(load.session_rate_ops_per_s)
         self._edit_ops = self._pool(load.edit_rate_ops_per_s)
@@ -55,8 +65,19 @@ class Conductor:
         return Pool(max(POOL_MIN, int(own_rate * self._plan.load.timeout_s * POOL_SHARE)))
 
     def arrive_sessions(self) -> None:
-        """Sends session ops as they are due; returns when the load is over."""
+        """Sends session ops as they are due, and what people ask for by their sessions beside them, where the stack has
+        that; returns when the load is over.
+        """
+        if self._personalization is not None:
+            self._spawn(self._members, self._arrive_suggestions, self._personalization)
         self._arrive("session", self._plan.load.session_rate_ops_per_s, self._session_ops, self._sessions.act)
+
+    def _arrive_suggestions(self, users: PersonalizationUsers) -> None:
+        while not self._people.any_known and not self.generator.over:
+            gevent.sleep(TICK_S)
+        rate = self._plan.personalization_rate_ops_per_s
+        assert rate is not None  # else nobody is there
+        self._arrive(STREAM, rate, self._personalization_ops, users.act)
 
     def arrive_edits(self) -> None:
         """Lets everybody join, then sends edits as they are due; returns when the load is over."""
@@ -78,7 +99,7 @@ class Conductor:
 
     def finish(self, exit_code: int = EXIT_INTERRUPTED) -> None:
         """Cuts off what is on its way, and writes the summary; a second call does nothing."""
-        for pool in (self._session_ops, self._edit_ops, self._members):
+        for pool in (self._session_ops, self._edit_ops, self._personalization_ops, self._members):
             pool.kill(block=True, timeout=1.0)
         for member in self._collaboration.members:
             member.leave()
@@ -124,7 +145,7 @@ class Conductor:
         while (left_us := due - self.generator.clock.now_us()) > 0 and not self.generator.over:
             gevent.sleep(min(_NAP_S, left_us / 1e6))
 
-    def _spawn(self, pool: Pool, act: Callable[..., None], *args: int) -> None:
+    def _spawn(self, pool: Pool, act: Callable[..., None], *args: Any) -> None:
         """Runs an op on its own; what it raises is a mistake of ours and ends the generator."""
         pool.spawn(act, *args).link_exception(self._failed)
 

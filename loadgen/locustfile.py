@@ -67,7 +67,12 @@ class CollaborationArrivals(_Journey):
 class Bridge:
     """Tells Locust's own statistics of each op; the recorder's files are what is judged."""
 
-    kinds: ClassVar[dict[str, str]] = {"session": "HTTP", "collaboration": "WS"}
+    kinds: ClassVar[dict[str, str]] = {
+        "session": "HTTP",
+        "suggestion": "HTTP",
+        "profile": "HTTP",
+        "collaboration": "WS",
+    }
 
     def __init__(self, environment: Environment) -> None:
         """Listens to nobody yet."""

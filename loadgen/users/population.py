@@ -6,7 +6,7 @@ one is created there, so that a shard that answers nothing goes on being asked a
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ class Session:
     steps: list[Step]  # the rest of its journey, the next one last
     version: int = 0
     doubtful: bool = False
+    person: str = ""  # whose it is, where that is told to the platform
 
     def next_step(self) -> Step:
         """What it does next."""
@@ -37,11 +38,15 @@ class Session:
 class Population:
     """All live sessions of this generator."""
 
-    def __init__(self, shards: ShardMap, size: int, seed: int | str) -> None:
+    def __init__(
+        self, shards: ShardMap, size: int, seed: int | str, person_of: Callable[[int], str] = lambda _: ""
+    ) -> None:
         """``size``: how many sessions are live in quiet times; at least one in each shard.
 
-        The sessions' ids come from the seed, so that several processes need one each.
+        The sessions' ids come from the seed, so that several processes need one each. ``person_of`` says whose a
+        session is, by its number; "": nobody's in particular.
         """
+        self._person_of = person_of
         self._shards = shards
         self._seed = seed
         self._random = random.Random(f"population-{seed}")  # noqa: S311  not for secrets
@@ -72,7 +77,8 @@ class Population:
         self._live[group] += 1
         middle = self._random.sample(MIDDLE, len(MIDDLE))
         self._born += 1
-        return Session(self._new_id(group), group, self._born, ["end", *middle, "create"])
+        person = self._person_of(self._born)
+        return Session(self._new_id(group), group, self._born, ["end", *middle, "create"], person=person)
 
     def _new_id(self, group: int) -> str:
         while True:

@@ -1,5 +1,7 @@
 """Session journeys: what a due session op sends, and what its answer means to the session."""
 
+from collections.abc import Callable
+
 import msgspec
 
 from loadgen.generator import Generator
@@ -16,7 +18,12 @@ def request_of(session: Session, step: Step, value: str) -> tuple[str, str, byte
     path = f"/sessions/{session.id}"
     match step:
         case "create":
-            return "POST", "/sessions", msgspec.json.encode({"session": session.id, "op": value, "data": value})
+            person = {"person": session.person} if session.person else {}
+            return (
+                "POST",
+                "/sessions",
+                msgspec.json.encode({"session": session.id, "op": value, "data": value, **person}),
+            )
         case "read":
             return "GET", path, None
         case "heartbeat":
@@ -31,8 +38,15 @@ def request_of(session: Session, step: Step, value: str) -> tuple[str, str, byte
 class SessionUsers:
     """All people with sessions; `act` is one op of one of them."""
 
-    def __init__(self, generator: Generator, edges: EdgeClient, population: Population) -> None:
-        """Nothing is sent."""
+    def __init__(
+        self,
+        generator: Generator,
+        edges: EdgeClient,
+        population: Population,
+        created: Callable[[Session], None] = lambda _: None,
+    ) -> None:
+        """Nothing is sent. ``created`` is told of each session whose creation was acknowledged."""
+        self._created = created
         self._generator = generator
         self._edges = edges
         self._population = population
@@ -56,6 +70,8 @@ class SessionUsers:
         generator.recorder.returned(
             op, answer.outcome, version=version if isinstance(version, int) else -1, error=answer.error
         )
+        if step == "create" and answer.outcome == "ok":
+            self._created(session)
         self._population.settle(session, step, answer.outcome, answer.status, answer.body)
 
     def _new_value(self) -> str:

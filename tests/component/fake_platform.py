@@ -1,4 +1,4 @@
-"""A tiny platform in one process: the edge's interface for sessions and rooms, kept in memory.
+"""A tiny platform in one process: the edge's interface for sessions, rooms and suggestions, kept in memory.
 
 Run as ``python tests/component/fake_platform.py PORT``; it can be stopped with SIGSTOP like any server, and SIGUSR1
 cuts all WebSockets.
@@ -44,13 +44,16 @@ class Rooms:
 
 
 ROOMS = web.AppKey("rooms", Rooms)
+PROFILES = web.AppKey("profiles", dict[str, int])  # the version of each person's
 SESSIONS = web.AppKey("sessions", dict[str, dict[str, Any]])
 BEAT = web.AppKey("beat", asyncio.Task[None])
 
 
 async def create(request: web.Request) -> web.Response:
     body = await request.json()
-    request.app[SESSIONS][body["session"]] = {"version": 1, "state": "live", "data": body["data"]}
+    request.app[SESSIONS][body["session"]] = {
+        "version": 1, "state": "live", "data": body["data"], "person": body.get("person"),
+    }  # fmt: skip
     return web.json_response({"session": body["session"], "version": 1}, status=201)
 
 
@@ -78,6 +81,25 @@ async def write(request: web.Request) -> web.Response:
 def refused(status: int, error: str, **more: Any) -> web.Response:
     body = {"error": error, "outcome": "fail", **more}
     return web.json_response(body, status=status, headers={"X-Outcome": "fail"})
+
+
+async def person_of(request: web.Request, *, changed: int) -> web.Response:
+    """The profile of whose session it is, after so many changes."""
+    session = request.app[SESSIONS].get(request.match_info["id"], {})
+    if (person := session.get("person")) is None:
+        return refused(404, "nobodys")
+    profiles = request.app[PROFILES]
+    profiles[person] = profiles.get(person, 0) + changed
+    return web.json_response({"person": person, "version": profiles[person]})
+
+
+async def suggest(request: web.Request) -> web.Response:
+    return await person_of(request, changed=0)
+
+
+async def change(request: web.Request) -> web.Response:
+    await request.json()
+    return await person_of(request, changed=1)
 
 
 async def room_socket(request: web.Request) -> web.WebSocketResponse:
@@ -117,12 +139,14 @@ async def started(app: web.Application) -> None:
 
 def main() -> None:
     app = web.Application()
-    app[ROOMS], app[SESSIONS] = Rooms(), {}
+    app[ROOMS], app[SESSIONS], app[PROFILES] = Rooms(), {}, {}
     app.on_startup.append(started)
     app.router.add_post("/sessions", create)
     app.router.add_get("/sessions/{id}", read)
     app.router.add_put("/sessions/{id}", write)
     app.router.add_post("/sessions/{id}/{what}", write)
+    app.router.add_get("/suggestions/{id}", suggest)
+    app.router.add_put("/profiles/{id}", change)
     app.router.add_get("/rooms/{room}/ws", room_socket)
     web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=None, access_log=None)
 

@@ -110,6 +110,7 @@ def generator(
     password: str = "",
     boot_id: str | None = None,
     clock_address: str = "",
+    suggestions_per_s: float | None = None,
 ) -> Iterator[Run]:
     """``boot_id`` of the kernel that the runner is under; None: the generator's own."""
     clock = RunClock.starting_now()
@@ -127,6 +128,7 @@ def generator(
         session_ttl_s=604_800,
         latency_bounds_s=(0.05, 0.1, 0.25, 1.0),
         metrics_port=METRICS_PORT,
+        personalization_rate_ops_per_s=suggestions_per_s,
     )
     path = folder / f"{client}.plan.json"
     path.write_bytes(msgspec.json.encode(plan))
@@ -221,6 +223,23 @@ def test_under_another_kernel_it_asks_for_the_runners_clock_and_goes_by_it(tmp_p
     assert abs(last.data["offset_us"]) <= first.data["error_us"] + last.data["error_us"] + 2
     assert first.at < stop_at < last.at
     assert max(op.due for op, _ in run.ops()) < stop_at
+
+
+def test_people_ask_by_their_sessions_beside_all_else(tmp_path, platform_process):
+    with generator("locust", tmp_path, SHARDS, suggestions_per_s=40.0) as run:
+        run.wait_rate(session=140, edit=45, personalization=35)
+        run.announce("steady")
+        time.sleep(1.5)
+        stop_at = run.announce(STOP)
+        assert run.summary()["dropped"] == 0
+        counted = run.metric("load_ops_total", client="locust", op="suggestion.read", outcome="ok")
+        assert run.interrupt()[0] == 0
+    asked = [(op, end) for op, end in run.ops() if op.kind in {"suggestion.read", "profile.write"}]
+    assert {(end.outcome, end.error) for _, end in asked} == {("ok", "")}, "each is about whom it was asked of"
+    assert max(op.due for op, _ in asked) < stop_at
+    assert counted == sum(op.kind == "suggestion.read" for op, _ in asked) > 40
+    versions = [end.version for op, end in asked if op.kind == "profile.write" and op.key == asked[0][0].key]
+    assert sorted(versions) == list(range(1, len(versions) + 1))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="real-time priority needs root")

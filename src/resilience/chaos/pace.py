@@ -39,6 +39,7 @@ def _least(scenario: Scenario) -> dict[str, float]:
         **{f"direct.write of shard {group}": direct for group, _ in enumerate(scenario.stack.shards, start=1)},
         **_least_of_postgresql(scenario),
         **_least_of_queues(scenario),
+        **_least_of_personalization(scenario),
     }
 
 
@@ -63,6 +64,12 @@ def _least_of_queues(scenario: Scenario) -> dict[str, float]:
     }
 
 
+def _least_of_personalization(scenario: Scenario) -> dict[str, float]:
+    if scenario.stack.personalization is None:
+        return {}
+    return {"personalization": scenario.load.personalization_ops_per_s * LEAST_RATIO}
+
+
 def _rates(directory: Path, end_us: int) -> dict[str, float]:
     """Ops/s of each part over the window that ends then, or since its first op, after a short warm-up."""
     counted, begun = Counter[str](), dict[str, int]()
@@ -77,6 +84,8 @@ def _rates(directory: Path, end_us: int) -> dict[str, float]:
 def _part(op: Invoked) -> str:
     if op.kind.startswith("session."):
         return "session"
+    if op.kind in {"suggestion.read", "profile.write"}:
+        return "personalization"
     if op.kind.startswith("register."):
         return "registers"
     if op.kind == "rabbitmq.publish":

@@ -91,9 +91,11 @@ def _least(rate: float, least: float | None) -> float:
 
 def _locust_rates(scenario: Scenario) -> dict[str, float]:
     load: Load = scenario.load
+    more = {"personalization": _least(load.personalization_ops_per_s, None)} if scenario.stack.personalization else {}
     return {
         "session": _least(load.session_rate_ops_per_s, load.session_rate_ops_per_s_min),
         "edit": _least(load.edit_rate_ops_per_s, load.edit_rate_ops_per_s_min),
+        **more,
     }
 
 

@@ -63,6 +63,7 @@ def plan_for(
         metrics_port=PORTS[component],
         postgresql=_postgresql(scenario, secret_file) if component == "postgresql-client" else None,
         rabbitmq=_rabbitmq(scenario, secret_file) if component == "rabbitmq-client" else None,
+        personalization_rate_ops_per_s=scenario.load.personalization_ops_per_s if stack.personalization else None,
         clock_address=clock_address,
         share=UNSET if share == WHOLE else share,
     )

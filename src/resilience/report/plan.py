@@ -70,7 +70,7 @@ def _load(scenario: Scenario) -> Text:
     return plain(
         f"{load.session_rate_ops_per_s:g} session ops/s, {load.edit_rate_ops_per_s:g} edits/s{made_by}"
         f" {load.direct_rate_ops_per_s:g} direct writes/s to each of {len(scenario.stack.shards)} shards"
-        f"{_rows(scenario)}{_messages(scenario)}"
+        f"{_rows(scenario)}{_messages(scenario)}{_suggestions(scenario)}"
     )
 
 
@@ -91,6 +91,12 @@ def _messages(scenario: Scenario) -> str:
         return ""
     rate = scenario.load.rabbitmq_ops_per_s
     return f", {rate:g} messages/s to each of {len(scenario.stack.load_queues)} queues, through each member in turn"
+
+
+def _suggestions(scenario: Scenario) -> str:
+    if scenario.stack.personalization is None:
+        return ""
+    return f", {scenario.load.personalization_ops_per_s:g} suggestions and interests/s"
 
 
 def _timeline(scenario: Scenario) -> Table:

@@ -21,7 +21,7 @@ from resilience.spec.fault import (
     Target,
 )
 from resilience.spec.load import Load
-from resilience.spec.personalization_coherence import check_personalization
+from resilience.spec.personalization_coherence import check_personalization, check_personalization_load
 from resilience.spec.postgresql_coherence import (
     check_by_hand,
     check_cancelling,
@@ -74,6 +74,7 @@ def check_scenario(scenario: Scenario, label: str) -> None:
     _check_load(scenario.load, label)
     check_postgresql_load(scenario, label)
     check_rabbitmq_load(scenario.load, scenario.stack, label)
+    check_personalization_load(scenario.load, scenario.stack, label)
     if scenario.experiment is not None:
         _check_experiment(scenario.experiment, scenario.stack)
         check_by_hand(scenario)

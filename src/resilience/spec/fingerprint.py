@@ -19,6 +19,7 @@ _DIGITS = 16
 _OPTIONAL = frozenset(
     {
         "personalization",
+        "personalization_rate_ops_per_s",
         "postgresql",
         "postgresql_rate_ops_per_s",
         "postgresql_rate_ops_per_s_min",

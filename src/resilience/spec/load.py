@@ -19,6 +19,7 @@ POSTGRESQL_RATE_OPS_PER_S = 20.0  # each way, every 50 ms: outages are told to t
 Isolation = Literal["read committed", "repeatable read", "serializable"]
 POSTGRESQL_ISOLATION: Isolation = "serializable"  # what they read must fit some order of all of them
 RABBITMQ_RATE_OPS_PER_S = 30.0  # through each of three members ten times a second: outages are told to a tenth
+PERSONALIZATION_RATE_OPS_PER_S = 20.0
 RABBITMQ_BACKLOG_S = 10.0  # how far consumers are behind: there has to be something in a queue that could be lost
 
 
@@ -51,6 +52,9 @@ class Load(Record, frozen=True, kw_only=True):
     rabbitmq_rate_ops_per_s_min: Rate | None = None
     # every so many-th message to each queue is a poison message: its consumer can only reject it, each time; None: none
     rabbitmq_poison_every: Count | None = None
+    # suggestions that are read, and interests that are set, where the stack has the personalization service; None:
+    # `PERSONALIZATION_RATE_OPS_PER_S`
+    personalization_rate_ops_per_s: Rate | None = None
     timeout_s: Seconds = 2.0  # of one op, seen from its client; always under stop_timeout_s
     stop_timeout_s: Seconds = 6.0  # how long unfinished ops are waited for at the end
     workers: Workers | UnsetType = UNSET  # processes that make session ops and edits, each its share; absent: 1
@@ -74,6 +78,12 @@ class Load(Record, frozen=True, kw_only=True):
     def postgresql_isolation(self) -> Isolation:
         """The isolation level that transactions on lists ask for."""
         return POSTGRESQL_ISOLATION if self.postgresql_list_isolation is None else self.postgresql_list_isolation
+
+    @property
+    def personalization_ops_per_s(self) -> float:
+        """What is asked of the personalization service."""
+        rate = self.personalization_rate_ops_per_s
+        return PERSONALIZATION_RATE_OPS_PER_S if rate is None else rate
 
     @property
     def rabbitmq_ops_per_s(self) -> float:

@@ -1,6 +1,7 @@
 """What has to fit together in a stack that has the personalization service; each check raises `SpecError`."""
 
 from resilience.spec.convert import refuse
+from resilience.spec.load import Load
 from resilience.spec.stack import Stack
 
 COMPONENT = "personalization"
@@ -18,3 +19,11 @@ def check_personalization(stack: Stack, label: str) -> None:
     if not stack.has_outbox:
         missing = "postgresql" if stack.postgresql is None else "rabbitmq"
         raise refuse(label, missing, f"is missing: {COMPONENT} has its profiles, and the ends of sessions, from there")
+
+
+def check_personalization_load(load: Load, stack: Stack, label: str) -> None:
+    """Where suggestions are to be read there is somebody who makes them."""
+    rate = load.personalization_rate_ops_per_s
+    if stack.personalization is None and rate is not None:
+        expected = "expected none: the stack has no personalization"
+        raise refuse(label, "load.personalization_rate_ops_per_s", expected, rate)

@@ -123,6 +123,7 @@ class LoadPlan(Record, frozen=True, kw_only=True):
     metrics_port: Annotated[int, Meta(ge=1, le=65_535)]
     postgresql: PostgresqlPlan | None = None  # for its client alone
     rabbitmq: RabbitmqPlan | None = None  # for its client alone
+    personalization_rate_ops_per_s: float | None = None  # for Locust; None: the stack has no such service
     clock_address: str = ""  # host:port where that clock is told (`load.clock`); "": nobody stands under another kernel
     share: Share | UnsetType = UNSET  # absent: all of it
 

@@ -7,7 +7,7 @@ import yaml
 
 from resilience.errors import SpecError
 from resilience.spec.rabbitmq import QUEUES
-from resilience.spec.read import read_stack
+from resilience.spec.read import read_scenario, read_stack
 from resilience.spec.stack import Personalization
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -54,6 +54,11 @@ def test_what_could_not_work_is_refused(old: str, new: str, says: str, tmp_path:
     with pytest.raises(SpecError) as caught:
         read_stack(changed(tmp_path, old, new), FILE)
     assert says in str(caught.value)
+
+
+def test_nobody_is_asked_where_there_is_no_such_service() -> None:
+    with pytest.raises(SpecError, match="personalization_rate_ops_per_s: expected none"):
+        read_scenario(ROOT, "session-events-baseline", overrides=["load.personalization_rate_ops_per_s=5"])
 
 
 def test_it_needs_both_stores(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_a_stack_without_it_is_the_stack_that_it_was_before() -> None:
     tiers = ("postgresql", "rabbitmq")
     assert found.stack == digest_without(scenario.stack, *tiers, "personalization")
     rates = [f"{tier}_rate_ops_per_s{end}" for tier in tiers for end in ("", "_min")]
-    others = ("rabbitmq_poison_every", "postgresql_register_rate_ops_per_s")
+    others = ("rabbitmq_poison_every", "postgresql_register_rate_ops_per_s", "personalization_rate_ops_per_s")
     assert found.load == digest_without(scenario.load, *rates, *others)
     there = msgspec.structs.replace(scenario.stack, rabbitmq=Rabbitmq())
     other = fingerprint(msgspec.structs.replace(scenario, stack=there), harness="h", servers="s", host={})

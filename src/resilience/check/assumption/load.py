@@ -63,6 +63,9 @@ def _streams(scenario: Scenario, history: History) -> Iterator[tuple[str, Flags,
         yield "ops on registers in PostgreSQL", ops.of_kind("register."), _least(registers, None)
     if (transactions := load.postgresql_list_rate_ops_per_s) is not None:
         yield "transactions on lists in PostgreSQL", ops.of_kind(KIND), _least(transactions, None)
+    if scenario.stack.personalization is not None:
+        asked = ops.of_kind("suggestion.read", "profile.write")
+        yield "suggestions and interests", asked, _least(load.personalization_ops_per_s, None)
     if scenario.stack.rabbitmq is not None:
         least = _least(load.rabbitmq_ops_per_s, load.rabbitmq_rate_ops_per_s_min)
         for queue in scenario.stack.load_queues:

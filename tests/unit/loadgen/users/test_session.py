@@ -1,5 +1,7 @@
 """What a session's steps send."""
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
@@ -23,3 +25,9 @@ def test_request_of(step, method, path, body):
     sent = request_of(SESSION, step, "v")
     assert sent[:2] == (method, path)
     assert (msgspec.json.decode(sent[2]) if sent[2] else None) == body
+
+
+def test_a_session_that_is_somebodys_says_so_as_it_is_created():
+    sent = request_of(replace(SESSION, person="anna"), "create", "v")[2]
+    assert sent is not None
+    assert msgspec.json.decode(sent) == {"session": "s-1", "op": "v", "data": "v", "person": "anna"}
