@@ -7,6 +7,7 @@ the files of a run directory and reads them back.
 
 import hashlib
 import pickle
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -36,6 +37,7 @@ from resilience.history.record import (
     DirectRead,
     Drained,
     Dropped,
+    EffectRead,
     Event,
     Invoked,
     Joined,
@@ -44,6 +46,7 @@ from resilience.history.record import (
     ListRead,
     OutboxRead,
     PhaseWindow,
+    ProfileRead,
     QueryFailed,
     QueueRead,
     Returned,
@@ -58,10 +61,10 @@ from resilience.spec.fingerprint import Fingerprint
 from resilience.spec.load import Load
 from resilience.spec.postgresql import Durability as PostgresqlDurability
 from resilience.spec.postgresql import Patroni, Postgresql
-from resilience.spec.rabbitmq import QUEUES, Rabbitmq, all_queues
+from resilience.spec.rabbitmq import PRIORITY_QUEUE, QUEUES, Rabbitmq, all_queues
 from resilience.spec.scenario import Experiment, Scenario, Timeline
 from resilience.spec.slo import FindingSource, RatioSource, Slo
-from resilience.spec.stack import GENERATORS, Async, Durability, Member, Redis, Shard, Stack
+from resilience.spec.stack import GENERATORS, Async, Durability, Member, Personalization, Redis, Shard, Stack
 
 S = 1_000_000  # a second, in the unit of all instants
 WALL0 = 1_760_000_000.0  # the run's base on the wall clock, in seconds since 1970
@@ -313,6 +316,8 @@ class Recorded:
     rows: list[RowRead] = field(default_factory=list)
     lists: list[ListRead] = field(default_factory=list)
     outbox: list[OutboxRead] = field(default_factory=list)
+    effects: list[EffectRead] = field(default_factory=list)
+    profiles: list[ProfileRead] = field(default_factory=list)
     consumed: list[Consumed] = field(default_factory=list)
     attached: list[Attached] = field(default_factory=list)
     detached: list[Detached] = field(default_factory=list)
@@ -460,12 +465,13 @@ class Recorded:
         counts = {
             "direct": len(self.direct), "session": len(self.sessions), "room": len(self.rooms),
             "postgresql": len(self.rows), "lists": len(self.lists), "outbox": len(self.outbox),
+            "profiles": len(self.effects) + len(self.profiles),
             "rabbitmq": sum(len(line.messages) for line in self.queues),
         }  # fmt: skip
         kinds: Any = self.audited
         done = [AuditDone(kind, counts[kind], self.audited_at.get(kind, END + 5 * S)) for kind in kinds]
         reads: tuple[Line, ...] = (*self.direct.values(), *self.sessions.values(), *self.rooms.values())
-        return [*reads, *self.rows, *self.lists, *self.outbox, *self.queues, *done]
+        return [*reads, *self.rows, *self.lists, *self.outbox, *self.effects, *self.profiles, *self.queues, *done]
 
     def history(self, directory: Path, about: Scenario) -> History:
         """The run, saved and read again; samples that follow from it are right, and go the shorter way."""
@@ -829,6 +835,68 @@ def _add_events(run: Recorded) -> None:
         run.outbox.append(OutboxRead(event, True, POSTGRESQL[0], 1))
         at = (op.returned or 0) + S // 20
         run.consumed.append(Consumed("consumer-session-events", "session-events", event, at, False, True))
+
+
+PERSON_EVERY, READ_EVERY = 4, S // 4  # people whose sessions these are, by turns, and how often one op is due
+BOUND_S = 2.0
+
+
+def personalized(about: Scenario) -> Scenario:
+    """A scenario with both stores whose stack has the personalization service; a history of it is `with_people`'s."""
+    stack = about.stack
+    members = tuple(
+        Member(name=f"personalization-{n}", component="personalization", node=f"node-{3 - n}") for n in range(2)
+    )
+    own = Personalization(staleness_bound_s=BOUND_S)
+    stack = msgspec.structs.replace(stack, members=stack.members + members, personalization=own)
+    load = msgspec.structs.replace(about.load, personalization_rate_ops_per_s=S / READ_EVERY)
+    return msgspec.structs.replace(about, stack=stack, load=load)
+
+
+def with_people(run: Recorded) -> Recorded:
+    """The run, in which the service consumes the events of ends: each has its effect 100 ms after it was acknowledged.
+
+    The load's client leaves their queue alone. One op in four sets an interest, the others read what is suggested, from
+    a replica that is half a second behind.
+    """
+    queue = PRIORITY_QUEUE
+    run.ops = [op for op in run.ops if op.key != queue]
+    run.consumed = [line for line in run.consumed if line.queue != queue]
+    run.attached = [line for line in run.attached if line.queue != queue]
+    run.detached = [line for line in run.detached if line.consumer != f"consumer-{queue}"]
+    run.queues = [QueueRead(line.queue, (), line.member) if line.queue == queue else line for line in run.queues]
+    changes: dict[str, list[int]] = {f"person-{number}": [] for number in range(PERSON_EVERY)}  # when, by person
+    for number, op in enumerate(run.good("session.end")):
+        person = f"person-{number % PERSON_EVERY}"
+        run.effects.append(EffectRead(event_of(op.key, op.value), person, POSTGRESQL[0], 1))
+        changes[person].append((op.returned or 0) + S // 10)
+    first = 1 + max(op.id for op in run.ops if op.client == "locust")
+    for number, due in enumerate(range(20_000, END, READ_EVERY)):
+        _add_op_of_person(run, changes, first + number, number, due)
+    ends = Counter(read.person for read in run.effects)
+    for person, at in changes.items():
+        run.profiles.append(ProfileRead(person, len(at), ends[person], POSTGRESQL[0], 1))
+    run.audited.append("profiles")
+    run.events += (
+        Event("member", -3 * S, {"member": f"personalization-{n}", "what": "started", "pid": 7, "code": 0})
+        for n in range(2)
+    )
+    return run
+
+
+def _add_op_of_person(run: Recorded, changes: dict[str, list[int]], op_id: int, number: int, due: int) -> None:
+    """A write makes a version; a read gives how many there were half a second before."""
+    person = f"person-{number // 4 % PERSON_EVERY}"
+    phase = next(window.phase for window in run.windows if window.start <= due < window.end)
+    writes = number % 4 == 0
+    kind, value = ("profile.write", f"interest-42-{number}") if writes else ("suggestion.read", "")
+    op = Op("locust", op_id, kind, person, value, 0, phase, due, due + 200)
+    op.end("ok", 3_000)
+    if writes:
+        changes[person].append(op.called)
+    seen = sorted(at for at in changes[person] if at <= (op.called if writes else op.called - S // 2))
+    op.version = len(seen)
+    run.ops.append(op)
 
 
 def samples(history: History, about: Scenario) -> list[Series]:

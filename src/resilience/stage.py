@@ -45,6 +45,7 @@ from resilience.stack.outbox_audit import audit_outbox
 from resilience.stack.postgresql_audit import audit_lists, audit_rows
 from resilience.stack.postgresql_copies import compare_copies
 from resilience.stack.postgresql_watch import PostgresqlWatch
+from resilience.stack.profile_audit import audit_profiles, wait_consumed
 from resilience.stack.rabbitmq_drain import drain
 from resilience.stack.rabbitmq_watch import QueueWatch
 from resilience.stack.readiness import READY_TIMEOUT_S, stack_ready
@@ -208,7 +209,11 @@ class Stage:
         timeline = latest_timeline(history)
         if platform.stack.has_outbox:  # before the queues are drained: what is in it comes into one
             self._try(lambda: self._audit_outbox(platform, timeline))
+        if platform.stack.personalization is not None:  # which takes out of one of them what is for it
+            self._try(lambda: self._let_consume(platform, timeline))
         self._try(lambda: self._drain(platform))
+        if platform.stack.personalization is not None:
+            self._try(lambda: self._audit_profiles(platform, timeline))
         if platform.stack.postgresql is not None:
             self._try(lambda: self._compare_copies(platform, timeline))
             self._audit_rows(platform, attempted, timeline)
@@ -247,6 +252,17 @@ class Stage:
         with Writer(self._record.audit) as writer, unanswered(note, "audit-incomplete"):
             deadline = time.monotonic() + SETTLE_TIMEOUT_S
             audit_outbox(platform, writer, clock=self._notebook.clock, deadline=deadline, timeline_min=timeline_min)
+
+    @staticmethod
+    def _let_consume(platform: OwnedPlatform, timeline_min: int) -> None:
+        with suppress(StackError):  # what has no effect by then is found by the audit, with what is left in the queue
+            wait_consumed(platform, deadline=time.monotonic() + SETTLE_TIMEOUT_S, timeline_min=timeline_min)
+
+    def _audit_profiles(self, platform: OwnedPlatform, timeline_min: int) -> None:
+        note = partial(self._notebook_about, "profiles")
+        with Writer(self._record.audit) as writer, unanswered(note, "audit-incomplete"):
+            deadline = time.monotonic() + AUDIT_TIMEOUT_S
+            audit_profiles(platform, writer, clock=self._notebook.clock, deadline=deadline, timeline_min=timeline_min)
 
     def _audit_rows(self, platform: OwnedPlatform, attempted: "Attempted", timeline_min: int) -> None:
         note = partial(self._notebook_about, "postgresql")

@@ -11,15 +11,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.local.platform import OwnedLocalPlatform
+from resilience.errors import StackError
+from resilience.history.clock import RunClock
+from resilience.history.record import AuditDone, AuditLine, EffectRead, ProfileRead
+from resilience.history.writer import Writer
 from resilience.spec.read import read_stack
 from resilience.spec.stack import PORTS, Shard, Stack
 from resilience.stack import postgresql, rabbitmq, redis_cluster, service
 from resilience.stack.http_link import HttpAnswer, http_ask
+from resilience.stack.profile_audit import audit_profiles, wait_consumed
 from tests.component.local_stack import brought_up
 from tests.component.postgresql_tier import PRIMARY, STANDBY, asked, wait_for
 from tests.component.rabbitmq_members import eventually, publish, take, texts, within
@@ -211,6 +217,26 @@ def test_what_a_killed_instance_had_in_hand_has_its_effect_once(platform: OwnedL
     assert profile(platform, "dora") == (6, 6)
     wait_for("it runs again", lambda: platform.state(PEOPLE[0]).restarts == before.restarts + 1)
     service.wait_ready(platform, within())
+
+
+def test_effects_and_profiles_are_read_back(platform: OwnedLocalPlatform, tmp_path: Path) -> None:
+    """As the primary has them, once what was confirmed has come."""
+    ends = [ended(platform, began(platform, f"s-gina-{number}", "gina")) for number in range(3)]
+    wait_consumed(platform, deadline=within())
+    with Writer(tmp_path / "audit.jsonl") as writer:
+        audit_profiles(platform, writer, clock=RunClock.starting_now(), deadline=within())
+    lines = msgspec.json.Decoder(AuditLine).decode_lines((tmp_path / "audit.jsonl").read_bytes())
+    effects = [line for line in lines if isinstance(line, EffectRead)]
+    assert [line.event for line in effects if line.person == "gina"] == ends
+    assert {line.event: line.person for line in effects} == {
+        event: person or "" for event, person in events(platform).items()
+    }
+    assert ProfileRead("gina", 3, 3, PRIMARY, 1) in lines
+    (done,) = [line for line in lines if isinstance(line, AuditDone)]
+    assert (done.kind, done.count) == ("profiles", len(lines) - 1)
+    asked(platform, PRIMARY, f"DELETE FROM profile_event WHERE event = '{ends[0]}'")
+    with pytest.raises(StackError, match="1 confirmed events have had no effect"):
+        wait_consumed(platform, deadline=within(0.3))
 
 
 def test_edges_lead_to_it(platform: OwnedLocalPlatform) -> None:

@@ -45,6 +45,7 @@ from resilience.check.reconciliation import reconciliation
 from resilience.check.recovery import recovery
 from resilience.check.registers import registers
 from resilience.check.slo import measured_slos, slo
+from resilience.check.staleness import suggestions
 from resilience.check.takeover import takeover
 from resilience.check.weakness import with_weaknesses
 from resilience.history.read import History
@@ -75,6 +76,7 @@ ASSUMPTIONS: dict[str, Check] = {
     "assumption.rabbitmq-drained": audit.queues_drained,
     "assumption.lists-audited": audit.lists_audited,
     "assumption.outbox-audited": audit.outbox_audited,
+    "assumption.profiles-audited": audit.profiles_audited,
 }
 
 CHECKS: dict[str, Check] = {
@@ -85,6 +87,7 @@ CHECKS: dict[str, Check] = {
     "durability.rabbitmq": rabbitmq,
     "durability.events": events,
     "order.rabbitmq": order_of_messages,
+    "staleness.suggestions": suggestions,
     "linearizability.postgresql": registers,
     "isolation.postgresql": lists,
     "recovery": recovery,
@@ -124,6 +127,7 @@ TIERS: dict[str, str] = {
 # what only a stack with several of them has, and what a load need not do: each of these checks looks at nothing else
 PARTS: dict[str, Callable[[Scenario], bool]] = {
     "durability.events": lambda scenario: scenario.stack.has_outbox,
+    "staleness.suggestions": lambda scenario: scenario.stack.personalization is not None,
     "linearizability.postgresql": lambda scenario: scenario.load.postgresql_register_rate_ops_per_s is not None,
     "isolation.postgresql": lambda scenario: scenario.load.postgresql_list_rate_ops_per_s is not None,
 }

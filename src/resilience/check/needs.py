@@ -12,6 +12,7 @@ LISTS = ("assumption.lists-audited",)
 PRIMARY = ("assumption.postgresql-known",)
 QUEUES = ("assumption.rabbitmq-drained",)
 OUTBOX = ("assumption.outbox-audited",)
+PROFILES = ("assumption.profiles-audited",)
 TIMING = ("assumption.schedule-lag", "assumption.generator-cpu")
 CLOCK = ("assumption.clock-step",)  # of the wall clock, by which servers and Prometheus go
 CLOCKS = ("assumption.clocks",)  # of processes under several kernels

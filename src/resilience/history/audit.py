@@ -13,7 +13,9 @@ from resilience.history.record import (
     AuditLine,
     DirectRead,
     ListRead,
+    EffectRead,
     OutboxRead,
+    ProfileRead,
     QueueRead,
     RoomRead,
     RowRead,
@@ -37,6 +39,8 @@ class Audit:
     lists: dict[str, str]  # of PostgreSQL, what each holds
     list_sources: tuple[tuple[str, int], ...]  # whom they were read from, as in `TableRows`
     outbox: tuple[OutboxRead, ...]
+    effects: tuple[EffectRead, ...]
+    profiles: tuple[ProfileRead, ...]
     done: tuple[AuditDone, ...]
     direct_lines: int  # how many keys' answers there are of each kind, to compare with `AuditDone.count`
     session_lines: int
@@ -62,6 +66,8 @@ class _Found:
     rooms: list[RoomRead] = field(default_factory=list)
     lists: list[ListRead] = field(default_factory=list)
     outbox: list[OutboxRead] = field(default_factory=list)
+    effects: list[EffectRead] = field(default_factory=list)
+    profiles: list[ProfileRead] = field(default_factory=list)
     done: list[AuditDone] = field(default_factory=list)
     sources: dict[tuple[str, int], int] = field(default_factory=dict)
     queues: Known = field(default_factory=dict)
@@ -83,6 +89,8 @@ class _Found:
         self.rooms += kinds[RoomRead]
         self.lists += kinds[ListRead]
         self.outbox += kinds[OutboxRead]
+        self.effects += kinds[EffectRead]
+        self.profiles += kinds[ProfileRead]
         self.done += kinds[AuditDone]
         self.rows.append(self._row_columns(kinds[RowRead]))
         self.messages.append(self._message_columns(kinds[QueueRead]))
@@ -127,6 +135,8 @@ class _Found:
             lists={line.key: line.content for line in self.lists},
             list_sources=tuple(dict.fromkeys((line.member, line.timeline) for line in self.lists)),
             outbox=tuple(self.outbox),
+            effects=tuple(self.effects),
+            profiles=tuple(self.profiles),
             done=tuple(self.done),
             direct_lines=self.direct_lines,
             session_lines=len(self.sessions),

@@ -236,6 +236,28 @@ class OutboxRead(Line, frozen=True, tag="outbox"):
     timeline: Int64
 
 
+class EffectRead(Line, frozen=True, tag="effect"):
+    """Audit: an event that has had its effect on profiles, as one member has it after healing.
+
+    ``person`` is whose session it was, "" where it was nobody's. ``timeline`` is the one that the member was on.
+    """
+
+    event: str
+    person: str
+    member: str
+    timeline: Int64
+
+
+class ProfileRead(Line, frozen=True, tag="profile"):
+    """Audit: a person's profile as one member has it after healing: its version, and how many ends it has counted."""
+
+    person: str
+    version: Int64
+    sessions: Int64
+    member: str
+    timeline: Int64
+
+
 class Drained(msgspec.Struct, frozen=True, array_like=True):
     """A message that was taken out of a queue when all was over.
 
@@ -265,11 +287,12 @@ class AuditDone(Line, frozen=True, tag="audited"):
     """Audit: everything of that kind that was asked for has been read.
 
     ``count`` are the keys of ``direct``, ``session`` and ``room``, the `RowRead` lines of ``postgresql``, the
-    `ListRead` lines of ``lists``, the `OutboxRead` lines of ``outbox``, the messages of ``rabbitmq``; queues count as
+    `ListRead` lines of ``lists``, the `OutboxRead` lines of ``outbox``, the `EffectRead` and `ProfileRead` lines of ``profiles``, the messages of
+    ``rabbitmq``; queues count as
     read once they were empty and nobody held a message unacknowledged.
     """
 
-    kind: Literal["direct", "session", "room", "postgresql", "lists", "outbox", "rabbitmq"]
+    kind: Literal["direct", "session", "room", "postgresql", "lists", "outbox", "profiles", "rabbitmq"]
     count: Int64
     at: Instant
 
@@ -295,5 +318,7 @@ class QueryFailed(Line, frozen=True, tag="query-failed"):
 
 OpLine = Invoked | Returned | Answered | Dropped | Joined | Delivered | Left | Consumed | Attached | Detached
 RunLine = PhaseWindow | Event | ClockPair
-AuditLine = DirectRead | SessionRead | RoomRead | RowRead | ListRead | OutboxRead | QueueRead | AuditDone
+AuditLine = (
+    DirectRead | SessionRead | RoomRead | RowRead | ListRead | OutboxRead | EffectRead | ProfileRead | QueueRead | AuditDone
+)
 SampleLine = Series | QueryFailed

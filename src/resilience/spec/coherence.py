@@ -118,6 +118,8 @@ def _places(stack: Stack) -> Iterator[str]:
         yield from (f"queue {queue}" for queue in all_queues(stack.rabbitmq))
     if stack.has_outbox:
         yield "outbox"
+    if stack.personalization is not None:
+        yield "profiles"
 
 
 def check_bounds(bounds: Mapping[str, tuple[float, float]], label: str, field: str) -> None:

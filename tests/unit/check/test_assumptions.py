@@ -49,11 +49,13 @@ from tests.histories import (
     baseline,
     by_two,
     delivery_slo,
+    personalized,
     recorded,
     recorded_by_two,
     samples,
     scenario,
     with_lists,
+    with_people,
 )
 
 Change = Callable[[Recorded], object]
@@ -295,6 +297,7 @@ LISTS = asking_for_lists(10)
 AUTOMATIC = msgspec.structs.replace(
     BOTH, stack=msgspec.structs.replace(BOTH.stack, rabbitmq=Rabbitmq(acknowledgement="automatic"))
 )
+PEOPLE = personalized(BOTH)
 ONE_MORE = b'["row","pg:1","postgresql-42-1","postgresql-primary-0",1]\n'
 NOT_SEEN = {"in_effect": False, "evidence": [{"what": "ping", "expected": "none", "observed": "pong", "ok": False}]}
 CASES = (
@@ -565,6 +568,14 @@ CASES = (
          breaks="outbox-audited", reason="the outbox audit ended 1.0 s before the load had"),
     Case(name="outbox of two members", change=lambda run: reread_outbox(run, "postgresql-replica-0"), about=BOTH,
          breaks="outbox-audited", reason="rows were read in more than one place"),
+    Case(name="profiles not read", change=lambda run: run.audited.remove("profiles"), breaks="profiles-audited",
+         reason="the profiles audit did not come to its end", about=PEOPLE),
+    Case(name="profiles could not be read", change=add("audit-incomplete", store="profiles", reason="no primary"),
+         breaks="profiles-audited", reason="no primary", about=PEOPLE),
+    Case(name="profiles read too early", change=lambda run: run.audited_at.update(profiles=END - S), about=PEOPLE,
+         breaks="profiles-audited", reason="the profiles audit ended 1.0 s before the load had"),
+    Case(name="suggestions too few", breaks="load-rate", about=PEOPLE, reason="suggestions and interests in steady",
+         change=lambda run: setattr(run, "ops", [op for op in run.ops if op.kind != "suggestion.read" or op.id % 2])),
     Case(name="a consumer that was not read to its end", change=lambda run: cut_short(run, END + S), about=AUTOMATIC,
          breaks="rabbitmq-drained",
          reason="what was on its way to consumer consumer-session-events as the load ended was not read"),
@@ -651,6 +662,8 @@ def broken(judgement: Judgement) -> dict[str, str]:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_exactly_what_rests_on_it_falls(case: Case, tmp_path: Path) -> None:
     run = recorded(tiers=tuple(tier for tier in TIERS if case.about.stack.of(tier)))
+    if case.about.stack.personalization is not None:
+        with_people(run)
     case.change(run)
     judgement = judged(run, tmp_path, case.about)
     reasons = broken(judgement)

@@ -26,10 +26,12 @@ from tests.histories import (
     by_patroni,
     latency_slo,
     patroni_events,
+    personalized,
     recorded,
     samples,
     scenario,
     with_lists,
+    with_people,
 )
 
 PLATFORM = by_patroni(scenario(slos=(availability_slo("fault", 0.82), latency_slo("steady", 0.99)), tiers=TIERS))
@@ -46,6 +48,7 @@ class Case:
     change: Callable[[Recorded], object]
     says: str
     verdict: str = "fail"
+    people: bool = False  # in a stack with the personalization service
 
 
 def lose(kind: str) -> Callable[[Recorded], None]:
@@ -92,6 +95,11 @@ def overtake(run: Recorded) -> None:
     """Of two messages of a queue without priorities the later one is handed out first."""
     one, other = [n for n, line in enumerate(run.consumed) if line.queue == "content-processing"][10:12]
     run.consumed[one], run.consumed[other] = run.consumed[other], run.consumed[one]
+
+
+def suggest_from_long_ago(run: Recorded) -> None:
+    """A suggestion is made of a profile as it was before anything was known of its person."""
+    run.good("suggestion.read", phase="recovery")[20].version = 0
 
 
 def read_again(run: Recorded) -> None:
@@ -179,6 +187,7 @@ CASES = (
          change=lambda run: run.lose(run.good("rabbitmq.publish", phase="steady")[7])),
     Case(check="durability.events", change=lambda run: run.outbox.pop(3), says="1 acknowledged session end lost"),
     Case(check="order.rabbitmq", change=overtake, says="1 message came after later ones"),
+    Case(check="staleness.suggestions", change=suggest_from_long_ago, says="1 read staler than the bound", people=True),
     Case(check="linearizability.postgresql", change=read_again, says="1 register answered what no order explains"),
     Case(check="isolation.postgresql", change=see_too_little, says="1 anomaly that serializable does not allow"),
     Case(check="recovery", change=lose_the_shard_again, says="no write succeeded in the last"),
@@ -220,25 +229,26 @@ def signed(name: str, check: Check) -> Check:
     return findings
 
 
-def sound() -> Recorded:
-    """A run of `ABOUT` as it should be."""
+def sound(*, people: bool) -> Recorded:
+    """A run of `ABOUT` as it should be; with ``people``, where it has the personalization service."""
     run = with_lists(recorded(tiers=TIERS))
     run.events.extend(patroni_events())
-    return run
+    return with_people(run) if people else run
 
 
-def judged(run: Recorded, folder: Path) -> Judgement:
+def judged(run: Recorded, folder: Path, *, people: bool) -> Judgement:
     if run.later:
         run.later(run, folder)
     checks = {name: signed(name, check) for name, check in CHECKS.items()}
-    return judge(ABOUT, run.history(folder, ABOUT), checks=checks)
+    about = personalized(ABOUT) if people else ABOUT
+    return judge(about, run.history(folder, about), checks=checks)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.check)
 def test_only_this_check_finds_it(case: Case, tmp_path: Path) -> None:
-    run = sound()
+    run = sound(people=case.people)
     case.change(run)
-    judgement = judged(run, tmp_path)
+    judgement = judged(run, tmp_path, people=case.people)
     found = [finding for finding in judgement.findings if finding.verdict != "pass"]
     assert {(finding.check, finding.verdict) for finding in found} == {(case.check, case.verdict)}
     assert any(case.says in f"{finding.title} {finding.reason}" for finding in found), found
@@ -246,9 +256,13 @@ def test_only_this_check_finds_it(case: Case, tmp_path: Path) -> None:
 
 
 def test_all_of_them_pass_a_run_as_it_should_be(tmp_path: Path) -> None:
-    judgement = judged(sound(), tmp_path)
-    assert {finding.check for finding in judgement.findings} >= set(CHECKS)
-    assert {finding.verdict for finding in judgement.findings} == {"pass"}
+    findings = [
+        finding
+        for people in (False, True)
+        for finding in judged(sound(people=people), tmp_path / str(people), people=people).findings
+    ]
+    assert {finding.check for finding in findings} >= set(CHECKS)
+    assert {finding.verdict for finding in findings} == {"pass"}
 
 
 def test_every_check_has_a_run_that_it_alone_finds_fault_with() -> None:

@@ -12,7 +12,7 @@ from resilience.history.columns import OK, Flags
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
 
-_COUNTED = {"postgresql": "rows", "lists": "lists", "outbox": "rows", "rabbitmq": "messages"}
+_COUNTED = {"postgresql": "rows", "lists": "lists", "outbox": "rows", "profiles": "rows", "rabbitmq": "messages"}
 
 
 def audit_complete(scenario: Scenario, history: History) -> tuple[Finding, ...]:
@@ -71,6 +71,17 @@ def outbox_audited(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     reasons = [*_told(history, "outbox"), *_undone(history, {"outbox": len(rows)})]
     reasons += _read_from(history, "outbox", sources)
     return (held_unless("outbox-audited", "The outbox was audited", reasons, f"{len(rows)} rows read", "all"),)
+
+
+def profiles_audited(scenario: Scenario, history: History) -> tuple[Finding, ...]:
+    """After healing, the effects of events, and the profiles, were read as the primary had them, on one timeline."""
+    del scenario
+    effects, profiles = history.audit.effects, history.audit.profiles
+    sources = [(line.member, line.timeline) for line in effects] + [(line.member, line.timeline) for line in profiles]
+    read = len(sources)
+    reasons = [*_told(history, "profiles"), *_undone(history, {"profiles": read})]
+    reasons += _read_from(history, "profiles", tuple(dict.fromkeys(sources)))
+    return (held_unless("profiles-audited", "The profiles were audited", reasons, f"{read} rows read", "all"),)
 
 
 def _read_from(history: History, kind: str, sources: Sequence[tuple[str, int]]) -> Iterator[str]:

@@ -3,12 +3,15 @@
 ::
 
     end acknowledged ─▶ row in the outbox ─▶ published, confirmed ─▶ acknowledged by a consumer, or left in its queue
-                 lost in PostgreSQL    never published       lost in RabbitMQ
+                 lost in PostgreSQL    never published       lost in RabbitMQ          └▶ effect in a profile
 
 A finding for each hop, about what came that far. The *row* has to be in the outbox as the primary has it after healing;
 where PostgreSQL may lose acknowledged rows around a failover it may be lost like those (`durability.postgresql`). Once
 the outbox has had time to settle no row may be unpublished. What was published has to be with a consumer that has
 acknowledged it, or in its queue (or in that for its dead letters) at the end.
+
+Where the stack has the personalization service that is the consumer, and no client of the load's: what has come is seen
+by its effect then (`profiles`), which is a hop of its own.
 
 The other way round: a row is of an end that was asked for, and an event is of a row. An event may come without one
 where a failover was allowed to lose rows; that is told. A row is published *at least once*, so events may come twice:
@@ -29,6 +32,7 @@ from msgspec.structs import replace
 from resilience.check import needs
 from resilience.check.durability.booking import EVIDENCE_MAX, Booked, Defect, Ledger, What, findings
 from resilience.check.durability.postgresql import at_stake, excuses, window
+from resilience.check.durability.profiles import of_profiles
 from resilience.check.durability.unrecorded import unrecorded
 from resilience.check.fault import POSTGRESQL
 from resilience.check.finding import Finding, Where
@@ -60,7 +64,9 @@ def events(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     forgiven = bool(excuses(scenario, history, POSTGRESQL))
     found = (at_stake(finding, history, booked) for finding in findings(ROWS, scenario, history, booked))
     rows = (_of_rows(finding, history, way, booked) for finding in found)
-    return (*rows, _of_outbox(history, way), _of_queue(history, way, forgiven=forgiven))
+    by_effect = scenario.stack.personalization is not None
+    hops = (*rows, _of_outbox(history, way), _of_queue(history, way, forgiven=forgiven, by_effect=by_effect))
+    return (*hops, _of_profiles(history, way)) if by_effect else hops
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +75,8 @@ class Way:
 
     ends: Mapping[str, int]  # of each end that is on record, its op
     published: Mapping[str, bool]  # of each row, whether it is marked
-    seen: frozenset[str]  # at a consumer, or in a queue
-    settled: frozenset[str]  # acknowledged by a consumer, or left in a queue
+    seen: frozenset[str]  # at a consumer, or in a queue, or in a profile
+    settled: frozenset[str]  # acknowledged by a consumer, or left in a queue, or in a profile
     dead: frozenset[str]  # in the queue for dead letters
     fresh: Counter[str]  # how often each came that had not been handed over before
     redelivered: int  # how often one came that had been
@@ -91,12 +97,13 @@ def follow(history: History) -> Way:
     ops = history.ops
     sights = [sight for sight in _sights(history) if sight is not None]
     asked_for = ops.of_kind("session.end")
+    effects = frozenset(read.event for read in history.audit.effects)
     ends = np.flatnonzero(asked_for).tolist()
     return Way(
         ends={event_of(ops.keys[ops.key[row]], str(ops.value[row])): row for row in ends},
         published={read.event: read.published for read in history.audit.outbox},
-        seen=frozenset(sight.event for sight in sights),
-        settled=frozenset(sight.event for sight in sights if sight.settled),
+        seen=effects | frozenset(sight.event for sight in sights),
+        settled=effects | frozenset(sight.event for sight in sights if sight.settled),
         dead=frozenset(sight.event for sight in sights if sight.dead),
         fresh=Counter(sight.event for sight in sights if not sight.redelivered and not sight.dead),
         redelivered=sum(sight.redelivered and not sight.dead for sight in sights),
@@ -189,10 +196,26 @@ def _of_outbox(history: History, way: Way) -> Finding:
     )
 
 
-def _of_queue(history: History, way: Way, *, forgiven: bool) -> Finding:
-    """Whether every event that was confirmed is with a consumer, or left; and whether each that came has its row."""
+def _of_profiles(history: History, way: Way) -> Finding:
+    """Whether every event that was confirmed has had its effect, or is left; see `profiles`."""
+    audits = (*needs.OUTBOX, *needs.QUEUES, *needs.PROFILES)
+    return of_profiles(
+        NAME,
+        history,
+        confirmed=[event for event, published in way.published.items() if published],
+        settled=way.settled,
+        ends=way.ends,
+        rests_on=(_rests_on(audits, bad=True), _rests_on(audits, bad=False)),
+    )
+
+
+def _of_queue(history: History, way: Way, *, forgiven: bool, by_effect: bool) -> Finding:
+    """Whether every event that was confirmed is with a consumer, or left; and whether each that came has its row.
+
+    ``by_effect``: nobody's record but its effect tells that an event was with its consumer.
+    """
     confirmed = [event for event, published in way.published.items() if published]
-    lost = [event for event in confirmed if event not in way.settled]
+    lost = [] if by_effect else [event for event in confirmed if event not in way.settled]
     alone = sorted(way.seen - way.published.keys())
     wrong = [event for event in alone if not way.late(op_of(event)) and not (forgiven and event in way.ends)]
     again = sum(way.fresh.values()) - len(way.fresh)
@@ -206,15 +229,21 @@ def _of_queue(history: History, way: Way, *, forgiven: bool) -> Finding:
     return Finding(
         check=NAME,
         verdict="fail" if lost or wrong else "pass" if confirmed else "inconclusive",
-        title=_title(len(lost), len(wrong)),
-        measured=f"{len(lost):,} of {count(len(confirmed), 'confirmed event')} lost, {len(alone):,} without a row, "
-        f"{again:,} published again",
+        title=_title(len(lost), len(wrong), by_effect=by_effect),
+        measured=(
+            f"{count(len(confirmed), 'confirmed event')}"
+            if by_effect
+            else f"{len(lost):,} of {count(len(confirmed), 'confirmed event')} lost"
+        )
+        + f", {len(alone):,} without a row, {again:,} published again",
         allowed="none lost, " + ("those without a row that a failover may lose" if forgiven else "none without a row"),
         value=float(len(lost)),
         unit="ops",
         reason=_reason(len(confirmed), "; ".join(f"{number:,} {what}" for what, number in told.items() if number)),
         where=Where(group=f"queue {PRIORITY_QUEUE}"),
-        rests_on=_rests_on((*needs.OUTBOX, *needs.QUEUES), bad=bool(lost or wrong)),
+        rests_on=_rests_on(
+            (*needs.OUTBOX, *needs.QUEUES, *(needs.PROFILES if by_effect else ())), bad=bool(lost or wrong)
+        ),
         evidence=(*_evidence(history, way, lost, "lost in RabbitMQ"),
                   *_evidence(history, way, wrong, "event without its row"))[:EVIDENCE_MAX],
         evidence_total=len(lost) + len(wrong),
@@ -228,10 +257,12 @@ def _of_queue(history: History, way: Way, *, forgiven: bool) -> Finding:
     )  # fmt: skip
 
 
-def _title(lost: int, wrong: int) -> str:
+def _title(lost: int, wrong: int, *, by_effect: bool) -> str:
     if lost:
         return f"{count(lost, 'confirmed event')} lost"
-    return f"{count(wrong, 'event')} without its row" if wrong else "every confirmed event came, or is left"
+    if wrong:
+        return f"{count(wrong, 'event')} without its row"
+    return "every event has its row" if by_effect else "every confirmed event came, or is left"
 
 
 def _reason(total: int, told: str) -> str:
