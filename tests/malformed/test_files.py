@@ -56,7 +56,8 @@ HARMLESS = (
     Harmless("empty-list", r"tags|blast_radius\.may_suffer|known_weaknesses", "there need not be any"),
     Harmless("item-twice", r"tags|steady-state-hypothesis\.probes", "asking or saying the same twice is no mistake"),
     Harmless("dropped", r"blast_radius|blast_radius\.others_outage_s_max|known_weaknesses(\.\*\.(group|durability))?|"
-             r"seed|load(\.\w+)?|checks|set(\..*)?|.*\.runs\.\*\.(title|set|expect)(\..*)?|tags|(redis|rabbitmq)\.\w+|"
+             r"seed|load(\.\w+)?|checks|set(\..*)?|.*\.runs\.\*\.(title|set)(\..*)?|tags|(redis|rabbitmq)\.\w+|"
+             r".*\.runs\.\*\.expect(\.(measures|besides)(\..*)?)?|"
              r"configuration\.\w+\.default|metadata\.(labels|displayName)|spec\.description|"
              r"known_weaknesses\.\*\.within\..*|"
              r".*arguments\.target\.(role|scope)|metadata\.annotations\.resilience/events-min",
@@ -298,6 +299,7 @@ def test_files_that_name_each_other_in_a_circle_are_one_line(field: str, project
                 ("verdict: fail, by: latency", "by: expected"),
                 ("verdict: fail, by: [1]", "by[0]: expected"),
                 ("verdict: fail, by: ['']", "by[0]: expected"),
+                ('verdict: fail, by: ["late\\nncy"]', "by[0]: expected"),
                 ("verdict: fail, by: [latency], besides: [latency]", "expected every finding once"),
                 (f"verdict: fail, by: [{', '.join(f'c{n}' for n in range(51))}]", "by: expected"),
             )

@@ -11,7 +11,9 @@ Text = Annotated[str, Meta(min_length=1, max_length=500)]
 Setting = bool | int | float | Text
 Series = Annotated[str, Meta(pattern=r"\A(|[0-9]{1,3}\.[0-9]{1,3})\Z", max_length=7)]
 Major = Annotated[str, Meta(pattern=r"\A(|[0-9]{1,3})\Z", max_length=3)]
-Names = Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=200)], ...], Meta(max_length=50)]
+# of a check, an assumption, an objective
+Name = Annotated[str, Meta(pattern=r"\A[a-z][a-z0-9.-]*\Z", min_length=1, max_length=200)]
+Names = Annotated[tuple[Name, ...], Meta(max_length=50)]
 
 
 class Expectation(Record, frozen=True, kw_only=True):
