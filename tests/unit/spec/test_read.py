@@ -16,7 +16,8 @@ from resilience.spec.slo import FindingSource, RatioSource
 ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = (
     "baseline", "collaboration-kill", "edge-kill", "no-effect", "node-drain", "node-freeze", "node-power-off",
-    "postgresql-baseline", "postgresql-cancel-waiting", "postgresql-cut-failover", "postgresql-cut-failover-quorum",
+    "personalization-kill", "postgresql-baseline", "postgresql-cancel-waiting", "postgresql-cut-failover",
+    "postgresql-cut-failover-quorum",
     "postgresql-failover", "postgresql-failover-patroni", "postgresql-isolation", "postgresql-kill-replica",
     "postgresql-kill-sync-standby", "postgresql-split-brain", "postgresql-wrong-standby",
     "postgresql-wrong-standby-quorum", "rabbitmq-baseline",
