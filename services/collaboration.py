@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import sys
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 import msgspec
@@ -17,7 +18,7 @@ from services.order import Edit as NumberedEdit
 from services.redis_cluster import RedisCluster
 from services.redis_node import REASONS, Login, StoreError
 from services.room import Member, Room, edit_from_payload, payload_from_edit
-from services.room_log import NOTHING, Position, RoomLog
+from services.room_log import NOTHING, Log, Position, RoomLog
 from services.task import end
 from services.web import BODY_BYTES_MAX, ID_PATTERN, Refusal, Service, guard, main, matches_id, wait_for_signal
 
@@ -63,10 +64,17 @@ class Collaboration:
     """The rooms with members on this instance."""
 
     def __init__(
-        self, cluster: RedisCluster, config: Config, requests: RequestMetrics, rooms: RoomMetrics, fanout: FanoutMetrics
+        self,
+        cluster: RedisCluster,
+        log: Log,
+        config: Config,
+        *,
+        requests: RequestMetrics,
+        rooms: RoomMetrics,
+        fanout: FanoutMetrics,
     ) -> None:
         self._timeout_s = config.timeout_s
-        self._log = RoomLog(cluster)
+        self._log = log
         self._requests = requests
         self._metrics = rooms
         self._fanout = Fanout(cluster, self._deliver, fanout)
@@ -168,7 +176,7 @@ class Collaboration:
         self._fanout.publish(channel_from_room(room.name), payload_from_edit(edit))
 
     async def _answer(self, route: str, member: Member, edit: str | None, work: Awaitable[None]) -> bool:
-        """Do the work and book it; a failure of Redis is told to the member."""
+        """Do the work and book it; a failure of the store is told to the member."""
         loop = asyncio.get_running_loop()
         started, outcome = loop.time(), "ok"
         try:
@@ -243,17 +251,35 @@ async def serve(config: Config) -> None:
         metrics=StoreMetrics(registry, REASONS),
     )
     requests = RequestMetrics(registry, ("connect", "join", "edit", "missed", "presence", "message"))
-    rooms = Collaboration(cluster, config, requests, RoomMetrics(registry), FanoutMetrics(registry))
     app = web.Application(middlewares=[guard(requests)], client_max_size=BODY_BYTES_MAX)
     service = Service(config, registry, lambda: cluster.ready)
     service.add_routes(app)
-    rooms.add_routes(app)
-    await service.start(app)
-    await cluster.open()
-    await wait_for_signal()
-    await service.stop()
-    await rooms.close()
+    async with log_of(config, cluster) as log:
+        rooms = Collaboration(
+            cluster, log, config, requests=requests, rooms=RoomMetrics(registry), fanout=FanoutMetrics(registry)
+        )
+        rooms.add_routes(app)
+        await service.start(app)
+        await cluster.open()
+        await wait_for_signal()
+        await service.stop()
+        await rooms.close()
     await cluster.close()
+
+
+@asynccontextmanager
+async def log_of(config: Config, cluster: RedisCluster) -> AsyncIterator[Log]:
+    """The logs of rooms where the configuration has them kept."""
+    if config.rooms is None:
+        yield RoomLog(cluster)
+        return
+    from services.room_rows import RowLog  # without PostgreSQL nobody waits for its library
+
+    rows = RowLog(config.rooms, cluster)
+    try:
+        yield rows
+    finally:
+        await rows.close()
 
 
 if __name__ == "__main__":

@@ -57,6 +57,14 @@ class Personalization(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     queue: str = "session-events"
 
 
+class Rooms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the collaboration service keeps the logs of rooms: PgBouncers, which lead to whoever takes writes."""
+
+    postgresql: Annotated[tuple[str, ...], Meta(min_length=1)]
+    postgresql_password_file: str
+    user: str = "harmonyflow"  # and the name of the database
+
+
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One service's configuration; `redis` is for the services behind the edge, `upstreams` and `rate` for the edge."""
 
@@ -74,6 +82,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     grpc_port: Port | None = None  # where other services ask; None: nobody does
     personalization: Personalization | None = None  # of the personalization service, which has to have it
     outbox: Outbox | None = None  # of the session service; None: nobody is told of the ends of sessions
+    rooms: Rooms | None = None  # of the collaboration service; None: the logs of rooms are in Redis
 
     def redis_password(self) -> str | None:
         """The password in the file that the configuration names. Raises `ConfigError`."""
@@ -110,8 +119,10 @@ def read_config(path: Path) -> Config:
     except msgspec.DecodeError as error:
         raise ConfigError(f"{path}: {error}") from error
     outbox = (*config.outbox.postgresql, *config.outbox.rabbitmq) if config.outbox else ()
+    rooms = config.rooms.postgresql if config.rooms else ()
     own = config.personalization
     profiles = (*own.postgresql, *own.replicas, *own.rabbitmq, *own.sessions) if own else ()
-    for address in (*config.redis, *outbox, *profiles, *(one for many in config.upstreams.values() for one in many)):
+    upstreams = (one for many in config.upstreams.values() for one in many)
+    for address in (*config.redis, *outbox, *rooms, *profiles, *upstreams):
         address_from_text(address)
     return config

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from psycopg import AsyncConnection, Error
+from psycopg import AsyncConnection, AsyncCursor, Error
 from psycopg.errors import Diagnostic
 from psycopg.pq import TransactionStatus
 
@@ -23,10 +23,15 @@ AGAIN_S = 0.1  # between two attempts to write
 CONNECT_TIMEOUT_S = 0.5  # of one PgBouncer, so that there is time for the next
 
 Connection = AsyncConnection[tuple[Any, ...]]
+Cursor = AsyncCursor[tuple[Any, ...]]
 
 
 class DatabaseError(Exception):
     """A statement that was not answered, or refused; the text says why. Whether it was done is not known."""
+
+
+class NotConnectedError(DatabaseError):
+    """No PgBouncer could be reached, so nothing was asked of the database."""
 
 
 class Database:
@@ -70,7 +75,7 @@ class Database:
         self._idle.clear()
 
     async def _connect(self, deadline: float) -> Connection:
-        """Tries each PgBouncer once, beginning with the last that could be reached. Raises `DatabaseError`."""
+        """Tries each PgBouncer once, beginning with the last that could be reached. Raises `NotConnectedError`."""
         reason = "timeout"
         for _ in self._addresses:
             host, port = self._addresses[self._next]
@@ -92,7 +97,7 @@ class Database:
             except Error as error:
                 reason = reason_of(error)
             self._next = (self._next + 1) % len(self._addresses)
-        raise DatabaseError(reason)
+        raise NotConnectedError(reason)
 
     def _turn_away(self, connection: Connection) -> None:
         """It failed, so those that were made when it was may fail, too: the next ones are another PgBouncer's."""
@@ -108,7 +113,7 @@ class Database:
         closing.add_done_callback(self._left.discard)
 
 
-async def write(connection: Connection, statement: str, values: Sequence[Any], deadline: float) -> Any:
+async def write(connection: Connection, statement: str, values: Sequence[Any], deadline: float) -> Cursor:
     """The cursor of a statement that is done when this returns, on as many members as the primary waits for.
 
     Raises `DatabaseError`, also where the primary had it alone when somebody cancelled its wait.
@@ -130,7 +135,7 @@ async def write(connection: Connection, statement: str, values: Sequence[Any], d
 
 async def write_until(
     database: Database, statement: str, values: Sequence[Any], deadline: float, told: Callable[[DatabaseError], None]
-) -> Any:
+) -> Cursor:
     """The cursor of a `write` that may be repeated, and is until it is done or time is up; each failure is told.
 
     Raises `DatabaseError`, the last: it may have been done.

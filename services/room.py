@@ -1,6 +1,6 @@
 """One room on one instance: the members that are connected here, and what passes between them and the log.
 
-    edit ──▶ log (Redis) ──▶ ack to its author ──▶ fan-out ──▶ every instance's Room ──▶ its members
+    edit ──▶ log ──▶ ack to its author ──▶ fan-out ──▶ every instance's Room ──▶ its members
 
 `deliver` takes what the fan-out brings; `tick` tells the members the head of the log once a second, so that a lost tail
 is noticed; `repair` answers a member that missed something, or holds edits that were rolled back by a failover.
@@ -16,7 +16,7 @@ import msgspec
 from services.metric import RoomMetrics
 from services.order import Edit, Order
 from services.redis_node import StoreError
-from services.room_log import NOTHING, ROWS_PER_ANSWER, Position, RoomLog, Stored
+from services.room_log import NOTHING, ROWS_PER_ANSWER, Log, Position, Stored
 from services.task import end
 
 HOLD_S = 0.05
@@ -57,7 +57,7 @@ class Member:
 class Room:
     """One room on one instance."""
 
-    def __init__(self, name: str, log: RoomLog, metrics: RoomMetrics, timeout_s: float) -> None:
+    def __init__(self, name: str, log: Log, metrics: RoomMetrics, timeout_s: float) -> None:
         self.name = name
         self.users = 0  # connections that use this room, also those that have not joined yet
         self._log = log

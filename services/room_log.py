@@ -1,6 +1,7 @@
-"""The stored log of rooms: what Redis knows of them, by one script each way."""
+"""The stored logs of rooms, and who is in them: what Redis knows, by one script each way."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 
@@ -31,13 +32,60 @@ class Stored:
     edit: Position
 
 
-class RoomLog:
-    """The logs of all rooms."""
+class Log(Protocol):
+    """The logs of all rooms, wherever they are kept; each method raises `StoreError`."""
+
+    async def append(self, room: str, edit: str, *, seen: Position, deadline: float) -> Stored:
+        """Number an edit and store it, or find it where it is stored already."""
+        ...
+
+    async def read(
+        self,
+        room: str,
+        *,
+        seen: Position,
+        since: Position,
+        members: tuple[str, ...] = (),
+        rows_max: int = ROWS_PER_ANSWER,
+        deadline: float,
+    ) -> Stored:
+        """The head, and what follows `since`; `members` stay in the room for another while."""
+        ...
+
+    async def members(self, room: str, *, leaving: str = "", deadline: float) -> list[str]:
+        """The members in the room, over all instances."""
+        ...
+
+
+class Presence:
+    """Who is in which room, in Redis."""
 
     def __init__(self, cluster: RedisCluster) -> None:
         self._cluster = cluster
+        self._members = Script.load("room_members")
+        self._stay = Script.load("room_stay")
+
+    async def members(self, room: str, *, leaving: str = "", deadline: float) -> list[str]:
+        """The members in the room, over all instances. Raises `StoreError`."""
+        keys = (_members_key(room),)
+        return list(await self._cluster.run(self._members, keys, (leaving,), durable=False, deadline=deadline))
+
+    async def stay(self, room: str, members: tuple[str, ...], *, deadline: float) -> None:
+        """They stay for another while. Raises `StoreError`. A log in Redis does that as it is read."""
+        await self._cluster.run(self._stay, (_members_key(room),), members, durable=False, deadline=deadline)
+
+
+def _members_key(room: str) -> str:
+    return f"room-members:{{{room}}}"
+
+
+class RoomLog:
+    """The logs of all rooms, in Redis."""
+
+    def __init__(self, cluster: RedisCluster) -> None:
+        self._cluster = cluster
+        self._presence = Presence(cluster)
         self._script = Script.load("room")
-        self._members_script = Script.load("room_members")
 
     async def append(self, room: str, edit: str, *, seen: Position, deadline: float) -> Stored:
         """Number an edit and store it, or find it where it is stored already. Raises `StoreError`."""
@@ -61,8 +109,7 @@ class RoomLog:
 
     async def members(self, room: str, *, leaving: str = "", deadline: float) -> list[str]:
         """The members in the room, over all instances. Raises `StoreError`."""
-        keys = (f"room-members:{{{room}}}",)
-        return list(await self._cluster.run(self._members_script, keys, (leaving,), durable=False, deadline=deadline))
+        return await self._presence.members(room, leaving=leaving, deadline=deadline)
 
     async def _run(self, room: str, args: Command, *, durable: bool, deadline: float) -> Stored:
         keys = tuple(f"{kind}:{{{room}}}" for kind in ("room", "room-log", "room-edits", "room-members"))

@@ -35,6 +35,16 @@ def test_a_good_file(tmp_path: Path):
     assert read_config(write(tmp_path)).redis_password() is None
 
 
+def test_a_file_with_rooms_in_postgresql(tmp_path: Path):
+    rooms = {"postgresql": ["pgbouncer-0:6432"], "postgresql_password_file": "/run/postgresql"}
+    config = read_config(write(tmp_path, rooms=rooms))
+    assert config.rooms is not None
+    assert (config.rooms.postgresql, config.rooms.user) == (("pgbouncer-0:6432",), "harmonyflow")
+    with pytest.raises(ConfigError, match="expected host:port"):
+        read_config(write(tmp_path, rooms=rooms | {"postgresql": ["pgbouncer-0"]}))
+    assert read_config(write(tmp_path)).rooms is None
+
+
 OUTBOX: dict[str, Any] = {
     "postgresql": ["pgbouncer-0:6432"],
     "postgresql_password_file": "/run/postgresql",

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from services.database import DatabaseError, by
+from services.database import Database, DatabaseError, NotConnectedError, by
 
 
 async def test_a_step_in_time_gives_what_it_gives():
@@ -38,3 +38,11 @@ async def test_an_error_is_the_steps_own():
 
     with pytest.raises(ValueError, match="odd"):
         await by(asyncio.get_running_loop().time() + 5, step())
+
+
+async def test_where_nobody_is_reached_nothing_was_asked():
+    """Port 1 refuses; whoever is told so knows that nothing was done."""
+    database = Database(["127.0.0.1:1"], user="u", password="p")
+    with pytest.raises(NotConnectedError):
+        async with database.connection(asyncio.get_running_loop().time() + 5):
+            pass
