@@ -64,7 +64,7 @@ from resilience.spec.postgresql import Patroni, Postgresql
 from resilience.spec.rabbitmq import PRIORITY_QUEUE, QUEUES, Rabbitmq, all_queues
 from resilience.spec.scenario import Experiment, Scenario, Timeline
 from resilience.spec.slo import FindingSource, RatioSource, Slo
-from resilience.spec.stack import GENERATORS, Async, Durability, Member, Personalization, Redis, Shard, Stack
+from resilience.spec.stack import GENERATORS, Async, Collaboration, Durability, Member, Personalization, Redis, Shard, Stack
 
 S = 1_000_000  # a second, in the unit of all instants
 WALL0 = 1_760_000_000.0  # the run's base on the wall clock, in seconds since 1970
@@ -215,6 +215,19 @@ def under(durability: PostgresqlDurability, synchronous_commit: str = "on") -> S
         synchronous_commit=synchronous_commit,  # type: ignore[arg-type]  # each test names one of them
     )  # fmt: skip
     return msgspec.structs.replace(about, stack=msgspec.structs.replace(about.stack, postgresql=tier))
+
+
+def with_rooms_in_postgresql(about: Scenario) -> Scenario:
+    """A scenario with PostgreSQL, where the logs of rooms are there; `moved_to_postgresql` goes with it."""
+    return msgspec.structs.replace(
+        about, stack=msgspec.structs.replace(about.stack, collaboration=Collaboration(log="postgresql"))
+    )
+
+
+def moved_to_postgresql(run: "Recorded", member: str = POSTGRESQL[0], timeline: int = 1) -> None:
+    """The logs of rooms were read from there."""
+    for key, room in run.rooms.items():
+        run.rooms[key] = msgspec.structs.replace(room, group=0, member=member, timeline=timeline)
 
 
 def by_patroni(about: Scenario) -> Scenario:
@@ -375,9 +388,8 @@ class Recorded:
                 self.consumed = [line for line in self.consumed if line.value != op.value]
             case _:
                 room = self.rooms[op.key]
-                self.rooms[op.key] = RoomRead(
-                    room.key, room.group, room.epoch, tuple(row for row in room.log if row[2] != op.value)
-                )
+                log = tuple(row for row in room.log if row[2] != op.value)
+                self.rooms[op.key] = msgspec.structs.replace(room, log=log)
                 self.deliveries = [line for line in self.deliveries if line.edit != op.value]
 
     def rewrite(self, session: str, change: Callable[[list[str]], list[str]]) -> None:

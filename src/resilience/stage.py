@@ -37,7 +37,7 @@ from resilience.phases import Phases, current
 from resilience.report.live import LiveBoard
 from resilience.report.run import Run
 from resilience.spec.scenario import Scenario
-from resilience.spec.stack import PORTS
+from resilience.spec.stack import PORTS, Stack
 from resilience.stack import patroni
 from resilience.stack.audit import audit
 from resilience.stack.converge import Converged, wait_converged
@@ -51,6 +51,7 @@ from resilience.stack.rabbitmq_watch import QueueWatch
 from resilience.stack.readiness import READY_TIMEOUT_S, stack_ready
 from resilience.stack.redis_cluster import shard_layout
 from resilience.stack.replicas import compare_replicas
+from resilience.stack.room_audit import audit_rooms
 from resilience.stack.versions import servers
 from resilience.stack.watch import RoleWatch
 
@@ -211,6 +212,8 @@ class Stage:
             self._try(lambda: self._audit_outbox(platform, timeline))
         if platform.stack.personalization is not None:  # which takes out of one of them what is for it
             self._try(lambda: self._let_consume(platform, timeline))
+        if platform.stack.has_rooms_in_postgresql:
+            self._try(lambda: self._audit_rooms(platform, attempted, timeline))
         self._try(lambda: self._drain(platform))
         if platform.stack.personalization is not None:
             self._try(lambda: self._audit_profiles(platform, timeline))
@@ -241,7 +244,7 @@ class Stage:
                 platform,
                 writer,
                 sessions=attempted.sessions,
-                rooms=attempted.rooms,
+                rooms=attempted.rooms_of(platform.stack),
                 direct=attempted.direct,
                 clock=self._notebook.clock,
                 deadline=time.monotonic() + AUDIT_TIMEOUT_S,
@@ -263,6 +266,18 @@ class Stage:
         with Writer(self._record.audit) as writer, unanswered(note, "audit-incomplete"):
             deadline = time.monotonic() + AUDIT_TIMEOUT_S
             audit_profiles(platform, writer, clock=self._notebook.clock, deadline=deadline, timeline_min=timeline_min)
+
+    def _audit_rooms(self, platform: OwnedPlatform, attempted: "Attempted", timeline_min: int) -> None:
+        note = partial(self._notebook_about, "rooms")
+        with Writer(self._record.audit) as writer, unanswered(note, "audit-incomplete"):
+            audit_rooms(
+                platform,
+                writer,
+                attempted.rooms,
+                clock=self._notebook.clock,
+                deadline=time.monotonic() + AUDIT_TIMEOUT_S,
+                timeline_min=timeline_min,
+            )
 
     def _audit_rows(self, platform: OwnedPlatform, attempted: "Attempted", timeline_min: int) -> None:
         note = partial(self._notebook_about, "postgresql")
@@ -295,7 +310,7 @@ class Stage:
         compared = compare_replicas(
             platform,
             sessions=attempted.sessions,
-            rooms=attempted.rooms,
+            rooms=attempted.rooms_of(platform.stack),
             direct=attempted.direct,
             deadline=time.monotonic() + REPLICAS_TIMEOUT_S,
         )
@@ -360,6 +375,10 @@ class Attempted(NamedTuple):
             elif family in _OF_SHARDS:
                 (sessions if family == "session" else rooms).add(ops.keys[key])
         return cls(sorted(sessions), sorted(rooms), sorted(direct), sorted(rows))
+
+    def rooms_of(self, stack: Stack) -> list[str] | None:
+        """Those whose logs are in Redis; None where logs are in PostgreSQL."""
+        return None if stack.has_rooms_in_postgresql else self.rooms
 
 
 def broken_now(ledger: Ledger) -> str:

@@ -1,13 +1,16 @@
-"""The outbox of the session service, with real servers: an event follows each acknowledged end of a session.
+"""What services keep in PostgreSQL, with real servers: an event follows each acknowledged end of a session, by the
+outbox; and an edit of a room is acknowledged by its row.
 
 As few members as a tier can have are enough: what is tried is the way between them.
 """
 
+import asyncio
 import os
 import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +20,33 @@ from msgspec.structs import replace
 
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.local.platform import OwnedLocalPlatform
+from resilience.check.durability.collaboration import collaboration
 from resilience.check.durability.events import events
 from resilience.errors import StackError
 from resilience.history.clock import RunClock
 from resilience.history.read import read_history
-from resilience.history.record import AuditDone, AuditLine, Invoked, OutboxRead, Returned
+from resilience.history.record import AuditDone, AuditLine, Invoked, OutboxRead, Returned, RoomRead
 from resilience.history.writer import Writer
 from resilience.spec.read import read_stack
-from resilience.spec.stack import PORTS, Shard, Stack
+from resilience.spec.stack import PORTS, Collaboration, Shard, Stack
 from resilience.stack import postgresql, rabbitmq, redis_cluster, service
 from resilience.stack.http_link import HttpAnswer, http_ask
 from resilience.stack.outbox_audit import audit_outbox
 from resilience.stack.postgresql_cancel import cancel_waiting
 from resilience.stack.rabbitmq_drain import drain
+from resilience.stack.room_audit import audit_rooms
 from tests.component.local_stack import brought_up
 from tests.component.postgresql_tier import PRIMARY, STANDBY, asked, killed, wait_for
 from tests.component.rabbitmq_members import eventually, take, texts, within
-from tests.histories import TIERS, scenario
+from tests.component.room_client import RoomClient, member
+from tests.histories import TIERS, scenario, with_rooms_in_postgresql
 
 pytestmark = pytest.mark.component
 QUEUE, BROKER = "session-events", "rabbitmq-0"
 SESSIONS = ("session-0", "session-1")
 REDIS = ("redis-cluster-0", "redis-cluster-1", "redis-cluster-2")
-NEEDED = {*REDIS, PRIMARY, STANDBY, "pgbouncer-0", BROKER, *SESSIONS}
+INSTANCES = ("collaboration-0", "collaboration-1")
+NEEDED = {*REDIS, PRIMARY, STANDBY, "pgbouncer-0", BROKER, *SESSIONS, *INSTANCES}
 
 
 def small_stack() -> Stack:
@@ -52,6 +59,7 @@ def small_stack() -> Stack:
         shards=tuple(Shard(primary=shard.primary, replicas=()) for shard in stack.shards),
         postgresql=replace(stack.postgresql, replicas=(STANDBY,)),
         restart_delay_s=0.2,
+        collaboration=Collaboration(log="postgresql"),
     )
 
 
@@ -262,3 +270,105 @@ def test_an_outbox_that_does_not_settle_is_read_as_it_is(platform: OwnedLocalPla
             )
     finally:
         os.kill(broker, signal.SIGCONT)
+
+
+def in_room(
+    platform: OwnedLocalPlatform, instance: str, room: str, name: str, since: tuple[int, int] = (-1, -1)
+) -> AbstractAsyncContextManager[RoomClient]:
+    return member(f"{platform.state(instance).address}:{PORTS['collaboration']}", room, name, *since)
+
+
+def log_of(platform: OwnedLocalPlatform, room: str) -> list[tuple[Any, ...]]:
+    return asked(platform, PRIMARY, f"SELECT seq, edit FROM room_edits WHERE room = '{room}' ORDER BY seq")
+
+
+async def test_an_edit_is_a_row_before_it_is_acknowledged_and_reaches_every_instance(
+    platform: OwnedLocalPlatform,
+) -> None:
+    async with (
+        in_room(platform, "collaboration-0", "r", "ann") as ann,
+        in_room(platform, "collaboration-1", "r", "bob") as bob,
+    ):
+        joined = [await one.read("joined") for one in (ann, bob)]
+        assert [(one["seq"], one["edits"]) for one in joined] == [(0, []), (0, [])]
+        acks = []
+        for number, (who, text) in enumerate(((ann, "a"), (bob, "b\0"), (ann, "c" * 16_384)), 1):
+            acks.append(await who.edit(text))
+            assert acks[-1]["type"] == "ack", acks[-1]
+            assert log_of(platform, "r")[-1] == (str(number), msgspec.json.encode(text).decode())
+        assert [(ack["epoch"], ack["seq"]) for ack in acks] == [(joined[0]["epoch"], seq) for seq in (1, 2, 3)]
+        for one in (ann, bob):
+            assert [(await one.read("edit"))["seq"] for _ in acks] == [1, 2, 3]
+        again = await bob.edit("a")
+        assert (again["epoch"], again["seq"]) == (acks[0]["epoch"], 1), "it is the same edit"
+        await bob.send("presence")
+        assert (await bob.read("presence"))["members"] == ["ann", "bob"]
+    async with in_room(platform, "collaboration-0", "r", "cid", (joined[0]["epoch"], 1)) as cid:
+        assert [row[1:] for row in (await cid.read("joined"))["edits"]] == [[2, "b\0"], [3, "c" * 16_384]]
+
+
+async def test_edits_that_were_rolled_back_are_taken_from_members_in_a_new_epoch(platform: OwnedLocalPlatform) -> None:
+    """What a failover to a standby that was behind does to the log: its newest rows were never there."""
+    async with in_room(platform, "collaboration-0", "back", "ann") as ann:
+        epoch = (await ann.read("joined"))["epoch"]
+        for text in ("a", "b", "c"):
+            await ann.edit(text)
+        asked(platform, PRIMARY, "DELETE FROM room_edits WHERE room = 'back' AND seq > 1")
+        resync = await ann.read("resync")
+        assert (resync["epoch"], resync["seq"]) == (epoch + 1, 1)
+        ack = await ann.edit("d")
+        assert (ack["epoch"], ack["seq"]) == (epoch + 1, 2)
+        asked(platform, PRIMARY, "UPDATE room_epochs SET owner = '000000FF' WHERE room = 'back'")
+        ack = await ann.edit("e")
+        assert (ack["epoch"], ack["seq"]) == (epoch + 2, 3), "another timeline, another epoch"
+
+
+async def test_an_edit_whose_row_is_not_known_to_be_committed_is_not_acknowledged(
+    platform: OwnedLocalPlatform,
+) -> None:
+    async with in_room(platform, "collaboration-1", "still", "ann") as ann:
+        await ann.read("joined")
+        assert (await ann.edit("before"))["type"] == "ack"
+        servers = postgresql_pids(platform)
+        for pid in servers:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            refused = await ann.edit("meanwhile")
+            assert (refused["type"], refused["outcome"]) == ("refused", "unknown")
+        finally:
+            for pid in servers:
+                os.kill(pid, signal.SIGCONT)
+        async with asyncio.timeout(within() - time.monotonic()):
+            while refused["type"] != "ack":
+                refused = await ann.edit("meanwhile")
+    assert [row[1] for row in log_of(platform, "still")] == ['"before"', '"meanwhile"'], "once"
+
+
+async def test_lost_rows_of_edits_are_found_by_what_is_read_back(platform: OwnedLocalPlatform, tmp_path: Path) -> None:
+    asked(platform, PRIMARY, "TRUNCATE room_edits, room_epochs")
+    (tmp_path / "load").mkdir()
+    async with in_room(platform, "collaboration-0", "way", "ann") as ann:
+        await ann.read("joined")
+        with Writer(tmp_path / "load" / "locust.ops.jsonl") as writer:
+            for number, text in enumerate(("a", "b", "c"), 1):
+                ack = await ann.edit(text)
+                writer.append(Invoked(number, "collaboration.edit", "way", text, 1, "steady", number, number))
+                writer.append(Returned(number, "ok", number + 1, ack["seq"], ack["epoch"]))
+
+    def verdicts_of() -> list[tuple[str, str, float | None]]:
+        (tmp_path / "audit.jsonl").unlink(missing_ok=True)
+        with Writer(tmp_path / "audit.jsonl") as writer:
+            audit_rooms(platform, writer, ["way", "never"], clock=RunClock.starting_now(), deadline=within())
+        found = collaboration(with_rooms_in_postgresql(scenario(tiers=TIERS)), read_history(tmp_path))
+        return [(finding.where.group, finding.verdict, finding.value) for finding in found]
+
+    assert verdicts_of() == [("postgresql", "pass", 0.0)]
+    lines = msgspec.json.Decoder(AuditLine).decode_lines((tmp_path / "audit.jsonl").read_bytes())
+    rooms = [line for line in lines if isinstance(line, RoomRead)]
+    epoch = ack["epoch"]
+    assert rooms == [
+        RoomRead("way", 0, epoch, ((epoch, 1, "a"), (epoch, 2, "b"), (epoch, 3, "c")), PRIMARY, 1),
+        RoomRead("never", 0, -1, (), PRIMARY, 1),
+    ]
+    asked(platform, PRIMARY, "DELETE FROM room_edits WHERE edit = '\"b\"'")
+    assert verdicts_of() == [("postgresql", "fail", 1.0)]

@@ -59,31 +59,40 @@ def service_json(
 def own_settings(stack: Stack, member: Member, hosts: Hosts, secret_file: Callable[[str], str]) -> dict[str, Any]:
     """What a service is told that works with more than Redis: where PostgreSQL, RabbitMQ and other services are.
 
-    ``secret_file`` says where a member finds a secret.
+    The session service has an outbox, where the stack has what that takes; collaboration the logs of rooms.
     """
     own: dict[str, Any] = {}
     if member.component == "session" and stack.has_outbox:
-        own["outbox"] = _events_settings(stack, member, hosts, secret_file)
+        own["outbox"] = _rows(stack, member, hosts, secret_file) | _events(stack, hosts, secret_file)
     if member.component == "session" and stack.personalization is not None:
         own["grpc_port"] = GRPC_PORT
     if member.component == "personalization" and stack.personalization is not None:
         own["personalization"] = {
-            **_events_settings(stack, member, hosts, secret_file),
+            **_rows(stack, member, hosts, secret_file),
+            **_events(stack, hosts, secret_file),
             "replicas": [_endpoint(one, hosts) for one in _beside_replicas(stack, member)],
             "sessions": [f"{hosts(one)}:{GRPC_PORT}" for one in stack.of("session")],
             "staleness_bound_s": stack.personalization.staleness_bound_s,
         }
+    if member.component == "collaboration" and stack.has_rooms_in_postgresql:
+        own["rooms"] = _rows(stack, member, hosts, secret_file)
     return own
 
 
-def _events_settings(stack: Stack, member: Member, hosts: Hosts, secret_file: Callable[[str], str]) -> dict[str, Any]:
-    """Where events of sessions have their rows, and their queue; the PgBouncer beside the member comes first."""
+def _rows(stack: Stack, member: Member, hosts: Hosts, secret_file: Callable[[str], str]) -> dict[str, Any]:
+    """PostgreSQL, through the PgBouncers; the one beside the member comes first."""
     return {
         "postgresql": [_endpoint(one, hosts) for one in _nearest_first(stack, member)],
         "postgresql_password_file": secret_file("postgresql-password"),
+        "user": USER,
+    }
+
+
+def _events(stack: Stack, hosts: Hosts, secret_file: Callable[[str], str]) -> dict[str, Any]:
+    """RabbitMQ, and where to events are published."""
+    return {
         "rabbitmq": [_endpoint(one, hosts) for one in stack.of("rabbitmq")],
         "rabbitmq_password_file": secret_file("rabbitmq-password"),
-        "user": USER,
         "queue": PRIORITY_QUEUE,
     }
 

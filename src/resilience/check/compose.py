@@ -77,6 +77,7 @@ ASSUMPTIONS: dict[str, Check] = {
     "assumption.lists-audited": audit.lists_audited,
     "assumption.outbox-audited": audit.outbox_audited,
     "assumption.profiles-audited": audit.profiles_audited,
+    "assumption.rooms-audited": audit.rooms_audited,
 }
 
 CHECKS: dict[str, Check] = {

@@ -29,13 +29,13 @@ from resilience.history.read import History
 from resilience.history.record import Event
 from resilience.spec.scenario import Scenario
 
-_WRITES = (*SESSION_WRITES, "direct.write", "collaboration.edit")
+_WRITES = (*SESSION_WRITES, "direct.write")
 EVICTED = "redis_evicted_keys_total"
 
 
 def convergence(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """One finding each for the whole stack's agreement, what the replicas hold, evictions, and what clients hold."""
-    return (_agreed(history), _replicas(scenario, history), _evictions(scenario, history), views(history))
+    return (_agreed(history), _replicas(scenario, history), _evictions(scenario, history), views(scenario, history))
 
 
 def _replicas(scenario: Scenario, history: History) -> Finding:
@@ -116,7 +116,8 @@ class _Shard:
 def _shards(scenario: Scenario, history: History) -> Iterator[_Shard]:
     """All shards of the stack; one that nobody was seen in has no member that could be compared."""
     ops = history.ops
-    acked = ops.of_kind(*_WRITES) & (ops.outcome == OK)
+    edits = () if scenario.stack.has_rooms_in_postgresql else ("collaboration.edit",)
+    acked = ops.of_kind(*_WRITES, *edits) & (ops.outcome == OK)
     for group, shard in enumerate(scenario.stack.shards, 1):
         yield _Shard(
             group=group,

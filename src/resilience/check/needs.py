@@ -1,5 +1,7 @@
 """What verdicts rest on, by the kind of finding: the names of assumptions (`check.compose.ASSUMPTIONS`)."""
 
+from resilience.spec.stack import Stack
+
 RECORD = ("assumption.history-whole",)
 WHOLE = (*RECORD, "assumption.not-interrupted", "assumption.phases-complete")
 LOAD = ("assumption.generator-alive", "assumption.load-rate")
@@ -13,10 +15,16 @@ PRIMARY = ("assumption.postgresql-known",)
 QUEUES = ("assumption.rabbitmq-drained",)
 OUTBOX = ("assumption.outbox-audited",)
 PROFILES = ("assumption.profiles-audited",)
+ROOMS = ("assumption.rooms-audited",)  # where the logs of rooms are in PostgreSQL
 TIMING = ("assumption.schedule-lag", "assumption.generator-cpu")
 CLOCK = ("assumption.clock-step",)  # of the wall clock, by which servers and Prometheus go
 CLOCKS = ("assumption.clocks",)  # of processes under several kernels
 METRICS = ("assumption.coverage", *CLOCK, "assumption.totals-reconciled")
+
+
+def rooms(stack: Stack) -> tuple[str, ...]:
+    """What the logs of rooms were read by: Redis' audit, or one of their own."""
+    return ROOMS if stack.has_rooms_in_postgresql else AUDIT
 
 
 def in_phase(phase: str) -> tuple[str, ...]:

@@ -191,12 +191,18 @@ class SessionRead(Line, frozen=True, tag="session"):
 
 
 class RoomRead(Line, frozen=True, tag="room"):
-    """Audit: a room's stored log, rows of (epoch, sequence, value of the edit)."""
+    """Audit: a room's stored log, rows of (epoch, sequence, value of the edit).
+
+    Where logs are in PostgreSQL, ``member`` is the one that it was read from, on ``timeline``, and the group is 0;
+    "" and 0 where they are in Redis.
+    """
 
     key: str
     group: Int32
     epoch: Int64
     log: tuple[tuple[Int64, Int64, str], ...]
+    member: str = ""
+    timeline: Int64 = 0
 
 
 class RowRead(Line, frozen=True, tag="row"):

@@ -64,6 +64,9 @@ def check_stack(stack: Stack, label: str, workers: int = 1) -> None:
     check_postgresql(stack, label)
     check_rabbitmq(stack, label)
     check_personalization(stack, label)
+    if stack.has_rooms_in_postgresql and stack.postgresql is None:
+        expected = "expected redis: the stack has no PostgreSQL"
+        raise refuse(label, "collaboration.log", expected, "postgresql")
 
 
 def check_scenario(scenario: Scenario, label: str) -> None:

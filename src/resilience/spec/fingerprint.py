@@ -20,6 +20,7 @@ _OPTIONAL = frozenset(
     {
         "personalization",
         "personalization_rate_ops_per_s",
+        "collaboration",
         "postgresql",
         "postgresql_rate_ops_per_s",
         "postgresql_rate_ops_per_s_min",

@@ -4,7 +4,7 @@
 ``postgresql.durability=async`` · ``postgresql.durability=any:1``, ``first:2`` (standbys) ·
 ``postgresql.FIELD=…`` · ``postgresql.failover.FIELD=…`` (of its mode) · ``rabbitmq.FIELD=…`` ·
 ``load.FIELD=…`` · ``timeline.FIELD=…`` · ``redis.FIELD=…`` · ``stack.FIELD=…`` for the numbers of the stack file ·
-``programs.COMPONENT=…``.
+``programs.COMPONENT=…`` · ``collaboration.FIELD=…``.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,7 +20,7 @@ from resilience.spec.postgresql import Durability as PostgresqlDurability
 from resilience.spec.rabbitmq import Rabbitmq
 from resilience.spec.record import Record
 from resilience.spec.scenario import Scenario, Timeline
-from resilience.spec.stack import Async, Durability, Programs, Redis, Wait
+from resilience.spec.stack import Async, Collaboration, Durability, Programs, Redis, Wait
 
 _STACK_NUMBERS = frozenset({"restart_delay_s", "session_ttl_s", "scrape_interval_s"})
 _POSTGRESQL = frozenset(Postgresql.__struct_fields__) - {"primary", "replicas", "failover", "pgbouncer"}
@@ -31,9 +31,11 @@ _ROOMS: Mapping[str, frozenset[str]] = {
     "rabbitmq": frozenset(Rabbitmq.__struct_fields__),
     "stack": _STACK_NUMBERS,
     "programs": frozenset(Programs.__struct_fields__),
+    "collaboration": frozenset(Collaboration.__struct_fields__),
     "postgresql": _POSTGRESQL,
     "postgresql.failover": frozenset((*Manual.__struct_fields__, *Patroni.__struct_fields__)),
 }
+_IF_ABSENT: Mapping[str, Record] = {"collaboration": Collaboration()}  # what a stack that does not name it has
 _KNOWN = frozenset({"seed", "durability"}) | {f"{room}.{name}" for room, names in _ROOMS.items() for name in names}
 
 
@@ -62,12 +64,13 @@ def _apply(scenario: Scenario, override: str, label: str) -> Scenario:  # noqa: 
             return msgspec.structs.replace(scenario, load=_changed(scenario.load, name, value, label, room))
         case "timeline":
             return msgspec.structs.replace(scenario, timeline=_changed(scenario.timeline, name, value, label, room))
-        case "redis" | "rabbitmq" | "programs":
-            if getattr(scenario.stack, room) is None:
+        case "redis" | "rabbitmq" | "programs" | "collaboration":
+            part = getattr(scenario.stack, room) or _IF_ABSENT.get(room)
+            if part is None:
                 raise refuse(
                     label, key, f"expected a field of what the stack {scenario.stack.name} has: it has no {room}"
                 )
-            changed = _changed(getattr(scenario.stack, room), name, value, label, room)
+            changed = _changed(part, name, value, label, room)
             return _with_stack(scenario, **{room: changed})
         case "postgresql" | "postgresql.failover":
             return _with_stack(scenario, postgresql=_postgresql(scenario.stack.postgresql, key, value, label))

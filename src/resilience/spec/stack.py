@@ -110,6 +110,12 @@ class Personalization(Record, frozen=True, kw_only=True):
     program: Module = "services.personalization"  # as in `Programs`
 
 
+class Collaboration(Record, frozen=True, kw_only=True):
+    """Where the collaboration service keeps the logs of rooms: an edit is acknowledged once it is stored there."""
+
+    log: Literal["redis", "postgresql"] = "redis"
+
+
 class Member(Record, frozen=True, kw_only=True):
     """One member: ``node`` is a platform node, ``observer`` (which no fault may touch) or ``outside`` (the edge)."""
 
@@ -141,6 +147,7 @@ class Stack(Record, frozen=True, kw_only=True):
     postgresql: Postgresql | None = None  # a tier that a stack may have
     rabbitmq: Rabbitmq | None = None  # None: this stack has none
     personalization: Personalization | None = None  # needs both
+    collaboration: Collaboration | None = None  # None: all of it is in Redis
 
     @property
     def has_outbox(self) -> bool:
@@ -157,6 +164,11 @@ class Stack(Record, frozen=True, kw_only=True):
         if component == "personalization" and self.personalization is not None:
             return self.personalization.program
         return str(getattr(self.programs, component))
+
+    @property
+    def has_rooms_in_postgresql(self) -> bool:
+        """Whether the logs of rooms are in PostgreSQL; else they are in Redis."""
+        return self.collaboration is not None and self.collaboration.log == "postgresql"
 
     @property
     def patroni(self) -> Patroni | None:

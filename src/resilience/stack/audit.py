@@ -49,14 +49,15 @@ def audit(
     writer: Writer,
     *,
     sessions: Iterable[str],
-    rooms: Iterable[str],
+    rooms: Iterable[str] | None,
     direct: Iterable[tuple[str, int]],
     clock: RunClock,
     deadline: float,
 ) -> None:
     """Reads all that was attempted, acknowledged or not, and writes a line for each key; a key named twice counts once.
 
-    ``direct`` are keys with the number of their shard; ``deadline`` is a value of `time.monotonic`. What cannot be
+    ``rooms`` is None where their logs are elsewhere (`stack.room_audit`), and none are read; ``direct`` are keys with
+    the number of their shard; ``deadline`` is a value of `time.monotonic`. What cannot be
     read is tried again until then. Raises `StackError` that says which kinds are not complete and why; what was read
     of them has been written, without an `AuditDone`.
     """
@@ -78,14 +79,16 @@ def audit(
 
 
 def asked_keys(
-    stack: Stack, *, sessions: Iterable[str], rooms: Iterable[str], direct: Iterable[tuple[str, int]]
+    stack: Stack, *, sessions: Iterable[str], rooms: Iterable[str] | None, direct: Iterable[tuple[str, int]]
 ) -> tuple[tuple[Reading, list[Asked]], ...]:
     """How each kind of key is read, and the keys of that kind with their shards, each once."""
-    return (
+    asked = (
         (DIRECT, [Asked(key=key, group=group) for key, group in dict.fromkeys(direct)]),
         (SESSION, [_placed(stack, key, "session") for key in dict.fromkeys(sessions)]),
-        (ROOM, [_placed(stack, key, "room") for key in dict.fromkeys(rooms)]),
     )
+    if rooms is None:
+        return asked
+    return (*asked, (ROOM, [_placed(stack, key, "room") for key in dict.fromkeys(rooms)]))
 
 
 class Primaries:

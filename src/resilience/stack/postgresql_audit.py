@@ -68,16 +68,27 @@ def audit_lists(platform: Platform, writer: Writer, *, clock: RunClock, deadline
 
 def _read(platform: Platform, name: str, deadline: float, timeline_min: int) -> Table:
     """A table, tried again until the deadline. Raises `StackError`."""
-    found: list[Table] = []
+    what = f"reading PostgreSQL's table {name}"
+    member, timeline, rows = read_until(
+        platform, what, lambda link: tuple(_rows(link, name)), deadline=deadline, timeline_min=timeline_min
+    )
+    return Table(member=member, timeline=timeline, rows=rows)
+
+
+def read_until[T](
+    platform: Platform, what: str, read: Callable[[PostgresqlLink], T], *, deadline: float, timeline_min: int
+) -> tuple[str, int, T]:
+    """As `as_primary`, again and again until it succeeds. Raises `StackError` once the deadline has passed."""
+    found: list[tuple[str, int, T]] = []
 
     def failed() -> str:
         try:
-            found[:] = [_table(platform, name, timeline_min)]
+            found[:] = [as_primary(platform, timeline_min, read)]
         except StackError as error:
             return str(error)
         return ""
 
-    wait_until(f"reading PostgreSQL's table {name}", failed, deadline=deadline, every_s=RETRY_S)
+    wait_until(what, failed, deadline=deadline, every_s=RETRY_S)
     return found[0]
 
 
@@ -111,12 +122,6 @@ def as_primary[T](platform: Platform, timeline_min: int, read: Callable[[Postgre
             f"the primary changed meanwhile: {member} on timeline {timeline}, then {after[0]} on {after[1]}"
         )
     return member, timeline, found
-
-
-def _table(platform: Platform, name: str, timeline_min: int) -> Table:
-    """Raises `StackError`."""
-    member, timeline, rows = as_primary(platform, timeline_min, lambda link: tuple(_rows(link, name)))
-    return Table(member=member, timeline=timeline, rows=rows)
 
 
 def _rows(link: PostgresqlLink, table: str) -> Iterator[tuple[str, str]]:

@@ -34,6 +34,7 @@ QUESTION = """SELECT json_build_object(
 'upstream', (SELECT sender_host FROM pg_stat_wal_receiver WHERE status = 'streaming'),
 'standbys', (SELECT json_object_agg(application_name, json_build_array(state, sync_state) ORDER BY backend_start)
     FROM pg_stat_replication))"""
+GROUP = 0  # of its roles and of what is written to it: it has no shards
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +63,7 @@ class PostgresqlRole(msgspec.Struct, frozen=True, kw_only=True):
     lag_bytes: int | None = None  # how much of the primary's WAL a replica has not received; None: not known
     synchrony: str = ""  # what the primary makes of a replica: async, potential, sync, quorum
     address: str = ""
-    group: int = 0  # it has no shards
+    group: int = GROUP
 
 
 def look_from_text(text: str | None) -> Look:

@@ -41,7 +41,7 @@ def compare_replicas(
     platform: Platform,
     *,
     sessions: Iterable[str],
-    rooms: Iterable[str],
+    rooms: Iterable[str] | None,
     direct: Iterable[tuple[str, int]],
     deadline: float,
 ) -> Compared:

@@ -50,12 +50,14 @@ from tests.histories import (
     by_two,
     delivery_slo,
     personalized,
+    moved_to_postgresql,
     recorded,
     recorded_by_two,
     samples,
     scenario,
     with_lists,
     with_people,
+    with_rooms_in_postgresql,
 )
 
 Change = Callable[[Recorded], object]
@@ -282,6 +284,12 @@ def reread_outbox(run: Recorded, member: str) -> None:
 def cut_short(run: Recorded, at: int) -> None:
     """The first consumer is lost at an instant."""
     run.detached[0] = msgspec.structs.replace(run.detached[0], at=at, why="lost")
+
+
+def rooms_unread(run: Recorded) -> None:
+    """The logs of rooms are in PostgreSQL, and were not read to their end."""
+    moved_to_postgresql(run)
+    run.audited.remove("room")
 
 
 BOTH, ROWS = scenario(tiers=TIERS), scenario(tiers=("postgresql",))
@@ -576,6 +584,9 @@ CASES = (
          breaks="profiles-audited", reason="the profiles audit ended 1.0 s before the load had"),
     Case(name="suggestions too few", breaks="load-rate", about=PEOPLE, reason="suggestions and interests in steady",
          change=lambda run: setattr(run, "ops", [op for op in run.ops if op.kind != "suggestion.read" or op.id % 2])),
+    Case(name="rooms in PostgreSQL", change=moved_to_postgresql, about=with_rooms_in_postgresql(BOTH)),
+    Case(name="rooms in PostgreSQL not read", change=rooms_unread, breaks="rooms-audited",
+         reason="the room audit did not come to its end", about=with_rooms_in_postgresql(BOTH)),
     Case(name="a consumer that was not read to its end", change=lambda run: cut_short(run, END + S), about=AUTOMATIC,
          breaks="rabbitmq-drained",
          reason="what was on its way to consumer consumer-session-events as the load ended was not read"),

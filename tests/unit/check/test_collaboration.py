@@ -229,7 +229,7 @@ VIEWS = (
 def test_views(case: Case, tmp_path: Path) -> None:
     run = recorded()
     case.change(run)
-    finding = views(run.history(tmp_path, scenario()))
+    finding = views(scenario(), run.history(tmp_path, scenario()))
     assert [item["what"] for item in finding.evidence] == [case.what] * (case.number if case.what else 0)
     assert finding.verdict == ("fail" if case.what else "pass")
 
@@ -237,7 +237,7 @@ def test_views(case: Case, tmp_path: Path) -> None:
 def test_without_members_no_view_is_judged(tmp_path: Path) -> None:
     run = recorded()
     run.joins, run.leaves = [], []
-    assert views(run.history(tmp_path, scenario())).verdict == "inconclusive"
+    assert views(scenario(), run.history(tmp_path, scenario())).verdict == "inconclusive"
 
 
 def test_a_member_that_is_not_on_record_might_have_missed_anything(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ def value_of(record: Any, path: str) -> Any:
         ("timeline.fault_s=30", "timeline.fault_s", 30.0),
         ("stack.restart_delay_s=0.2", "stack.restart_delay_s", 0.2),
         ("programs.session=other.session", "stack.programs.session", "other.session"),
+        ("collaboration.log=redis", "stack.collaboration.log", "redis"),
     ],
 )
 def test_override(project: Path, override: str, field: str, expect: object) -> None:
@@ -92,6 +93,8 @@ def test_overrides_are_judged_together(project: Path) -> None:
         ("programs.session=other.sessions", "programs.session: expected a module of this project"),
         ("programs.session=../session", "programs.session: expected text matching"),
         ("programs.session=7", "programs.session: expected text"),
+        ("collaboration.log=postgresql", "collaboration.log: expected redis: the stack has no PostgreSQL"),
+        ("collaboration.log=file", "collaboration.log"),
         ("programs.redis=other.session", "programs.redis: unknown field"),
         (f"durability=wait:{'9' * 5000}", "durability: expected async, wait:REPLICAS"),
     ],

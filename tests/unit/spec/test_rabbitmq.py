@@ -121,7 +121,7 @@ def test_a_stack_without_it_is_the_stack_that_it_was_before() -> None:
     scenario = read_scenario(ROOT, "baseline")
     found = fingerprint(scenario, harness="h", servers="s", host={})
     tiers = ("postgresql", "rabbitmq")
-    assert found.stack == digest_without(scenario.stack, *tiers, "personalization")
+    assert found.stack == digest_without(scenario.stack, *tiers, "personalization", "collaboration")
     rates = [f"{tier}_rate_ops_per_s{end}" for tier in tiers for end in ("", "_min")]
     others = ("rabbitmq_poison_every", "postgresql_register_rate_ops_per_s", "personalization_rate_ops_per_s")
     assert found.load == digest_without(scenario.load, *rates, *others)

@@ -63,7 +63,7 @@ def delivery(scenario: Scenario, history: History) -> tuple[Finding, ...]:
             value=float(len(missing)),
             unit="deliveries",
             reason=_reason(len(stuck), missing) if evidence else unjudged,
-            rests_on=needs.WHOLE + needs.LOAD + needs.AUDIT + needs.FAULT,
+            rests_on=needs.WHOLE + needs.LOAD + needs.rooms(scenario.stack) + needs.FAULT,
             evidence=tuple(evidence[:EVIDENCE_MAX]),
             evidence_total=len(evidence),
             measures={"collaboration.missing_ops": float(len(missing)), "collaboration.stuck_rooms": float(len(stuck))},

@@ -13,11 +13,12 @@ from resilience.check.finding import Finding
 from resilience.check.text import count
 from resilience.history.read import History
 from resilience.history.record import Joined, Left
+from resilience.spec.scenario import Scenario
 
 EVIDENCE_MAX = 200
 
 
-def views(history: History) -> Finding:
+def views(scenario: Scenario, history: History) -> Finding:
     """One finding over all members of all rooms."""
     strange = list(_beyond_the_log(history))
     viewers = len({(item["receiver"], item["room"]) for item in strange})
@@ -32,7 +33,7 @@ def views(history: History) -> Finding:
         value=float(viewers),
         unit="members",
         reason=f"the first: {strange[0]['edit']} at {strange[0]['receiver']}" if strange else "" if judged else _NOBODY,
-        rests_on=needs.WHOLE + needs.LOAD + needs.AUDIT + needs.FAULT,
+        rests_on=needs.WHOLE + needs.LOAD + needs.rooms(scenario.stack) + needs.FAULT,
         evidence=tuple(strange[:EVIDENCE_MAX]),
         evidence_total=len(strange),
     )

@@ -1,25 +1,39 @@
-"""Edits: each acknowledged one must be in its room's stored log, once, under the number that the answer named."""
+"""Edits: each acknowledged one must be in its room's stored log, once, under the number that the answer named.
+
+Where logs are in Redis there is a finding for each shard. Where they are in PostgreSQL there is one, and an edit may be
+lost around a failover as any other row may (`durability.postgresql`).
+"""
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 
+from resilience.check import needs
 from resilience.check.durability.booking import Booked, Defect, What, findings, of_shards
+from resilience.check.durability.postgresql import at_stake, of_postgresql
 from resilience.check.durability.unrecorded import unrecorded
+from resilience.check.fault import POSTGRESQL
 from resilience.check.finding import Finding
 from resilience.history.columns import FAIL, OK, UNKNOWN
 from resilience.history.read import History
 from resilience.history.record import RoomRead
 from resilience.spec.scenario import Scenario
 
-EDITS = of_shards("durability.collaboration", "edit")
+NAME = "durability.collaboration"
+IN_REDIS = of_shards(NAME, "edit")
+IN_POSTGRESQL = of_postgresql(NAME, "edit", needs.ROOMS)
 
 
 def collaboration(scenario: Scenario, history: History) -> tuple[Finding, ...]:
-    """A finding for each shard about the edits of the rooms on it."""
-    return findings(EDITS, scenario, history, book(history))
+    """A finding for each shard about the edits of the rooms on it, or one for PostgreSQL about all of them."""
+    booked = book(history)
+    if not scenario.stack.has_rooms_in_postgresql:
+        return findings(IN_REDIS, scenario, history, booked)
+    booked = replace(booked, group=np.full(len(history.ops), POSTGRESQL, dtype=np.int32))
+    return tuple(at_stake(finding, history, booked) for finding in findings(IN_POSTGRESQL, scenario, history, booked))
 
 
 def book(history: History) -> Booked:

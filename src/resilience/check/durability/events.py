@@ -30,8 +30,8 @@ import numpy as np
 from msgspec.structs import replace
 
 from resilience.check import needs
-from resilience.check.durability.booking import EVIDENCE_MAX, Booked, Defect, Ledger, What, findings
-from resilience.check.durability.postgresql import at_stake, excuses, window
+from resilience.check.durability.booking import EVIDENCE_MAX, Booked, Defect, What, findings
+from resilience.check.durability.postgresql import at_stake, excuses, of_postgresql
 from resilience.check.durability.profiles import of_profiles
 from resilience.check.durability.unrecorded import unrecorded
 from resilience.check.fault import POSTGRESQL
@@ -44,17 +44,7 @@ from resilience.spec.rabbitmq import PRIORITY_QUEUE, dead_letter_queue
 from resilience.spec.scenario import Scenario
 
 NAME = "durability.events"
-ROWS = Ledger(
-    name=NAME,
-    noun="session end",
-    audit=needs.OUTBOX,
-    primaries=needs.PRIMARY,
-    place=lambda _: "postgresql",
-    excuses=excuses,
-    hits=lambda _: (),
-    window=window,
-    by_phase=True,
-)
+ROWS = of_postgresql(NAME, "session end", needs.OUTBOX)
 
 
 def events(scenario: Scenario, history: History) -> tuple[Finding, ...]:

@@ -11,7 +11,7 @@ import pytest
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.local.server import Site, prepare
 from resilience.spec.read import read_stack
-from resilience.spec.stack import Programs
+from resilience.spec.stack import Collaboration, Programs
 
 
 @pytest.mark.parametrize(
@@ -27,9 +27,10 @@ def test_a_service_is_the_program_that_the_stack_names(programs: Programs, expec
     assert command[1:] == ("-m", expect, str(tmp_path / "service.json"))
 
 
-def told(stack_name: str, member: str, folder: Path) -> dict[str, Any]:
+def told(stack_name: str, member: str, folder: Path, collaboration: Collaboration | None = None) -> dict[str, Any]:
     """What a service is told in a stack."""
     stack = read_stack(PROJECT_ROOT, f"stacks/local/{stack_name}.yaml")
+    stack = msgspec.structs.replace(stack, collaboration=collaboration)
     site = Site(stack=stack, addresses={}, password="", password_file=folder / "password", secret=str)
     pod: Any = SimpleNamespace(member=stack.member(member), config=folder)
     prepare(pod, site)
@@ -76,3 +77,13 @@ def test_where_it_stands_sessions_can_be_asked_about_and_edges_lead_to_it(tmp_pa
 )
 def test_nobody_else_has_one(stack_name: str, member: str, tmp_path: Path) -> None:
     assert "outbox" not in told(stack_name, member, tmp_path)
+
+
+def test_the_collaboration_service_has_its_rooms_where_the_stack_says(tmp_path: Path) -> None:
+    config = told("whole", "collaboration-0", tmp_path, Collaboration(log="postgresql"))
+    rooms = config.pop("rooms")
+    assert rooms["postgresql"] == ["pgbouncer-1:6432", "pgbouncer-0:6432", "pgbouncer-2:6432"], "its own node's first"
+    assert Path(rooms["postgresql_password_file"]).read_text() == "postgresql-password"
+    for in_redis in (None, Collaboration()):
+        assert told("whole", "collaboration-0", tmp_path, in_redis) == config, "nothing else is new"
+    assert "rooms" not in told("whole", "session-0", tmp_path, Collaboration(log="postgresql"))
