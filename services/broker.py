@@ -13,7 +13,7 @@ A member that is silent is noticed by its heartbeats.
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pika
@@ -118,22 +118,31 @@ class Line(ABC):
 class Broker(Line):
     """The members of one cluster, seen by a publisher."""
 
-    def __init__(self, addresses: Sequence[str], *, user: str, password: str) -> None:
-        """The vhost has its user's name. Nothing is connected; see `open`."""
+    def __init__(
+        self, addresses: Sequence[str], *, user: str, password: str, opened: Callable[[Any], None] = lambda _: None
+    ) -> None:
+        """The vhost has its user's name. Nothing is connected; see `open`.
+
+        ``opened`` is called with each channel of pika's that is opened, for whoever wants to consume, too.
+        """
         super().__init__(addresses, user=user, password=password)
+        self._also = opened
         self._tag = 0
         self._pending: dict[int, tuple[str, asyncio.Future[None]]] = {}  # by delivery tag: message id, its confirm
         self._returned: set[str] = set()  # ids of messages that no queue took and that are not confirmed yet
 
-    def publish(self, queue: str, message: str) -> asyncio.Future[None]:
-        """Sends a persistent message, which is its own id; its future ends with the confirm, or a `BrokerError`."""
+    def publish(self, queue: str, message: str, *, exchange: str = "", body: str = "") -> asyncio.Future[None]:
+        """Sends a persistent message by its id, which is its body if it has no other, to a queue or by an exchange.
+
+        Its future ends with the confirm, or a `BrokerError`.
+        """
         confirm: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._channel is None:
             confirm.set_exception(BrokerError("not-connected"))
             return confirm
         properties = pika.BasicProperties(delivery_mode=pika.DeliveryMode.Persistent, message_id=message)
         try:
-            self._channel.basic_publish("", queue, message.encode(), properties, mandatory=True)
+            self._channel.basic_publish(exchange, queue, (body or message).encode(), properties, mandatory=True)
         except AMQPError:  # it is being closed
             confirm.set_exception(BrokerError("closing"))
             return confirm
@@ -145,6 +154,7 @@ class Broker(Line):
         channel.add_on_return_callback(self._unroutable)
         channel.confirm_delivery(self._confirmed)
         self._tag = 0
+        self._also(channel)
 
     def _end(self) -> None:
         pending, self._pending = self._pending, {}

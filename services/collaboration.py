@@ -3,21 +3,23 @@
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 import msgspec
 from aiohttp import ClientError, WSCloseCode, WSMsgType, web
 from msgspec import Meta, Struct
+from prometheus_client import CollectorRegistry
 
 from services.config import Config, address_from_text
-from services.fanout import Fanout, channel_from_room
+from services.fanout import Deliver, Fan, Fanout
 from services.metric import FanoutMetrics, RequestMetrics, RoomMetrics, StoreMetrics, new_registry
 from services.order import Edit as NumberedEdit
+from services.order import edit_from_payload
 from services.redis_cluster import RedisCluster
 from services.redis_node import REASONS, Login, StoreError
-from services.room import Member, Room, edit_from_payload, payload_from_edit
+from services.room import Member, Room
 from services.room_log import NOTHING, Log, Position, RoomLog
 from services.task import end
 from services.web import BODY_BYTES_MAX, ID_PATTERN, Refusal, Service, guard, main, matches_id, wait_for_signal
@@ -65,26 +67,29 @@ class Collaboration:
 
     def __init__(
         self,
-        cluster: RedisCluster,
         log: Log,
+        fan: Callable[[Deliver], Fan],
         config: Config,
         *,
         requests: RequestMetrics,
         rooms: RoomMetrics,
-        fanout: FanoutMetrics,
     ) -> None:
         self._timeout_s = config.timeout_s
         self._log = log
         self._requests = requests
         self._metrics = rooms
-        self._fanout = Fanout(cluster, self._deliver, fanout)
-        self._rooms: dict[str, Room] = {}  # by channel
+        self._fanout = fan(self._deliver)
+        self._rooms: dict[str, Room] = {}
         self._sockets: set[web.WebSocketResponse] = set()
 
     def add_routes(self, app: web.Application) -> None:
         """Add the route, and the end of all connections when the service stops."""
         app.router.add_get("/rooms/{room:[^/]+}/ws", self.connect, name="connect")
         app.on_shutdown.append(self._close_sockets)
+
+    def open(self) -> None:
+        """Begin to hear of other instances' edits."""
+        self._fanout.open()
 
     async def close(self) -> None:
         """Stop the fan-out and the rooms."""
@@ -133,24 +138,22 @@ class Collaboration:
             await self._done_with(room)
 
     async def _room(self, name: str) -> Room:
-        channel = channel_from_room(name)
-        room = self._rooms.get(channel)
+        room = self._rooms.get(name)
         if room is None:
-            room = self._rooms[channel] = Room(name, self._log, self._metrics, self._timeout_s)
+            room = self._rooms[name] = Room(name, self._log, self._metrics, self._timeout_s)
             self._metrics.rooms.set(len(self._rooms))
         room.users += 1
         if room.users == 1:
             # First the subscription, then the log: what is appended in between is seen twice rather than never.
-            await self._fanout.subscribe(channel, SUBSCRIBE_TIMEOUT_S)
+            await self._fanout.subscribe(name, SUBSCRIBE_TIMEOUT_S)
         return room
 
     async def _done_with(self, room: Room) -> None:
         room.users -= 1
         if room.users:
             return
-        channel = channel_from_room(room.name)
-        self._fanout.unsubscribe(channel)
-        del self._rooms[channel]
+        self._fanout.unsubscribe(room.name)
+        del self._rooms[room.name]
         self._metrics.rooms.set(len(self._rooms))
         await room.close()
 
@@ -172,8 +175,7 @@ class Collaboration:
         stored = await room.edit(text)
         epoch, seq = stored.edit
         member.send(msgspec.json.encode({"type": "ack", "edit": text, "epoch": epoch, "seq": seq}))
-        edit = NumberedEdit(position=stored.edit, base=stored.base, text=text)
-        self._fanout.publish(channel_from_room(room.name), payload_from_edit(edit))
+        self._fanout.publish(room.name, NumberedEdit(position=stored.edit, base=stored.base, text=text))
 
     async def _answer(self, route: str, member: Member, edit: str | None, work: Awaitable[None]) -> bool:
         """Do the work and book it; a failure of the store is told to the member."""
@@ -187,8 +189,8 @@ class Collaboration:
         self._requests.observe(route, outcome, loop.time() - started)
         return outcome == "ok"
 
-    def _deliver(self, channel: str, payload: str) -> None:
-        room = self._rooms.get(channel)
+    def _deliver(self, name: str, payload: str) -> None:
+        room = self._rooms.get(name)
         if room is not None:
             with contextlib.suppress(msgspec.DecodeError):  # not ours; the head tells if something is missing
                 room.deliver(edit_from_payload(payload))
@@ -255,16 +257,27 @@ async def serve(config: Config) -> None:
     service = Service(config, registry, lambda: cluster.ready)
     service.add_routes(app)
     async with log_of(config, cluster) as log:
-        rooms = Collaboration(
-            cluster, log, config, requests=requests, rooms=RoomMetrics(registry), fanout=FanoutMetrics(registry)
-        )
+        fan = fan_of(config, cluster, registry)
+        rooms = Collaboration(log, fan, config, requests=requests, rooms=RoomMetrics(registry))
         rooms.add_routes(app)
         await service.start(app)
         await cluster.open()
+        rooms.open()
         await wait_for_signal()
         await service.stop()
         await rooms.close()
     await cluster.close()
+
+
+def fan_of(config: Config, cluster: RedisCluster, registry: CollectorRegistry) -> Callable[[Deliver], Fan]:
+    """What brings edits to all instances by the configuration, once it is told whom to call for each."""
+    metrics = FanoutMetrics(registry)
+    if config.rooms is None or not config.rooms.rabbitmq:
+        return lambda deliver: Fanout(cluster, deliver, metrics)
+    from services.event_fanout import EventFanout  # without RabbitMQ nobody waits for its library
+
+    rooms = config.rooms
+    return lambda deliver: EventFanout(rooms, deliver, metrics, registry)
 
 
 @asynccontextmanager

@@ -58,11 +58,17 @@ class Personalization(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Rooms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the collaboration service keeps the logs of rooms: PgBouncers, which lead to whoever takes writes."""
+    """Where the collaboration service keeps the logs of rooms: PgBouncers, which lead to whoever takes writes.
+
+    Where RabbitMQ is named, an edit is an event that goes to all instances by its exchange.
+    """
 
     postgresql: Annotated[tuple[str, ...], Meta(min_length=1)]
     postgresql_password_file: str
-    user: str = "harmonyflow"  # and the name of the database
+    rabbitmq: tuple[str, ...] = ()  # none: edits go to all instances by Redis
+    rabbitmq_password_file: str = ""
+    user: str = "harmonyflow"  # of both, and the name of the database and the vhost
+    exchange: str = "collaboration-sync"
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -119,7 +125,7 @@ def read_config(path: Path) -> Config:
     except msgspec.DecodeError as error:
         raise ConfigError(f"{path}: {error}") from error
     outbox = (*config.outbox.postgresql, *config.outbox.rabbitmq) if config.outbox else ()
-    rooms = config.rooms.postgresql if config.rooms else ()
+    rooms = (*config.rooms.postgresql, *config.rooms.rabbitmq) if config.rooms else ()
     own = config.personalization
     profiles = (*own.postgresql, *own.replicas, *own.rabbitmq, *own.sessions) if own else ()
     upstreams = (one for many in config.upstreams.values() for one in many)

@@ -11,12 +11,13 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from redis import exceptions
 from redis.asyncio.connection import Connection
 
 from services.metric import FanoutMetrics
+from services.order import Edit, payload_from_edit
 from services.redis_cluster import RedisCluster
 from services.redis_node import Command, RedisNode, StoreError
 from services.slot import slot_from_key
@@ -29,7 +30,31 @@ PUBLISH_TIMEOUT_S = 0.5
 QUEUE_MAX = 10_000
 BATCH_MAX = 256
 
-Deliver = Callable[[str, str], None]
+Deliver = Callable[[str, str], None]  # a room, and an edit as `order.edit_from_payload` reads it
+
+
+class Fan(Protocol):
+    """Publishes edits, and hears those of all instances, whatever brings them; see `Fanout`."""
+
+    def open(self) -> None:
+        """Begin, as far as nobody has to ask for it."""
+        ...
+
+    async def subscribe(self, room: str, timeout_s: float) -> bool:
+        """Listen to a room from now on; whether that was confirmed in time (if not, it goes on being tried)."""
+        ...
+
+    def unsubscribe(self, room: str) -> None:
+        """Listen to a room no more."""
+        ...
+
+    def publish(self, room: str, edit: Edit) -> None:
+        """Send to all instances, in the order of the calls; nobody waits for that."""
+        ...
+
+    async def close(self) -> None:
+        """Stop listening and publishing."""
+        ...
 
 
 def channel_from_room(room: str) -> str:
@@ -37,8 +62,13 @@ def channel_from_room(room: str) -> str:
     return f"room-live:{{{room}}}"
 
 
+def room_from_channel(channel: str) -> str:
+    """The room that a channel is of."""
+    return channel.removeprefix("room-live:{").removesuffix("}")
+
+
 class Fanout:
-    """Publishes edits, and hears those of all instances; `deliver(channel, payload)` is called for each."""
+    """Publishes edits, and hears those of all instances; `deliver` is called for each."""
 
     def __init__(self, cluster: RedisCluster, deliver: Deliver, metrics: FanoutMetrics) -> None:
         self._cluster = cluster
@@ -49,8 +79,12 @@ class Fanout:
         self._publishers: dict[Address, Publisher] = {}
         cluster.on_change(self._arrange)
 
-    async def subscribe(self, channel: str, timeout_s: float) -> bool:
-        """Listen to a channel from now on; whether that was confirmed in time (if not, it goes on being tried)."""
+    def open(self) -> None:
+        """Nothing to do: it listens to what it is asked for."""
+
+    async def subscribe(self, room: str, timeout_s: float) -> bool:
+        """Listen to a room from now on; whether that was confirmed in time (if not, it goes on being tried)."""
+        channel = channel_from_room(room)
         self._wanted.add(channel)
         self._arrange()
         node = self._cluster.owner(slot_from_key(channel))
@@ -58,20 +92,21 @@ class Fanout:
             return False
         return await self._listeners[node.address].confirmed(channel, timeout_s)
 
-    def unsubscribe(self, channel: str) -> None:
-        """Listen to a channel no more."""
-        self._wanted.discard(channel)
+    def unsubscribe(self, room: str) -> None:
+        """Listen to a room no more."""
+        self._wanted.discard(channel_from_room(room))
         self._arrange()
 
-    def publish(self, channel: str, payload: str) -> None:
+    def publish(self, room: str, edit: Edit) -> None:
         """Send to all instances, in the order of the calls; what cannot be sent is counted and forgotten."""
+        channel = channel_from_room(room)
         node = self._cluster.owner(slot_from_key(channel))
         if node is None:
             self._metrics.lost.inc()
             return
         if node.address not in self._publishers:
             self._publishers[node.address] = Publisher(node, self._cluster.suspect, self._metrics)
-        self._publishers[node.address].send(("SPUBLISH", channel, payload))
+        self._publishers[node.address].send(("SPUBLISH", channel, payload_from_edit(edit)))
 
     async def close(self) -> None:
         """Stop listening and publishing."""
@@ -94,7 +129,7 @@ class Fanout:
 
     def _heard(self, channel: str, payload: str) -> None:
         self._metrics.received.inc()
-        self._deliver(channel, payload)
+        self._deliver(room_from_channel(channel), payload)
 
 
 class Listener:

@@ -7,6 +7,8 @@ the early one is passed on: then the receivers see the gap and ask.
 
 from dataclasses import dataclass
 
+import msgspec
+
 from services.room_log import Position
 
 
@@ -66,3 +68,14 @@ class Order:
         epoch, seq = edit.position
         # A new epoch goes on where the old one ended; if it began earlier, edits were rolled back: nothing follows.
         return seq == self.last[1] + 1 and (epoch == self.last[0] or edit.base == self.last[1])
+
+
+def payload_from_edit(edit: Edit) -> str:
+    """An edit as it travels between instances."""
+    return msgspec.json.encode((*edit.position, edit.base, edit.text)).decode()
+
+
+def edit_from_payload(payload: str) -> Edit:
+    """An edit that came from another instance. Raises `msgspec.DecodeError`."""
+    epoch, seq, base, text = msgspec.json.decode(payload, type=tuple[int, int, int, str])
+    return Edit(position=(epoch, seq), base=base, text=text)

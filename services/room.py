@@ -231,14 +231,3 @@ def _message_from_edit(edit: Edit) -> bytes:
 def _edit_from_row(row: str) -> Edit:
     epoch, seq, text = msgspec.json.decode(row, type=tuple[int, int, str])
     return Edit(position=(epoch, seq), base=seq - 1, text=text)  # the log has no gaps: it follows the row before it
-
-
-def payload_from_edit(edit: Edit) -> str:
-    """An edit as it travels between instances."""
-    return _encode((*edit.position, edit.base, edit.text)).decode()
-
-
-def edit_from_payload(payload: str) -> Edit:
-    """An edit that came from another instance. Raises `msgspec.DecodeError`."""
-    epoch, seq, base, text = msgspec.json.decode(payload, type=tuple[int, int, int, str])
-    return Edit(position=(epoch, seq), base=base, text=text)

@@ -34,7 +34,7 @@ class RowLog:
             rooms.postgresql, user=rooms.user, password=password_in(rooms.postgresql_password_file)
         )
         self._presence = Presence(cluster)
-        self._schema = (Path(__file__).parent / "sql" / "room.sql").read_text(encoding="utf-8")
+        self._schema = schema()
 
     async def close(self) -> None:
         """Closes what is idle."""
@@ -90,6 +90,11 @@ class RowLog:
     async def _row(self, args: tuple[str | int, ...], deadline: float) -> Any:
         async with self._database.connection(deadline) as connection:
             return await (await write(connection, CALL, args, deadline)).fetchone()
+
+
+def schema() -> str:
+    """The statements that make the tables and the function."""
+    return (Path(__file__).parent / "sql" / "room.sql").read_text(encoding="utf-8")
 
 
 def store_error_from(error: DatabaseError) -> StoreError:

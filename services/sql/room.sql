@@ -17,6 +17,7 @@ CREATE TABLE IF NOT EXISTS room_edits (
     epoch bigint NOT NULL,
     edit text NOT NULL,  -- as a JSON string: a text of PostgreSQL's cannot hold every character
     written_at timestamptz NOT NULL DEFAULT now(),
+    published_at timestamptz,  -- when RabbitMQ had confirmed its event; not where edits travel by Redis
     PRIMARY KEY (room, seq));
 CREATE UNIQUE INDEX IF NOT EXISTS room_edits_once ON room_edits (room, md5(edit));
 

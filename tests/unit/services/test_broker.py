@@ -19,12 +19,12 @@ class Channel:
         self.sent: list[str] = []
         self.closing = False
 
-    def basic_publish(self, _exchange: str, queue: str, body: bytes, properties: Any, *, mandatory: bool) -> None:
+    def basic_publish(self, exchange: str, queue: str, body: bytes, properties: Any, *, mandatory: bool) -> None:
         if self.closing:
             raise ChannelWrongStateError
         assert mandatory
-        assert properties.message_id == body.decode()
-        self.sent.append(f"{queue}/{body.decode()}")
+        assert body.decode().startswith(properties.message_id)
+        self.sent.append(f"{exchange}{queue}/{body.decode()}")
 
     def add_on_close_callback(self, _callback: Any) -> None: ...
 
@@ -103,3 +103,21 @@ async def test_a_publish_ends_in_an_error_of_the_brokers(broker: Broker):
     say(broker, NACK, 1)
     with pytest.raises(BrokerError, match="nack"):
         await confirm
+
+
+async def test_a_message_may_have_a_body_and_go_by_an_exchange(broker: Broker, channel: Channel):
+    confirm = broker.publish("", "a", exchange="all", body="a [1]")
+    assert channel.sent == ["all/a [1]"]
+    broker._unroutable(None, None, SimpleNamespace(message_id="a"), b"a [1]")
+    say(broker, ACK, 1)
+    assert became(confirm) == "unroutable", "it is known by its id"
+
+
+async def test_whoever_consumes_is_told_of_each_channel():
+    opened: list[Any] = []
+    broker = Broker(["rabbitmq-0:5672"], user="harmonyflow", password="", opened=opened.append)
+    channels = [Channel(), Channel()]
+    for channel in channels:
+        broker._opened(channel)
+        broker._forget()
+    assert opened == channels

@@ -40,6 +40,9 @@ def test_a_file_with_rooms_in_postgresql(tmp_path: Path):
     config = read_config(write(tmp_path, rooms=rooms))
     assert config.rooms is not None
     assert (config.rooms.postgresql, config.rooms.user) == (("pgbouncer-0:6432",), "harmonyflow")
+    assert config.rooms.rabbitmq == ()
+    with pytest.raises(ConfigError, match="expected host:port"):
+        read_config(write(tmp_path, rooms=rooms | {"rabbitmq": ["rabbitmq-0"]}))
     with pytest.raises(ConfigError, match="expected host:port"):
         read_config(write(tmp_path, rooms=rooms | {"postgresql": ["pgbouncer-0"]}))
     assert read_config(write(tmp_path)).rooms is None

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.order import Edit
-from services.room import OUTBOX_MAX, Member, edit_from_payload, payload_from_edit
+from services.order import Edit, edit_from_payload, payload_from_edit
+from services.room import OUTBOX_MAX, Member
 
 
 def outbox(member: Member) -> list[bytes | None]:
