@@ -1,36 +1,33 @@
-"""When the relay of the outbox looks again."""
+"""When the mover of the outbox looks again."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.config import Outbox
-from services.outbox import SessionEvents
+from services import mover
+from services.broker import Broker
+from services.database import Database
+from services.metric import OutboxMetrics
+from services.mover import Mover
+from services.outbox import rows_of
 
 
-class Relayed(SessionEvents):
-    """A relay whose broker stands, and which finds nothing; ``writes``: whether a row is written during each look."""
+class Moved(Mover):
+    """A mover whose broker stands, and which finds nothing; ``writes``: whether a row is written during each look."""
 
-    def __init__(self, password: Path, writes: list[bool]) -> None:
-        settings = Outbox(
-            postgresql=("198.18.0.5:6432",),
-            postgresql_password_file=str(password),
-            rabbitmq=("198.18.0.6:5672",),
-            rabbitmq_password_file=str(password),
-        )
-        super().__init__(settings, CollectorRegistry())
-        self._broker._channel = object()
+    def __init__(self, writes: list[bool]) -> None:
+        database = Database(("198.18.0.5:6432",), user="harmonyflow", password="secret")
+        broker = Broker(("198.18.0.6:5672",), user="harmonyflow", password="secret")
+        super().__init__(rows_of("session-events"), database, broker, OutboxMetrics(CollectorRegistry()))
+        broker._channel = object()
         self._writes = iter(writes)
         self.looks = 0
-
-    async def _make_table(self) -> None: ...
 
     async def _move(self) -> int:
         self.looks += 1
         if next(self._writes, False):
-            self._written.set()
+            self.wake()
         return 0
 
 
@@ -44,16 +41,18 @@ class Relayed(SessionEvents):
     ],
 )
 def test_a_row_that_is_written_during_a_look_is_looked_for_at_once(
-    writes: list[bool], looks: int, tmp_path: Path
+    writes: list[bool], looks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "password").write_text("secret")
+    async def there(*_: object) -> None: ...
+
+    monkeypatch.setattr(mover, "make_tables", there)
 
     async def looked() -> int:
-        relayed = Relayed(tmp_path / "password", writes)
-        relaying = asyncio.create_task(relayed._relay_on())
+        moved = Moved(writes)
+        moving = asyncio.create_task(moved._move_on())
         for _ in range(50):  # turns of the loop, which take no time: far less than another instance's rows may wait
             await asyncio.sleep(0)
-        relaying.cancel()
-        return relayed.looks
+        moving.cancel()
+        return moved.looks
 
     assert asyncio.run(looked()) == looks
