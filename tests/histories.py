@@ -10,6 +10,7 @@ import pickle
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -64,11 +65,12 @@ from resilience.spec.postgresql import Patroni, Postgresql
 from resilience.spec.rabbitmq import PRIORITY_QUEUE, QUEUES, Rabbitmq, all_queues
 from resilience.spec.scenario import Experiment, Scenario, Timeline
 from resilience.spec.slo import FindingSource, RatioSource, Slo
-from resilience.spec.stack import GENERATORS, Async, Collaboration, Durability, Member, Personalization, Redis, Shard, Stack
+from resilience.spec.stack import GENERATORS, OBSERVER, Async, Collaboration, Durability, Member, Personalization, Redis, Shard, Stack
 
 S = 1_000_000  # a second, in the unit of all instants
 WALL0 = 1_760_000_000.0  # the run's base on the wall clock, in seconds since 1970
 STEADY, FAULT, RECOVERY, END = 2 * S, 22 * S, 42 * S, 62 * S
+DOWN = END + 5 * S + S // 2  # when the stack begins to be taken down
 BEGAN, APPLIED = FAULT, FAULT + 10_000
 RESTORED = APPLIED + 8 * S
 BEHIND = 3 * S  # a consumer acknowledges a message so long after it was published
@@ -346,6 +348,8 @@ class Recorded:
     identity: Identity | None = IDENTITY
     control: Control | None = field(default_factory=sound_control)
     ledger: list[Booked] | None = None  # None: as the events have it
+    logs: dict[str, list[str]] = field(default_factory=dict)  # what servers say beside that they have started
+    unlogged: set[str] = field(default_factory=set)  # whose log is missing
     later: "Callable[[Recorded, Path], None] | None" = None  # a change that needs what would have been written
 
     def of(self, kind: str, group: int | None = None, phase: str | None = None) -> list[Op]:
@@ -406,9 +410,14 @@ class Recorded:
             session, read.group, exists, state if exists else "", len(log), ttl_s if exists else -2, log
         )
 
+    def say(self, member: str, *lines: str) -> None:
+        """Has a server's log go on with these lines; `stamped` makes one with an instant."""
+        self.logs.setdefault(member, []).extend(lines)
+
     def save(self, directory: Path, about: Scenario) -> None:
         """Writes the files of a run directory."""
         self._save_all_but_samples(directory)
+        self._save_logs(directory, about)
         series = samples(read_history(directory), about) if self.series is None else self.series
         _write(directory / "samples.jsonl", [*series, *self.queries_failed])
 
@@ -431,6 +440,14 @@ class Recorded:
         for name, extra in self.rough.items():
             with (directory / name).open("ab") as file:
                 file.write(extra)
+
+    def _save_logs(self, directory: Path, about: Scenario) -> None:
+        for member in about.stack.members:
+            if member.node != OBSERVER and member.name not in self.unlogged:
+                lines = [stamped(member.component, -2 * S, STARTED.get(member.component, "INFO it listens")), ""]
+                path = directory / "members" / member.name / "server.log"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text("\n".join(lines[:1] + self.logs.get(member.name, []) + lines[1:]))
 
     def _save_control(self, directory: Path) -> None:
         if self.identity:
@@ -491,8 +508,34 @@ class Recorded:
             self.save(directory, about)
             return read_history(directory)
         self._save_all_but_samples(directory)
+        self._save_logs(directory, about)
         read = read_history(directory)
         return replace(read, series=tuple(samples(read, about)), queries_failed=tuple(self.queries_failed))
+
+
+STARTED = {
+    "redis": "* Ready to accept connections tcp",
+    "postgresql": "[23] LOG:  database system is ready to accept connections",
+    "rabbitmq": "[info] <0.216.0> Server startup complete; 4 plugins started.",
+    "pgbouncer": "[23] LOG process up: PgBouncer 1.24.1",
+}
+
+
+def stamped(component: str, at: int, text: str) -> str:
+    """A line of a server's log at an instant on the run's clock, in the form of such a server's."""
+    wall = datetime.fromtimestamp(WALL0 + at / S, UTC)
+    ms = f"{wall:%f}"[:3]
+    match component:
+        case "redis":
+            return f"23:M {wall:%d %b %Y %H:%M:%S}.{ms} {text}"
+        case "postgresql" | "pgbouncer":
+            return f"{wall:%Y-%m-%d %H:%M:%S}.{ms} UTC {text}"
+        case "rabbitmq":
+            return f"{wall:%Y-%m-%d %H:%M:%S.%f}+00:00 {text}"
+        case "etcd":
+            return f'{{"level":"{text.split(maxsplit=1)[0]}","ts":"{wall:%Y-%m-%dT%H:%M:%S.%f}Z","msg":"{text}"}}'
+        case _:
+            return f"{wall:%Y-%m-%d %H:%M:%S},{ms} {text}"
 
 
 def chained(ops: list[str]) -> tuple[tuple[int, str, str], ...]:
@@ -610,6 +653,7 @@ def _stack_events(names: tuple[str, ...], tiers: tuple[str, ...]) -> list[Event]
         ),
         Event("converged", END + 3 * S, {"ok": True, "took_s": 0.5, "reason": ""}),
         *([Event("queues", END + 3 * S + 1, queues_seen())] if "rabbitmq" in tiers else []),
+        Event("taking-down", DOWN, {}),
         Event("ended", END + 6 * S, {}),
     ]
 

@@ -116,6 +116,7 @@ class Stage:
             (backend.state / "session.json").write_bytes(msgspec.json.encode(session))
             yield platform
         finally:
+            self._notebook.event("taking-down", {})
             self._try(platform.down)
 
     @contextmanager

@@ -15,12 +15,14 @@ from resilience.backend.local import server
 from resilience.backend.local.platform import OwnedLocalPlatform
 from resilience.backend.postgresql_settings import Files, server_files
 from resilience.errors import StackError
+from resilience.history.log import read_logs
 from resilience.spec.postgresql import FirstStandbys
 from resilience.spec.stack import Member, Stack
 from resilience.stack.http_link import http_ask
 from resilience.stack.postgresql_failover import promote, proof
 from resilience.stack.postgresql_link import PASSWORD
 from resilience.stack.versions import postgresql_servers
+from tests.component.own_log import judged
 from tests.component.postgresql_tier import (
     OTHER,
     PRIMARY,
@@ -136,6 +138,21 @@ def test_a_killed_primary_comes_back_as_primary_where_nobody_was_promoted(tier):
         OTHER: ("replica", 1),
     }
     assert asked(tier, PRIMARY, "SELECT value FROM kept") == [("first",)]
+
+
+def test_a_backend_that_crashes_is_in_its_servers_log_and_a_killed_server_is_not(tier, logs, tmp_path):
+    said = {log.member: log.lines for log in read_logs(logs, ())}
+    assert (said[PRIMARY], said[STANDBY]) == ((), ())  # both have been killed by now
+    began_ns, server = time.time_ns(), tier.state(PRIMARY).handle["server_pid"]
+    writer = subprocess.run(
+        ["pgrep", "-P", str(server), "-f", "walwriter"], capture_output=True, text=True, check=True, timeout=20
+    )
+    os.kill(int(writer.stdout), signal.SIGSEGV)
+    wait_for("it has begun again", lambda: "all server processes terminated; reinitializing" in log_of(logs, PRIMARY))
+    wait_for("all are together", lambda: together(tier))
+    finding = judged(PRIMARY, logs / PRIMARY / "server.log", began_ns, tmp_path, ("postgresql",))
+    assert finding.verdict == "fail"
+    assert "was terminated by signal 11: Segmentation fault" in finding.reason
 
 
 def test_a_silent_member_is_unreachable_within_its_time(tier):

@@ -33,6 +33,7 @@ from resilience.check.guarantees import guarantees
 from resilience.check.headline import headline
 from resilience.check.latency import latency
 from resilience.check.lists import lists
+from resilience.check.logs import logs
 from resilience.check.measure import combined
 from resilience.check.members import members
 from resilience.check.placement import placement
@@ -108,6 +109,7 @@ CHECKS: dict[str, Check] = {
     "blast-radius": blast_radius,
     "reconciliation": reconciliation,
     "members": members,
+    "logs": logs,
     "placement": placement,
 }
 

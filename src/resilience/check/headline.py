@@ -14,6 +14,7 @@ _WORST_FIRST = (
     "order.",
     "linearizability.",
     "staleness.",
+    "logs",
     "recovery",
     "slo.",
     "availability",

@@ -69,12 +69,12 @@ def _by_a_fault(scenario: Scenario, history: History, member: str, at_us: int) -
     return any(
         member in injection.members
         and injection.began <= at_us <= (injection.healed or at_us) + HEARD_WITHIN_US
-        and _may_end(scenario, history, member, injection)
+        and may_end(scenario, history, member, injection)
         for injection in injections(history)
     )
 
 
-def _may_end(scenario: Scenario, history: History, member: str, injection: Applied) -> bool:
+def may_end(scenario: Scenario, history: History, member: str, injection: Applied) -> bool:
     """Whether what was done to a member is a reason to end. Who is cut off goes on; but what is on a node that the
     cluster has given up, it starts elsewhere.
     """

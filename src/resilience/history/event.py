@@ -77,6 +77,8 @@ that nobody who reads a history has to doubt it.
   ``cpus``: how many cores it has [runner]
 - ``generator``: ``client``, ``cpu_ratio``, ``lag_ms_p99``, ``inflight`` over the second before [runner, from the
   generators]
+- ``taking-down``: nothing; from here on the members are ended, and what they say of that is no matter [runner; older
+  records do not say]
 - ``interrupted``: ``signal`` [runner]
 - ``ended``: nothing; the stack is down and nothing follows; a record without it was cut short [runner]
 - ``error``: ``where``, ``message``: something of the harness went wrong; the run is judged on what there is
@@ -96,7 +98,7 @@ NAMES = frozenset({
     "injected", "effect-probed", "healing", "healed", "no-target", "experiment", "role", "came-back", "queue-role",
     "failing", "member", "node", "converged", "stopping", "fenced", "promoting", "promoted", "promotion", "rejoined",
     "cancelling", "cancelled", "step-failed", "takeovers", "queues", "replicas", "copies", "audit-incomplete",
-    "pressure", "generator", "interrupted", "error", "ended",
+    "pressure", "generator", "taking-down", "interrupted", "error", "ended",
 })  # fmt: skip
 
 Group = Annotated[int, Meta(ge=-1, le=1_000_000)]

@@ -12,6 +12,7 @@
     ledger.jsonl             injections: planned, applied, healed (`history.ledger`)
     control.json             the run without a fault that this one rests on (`history.control`)
     spec.json, servers.json  of them, what the run was made with
+    members/<name>/server.log  the servers' own logs: what in them tells of a crash or of damage (`history.log`)
 """
 
 from collections.abc import Iterable, Iterator
@@ -45,6 +46,7 @@ from resilience.history.control import Control, Identity, read_control, read_ide
 from resilience.history.event import flaw
 from resilience.history.ledger import Booked
 from resilience.history.lines import BROKEN, Damage, read_batches
+from resilience.history.log import ServerLog, read_logs
 from resilience.history.offset import Shift, shift_of
 from resilience.history.record import (
     NEVER,
@@ -100,6 +102,7 @@ class History:
     ledger: tuple[Booked, ...] = ()
     attached: tuple[Attached, ...] = ()
     detached: tuple[Detached, ...] = ()
+    logs: tuple[ServerLog, ...] = ()  # of those members that have one
 
     def events_of(self, *names: str) -> tuple[Event, ...]:
         """The events of these names, in the order of time."""
@@ -128,6 +131,7 @@ def read_history(run_dir: Path) -> History:
     damage.problems += _flawed_series(samples)
     control = read_control(run_dir, damage.problems)
     ledger = tuple(_all_lines(run_dir / "ledger.jsonl", Booked, damage))
+    clock = tuple(sorted((x for x in run if isinstance(x, ClockPair)), key=lambda line: line.at))
     return History(
         ops=load.ops(),
         deliveries=load.deliveries(),
@@ -137,7 +141,7 @@ def read_history(run_dir: Path) -> History:
         dropped=tuple(load.dropped),
         windows=tuple(sorted((x for x in run if isinstance(x, PhaseWindow)), key=lambda line: line.start)),
         events=tuple(sorted((x for x in run if isinstance(x, Event)), key=lambda line: line.at)),
-        clock=tuple(sorted((x for x in run if isinstance(x, ClockPair)), key=lambda line: line.at)),
+        clock=clock,
         audit=audit,
         series=tuple(x for x in samples if isinstance(x, Series)),
         queries_failed=tuple(x for x in samples if isinstance(x, QueryFailed)),
@@ -149,6 +153,7 @@ def read_history(run_dir: Path) -> History:
         ledger=ledger,
         attached=tuple(sorted(load.attached, key=lambda line: line.at)),
         detached=tuple(sorted(load.detached, key=lambda line: line.at)),
+        logs=read_logs(run_dir / "members", clock),
     )
 
 

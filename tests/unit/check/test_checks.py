@@ -16,6 +16,7 @@ from resilience.spec.blast import BlastRadius
 from resilience.spec.scenario import Scenario
 from tests.histories import (
     APPLIED,
+    FAULT,
     RECOVERY,
     STEADY,
     TIERS,
@@ -32,9 +33,11 @@ from tests.histories import (
     scenario,
     with_lists,
     with_people,
+    stamped,
 )
 
 PLATFORM = by_patroni(scenario(slos=(availability_slo("fault", 0.82), latency_slo("steady", 0.99)), tiers=TIERS))
+CRASH = "# Redis 8.0.2 crashed by signal: 11, si_code: 0"
 ABOUT = replace(
     PLATFORM,
     blast_radius=BlastRadius(may_suffer=("shard 1",), others_outage_s_max=2.5),
@@ -216,6 +219,8 @@ CASES = (
     Case(check="members", says="prometheus-0 was killed by SIGKILL at 2.0 s", verdict="inconclusive",
          change=lambda run: run.events.append(
              Event("member", STEADY, {"member": "prometheus-0", "what": "exited", "pid": 7, "code": -9}))),
+    Case(check="logs", says="redis-cluster-1 crashed at 30.0 s by its own log (crashed by a signal)",
+         change=lambda run: run.say("redis-cluster-1", stamped("redis", FAULT + 8 * S, CRASH))),
     Case(check="placement", change=lead_together, says="node-3 holds 2 of 3 primaries at the start"),
 )  # fmt: skip
 
