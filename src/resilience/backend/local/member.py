@@ -177,6 +177,7 @@ def _environment() -> dict[str, str]:
         "PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
         "HOME": "/nonexistent",
         "LANG": "C.UTF-8",
+        "TZ": "UTC",  # of the instants in their logs, which need not name a zone
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
