@@ -65,7 +65,18 @@ from resilience.spec.postgresql import Patroni, Postgresql
 from resilience.spec.rabbitmq import PRIORITY_QUEUE, QUEUES, Rabbitmq, all_queues
 from resilience.spec.scenario import Experiment, Scenario, Timeline
 from resilience.spec.slo import FindingSource, RatioSource, Slo
-from resilience.spec.stack import GENERATORS, OBSERVER, Async, Collaboration, Durability, Member, Personalization, Redis, Shard, Stack
+from resilience.spec.stack import (
+    GENERATORS,
+    OBSERVER,
+    Async,
+    Collaboration,
+    Durability,
+    Member,
+    Personalization,
+    Redis,
+    Shard,
+    Stack,
+)
 
 S = 1_000_000  # a second, in the unit of all instants
 WALL0 = 1_760_000_000.0  # the run's base on the wall clock, in seconds since 1970

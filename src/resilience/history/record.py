@@ -293,9 +293,9 @@ class AuditDone(Line, frozen=True, tag="audited"):
     """Audit: everything of that kind that was asked for has been read.
 
     ``count`` are the keys of ``direct``, ``session`` and ``room``, the `RowRead` lines of ``postgresql``, the
-    `ListRead` lines of ``lists``, the `OutboxRead` lines of ``outbox``, the `EffectRead` and `ProfileRead` lines of ``profiles``, the messages of
-    ``rabbitmq``; queues count as
-    read once they were empty and nobody held a message unacknowledged.
+    `ListRead` lines of ``lists``, the `OutboxRead` lines of ``outbox``, the `EffectRead` and `ProfileRead` lines of
+    ``profiles``, the messages of ``rabbitmq``; queues count as read once they were empty and nobody held a message
+    unacknowledged.
     """
 
     kind: Literal["direct", "session", "room", "postgresql", "lists", "outbox", "profiles", "rabbitmq"]
@@ -325,6 +325,15 @@ class QueryFailed(Line, frozen=True, tag="query-failed"):
 OpLine = Invoked | Returned | Answered | Dropped | Joined | Delivered | Left | Consumed | Attached | Detached
 RunLine = PhaseWindow | Event | ClockPair
 AuditLine = (
-    DirectRead | SessionRead | RoomRead | RowRead | ListRead | OutboxRead | EffectRead | ProfileRead | QueueRead | AuditDone
+    DirectRead
+    | SessionRead
+    | RoomRead
+    | RowRead
+    | ListRead
+    | OutboxRead
+    | EffectRead
+    | ProfileRead
+    | QueueRead
+    | AuditDone
 )
 SampleLine = Series | QueryFailed

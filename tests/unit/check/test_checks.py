@@ -31,9 +31,9 @@ from tests.histories import (
     recorded,
     samples,
     scenario,
+    stamped,
     with_lists,
     with_people,
-    stamped,
 )
 
 PLATFORM = by_patroni(scenario(slos=(availability_slo("fault", 0.82), latency_slo("steady", 0.99)), tiers=TIERS))
