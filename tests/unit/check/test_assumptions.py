@@ -313,7 +313,7 @@ CASES = (
     Case(name="harness error", change=add("error", where="watch", message="gone"), breaks="not-interrupted",
          reason="watch: gone"),
     Case(name="cut short before any load", change=lambda run: run.drop("ended"), breaks="not-interrupted",
-         reason="cut short: the record breaks off at 67.0 s, before any load"),
+         reason="cut short: the record breaks off at 67.5 s, before any load"),
     Case(name="broken line", change=lambda run: run.rough.update({"history.jsonl": BROKEN_LINE}),
          breaks="history-whole", reason="history.jsonl:"),
     Case(name="one torn line", change=lambda run: run.rough.update({"history.jsonl": b'["phase","st'})),
@@ -813,7 +813,7 @@ def test_a_record_that_breaks_off_says_where(tmp_path: Path, phases: list[str], 
     run.drop("ended")
     run.events += [Event("phase-announced", at, {"phase": phase, "starts_at": at}) for at, phase in enumerate(phases)]
     (finding,) = not_interrupted(about, run.history(tmp_path, about))
-    assert finding.reason == f"cut short: the record breaks off at 67.0 s, {where}"
+    assert finding.reason == f"cut short: the record breaks off at 67.5 s, {where}"
 
 
 def test_nothing_recorded_at_all(tmp_path: Path) -> None:
