@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -23,7 +23,7 @@ from resilience.check.selection import rows_of_selector
 from resilience.history.columns import OUTCOMES, UNFINISHED, Flags
 from resilience.history.control import Control, Identity
 from resilience.history.ledger import Booked
-from resilience.history.outbox import event_of
+from resilience.history.outbox import event_of, event_of_edit
 from resilience.history.read import History, read_history
 from resilience.history.record import (
     MISMATCH,
@@ -230,17 +230,26 @@ def under(durability: PostgresqlDurability, synchronous_commit: str = "on") -> S
     return msgspec.structs.replace(about, stack=msgspec.structs.replace(about.stack, postgresql=tier))
 
 
-def with_rooms_in_postgresql(about: Scenario) -> Scenario:
+def with_rooms_in_postgresql(about: Scenario, fanout: Literal["redis", "rabbitmq"] = "redis") -> Scenario:
     """A scenario with PostgreSQL, where the logs of rooms are there; `moved_to_postgresql` goes with it."""
-    return msgspec.structs.replace(
-        about, stack=msgspec.structs.replace(about.stack, collaboration=Collaboration(log="postgresql"))
-    )
+    collaboration = Collaboration(log="postgresql", fanout=fanout)
+    return msgspec.structs.replace(about, stack=msgspec.structs.replace(about.stack, collaboration=collaboration))
 
 
 def moved_to_postgresql(run: "Recorded", member: str = POSTGRESQL[0], timeline: int = 1) -> None:
     """The logs of rooms were read from there."""
     for key, room in run.rooms.items():
         run.rooms[key] = msgspec.structs.replace(room, group=0, member=member, timeline=timeline)
+
+
+def published_by_rabbitmq(run: "Recorded") -> None:
+    """Each row of the logs has its event, which the consumer of its queue gets 50 ms after the edit was due."""
+    due = {(op.key, op.value): op.due for op in run.of("collaboration.edit")}
+    for room in run.rooms.values():
+        for epoch, seq, edit in room.log:
+            message = f'{event_of_edit(room.key, epoch, seq)} [{epoch},{seq},0,"{edit}"]'
+            at = due[room.key, edit] + S // 20
+            run.consumed.append(Consumed("consumer-collaboration-sync", "collaboration-sync", message, at, False, True))
 
 
 def by_patroni(about: Scenario) -> Scenario:

@@ -57,7 +57,7 @@ from resilience.stack.watch import RoleWatch
 
 CONVERGE_TIMEOUT_S = 60.0
 AUDIT_TIMEOUT_S = 60.0
-SETTLE_TIMEOUT_S = 20.0  # of the outbox, whose relays look twice a second once they have connections
+SETTLE_TIMEOUT_S = 20.0  # of outbox and edits, whose movers look twice a second once they have connections
 REPLICAS_TIMEOUT_S = 10.0
 _OF_SHARDS = frozenset({"session", "collaboration"})  # kinds of ops whose keys Redis holds, beside the direct client's
 
@@ -270,13 +270,14 @@ class Stage:
 
     def _audit_rooms(self, platform: OwnedPlatform, attempted: "Attempted", timeline_min: int) -> None:
         note = partial(self._notebook_about, "rooms")
+        timeout_s = SETTLE_TIMEOUT_S if platform.stack.has_room_events else AUDIT_TIMEOUT_S
         with Writer(self._record.audit) as writer, unanswered(note, "audit-incomplete"):
             audit_rooms(
                 platform,
                 writer,
                 attempted.rooms,
                 clock=self._notebook.clock,
-                deadline=time.monotonic() + AUDIT_TIMEOUT_S,
+                deadline=time.monotonic() + timeout_s,
                 timeline_min=timeline_min,
             )
 

@@ -59,7 +59,7 @@ def small_stack() -> Stack:
         shards=tuple(Shard(primary=shard.primary, replicas=()) for shard in stack.shards),
         postgresql=replace(stack.postgresql, replicas=(STANDBY,)),
         restart_delay_s=0.2,
-        collaboration=Collaboration(log="postgresql"),
+        collaboration=Collaboration(log="postgresql", fanout="rabbitmq"),
     )
 
 
@@ -307,6 +307,52 @@ async def test_an_edit_is_a_row_before_it_is_acknowledged_and_reaches_every_inst
         assert [row[1:] for row in (await cid.read("joined"))["edits"]] == [[2, "b\0"], [3, "c" * 16_384]]
 
 
+def edit_events(platform: OwnedLocalPlatform) -> list[str]:
+    """The ids of events that are in the queue, once every row has had its event confirmed."""
+    unpublished = "SELECT count(*) FROM room_edits WHERE published_at IS NULL"
+    wait_for("every edit is published", lambda: asked(platform, PRIMARY, unpublished) == [("0",)])
+    return [text.partition(" ")[0] for text in texts(take(platform, BROKER, "collaboration-sync"))]
+
+
+async def test_an_event_follows_each_edit_and_reaches_every_instance(platform: OwnedLocalPlatform) -> None:
+    edit_events(platform)
+    async with (
+        in_room(platform, "collaboration-0", "event", "ann") as ann,
+        in_room(platform, "collaboration-1", "event", "bob") as bob,
+    ):
+        await bob.read("joined")
+        await ann.read("joined")
+        acks = [await ann.edit(text) for text in ("a", "b", "c")]
+        assert [(await bob.read("edit"))["edit"] for _ in acks] == ["a", "b", "c"]
+    assert edit_events(platform) == [f"room-edited/event/{ack['epoch']}/{ack['seq']}" for ack in acks]
+
+
+async def test_edits_go_on_without_rabbitmq_and_others_publish_what_a_killed_member_left(
+    platform: OwnedLocalPlatform,
+) -> None:
+    """RabbitMQ stands still: edits are acknowledged by their rows, and who misses them finds them in the log."""
+    edit_events(platform)
+    broker = platform.state(BROKER).handle["server_pid"]
+    before = platform.state("collaboration-0")
+    async with in_room(platform, "collaboration-1", "left", "bob") as bob:
+        await bob.read("joined")
+        os.kill(broker, signal.SIGSTOP)
+        try:
+            async with in_room(platform, "collaboration-0", "left", "ann") as ann:
+                await ann.read("joined")
+                acks = [await ann.edit(text) for text in ("a", "b")]
+            head = await bob.read("head", seq=2)
+            await bob.send("missed", epoch=head["epoch"], seq=0)
+            assert [row[2] for row in (await bob.read("missed"))["edits"]] == ["a", "b"]
+            os.kill(before.handle["server_pid"], signal.SIGKILL)
+        finally:
+            os.kill(broker, signal.SIGCONT)
+        published = edit_events(platform)
+        assert set(published) == {f"room-edited/left/{ack['epoch']}/{ack['seq']}" for ack in acks}
+    wait_for("it runs again", lambda: platform.state("collaboration-0").restarts == before.restarts + 1)
+    service.wait_ready(platform, within())
+
+
 async def test_edits_that_were_rolled_back_are_taken_from_members_in_a_new_epoch(platform: OwnedLocalPlatform) -> None:
     """What a failover to a standby that was behind does to the log: its newest rows were never there."""
     async with in_room(platform, "collaboration-0", "back", "ann") as ann:
@@ -344,7 +390,9 @@ async def test_an_edit_whose_row_is_not_known_to_be_committed_is_not_acknowledge
     assert [row[1] for row in log_of(platform, "still")] == ['"before"', '"meanwhile"'], "once"
 
 
-async def test_lost_rows_of_edits_are_found_by_what_is_read_back(platform: OwnedLocalPlatform, tmp_path: Path) -> None:
+async def test_each_edit_is_followed_through_all_hops(platform: OwnedLocalPlatform, tmp_path: Path) -> None:
+    """By what is read back: rows once they are published, then the queue. A loss is found at its hop."""
+    edit_events(platform)
     asked(platform, PRIMARY, "TRUNCATE room_edits, room_epochs")
     (tmp_path / "load").mkdir()
     async with in_room(platform, "collaboration-0", "way", "ann") as ann:
@@ -354,21 +402,43 @@ async def test_lost_rows_of_edits_are_found_by_what_is_read_back(platform: Owned
                 ack = await ann.edit(text)
                 writer.append(Invoked(number, "collaboration.edit", "way", text, 1, "steady", number, number))
                 writer.append(Returned(number, "ok", number + 1, ack["seq"], ack["epoch"]))
+    about = with_rooms_in_postgresql(scenario(tiers=TIERS), "rabbitmq")
+    clock = RunClock.starting_now()
 
-    def verdicts_of() -> list[tuple[str, str, float | None]]:
-        (tmp_path / "audit.jsonl").unlink(missing_ok=True)
+    def verdicts_of() -> dict[str, tuple[str, float | None]]:
         with Writer(tmp_path / "audit.jsonl") as writer:
-            audit_rooms(platform, writer, ["way", "never"], clock=RunClock.starting_now(), deadline=within())
-        found = collaboration(with_rooms_in_postgresql(scenario(tiers=TIERS)), read_history(tmp_path))
-        return [(finding.where.group, finding.verdict, finding.value) for finding in found]
+            audit_rooms(platform, writer, ["way", "never"], clock=clock, deadline=within())
+            drain(platform, writer, hit=(), clock=clock, deadline=within())
+        found = collaboration(about, read_history(tmp_path))
+        return {finding.where.group: (finding.verdict, finding.value) for finding in found}
 
-    assert verdicts_of() == [("postgresql", "pass", 0.0)]
+    hops = ("postgresql", "rooms", "queue collaboration-sync")
+    assert verdicts_of() == dict.fromkeys(hops, ("pass", 0.0))
     lines = msgspec.json.Decoder(AuditLine).decode_lines((tmp_path / "audit.jsonl").read_bytes())
-    rooms = [line for line in lines if isinstance(line, RoomRead)]
     epoch = ack["epoch"]
-    assert rooms == [
+    assert [line for line in lines if isinstance(line, RoomRead)] == [
         RoomRead("way", 0, epoch, ((epoch, 1, "a"), (epoch, 2, "b"), (epoch, 3, "c")), PRIMARY, 1),
         RoomRead("never", 0, -1, (), PRIMARY, 1),
     ]
-    asked(platform, PRIMARY, "DELETE FROM room_edits WHERE edit = '\"b\"'")
-    assert verdicts_of() == [("postgresql", "fail", 1.0)]
+    asked(platform, PRIMARY, "DELETE FROM room_edits WHERE seq = 2")
+    (tmp_path / "audit.jsonl").unlink()  # nothing comes out of the queue any more
+    assert verdicts_of() == {hops[0]: ("fail", 1.0), hops[1]: ("pass", 0.0), hops[2]: ("fail", 2.0)}
+
+
+async def test_edits_that_are_not_published_in_time_are_read_as_they_are(
+    platform: OwnedLocalPlatform, tmp_path: Path
+) -> None:
+    broker = platform.state(BROKER).handle["server_pid"]
+    os.kill(broker, signal.SIGSTOP)
+    try:
+        async with in_room(platform, "collaboration-1", "unsettled", "ann") as ann:
+            await ann.read("joined")
+            assert (await ann.edit("a"))["type"] == "ack"
+        with Writer(tmp_path / "audit.jsonl") as writer:
+            audit_rooms(platform, writer, (), clock=RunClock.starting_now(), deadline=time.monotonic() + 0.5)
+        lines = msgspec.json.Decoder(AuditLine).decode_lines((tmp_path / "audit.jsonl").read_bytes())
+        rooms = {line.key: line.unpublished for line in lines if isinstance(line, RoomRead)}
+        assert rooms["unsettled"] == (1,)
+    finally:
+        os.kill(broker, signal.SIGCONT)
+    edit_events(platform)

@@ -18,6 +18,8 @@ from resilience.spec.rabbitmq import (
     METRICS_PORT,
     PRIORITY_QUEUE,
     QUEUES,
+    ROOM_EXCHANGE,
+    ROOM_QUEUE,
     SERVER_PORT,
     USER,
     VHOST,
@@ -63,10 +65,12 @@ def definitions_json(stack: Stack, password: str, salt: bytes) -> bytes:
 
 
 def queue_definitions(stack: Stack, names: Collection[str]) -> dict[str, Any]:
-    """These queues, and, of those that take dead letters, the exchanges that these come by; plain JSON."""
+    """These queues, and, of those that take dead letters or edits, the exchanges that these come by; plain JSON."""
     rabbitmq = settings_of(stack)
     dead = {dead_letter_queue(queue): dead_letter_exchange(queue) for queue in QUEUES}
     taking = {queue: dead[queue] for queue in names if queue in dead}
+    if stack.has_room_events and ROOM_QUEUE in names:
+        taking[ROOM_QUEUE] = ROOM_EXCHANGE
     exchanges = [
         {"name": exchange, "vhost": VHOST, "type": "fanout", **_LASTING, "internal": False}
         for exchange in taking.values()

@@ -12,7 +12,7 @@ import jinja2
 import msgspec
 
 from resilience.backend.local.place import PROJECT_ROOT
-from resilience.spec.rabbitmq import METRICS_PORT, PRIORITY_QUEUE, USER
+from resilience.spec.rabbitmq import METRICS_PORT, PRIORITY_QUEUE, ROOM_EXCHANGE, USER
 from resilience.spec.stack import GRPC_PORT, PORTS, Member, Stack
 
 # by themselves: exporters ask Redis and PostgreSQL, and nobody asks what etcd counts
@@ -63,23 +63,26 @@ def own_settings(stack: Stack, member: Member, hosts: Hosts, secret_file: Callab
     """
     own: dict[str, Any] = {}
     if member.component == "session" and stack.has_outbox:
-        own["outbox"] = _rows(stack, member, hosts, secret_file) | _events(stack, hosts, secret_file)
+        events = _rabbitmq(stack, hosts, secret_file) | {"queue": PRIORITY_QUEUE}
+        own["outbox"] = _postgresql(stack, member, hosts, secret_file) | events
     if member.component == "session" and stack.personalization is not None:
         own["grpc_port"] = GRPC_PORT
     if member.component == "personalization" and stack.personalization is not None:
         own["personalization"] = {
-            **_rows(stack, member, hosts, secret_file),
-            **_events(stack, hosts, secret_file),
+            **_postgresql(stack, member, hosts, secret_file),
+            **_rabbitmq(stack, hosts, secret_file),
+            "queue": PRIORITY_QUEUE,
             "replicas": [_endpoint(one, hosts) for one in _beside_replicas(stack, member)],
             "sessions": [f"{hosts(one)}:{GRPC_PORT}" for one in stack.of("session")],
             "staleness_bound_s": stack.personalization.staleness_bound_s,
         }
     if member.component == "collaboration" and stack.has_rooms_in_postgresql:
-        own["rooms"] = _rows(stack, member, hosts, secret_file)
+        events = _rabbitmq(stack, hosts, secret_file) | {"exchange": ROOM_EXCHANGE} if stack.has_room_events else {}
+        own["rooms"] = _postgresql(stack, member, hosts, secret_file) | events
     return own
 
 
-def _rows(stack: Stack, member: Member, hosts: Hosts, secret_file: Callable[[str], str]) -> dict[str, Any]:
+def _postgresql(stack: Stack, member: Member, hosts: Hosts, secret_file: Callable[[str], str]) -> dict[str, Any]:
     """PostgreSQL, through the PgBouncers; the one beside the member comes first."""
     return {
         "postgresql": [_endpoint(one, hosts) for one in _nearest_first(stack, member)],
@@ -88,12 +91,11 @@ def _rows(stack: Stack, member: Member, hosts: Hosts, secret_file: Callable[[str
     }
 
 
-def _events(stack: Stack, hosts: Hosts, secret_file: Callable[[str], str]) -> dict[str, Any]:
-    """RabbitMQ, and where to events are published."""
+def _rabbitmq(stack: Stack, hosts: Hosts, secret_file: Callable[[str], str]) -> dict[str, Any]:
+    """RabbitMQ's members, in their order."""
     return {
         "rabbitmq": [_endpoint(one, hosts) for one in stack.of("rabbitmq")],
         "rabbitmq_password_file": secret_file("rabbitmq-password"),
-        "queue": PRIORITY_QUEUE,
     }
 
 

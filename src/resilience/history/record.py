@@ -194,7 +194,8 @@ class RoomRead(Line, frozen=True, tag="room"):
     """Audit: a room's stored log, rows of (epoch, sequence, value of the edit).
 
     Where logs are in PostgreSQL, ``member`` is the one that it was read from, on ``timeline``, and the group is 0;
-    "" and 0 where they are in Redis.
+    "" and 0 where they are in Redis. ``unpublished`` are the sequence numbers of rows that are not marked as confirmed
+    by RabbitMQ, where edits are its events.
     """
 
     key: str
@@ -203,6 +204,7 @@ class RoomRead(Line, frozen=True, tag="room"):
     log: tuple[tuple[Int64, Int64, str], ...]
     member: str = ""
     timeline: Int64 = 0
+    unpublished: tuple[Int64, ...] = ()
 
 
 class RowRead(Line, frozen=True, tag="row"):

@@ -64,9 +64,7 @@ def check_stack(stack: Stack, label: str, workers: int = 1) -> None:
     check_postgresql(stack, label)
     check_rabbitmq(stack, label)
     check_personalization(stack, label)
-    if stack.has_rooms_in_postgresql and stack.postgresql is None:
-        expected = "expected redis: the stack has no PostgreSQL"
-        raise refuse(label, "collaboration.log", expected, "postgresql")
+    _check_rooms(stack, label)
 
 
 def check_scenario(scenario: Scenario, label: str) -> None:
@@ -123,6 +121,8 @@ def _places(stack: Stack) -> Iterator[str]:
         yield "outbox"
     if stack.personalization is not None:
         yield "profiles"
+    if stack.has_room_events:
+        yield "rooms"
 
 
 def check_bounds(bounds: Mapping[str, tuple[float, float]], label: str, field: str) -> None:
@@ -189,6 +189,19 @@ def _check_durability(stack: Stack, label: str) -> None:
     if stack.redis.min_replicas_to_write > replicas:
         expected = f"expected at most {replicas}"
         raise refuse(label, "redis.min_replicas_to_write", expected, stack.redis.min_replicas_to_write)
+
+
+def _check_rooms(stack: Stack, label: str) -> None:
+    """Rooms are kept and distributed by what the stack has."""
+    if stack.has_rooms_in_postgresql and stack.postgresql is None:
+        expected = "expected redis: the stack has no PostgreSQL"
+        raise refuse(label, "collaboration.log", expected, "postgresql")
+    if stack.has_room_events and stack.rabbitmq is None:
+        expected = "expected redis: the stack has no RabbitMQ"
+        raise refuse(label, "collaboration.fanout", expected, "rabbitmq")
+    if stack.has_room_events and not stack.has_rooms_in_postgresql:
+        expected = "expected redis where collaboration.log is that: an event is of a row"
+        raise refuse(label, "collaboration.fanout", expected, "rabbitmq")
 
 
 def _check_timeline(scenario: Scenario, label: str) -> None:

@@ -9,6 +9,8 @@ from resilience.spec.record import Record
 QueueName = Literal["session-events", "content-processing", "collaboration-sync"]
 QUEUES: tuple[QueueName, ...] = ("session-events", "content-processing", "collaboration-sync")
 PRIORITY_QUEUE: QueueName = "session-events"
+ROOM_QUEUE: QueueName = "collaboration-sync"
+ROOM_EXCHANGE = ROOM_QUEUE  # by which edits come into it, where they are events, and to each instance of the service
 VHOST = "harmonyflow"
 USER = "harmonyflow"
 SERVER_PORT, MANAGEMENT_PORT, METRICS_PORT = 5672, 15672, 15692

@@ -111,9 +111,13 @@ class Personalization(Record, frozen=True, kw_only=True):
 
 
 class Collaboration(Record, frozen=True, kw_only=True):
-    """Where the collaboration service keeps the logs of rooms: an edit is acknowledged once it is stored there."""
+    """Where the collaboration service keeps the logs of rooms, and what brings edits to all of its instances.
+
+    An edit is acknowledged once it is in its log. By RabbitMQ it is an event of its row, so the log has rows then.
+    """
 
     log: Literal["redis", "postgresql"] = "redis"
+    fanout: Literal["redis", "rabbitmq"] = "redis"
 
 
 class Member(Record, frozen=True, kw_only=True):
@@ -169,6 +173,11 @@ class Stack(Record, frozen=True, kw_only=True):
     def has_rooms_in_postgresql(self) -> bool:
         """Whether the logs of rooms are in PostgreSQL; else they are in Redis."""
         return self.collaboration is not None and self.collaboration.log == "postgresql"
+
+    @property
+    def has_room_events(self) -> bool:
+        """Whether edits are events of RabbitMQ; else they are distributed by Redis alone."""
+        return self.collaboration is not None and self.collaboration.fanout == "rabbitmq"
 
     @property
     def patroni(self) -> Patroni | None:

@@ -5,15 +5,11 @@ far as anybody can tell. As of the load's own table, it counts only as the prima
 """
 
 from resilience.backend.base import Platform
-from resilience.errors import StackError
 from resilience.history.clock import RunClock
 from resilience.history.record import AuditDone, OutboxRead
 from resilience.history.writer import Writer
-from resilience.stack.postgresql_audit import as_primary
+from resilience.stack.postgresql_audit import read_until
 from resilience.stack.postgresql_link import PostgresqlLink, Rows
-from resilience.stack.wait import wait_until
-
-RETRY_S = 0.2
 
 
 def audit_outbox(
@@ -29,23 +25,14 @@ def audit_outbox(
     ``deadline`` is a value of `time.monotonic`. Raises `StackError` if the outbox could not be read until then; nothing
     has been written then.
     """
-    found: list[tuple[str, int, Rows]] = []
 
-    def unsettled() -> str:
-        try:
-            found[:] = [as_primary(platform, timeline_min, _rows)]
-        except StackError as error:
-            found.clear()  # what was there before says nothing of what is there now
-            return str(error)
-        waiting = len(_unpublished(found[0][2]))
+    def unsettled(rows: Rows) -> str:
+        waiting = len(_unpublished(rows))
         return f"{waiting} rows of the outbox wait to be published" if waiting else ""
 
-    try:
-        wait_until("reading the outbox", unsettled, deadline=deadline, every_s=RETRY_S)
-    except StackError:
-        if not found:
-            raise
-    member, timeline, rows = found[0]
+    member, timeline, rows = read_until(
+        platform, "reading the outbox", _rows, deadline=deadline, timeline_min=timeline_min, unsettled=unsettled
+    )
     for event, published in rows:
         writer.append(OutboxRead(str(event), published == "t", member, timeline))
     writer.write(AuditDone("outbox", len(rows), clock.now_us()))

@@ -23,7 +23,7 @@ from resilience.stack.wait import wait_until
 
 ROWS_MAX = 20_000  # of one answer
 TIMEOUT_S = 10.0
-RETRY_S = 0.5
+RETRY_S = 0.2
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,19 +76,34 @@ def _read(platform: Platform, name: str, deadline: float, timeline_min: int) -> 
 
 
 def read_until[T](
-    platform: Platform, what: str, read: Callable[[PostgresqlLink], T], *, deadline: float, timeline_min: int
+    platform: Platform,
+    what: str,
+    read: Callable[[PostgresqlLink], T],
+    *,
+    deadline: float,
+    timeline_min: int,
+    unsettled: Callable[[T], str] = lambda _: "",
 ) -> tuple[str, int, T]:
-    """As `as_primary`, again and again until it succeeds. Raises `StackError` once the deadline has passed."""
+    """As `as_primary`, again and again until it succeeds and ``unsettled`` gives no reason to read once more.
+
+    What is unsettled when the deadline has passed stays so, as far as anybody can tell. Raises `StackError` if nothing
+    could be read then.
+    """
     found: list[tuple[str, int, T]] = []
 
-    def failed() -> str:
+    def unmet() -> str:
         try:
             found[:] = [as_primary(platform, timeline_min, read)]
         except StackError as error:
+            found.clear()  # what was there before says nothing of what is there now
             return str(error)
-        return ""
+        return unsettled(found[0][2])
 
-    wait_until(what, failed, deadline=deadline, every_s=RETRY_S)
+    try:
+        wait_until(what, unmet, deadline=deadline, every_s=RETRY_S)
+    except StackError:
+        if not found:
+            raise
     return found[0]
 
 

@@ -69,11 +69,19 @@ def view_from_answers(member: str, nodes: Any, queues: Any) -> MemberView:
 
 
 def queues_from_answer(member: str, queues: Any) -> tuple[QueueView, ...]:
-    """The queues in a member's answer to ``/api/queues/VHOST``. Raises `StackError` for another one."""
+    """The queues in a member's answer to ``/api/queues/VHOST``. Raises `StackError` for another one.
+
+    What belongs to a connection, and goes with it, is none of the stack's.
+    """
     try:
-        return tuple(map(_queue, queues))
+        return tuple(_queue(queue) for queue in queues if _lasts(queue["name"]))
     except (TypeError, KeyError, AttributeError) as error:
         raise StackError(f"{member} answers about its queues what cannot be understood: {error!r}") from error
+
+
+def _lasts(queue: str) -> bool:
+    """Whether it is not one that a server has named for a client."""
+    return not queue.startswith("amq.")
 
 
 def _queue(queue: Any) -> QueueView:
@@ -104,9 +112,14 @@ def counts_from_answers(member: str, totals: Any, consumers: Any) -> tuple[dict[
     """
     try:
         held = {queue["name"]: int(queue[_COUNTED]) for queue in totals if _COUNTED in queue}
-        return held, dict(Counter(str(consumer["queue"]["name"]) for consumer in consumers))
+        consumed = Counter(str(consumer["queue"]["name"]) for consumer in consumers)
+        return _lasting(held), _lasting(consumed)
     except (TypeError, KeyError, ValueError) as error:
         raise StackError(f"{member} answers about messages what cannot be understood: {error!r}") from error
+
+
+def _lasting(counts: Mapping[str, int]) -> dict[str, int]:
+    return {queue: number for queue, number in counts.items() if _lasts(queue)}
 
 
 def apart(stack: Stack, views: Mapping[str, MemberView | StackError]) -> list[str]:

@@ -1,6 +1,7 @@
 """Reads back the logs of rooms where they are in PostgreSQL, after healing: all rows of all rooms.
 
-As those of the load's own table, they count only as the primary on the latest timeline has them.
+As those of the load's own table, they count only as the primary on the latest timeline has them. Where edits are events
+of RabbitMQ they are read until none waits to be published any more, or until time is up.
 """
 
 from collections.abc import Iterable
@@ -17,8 +18,20 @@ from resilience.stack.postgresql_audit import read_until
 from resilience.stack.postgresql_link import PostgresqlLink
 from resilience.stack.postgresql_role import GROUP
 
+ROWS = "SELECT room, epoch, seq, edit, published_at IS NOT NULL FROM room_edits ORDER BY room, seq"
+
 Row = tuple[int, int, str]  # epoch, sequence, value of the edit
-Log = tuple[int, tuple[Row, ...]]  # the room's epoch, and its rows
+
+
+class Log(msgspec.Struct, frozen=True, kw_only=True):
+    """A room's log: its epoch, its rows, and the sequence numbers of those that are not marked as published."""
+
+    epoch: int = NO_EPOCH
+    rows: list[Row] = []
+    unpublished: list[int] = []
+
+
+Logs = dict[str, Log]
 
 
 def audit_rooms(
@@ -35,27 +48,41 @@ def audit_rooms(
     ``deadline`` is a value of `time.monotonic`; until then it is tried again. ``timeline_min`` is the latest timeline
     that anybody was seen on. Raises `StackError`; nothing has been written then.
     """
+    events = platform.stack.has_room_events
+
+    def unsettled(logs: Logs) -> str:
+        waiting = sum(len(log.unpublished) for log in logs.values()) if events else 0
+        return f"{waiting} edits wait to be published" if waiting else ""
+
     member, timeline, logs = read_until(
-        platform, "reading the logs of rooms", _logs, deadline=deadline, timeline_min=timeline_min
+        platform,
+        "reading the logs of rooms",
+        _logs,
+        deadline=deadline,
+        timeline_min=timeline_min,
+        unsettled=unsettled,
     )
     asked = dict.fromkeys((*rooms, *logs))
     for room in asked:
-        epoch, rows = logs.get(room, (NO_EPOCH, ()))
-        writer.append(RoomRead(room, GROUP, epoch, rows, member, timeline))
+        log = logs.get(room, Log())
+        unpublished = tuple(log.unpublished) if events else ()
+        writer.append(RoomRead(room, GROUP, log.epoch, tuple(log.rows), member, timeline, unpublished))
     writer.write(AuditDone("room", len(asked), clock.now_us()))
     writer.flush()
 
 
-def _logs(link: PostgresqlLink) -> dict[str, Log]:
+def _logs(link: PostgresqlLink) -> Logs:
     """By room; none of a database without the tables, for no edit was ever acknowledged."""
     if link.ask("SELECT to_regclass('room_edits')") == [(None,)]:
         return {}
-    rows: dict[str, list[Row]] = {}
-    for room, epoch, seq, edit in link.ask("SELECT room, epoch, seq, edit FROM room_edits ORDER BY room, seq"):
-        rows.setdefault(str(room), []).append((int(str(epoch)), int(str(seq)), _edit(str(edit))))
     epochs = link.ask("SELECT room, max(epoch) FROM room_epochs GROUP BY room")
-    named = {str(room): int(str(epoch)) for room, epoch in epochs}
-    return {room: (named.get(room, NO_EPOCH), tuple(rows.get(room, ()))) for room in {**named, **rows}}
+    logs = {str(room): Log(epoch=int(str(epoch))) for room, epoch in epochs}
+    for room, epoch, seq, edit, published in link.ask(ROWS):
+        log = logs.setdefault(str(room), Log())
+        log.rows.append((int(str(epoch)), int(str(seq)), _edit(str(edit))))
+        if published != "t":
+            log.unpublished.append(int(str(seq)))
+    return logs
 
 
 def _edit(text: str) -> str:

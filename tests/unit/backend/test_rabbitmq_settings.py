@@ -12,7 +12,7 @@ from resilience.backend.rabbitmq_settings import definitions_json, password_hash
 from resilience.backend.settings import prometheus_yml
 from resilience.spec.rabbitmq import QUEUES, Rabbitmq, all_queues
 from resilience.spec.read import read_stack
-from resilience.spec.stack import Member, Stack
+from resilience.spec.stack import Collaboration, Member, Stack
 
 STACK = read_stack(PROJECT_ROOT, "stacks/local/rabbitmq.yaml")
 SECRET = "a-password"
@@ -80,6 +80,19 @@ def test_each_queue_has_a_queue_for_its_dead_letters() -> None:
     }
     assert {one["name"] for one in told["exchanges"]} == {f"{queue}.dlx" for queue in QUEUES}
     assert all(queue["durable"] and queue["arguments"] == {"x-queue-type": "quorum"} for queue in told["queues"])
+
+
+def test_edits_come_into_their_queue_by_an_exchange_where_they_are_events() -> None:
+    rooms = Collaboration(log="postgresql", fanout="rabbitmq")
+    told = queue_definitions(msgspec.structs.replace(stack(), collaboration=rooms), QUEUES)
+    assert [(one["source"], one["destination"]) for one in told["bindings"]] == [
+        ("collaboration-sync", "collaboration-sync")
+    ]
+    assert [(one["name"], one["type"], one["durable"]) for one in told["exchanges"]] == [
+        ("collaboration-sync", "fanout", True)
+    ]
+    others = queue_definitions(msgspec.structs.replace(stack(), collaboration=rooms), ("session-events",))
+    assert (others["exchanges"], others["bindings"]) == ([], [])
 
 
 def test_only_a_classic_queue_is_told_its_priorities() -> None:

@@ -7,20 +7,24 @@ import pytest
 from msgspec.structs import replace
 
 from resilience.check.assumption.record import SESSION_WRITES
+from resilience.check.collaboration.delivery import delivery
 from resilience.check.compose import ASSUMPTIONS, judge
 from resilience.check.durability.collaboration import NAME, collaboration
 from resilience.check.finding import Finding
-from resilience.history.record import Event, RoomRead
+from resilience.history.outbox import edit_in, event_of_edit, is_event
+from resilience.history.record import Consumed, Event, RoomRead
 from resilience.spec.postgresql import AnyStandbys
 from resilience.spec.scenario import Scenario
 from tests.histories import (
     APPLIED,
     END,
     POSTGRESQL,
+    TIERS,
     Op,
     Recorded,
     S,
     moved_to_postgresql,
+    published_by_rabbitmq,
     recorded,
     scenario,
     under,
@@ -183,3 +187,159 @@ def test_replicas_of_redis_are_not_asked_for_rooms(tmp_path: Path) -> None:
     in_redis = scenario(tiers=("postgresql",))
     judged = {finding.check: finding for finding in judge(in_redis, run.history(tmp_path, in_redis)).findings}
     assert judged["convergence.replicas"].verdict == "inconclusive"
+
+
+BY_EVENTS = with_rooms_in_postgresql(scenario(tiers=TIERS), "rabbitmq")
+PLACES = ("postgresql", "rooms", "queue collaboration-sync")
+
+
+def by_events() -> Recorded:
+    """Edits are events of RabbitMQ, too."""
+    run = recorded(tiers=TIERS)
+    moved_to_postgresql(run)
+    published_by_rabbitmq(run)
+    return run
+
+
+def hops(run: Recorded, folder: Path, about: Scenario = BY_EVENTS) -> dict[str, Finding]:
+    return {finding.where.group: finding for finding in collaboration(about, run.history(folder, about))}
+
+
+def named(run: Recorded, instant: int = EARLY) -> str:
+    op = edit(run, instant)
+    return event_of_edit(op.key, op.epoch, op.version)
+
+
+def never_seen(run: Recorded, instant: int = EARLY) -> None:
+    """The event of an edit did not come to anybody."""
+    event = named(run, instant)
+    run.consumed = [line for line in run.consumed if line.value.partition(" ")[0] != event]
+
+
+def unpublished(run: Recorded) -> None:
+    op = edit(run, EARLY)
+    run.rooms[op.key] = replace(run.rooms[op.key], unpublished=(op.version,))
+
+
+def never_published(run: Recorded) -> None:
+    unpublished(run)
+    never_seen(run)
+
+
+def lose_row(run: Recorded, instant: int = EARLY) -> None:
+    """Its event came all the same."""
+    op = edit(run, instant)
+    room = run.rooms[op.key]
+    run.rooms[op.key] = replace(room, log=tuple(row for row in room.log if row[2] != op.value))
+
+
+def lose_row_and_event(run: Recorded) -> None:
+    never_seen(run)
+    lose_row(run)
+
+
+def not_acknowledged(run: Recorded) -> None:
+    event = named(run)
+    run.consumed = [replace(line, acked=line.acked and line.value.partition(" ")[0] != event) for line in run.consumed]
+
+
+def strange_event(run: Recorded) -> None:
+    message = event_of_edit("room-1", 1, 999) + ' [1,999,0,"who"]'
+    run.consumed.append(Consumed("consumer-collaboration-sync", "collaboration-sync", message, EARLY, False, True))
+
+
+def test_edits_that_are_events_are_followed_through_all_hops(tmp_path: Path) -> None:
+    run = by_events()
+    found = hops(run, tmp_path)
+    assert {place: (finding.verdict, finding.value) for place, finding in found.items()} == dict.fromkeys(
+        PLACES, ("pass", 0)
+    )
+    assert found["rooms"].measures[f"{NAME}.row_ops"] == len(run.of("collaboration.edit"))
+    judgement = judge(BY_EVENTS, run.history(tmp_path, BY_EVENTS))
+    assert judgement.verdict == "pass", judgement.headline
+
+
+@pytest.mark.parametrize(
+    ("change", "place", "says"),
+    [
+        (lose_row_and_event, "postgresql", "1 lost in PostgreSQL, the event of 0 of them came"),
+        (never_published, "rooms", "1 row not marked as confirmed after healing"),
+        (never_seen, PLACES[2], "1 lost in RabbitMQ"),
+        (not_acknowledged, PLACES[2], "1 lost in RabbitMQ"),
+        (strange_event, PLACES[2], "1 without a row"),
+    ],
+    ids=["row", "event", "message", "message that nobody acknowledged", "event of nobody"],
+)
+def test_each_loss_is_named_with_its_hop(change: Change, place: str, says: str, tmp_path: Path) -> None:
+    run = by_events()
+    change(run)
+    found = hops(run, tmp_path)
+    assert {name for name, finding in found.items() if finding.verdict != "pass"} == {place}
+    assert found[place].verdict == "fail"
+    assert says in found[place].reason
+    assert found[place].evidence
+
+
+def test_an_event_whose_row_is_lost_is_without_it(tmp_path: Path) -> None:
+    run = by_events()
+    lose_row(run)
+    found = hops(run, tmp_path)
+    assert {place: finding.verdict for place, finding in found.items()} == dict(
+        zip(PLACES, ("fail", "pass", "fail"), strict=True)
+    )
+    assert "the event of 1 of them came" in found["postgresql"].reason
+
+
+def test_around_a_failover_an_event_may_be_without_its_row(tmp_path: Path) -> None:
+    run = by_events()
+    failed_over(run)
+    lose_row(run, BEFORE)
+    found = hops(run, tmp_path)
+    assert {finding.verdict for finding in found.values()} == {"pass"}
+    assert "1 without a row" in found[PLACES[2]].reason
+
+
+def test_an_edit_that_its_client_knows_nothing_of_has_its_event(tmp_path: Path) -> None:
+    run = by_events()
+    op = edit(run, EARLY)
+    op.outcome, op.returned, op.epoch, op.version = "unknown", None, 0, 0
+    found = hops(run, tmp_path)
+    assert {finding.verdict for finding in found.values()} == {"pass"}
+    assert found["postgresql"].measures["durability.recovered_ops"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "hop"),
+    [(lambda _: None, "delivery"), (never_seen, "event"), (never_published, "event")],
+    ids=["its event came", "its event was lost", "it was never published"],
+)
+def test_what_a_member_never_got_is_named_with_its_hop(change: Change, hop: str, tmp_path: Path) -> None:
+    run = by_events()
+    change(run)
+    op = edit(run, EARLY)
+    run.deliveries = [line for line in run.deliveries if line.edit != op.value]
+    (finding,) = delivery(BY_EVENTS, run.history(tmp_path, BY_EVENTS))
+    assert finding.verdict == "fail"
+    assert {item["hop"] for item in finding.evidence} == {hop}
+    assert f"2 for want of the {hop}" in finding.reason
+
+
+def test_an_edit_that_cannot_be_read_is_nobodys() -> None:
+    assert edit_in('room-edited/r/1/2 [1,2,0,"a"]') == ("room-edited/r/1/2", "r", "a")
+    assert edit_in("room-edited/r/1/2 [1,") == ("room-edited/r/1/2", "r", "")
+    assert is_event("room-edited/r/1/2")
+
+
+@pytest.mark.parametrize("with_row", [True, False])
+def test_an_edit_that_nobody_wrote_down_is_unknown(with_row: bool, tmp_path: Path) -> None:
+    """A generator that was killed took the last line of its record with it; the event is there, its row or not."""
+    run = by_events()
+    op = run.good("collaboration.edit")[-1]
+    run.ops.remove(op)
+    del run.summaries["locust"]
+    if not with_row:
+        room = run.rooms[op.key]
+        run.rooms[op.key] = replace(room, log=tuple(row for row in room.log if row[2] != op.value))
+    found = hops(run, tmp_path)
+    assert {finding.verdict for finding in found.values()} == {"pass"}
+    assert found["postgresql"].measures["durability.recovered_ops"] == float(with_row)

@@ -95,6 +95,7 @@ def test_overrides_are_judged_together(project: Path) -> None:
         ("programs.session=7", "programs.session: expected text"),
         ("collaboration.log=postgresql", "collaboration.log: expected redis: the stack has no PostgreSQL"),
         ("collaboration.log=file", "collaboration.log"),
+        ("collaboration.fanout=rabbitmq", "collaboration.fanout: expected redis: the stack has no RabbitMQ"),
         ("programs.redis=other.session", "programs.redis: unknown field"),
         (f"durability=wait:{'9' * 5000}", "durability: expected async, wait:REPLICAS"),
     ],

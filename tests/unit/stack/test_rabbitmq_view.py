@@ -241,6 +241,14 @@ def test_a_queue_is_what_most_of_those_who_answer_say(case: Said) -> None:
     assert state_of_queue(QUEUES[0], answers) == expected
 
 
+def test_what_goes_with_its_connection_is_none_of_the_stacks_queues() -> None:
+    own = {"name": "amq.gen-1", "node": "rabbit@rabbitmq-1", "state": "running", "messages_unacknowledged": 1}
+    other = own | {"name": "q"}
+    assert [one.queue for one in queues_from_answer("rabbitmq-1", [own, other])] == ["q"]
+    consumers = [{"queue": {"name": name}} for name in ("amq.gen-1", "q")]
+    assert counts_from_answers("rabbitmq-1", [own, other], consumers) == ({"q": 1}, {"q": 1})
+
+
 def test_what_is_unacknowledged_and_who_consumes() -> None:
     totals = [{"name": "q", "messages_unacknowledged": 3}, {"name": "its leader is away"}]
     consumers = [{"queue": {"name": "q", "vhost": "v"}}, {"queue": {"name": "q", "vhost": "v"}}]

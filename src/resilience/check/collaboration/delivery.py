@@ -6,11 +6,15 @@ last connection ended, at the latest), and has a higher number than the last one
 *stuck* if in the last `STUCK_US` of the load edits were sent in it and none was acknowledged, or of those that were
 none arrived.
 
+Where edits are events of RabbitMQ, each that is missing is named with its hop: the *event*, if its row was never
+published or its event was lost, else the *delivery* from an instance to its member.
+
 An acknowledged edit that is not stored was lost: that is booked in ``durability.collaboration`` and not here. Nor is a
 member that never joined any room owed anything: where there were fewer than the load asks for, nothing can be said of
 the others.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +22,12 @@ from typing import Any
 import numpy as np
 
 from resilience.check import needs
+from resilience.check.durability.collaboration import follow
 from resilience.check.fault import SECOND_US, load_end_us
 from resilience.check.finding import Finding
 from resilience.check.text import count
 from resilience.history.columns import OK, Deliveries
+from resilience.history.outbox import event_of_edit
 from resilience.history.read import History
 from resilience.history.record import Joined, Left
 from resilience.spec.scenario import Scenario
@@ -51,6 +57,8 @@ def delivery(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     absent = scenario.load.rooms * scenario.load.room_members - len(members)
     stuck = list(_stuck_rooms(history))
     missing, owed = _missing(history, members)
+    if scenario.stack.has_room_events:
+        missing = [item | {"hop": hop} for item, hop in zip(missing, _hops(history, missing), strict=True)]
     evidence = [*stuck, *missing]
     unjudged = _unjudged(absent, owed)
     return (
@@ -81,7 +89,17 @@ def _unjudged(absent: int, owed: int) -> str:
 def _reason(stuck: int, missing: list[dict[str, Any]]) -> str:
     gaps = sum(item["what"] == "gap" for item in missing)
     parts = {"rooms stuck": stuck, "gaps never filled": gaps, "acknowledged edits never delivered": len(missing) - gaps}
+    hops = Counter(item["hop"] for item in missing if "hop" in item)
+    parts |= {f"for want of the {hop}": number for hop, number in hops.items()}
     return ", ".join(f"{number:,} {what}" for what, number in parts.items() if number)
+
+
+def _hops(history: History, missing: list[dict[str, Any]]) -> Iterator[str]:
+    """At which hop each of these vanished."""
+    way = follow(history)
+    for item in missing:
+        epoch, seq = map(int, item["number"].split("/"))
+        yield "delivery" if event_of_edit(item["room"], epoch, seq) in way.settled else "event"
 
 
 def _members(history: History) -> Iterator[_Member]:

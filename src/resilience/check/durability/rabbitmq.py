@@ -94,7 +94,7 @@ def book(history: History, seen: Traffic) -> Booked:
     fresh = np.maximum(seen.times(seen.fresh), sights > 0)  # one that was only seen flagged came once at least
     late = unrecorded(history, writes)
     unsent = np.flatnonzero((seen.own == NONE) & (sights > 0)).tolist()
-    strangers = [code for code in unsent if not is_event(seen.values[code])]  # the session service's (`events`)
+    strangers = [code for code in unsent if not is_event(seen.values[code])]  # services' (`hops`)
     beyond = {code for code in strangers if late(seen.values[code])}
     places = _first_places(seen) if strangers else {}
     there = rank < fresh[seen.sent_value]

@@ -84,6 +84,11 @@ def test_the_collaboration_service_has_its_rooms_where_the_stack_says(tmp_path: 
     rooms = config.pop("rooms")
     assert rooms["postgresql"] == ["pgbouncer-1:6432", "pgbouncer-0:6432", "pgbouncer-2:6432"], "its own node's first"
     assert Path(rooms["postgresql_password_file"]).read_text() == "postgresql-password"
+    assert "rabbitmq" not in rooms
+    by_events = told("whole", "collaboration-0", tmp_path, Collaboration(log="postgresql", fanout="rabbitmq"))["rooms"]
+    assert by_events["rabbitmq"] == ["rabbitmq-0:5672", "rabbitmq-1:5672", "rabbitmq-2:5672"]
+    assert Path(by_events["rabbitmq_password_file"]).read_text() == "rabbitmq-password"
+    assert by_events["exchange"] == "collaboration-sync"
     for in_redis in (None, Collaboration()):
         assert told("whole", "collaboration-0", tmp_path, in_redis) == config, "nothing else is new"
     assert "rooms" not in told("whole", "session-0", tmp_path, Collaboration(log="postgresql"))
