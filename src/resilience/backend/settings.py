@@ -4,7 +4,7 @@ A `Hosts` says by which name members reach each other there. What a backend adds
 backend's own files.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,52 +62,48 @@ def own_settings(stack: Stack, member: Member, hosts: Hosts, secret_file: Callab
     The session service has an outbox, where the stack has what that takes; collaboration the logs of rooms.
     """
     own: dict[str, Any] = {}
+    pgbouncers, members = _nearest_first(stack, "pgbouncer", member), stack.of("rabbitmq")
     if member.component == "session" and stack.has_outbox:
-        events = _rabbitmq(stack, hosts, secret_file) | {"queue": PRIORITY_QUEUE}
-        own["outbox"] = _postgresql(stack, member, hosts, secret_file) | events
+        rows = _store("postgresql", pgbouncers, hosts, secret_file)
+        own["outbox"] = rows | _store("rabbitmq", members, hosts, secret_file) | {"queue": PRIORITY_QUEUE}
     if member.component == "session" and stack.personalization is not None:
         own["grpc_port"] = GRPC_PORT
     if member.component == "personalization" and stack.personalization is not None:
         own["personalization"] = {
-            **_postgresql(stack, member, hosts, secret_file),
-            **_rabbitmq(stack, hosts, secret_file),
+            **_store("postgresql", pgbouncers, hosts, secret_file),
+            **_store("rabbitmq", members, hosts, secret_file),
             "queue": PRIORITY_QUEUE,
-            "replicas": [_endpoint(one, hosts) for one in _beside_replicas(stack, member)],
+            "replicas": [_endpoint(one, hosts) for one in _beside_replicas(stack, pgbouncers)],
             "sessions": [f"{hosts(one)}:{GRPC_PORT}" for one in stack.of("session")],
             "staleness_bound_s": stack.personalization.staleness_bound_s,
         }
     if member.component == "collaboration" and stack.has_rooms_in_postgresql:
-        events = _rabbitmq(stack, hosts, secret_file) | {"exchange": ROOM_EXCHANGE} if stack.has_room_events else {}
-        own["rooms"] = _postgresql(stack, member, hosts, secret_file) | events
+        own["rooms"] = _store("postgresql", pgbouncers, hosts, secret_file)
+        if stack.has_room_events:
+            members = _nearest_first(stack, "rabbitmq", member)
+            own["rooms"] |= _store("rabbitmq", members, hosts, secret_file) | {"exchange": ROOM_EXCHANGE}
     return own
 
 
-def _postgresql(stack: Stack, member: Member, hosts: Hosts, secret_file: Callable[[str], str]) -> dict[str, Any]:
-    """PostgreSQL, through the PgBouncers; the one beside the member comes first."""
+def _nearest_first(stack: Stack, component: str, member: Member) -> tuple[Member, ...]:
+    """A component's members, the one on this member's node first."""
+    return tuple(sorted(stack.of(component), key=lambda one: one.node != member.node))
+
+
+def _store(store: str, ways: Iterable[Member], hosts: Hosts, secret_file: Callable[[str], str]) -> dict[str, Any]:
+    """How a store is reached, by which ways in which order."""
     return {
-        "postgresql": [_endpoint(one, hosts) for one in _nearest_first(stack, member)],
-        "postgresql_password_file": secret_file("postgresql-password"),
+        store: [_endpoint(one, hosts) for one in ways],
+        f"{store}_password_file": secret_file(f"{store}-password"),
         "user": USER,
     }
 
 
-def _rabbitmq(stack: Stack, hosts: Hosts, secret_file: Callable[[str], str]) -> dict[str, Any]:
-    """RabbitMQ's members, in their order."""
-    return {
-        "rabbitmq": [_endpoint(one, hosts) for one in stack.of("rabbitmq")],
-        "rabbitmq_password_file": secret_file("rabbitmq-password"),
-    }
-
-
-def _nearest_first(stack: Stack, member: Member) -> list[Member]:
-    return sorted(stack.of("pgbouncer"), key=lambda one: one.node != member.node)
-
-
-def _beside_replicas(stack: Stack, member: Member) -> list[Member]:
+def _beside_replicas(stack: Stack, pgbouncers: Iterable[Member]) -> list[Member]:
     """The PgBouncers that stand beside PostgreSQL's replicas, as the tier is formed."""
     assert stack.postgresql is not None  # personalization needs it
     nodes = {stack.member(name).node for name in stack.postgresql.replicas}
-    return [one for one in _nearest_first(stack, member) if one.node in nodes]
+    return [one for one in pgbouncers if one.node in nodes]
 
 
 def prometheus_yml(stack: Stack, hosts: Hosts) -> str:

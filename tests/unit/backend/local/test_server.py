@@ -86,7 +86,7 @@ def test_the_collaboration_service_has_its_rooms_where_the_stack_says(tmp_path: 
     assert Path(rooms["postgresql_password_file"]).read_text() == "postgresql-password"
     assert "rabbitmq" not in rooms
     by_events = told("whole", "collaboration-0", tmp_path, Collaboration(log="postgresql", fanout="rabbitmq"))["rooms"]
-    assert by_events["rabbitmq"] == ["rabbitmq-0:5672", "rabbitmq-1:5672", "rabbitmq-2:5672"]
+    assert by_events["rabbitmq"] == ["rabbitmq-1:5672", "rabbitmq-0:5672", "rabbitmq-2:5672"], "likewise"
     assert Path(by_events["rabbitmq_password_file"]).read_text() == "rabbitmq-password"
     assert by_events["exchange"] == "collaboration-sync"
     for in_redis in (None, Collaboration()):
