@@ -5,7 +5,8 @@ import msgspec
 import pytest
 
 from resilience.errors import SpecError, StackError
-from resilience.redis_init import form, read_stack
+from resilience.job import read_stack
+from resilience.redis_init import form
 from resilience.spec.read import read_stack as stack_of_file
 from tests.unit.backend.kubernetes.cluster import NODES, RecordedApi, pod, pods_path
 
