@@ -49,6 +49,10 @@ DEBIAN_SERVERS = Recipe(
 )  # fmt: skip
 
 
+# Debian's own script starts no server but as its own user; what it calls does
+_RABBITMQ_PATH = "ENV PATH=/usr/lib/rabbitmq/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
 def _server(entrypoint: str) -> Debian:
     return Debian("harmonyflow/stack", DEBIAN_SERVERS, f'ENTRYPOINT ["{entrypoint}"]')
 
@@ -59,6 +63,7 @@ DEBIAN: Mapping[str, Debian] = {
     "prom/prometheus": _server("/usr/bin/prometheus"),
     "oliver006/redis_exporter": _server("/usr/bin/prometheus-redis-exporter"),
     "prom/node-exporter": _server("/usr/bin/prometheus-node-exporter"),
+    "rabbitmq": Debian("harmonyflow/rabbitmq", Recipe(packages=("rabbitmq-server", "tini")), _RABBITMQ_PATH),
 }
 _FILES = ("src", "loadgen", "services", "stacks", "scenarios", "experiments", "pyproject.toml", "requirements.lock")
 _LEFT_OUT = ("__pycache__", "*.egg-info")

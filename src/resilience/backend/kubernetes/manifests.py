@@ -30,6 +30,7 @@ PLATFORM_NODES = "harmonyflow.dev/role=platform"  # those that members stand on,
 PASSWORD_SECRET, PASSWORD_KEY = "redis-password", "password"  # a password is the one key of the Secret of its name
 NAMESPACES: Mapping[str, str] = {
     "redis": "redis",
+    "rabbitmq": "rabbitmq",
     "session": "harmonyflow",
     "collaboration": "harmonyflow",
     "edge": "harmonyflow",

@@ -16,15 +16,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from resilience.backend.base import MemberState
-from resilience.backend.kubernetes.reach import may_reach
+from resilience.backend.kubernetes.reach import door, is_open_throughout, may_reach
 from resilience.errors import FaultError
-from resilience.spec.stack import OBSERVER, PORTS
+from resilience.spec.stack import OBSERVER
 
 MACHINE = "machine"  # who does something to whole nodes, likewise
 WITNESS = "witness"  # who looks, where the harness' agents are named by the node that they stand on
 LOOKERS_STAY_S = 150.0  # those that look must still be there when a node's pods are back, which takes a while
 _ORDERS = frozenset({"drain", "delete", "scale", "deny", "rollout"})  # what the cluster is asked to do, by the machine
 _SEEN_BY_MACHINE = frozenset({"node", "drained", "deleted", "scaled", "denied", "rolled-out"})
+_BY_DOOR = frozenset({"reachable", "unreachable", "refused"})  # they ask for no answer but the network's
 _SUFFERERS = ("members", "folders")
 _DIRECTIONS: Mapping[str, list[str]] = {"in": ["in"], "out": ["out"], "both": ["in", "out"]}
 
@@ -99,10 +100,13 @@ def _possible(watch: Json, states: Mapping[str, MemberState]) -> Iterator[Json]:
     via, to = (states[watch[end]["name"]] for end in ("via", "to"))
     if not may_reach(via.component, to.component):
         return
+    port = door(via.component, to.component)
     if watch["probe"] == "datagram":
-        yield {"probe": "unreachable", "via": watch["via"], "to": watch["to"], "port": PORTS[to.component]}
-    else:
+        yield {"probe": "unreachable", "via": watch["via"], "to": watch["to"], "port": port}
+    elif watch["probe"] not in _BY_DOOR:
         yield watch
+    elif watch["probe"] != "reachable" or is_open_throughout(via.component, to.component):
+        yield {**watch, "port": port}
 
 
 def _counted(watches: list[Json], steps: Any) -> list[Json]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from resilience.backend.kubernetes.manifests import Object, Secret, settings
+from resilience.backend.kubernetes.rabbitmq import rabbitmq_settings
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Stack
@@ -29,7 +30,14 @@ class Tier(NamedTuple):
     images: tuple[str, ...]  # by official name, those that no other has: `images.DEBIAN`
 
 
-TIERS: Mapping[str, Tier] = {}
+TIERS: Mapping[str, Tier] = {
+    "rabbitmq": Tier(
+        is_in=lambda stack: stack.rabbitmq is not None,
+        settings=rabbitmq_settings,
+        client="rabbitmq-client",
+        images=("rabbitmq",),
+    ),
+}
 
 
 class Extent(NamedTuple):

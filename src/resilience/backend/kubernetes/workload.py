@@ -39,6 +39,7 @@ SECRETS = (PASSWORD_SECRET, "postgresql-password", "rabbitmq-password")  # those
 LIVES_S = 3 * 3_600  # whatever became of the harness outside; the longest scenario takes minutes
 # where short names of members are looked up: those that the harness and its clients ask by name
 _SEARCHED = ("edge", "prometheus")
+_SEARCHED_BY: Mapping[str, Sequence[str]] = {"rabbitmq-client": ("rabbitmq",)}
 
 Object = dict[str, Any]
 
@@ -98,7 +99,8 @@ def load_job(
     command = ["python3", "-m", "resilience.backend.kubernetes.beside", folder, log, "--", *argv]
     home: Object = {"name": "HOME", "value": _TMP}
     asked = _resources("1Gi", _TIER_CPU if component in _TIER_CLIENTS else _LOAD_CPU if processes == 1 else _SHARE_CPU)
-    spec = _pod_spec([_container(component, environment[IMAGE], command, [home], asked)])
+    container = _container(component, environment[IMAGE], command, [home], asked)
+    spec = _pod_spec([container], _SEARCHED_BY.get(component, _SEARCHED))
     spec |= {"serviceAccountName": "load", "hostname": member, "subdomain": SERVICES[component]}
     metadata = _metadata(member, component)
     metadata["ownerReferences"] = [
@@ -128,9 +130,9 @@ def run_objects(image: str, workers: int = 1, clients: Sequence[str] = ()) -> li
     return [runner(image), *jobs]
 
 
-def _pod_spec(containers: Sequence[Object]) -> Object:
+def _pod_spec(containers: Sequence[Object], searched: Sequence[str] = _SEARCHED) -> Object:
     # A member's name is asked for in the cluster only: while its pod is away, a server beyond takes seconds to say no.
-    searched = [f"{SERVICES.get(name, name)}.{NAMESPACES[name]}.svc.cluster.local" for name in _SEARCHED]
+    spaces = [f"{SERVICES.get(name, name)}.{NAMESPACES[name]}.svc.cluster.local" for name in searched]
     return {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -139,7 +141,7 @@ def _pod_spec(containers: Sequence[Object]) -> Object:
         "terminationGracePeriodSeconds": 10,
         "nodeSelector": {"harmonyflow.dev/role": "observer"},
         "tolerations": [{"key": "harmonyflow.dev/role", "value": "observer", "effect": "NoSchedule"}],
-        "dnsConfig": {"searches": searched, "options": [{"name": "no-tld-query"}]},
+        "dnsConfig": {"searches": spaces, "options": [{"name": "no-tld-query"}]},
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": 10_001,

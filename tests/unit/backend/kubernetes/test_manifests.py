@@ -14,6 +14,7 @@ import msgspec
 import pytest
 import yaml
 
+from resilience.backend.kubernetes.cluster import AGENTS
 from resilience.backend.kubernetes.manifests import (
     HARNESS,
     NAMESPACES,
@@ -31,7 +32,7 @@ from resilience.backend.named import PATHS
 from resilience.backend.settings import DRAIN_S, DRAINED
 from resilience.errors import SpecError
 from resilience.spec.read import read_stack
-from resilience.spec.stack import Stack
+from resilience.spec.stack import GENERATORS, Stack
 from services.config import Config
 from services.upstream import CHECK_INTERVAL_S, CHECK_TIMEOUT_S, FAILURES_MAX
 from services.web import STOP_TIMEOUT_S
@@ -204,7 +205,7 @@ def test_namespaces_deny_by_default_and_carry_the_label(objects: list[Object]):
         for item in objects
         if item["kind"] == "NetworkPolicy" and item["spec"]["podSelector"] == {} and "ingress" not in item["spec"]
     }
-    assert set(namespaces) == denied == set(NAMESPACES.values())
+    assert set(namespaces) == denied == {*(NAMESPACES[member.component] for member in STACK.members), AGENTS}
     assert all(item["metadata"]["labels"]["harmonyflow.dev/harness"] == "allowed" for item in namespaces.values())
 
 
@@ -349,16 +350,21 @@ def pods_of(objects: list[Object]) -> set[tuple[str, str, str]]:
     }
 
 
-def test_pods_are_the_members_of_the_stack_file(objects: list[Object]):
-    running = {member for member in STACK.members if member.component not in {"loadgen", "direct-client"}}
-    assert pods_of(objects) == {
+def members_of(stack: Stack) -> set[tuple[str, str, str]]:
+    """The same of the members of a stack file."""
+    return {
         (
             member.component,
             member.name,
             f"{SERVICES.get(member.component, member.component)}.{NAMESPACES[member.component]}",
         )
-        for member in running
+        for member in stack.members
+        if member.component not in GENERATORS
     }
+
+
+def test_pods_are_the_members_of_the_stack_file(objects: list[Object]):
+    assert pods_of(objects) == members_of(STACK)
 
 
 def test_observers_stand_apart(objects: list[Object]):

@@ -6,14 +6,15 @@ from typing import Any
 import pytest
 
 from resilience.backend.kubernetes.manifests import NAMESPACES
-from resilience.backend.kubernetes.reach import may_reach
+from resilience.backend.kubernetes.reach import door, is_open_throughout, may_reach
+from resilience.backend.kubernetes.tiers import TIERS, manifests_of
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.spec.stack import PORTS
 from tests.unit.backend.kubernetes.kustomization import rendered
 
 COMPONENT, SPACE = "app.kubernetes.io/component", "kubernetes.io/metadata.name"
 BASE: Path = PROJECT_ROOT / "stacks" / "kubernetes" / "base"
-SERVERS = sorted({"redis", "session", "collaboration", "edge", "prometheus"} & set(PORTS))
+SERVERS = sorted({"redis", "session", "collaboration", "edge", "prometheus", "rabbitmq"} & set(PORTS))
 
 Object = dict[str, Any]
 
@@ -45,5 +46,20 @@ def allowed(policies: list[Object], via: str, to: str) -> bool:
 @pytest.mark.parametrize("to", SERVERS)
 @pytest.mark.parametrize("via", sorted(NAMESPACES))
 def test_it_is_what_the_policies_say(via: str, to: str):
-    policies = [item for item in rendered(BASE) if item["kind"] == "NetworkPolicy"]
+    folders = [BASE, *map(manifests_of, TIERS)]
+    policies = [item for folder in folders for item in rendered(folder) if item["kind"] == "NetworkPolicy"]
     assert may_reach(via, to) == allowed(policies, via, to)
+
+
+@pytest.mark.parametrize(
+    ("via", "to", "port", "throughout"),
+    [
+        ("session", "redis", 6379, True),
+        ("redis", "redis", 6379, True),
+        ("session", "rabbitmq", 5672, False),  # which a member in a minority closes
+        ("rabbitmq", "rabbitmq", 25672, True),
+        ("rabbitmq", "edge", 8080, True),
+    ],
+)
+def test_by_which_port_packets_are_seen_to_pass(via: str, to: str, port: int, throughout: bool):
+    assert (door(via, to), is_open_throughout(via, to)) == (port, throughout)

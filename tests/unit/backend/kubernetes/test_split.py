@@ -32,6 +32,8 @@ STATES = {
     )
 }
 R0, R1, R2, SESSION, PROMETHEUS = STATES.values()
+M0, M1 = (state(f"rabbitmq-{number}", "rabbitmq", f"node-{number + 1}") for number in (0, 1))
+STATES |= {"rabbitmq-0": M0, "rabbitmq-1": M1}
 
 
 def parts(steps: list[Any], *watches: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -66,6 +68,18 @@ def test_the_witness_looks_from_its_own_network():
 def test_what_policies_forbid_shows_nothing_and_is_left_out():
     assert parts([], watch.unreachable(SESSION, R0))
     assert parts([], watch.unreachable(R0, SESSION), watch.reachable(SESSION, PROMETHEUS)) == {}
+
+
+def test_who_is_no_member_looks_at_rabbitmq_by_its_clients_port():
+    """Which a member in a minority closes: that it is reached there is nobody's to say."""
+    (by_peer,) = parts([], watch.unreachable(M1, M0))["hf-worker2"]["watch"]
+    (by_witness,) = parts([], watch.refused(PROMETHEUS, M0), watch.reachable(PROMETHEUS, M0))[WITNESS]["watch"]
+    assert [(seen["probe"], seen["port"]) for seen in (by_peer, by_witness)] == [
+        ("unreachable", 25672),
+        ("refused", 5672),
+    ]
+    (instead,) = parts([drop(M0)], watch.datagram(M1, M0, arrives=False))["hf-worker2"]["watch"]
+    assert (instead["probe"], instead["port"]) == ("unreachable", 25672)
 
 
 def test_connections_take_the_place_of_datagrams_once():

@@ -1,0 +1,236 @@
+"""A tier's manifests are what Kubernetes accepts, what a production reviewer asks for, and what the stack file says."""
+
+import base64
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from resilience.backend.kubernetes.images import DEBIAN, wanted_by
+from resilience.backend.kubernetes.manifests import NAMESPACES
+from resilience.backend.kubernetes.needs import needs_of
+from resilience.backend.kubernetes.tiers import NOTHING_MORE, TIERS, Extent, all_settings, manifests_of, tiers_of
+from resilience.backend.kubernetes.workload import run_objects
+from resilience.backend.local.place import PROJECT_ROOT
+from resilience.backend.rabbitmq_settings import rabbitmq_conf
+from resilience.spec.read import read_scenario, read_stack
+from resilience.spec.stack import Stack
+from tests.unit.backend.kubernetes.kustomization import containers, rendered
+from tests.unit.backend.kubernetes.test_manifests import (
+    OBSERVERS,
+    RIGHTS,
+    SUPPORTED,
+    carried,
+    complaint,
+    faults_of,
+    members_of,
+    named,
+    pods_of,
+    rights,
+    secret,
+    standing_of,
+    workloads,
+    written,
+)
+from tests.unit.backend.kubernetes.test_manifests import STACK as SHIPPED
+from tests.unit.backend.kubernetes.test_needs import NODES
+
+Object = dict[str, Any]
+
+STACKS = {"rabbitmq": read_stack(PROJECT_ROOT, "stacks/local/rabbitmq.yaml")}  # one for each tier, by its name
+RIGHTS_OF: Mapping[str, dict[tuple[str, str, str], set[str]]] = {  # as `RIGHTS`: what a tier's accounts may do beside
+    "rabbitmq": {
+        ("rabbitmq-init", "rabbitmq", "pods"): {"get", "list"},
+        ("rabbitmq-init", "", "nodes"): {"get", "list"},
+        ("runner", "rabbitmq", "pods"): {"get", "list"},
+        ("runner", "rabbitmq", "pods/log"): {"get", "list"},
+    }
+}
+
+
+@pytest.fixture(scope="module", params=STACKS)
+def tier(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def applied(tier: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(tmp_path_factory.mktemp(tier), stack=STACKS[tier])
+
+
+@pytest.fixture
+def objects(applied: Path) -> list[Object]:
+    """All that is applied to a kind cluster for a stack with the tier."""
+    return rendered(applied)
+
+
+def test_each_tier_is_looked_at_here():
+    assert {name: tiers_of(stack) for name, stack in STACKS.items()} == {name: (name,) for name in TIERS}
+    assert tiers_of(SHIPPED) == ()
+
+
+@pytest.mark.parametrize("version", SUPPORTED)
+def test_kubernetes_accepts_it(objects: list[Object], version: str):
+    assert [why for item in objects if (why := complaint(item, version))] == []
+
+
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="no kubectl here: what renders in its place was tested instead")
+def test_kustomize_renders_the_same(objects: list[Object], applied: Path):
+    argv = ["kubectl", "kustomize", str(applied)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60)
+    assert {named(item): item for item in yaml.safe_load_all(done.stdout)} == {named(item): item for item in objects}
+
+
+def test_a_reviewer_has_nothing_to_say(tier: str, objects: list[Object]):
+    assert [f"{named(item)}: {why}" for item in workloads(objects) for why in faults_of(item)] == []
+    assert [item for item in workloads(objects) if item["metadata"]["namespace"] == NAMESPACES[tier]]
+
+
+def test_no_node_and_no_eviction_takes_all_of_it(objects: list[Object]):
+    assert [f"{named(item)}: {why}" for item in carried(objects) for why in standing_of(item, objects)] == []
+
+
+def test_every_account_has_the_least_rights(tier: str, objects: list[Object]):
+    assert rights(objects) == RIGHTS | RIGHTS_OF[tier]
+
+
+def test_its_namespaces_deny_by_default_and_carry_the_labels(objects: list[Object]):
+    namespaces = {
+        item["metadata"]["name"]: item["metadata"]["labels"] for item in objects if item["kind"] == "Namespace"
+    }
+    denied = {
+        item["metadata"]["namespace"]
+        for item in objects
+        if item["kind"] == "NetworkPolicy" and item["spec"]["podSelector"] == {} and "ingress" not in item["spec"]
+    }
+    assert set(namespaces) == denied
+    assert {labels["harmonyflow.dev/harness"] for labels in namespaces.values()} == {"allowed"}
+
+
+def test_agents_touch_what_carries_the_platform(objects: list[Object]):
+    (agent,) = [
+        container for item in workloads(objects) if item["kind"] == "DaemonSet" for container in containers(item)
+    ]
+    touched = next(one["value"] for one in agent["env"] if one["name"] == "AGENT_NAMESPACES").split(",")
+    assert {item["metadata"]["namespace"] for item in carried(objects)} <= set(touched)
+
+
+def test_pods_are_the_members_of_the_stack_file(tier: str, objects: list[Object]):
+    assert pods_of(objects) == members_of(STACKS[tier])
+
+
+def test_observers_stand_apart(objects: list[Object]):
+    for item in (one for one in workloads(objects) if one["kind"] == "StatefulSet"):
+        observer = item["metadata"]["name"] in OBSERVERS
+        role = item["spec"]["template"]["spec"]["nodeSelector"]["harmonyflow.dev/role"]
+        assert role == ("observer" if observer else "platform")
+
+
+def test_its_images_are_its_own_and_have_a_counterpart_of_debian(tier: str):
+    used = {
+        container["image"].partition(":")[0] for item in rendered(manifests_of(tier)) for container in containers(item)
+    }
+    assert set(TIERS[tier].images) <= used & set(DEBIAN)
+    assert set(wanted_by([tier])) - set(wanted_by([])) == set(TIERS[tier].images)
+
+
+def test_no_secret_is_in_a_config_map(tier: str):
+    made = list(all_settings(STACKS[tier], secret))
+    assert [named(item) for item in made if item["kind"] == "ConfigMap" and "s3cret" in str(item)] == []
+    for item in (one for one in made if one["metadata"]["name"].endswith("-password")):
+        assert base64.b64decode(item["data"]["password"]).decode() == secret(item["metadata"]["name"])
+
+
+def test_what_a_run_of_several_scenarios_may_take():
+    plain = read_scenario(PROJECT_ROOT, "baseline", ["load.workers=3"])
+    queues = read_scenario(PROJECT_ROOT, "rabbitmq-baseline")
+    assert Extent.of([plain]) == Extent(workers=3)
+    assert Extent.of([plain, queues]) == Extent(workers=3, tiers=("rabbitmq",))
+
+
+def test_all_tiers_find_room_on_the_observers_node_of_two_processors():
+    """What scrapes, and the runner with its clients."""
+    clients = [each.client for each in TIERS.values()]
+    folders = [PROJECT_ROOT / "stacks" / "kubernetes" / "kind", *map(manifests_of, TIERS)]
+    objects = [item for folder in folders for item in rendered(folder)]
+    found = needs_of([*objects, *run_objects("harmonyflow/resilience", NOTHING_MORE.workers, clients)], NODES)
+    assert found.node_processors < 1.9
+
+
+def rabbitmq(objects: list[Object]) -> Object:
+    (found,) = [item for item in objects if named(item) == "StatefulSet rabbitmq/rabbitmq"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def queues(tmp_path_factory: pytest.TempPathFactory) -> list[Object]:
+    return rendered(written(tmp_path_factory.mktemp("queues"), stack=STACKS["rabbitmq"]))
+
+
+def test_each_node_has_one_rabbitmq_member_or_the_scheduler_refuses(queues: list[Object]):
+    pod = rabbitmq(queues)["spec"]["template"]
+    (apart,) = pod["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert apart["topologyKey"] == "kubernetes.io/hostname"
+    assert apart["labelSelector"]["matchLabels"] == pod["metadata"]["labels"]
+    assert rabbitmq(queues)["spec"]["replicas"] == len(STACKS["rabbitmq"].nodes)
+
+
+def test_what_members_tell_each_other_they_tell_nobody_else(queues: list[Object]):
+    allowed: dict[str, set[str]] = {}
+    for item in queues:
+        if item["kind"] != "NetworkPolicy" or item["metadata"]["namespace"] != "rabbitmq":
+            continue
+        for rule in item["spec"].get("ingress", ()):
+            for port in rule["ports"]:
+                allowed.setdefault(port["port"], set()).update(map(whose, rule["from"]))
+    assert allowed == {
+        "amqp": {"namespace harmonyflow", "namespace monitoring"},
+        "management": {"namespace monitoring", "rabbitmq-init"},
+        "metrics": {"namespace monitoring"},
+        "epmd": {"rabbitmq"},
+        "distribution": {"rabbitmq"},
+    }
+
+
+def whose(peer: Object) -> str:
+    if "namespaceSelector" in peer:
+        return f"namespace {peer['namespaceSelector']['matchLabels']['kubernetes.io/metadata.name']}"
+    return str(peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"])
+
+
+def test_members_have_the_configuration_of_every_other_backend():
+    """By the same names: what tells a member by an Erlang node's needs to know of no backend."""
+    stack: Stack = STACKS["rabbitmq"]
+    made = {named(item): item for item in all_settings(stack, secret)}
+    files = {
+        name: base64.b64decode(data).decode() for name, data in made["Secret rabbitmq/rabbitmq-config"]["data"].items()
+    }
+    assert files["rabbitmq.conf"] == rabbitmq_conf(stack, lambda member: member.name, "/config/definitions.json")
+    assert secret("rabbitmq-password") not in str(files), "members know it by its hash alone"
+    assert files["erlang.cookie"] == secret("rabbitmq-cookie")
+    pod = rabbitmq(rendered(manifests_of("rabbitmq")))["spec"]["template"]["spec"]
+    assert pod["dnsConfig"]["searches"] == ["rabbitmq.rabbitmq.svc.cluster.local"]
+    environment = {one["name"]: one["value"] for one in pod["containers"][0]["env"]}
+    assert {"rabbitmq.conf", "enabled_plugins"} <= {
+        value.removeprefix("/config/") for value in environment.values() if value.startswith("/config/")
+    }
+    assert {"rabbitmq.conf", "definitions.json", "enabled_plugins", "erlang.cookie"} == set(files)
+
+
+def test_its_client_finds_members_by_their_names():
+    *_others, job = run_objects("harmonyflow/resilience", 1, ["rabbitmq-client"])
+    searched = job["spec"]["template"]["spec"]["dnsConfig"]["searches"]
+    assert searched == ["rabbitmq.rabbitmq.svc.cluster.local"]
+
+
+def test_prometheus_asks_the_plugin_of_each_member():
+    made = {named(item): item for item in all_settings(STACKS["rabbitmq"], secret)}
+    config = yaml.safe_load(made["ConfigMap monitoring/prometheus"]["data"]["prometheus.yml"])
+    (job,) = [one for one in config["scrape_configs"] if one["job_name"] == "rabbitmq"]
+    assert [target["targets"] for target in job["static_configs"]] == [
+        [f"rabbitmq-{number}.rabbitmq.rabbitmq.svc.cluster.local:15692"] for number in range(3)
+    ]
