@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 from rich.table import Table
 
 from resilience.backend.base import MemberState
 from resilience.backend.kind import Kind, config_file
 from resilience.backend.kubernetes import images
-from resilience.backend.kubernetes.api import Api, Object
+from resilience.backend.kubernetes.api import Api, ApiError, Object
 from resilience.backend.kubernetes.cluster import AGENTS, Cluster, namespaces_up, platform_of, pods
 from resilience.backend.kubernetes.lease import ClusterLock, locked, require_unused
 from resilience.backend.kubernetes.manifests import COMPONENT, NAMESPACES, PLATFORM_NODES
@@ -48,12 +49,14 @@ from resilience.errors import FaultError, HarnessError, HostError, SpecError, St
 from resilience.host import Answer
 from resilience.interrupt import Alarm, Interrupted, interruptible
 from resilience.report.progress import Steps
-from resilience.report.standing import doors_text
+from resilience.report.standing import doors_text, led
 from resilience.report.terminal import can_move, console_for, plain
 from resilience.report.text import visible
+from resilience.spec.rabbitmq import VHOST
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import GENERATORS, Programs, Stack
 from resilience.stack.cluster_nodes import ClusterView, view_from_text
+from resilience.stack.rabbitmq_view import QueueRole, QueueView, queues_from_answer, roles_by
 from resilience.stack.redis_role import RedisRole, decide
 from resilience.stack.wait import wait_until
 
@@ -61,6 +64,11 @@ READY_WITHIN_S = 300.0
 _LOOK_EVERY_S = 1.0
 _MEMBERS_OF = "the pods' readiness"
 _SHOWN = 4
+# RabbitMQ's own tool: its management plugin answers to a password that is known inside of the cluster only
+_QUEUES = (
+    "rabbitmqctl", "--quiet", "list_queues", "-p", VHOST, "--formatter", "json",
+    "name", "state", "leader", "members", "online",
+)  # fmt: skip
 
 
 def build(cluster: Cluster, tiers: Sequence[str] = ()) -> dict[str, str]:
@@ -368,13 +376,16 @@ def down(where: str = KIND) -> int:
 
 
 def status(stack: Stack, where: str = KIND) -> int:
-    """Shows the stack in the cluster. Raises `StackError` if none is up."""
+    """Shows the stack in the cluster, which says itself what it is; ``stack`` is taken where it does not. Raises
+    `StackError` if none is up.
+    """
     cluster, api = standing(where)
-    platform = platform_of(cluster, api, stack)
+    platform = platform_of(cluster, api, stack_in(api) or stack)
     states = platform.states()
     console = console_for(sys.stdout)
     console.print(doors_text(cluster.doors(api)))
     parts = {one.member: f"{one.role}, shard {one.group}" for one in roles(cluster, platform.stack, states)}
+    parts |= led([msgspec.to_builtins(role) for role in queue_roles(cluster, states)])
     console.print(members_table(states, parts, pods(api)))
     return 0
 
@@ -465,6 +476,30 @@ def roles(cluster: Cluster, stack: Stack, states: Sequence[MemberState]) -> tupl
     hosts = {state.name: state.address for state in redis}
     known = {name: one for name, one in views.items() if one is not None}
     return decide(stack, hosts, known)
+
+
+def queue_roles(cluster: Cluster, states: Sequence[MemberState]) -> tuple[QueueRole, ...]:
+    """Who leads each queue of RabbitMQ's and who follows, as the members say it themselves; empty without RabbitMQ."""
+    running = [state for state in states if state.component == "rabbitmq" and state.running]
+
+    def told(state: MemberState) -> tuple[QueueView, ...]:
+        try:
+            said = cluster.kubectl("exec", "-n", NAMESPACES["rabbitmq"], state.name, "-c", "rabbitmq", "--", *_QUEUES)
+            return queues_from_answer(state.name, msgspec.json.decode(said))
+        except (StackError, msgspec.DecodeError):  # the others say it, or it is shown without a part
+            return ()
+
+    with ThreadPoolExecutor(max(1, len(running))) as threads:
+        return roles_by([answer for answer in threads.map(told, running) if answer])
+
+
+def stack_in(api: Api) -> Stack | None:
+    """The stack that stands in a cluster, as it was applied; None where that cannot be read."""
+    try:
+        found = api.get(f"/api/v1/namespaces/{NAMESPACES['redis']}/configmaps/stack")
+        return msgspec.json.decode(found["data"]["stack.json"], type=Stack)
+    except (ApiError, KeyError, msgspec.MsgspecError):
+        return None
 
 
 def examined() -> tuple[Answer, ...]:

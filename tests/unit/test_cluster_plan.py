@@ -1,9 +1,11 @@
 """What would be done in a cluster, to whom and by which rule; nothing is asked of an agent."""
 
 import io
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from resilience import cli, cluster_cli
@@ -85,10 +87,13 @@ class StandingCluster(Kind):
         self.docker = FakeDocker("harmonyflow", {"hf-control-plane": "control-plane", **roles})
         self.primaries = primaries
         self.asked: list[tuple[str, ...]] = []
+        self.queues: dict[str, str] = {}
 
     def kubectl(self, *words: str, timeout_s: float = 0.0, text: str = "") -> str:
         del timeout_s, text
         self.asked.append(words)
+        if words[-len(LIST_QUEUES) :] == LIST_QUEUES:
+            return self.queues[words[3]]
         assert words[-3:] == ("redis-cli", "cluster", "nodes"), "nothing else is asked of any pod"
         replica = "redis-cluster-1" if self.primaries is FAILED_OVER else "redis-cluster-4"
         return told(words[3], self.primaries, {"redis-cluster-3": 1, replica: 2, "redis-cluster-5": 3})
@@ -97,6 +102,12 @@ class StandingCluster(Kind):
         del api
         where, plane = Path("nowhere"), FakeCluster({"session-0": HOSTS[0], "session-1": HOSTS[1]}).plane()
         return Desk("harmonyflow", where, where, lambda: HOSTS, docker=Docker(self.docker.run), plane=plane)
+
+
+LIST_QUEUES = (
+    "rabbitmqctl", "--quiet", "list_queues", "-p", "harmonyflow", "--formatter", "json",
+    "name", "state", "leader", "members", "online",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -318,3 +329,57 @@ def test_a_plan_on_kind_from_the_command_line(
 def test_a_scenario_that_there_is_not_asks_no_cluster(capsys):
     assert cli.main(["plan", "no-such", "--stack", "kind"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def rabbitmq_pods(api: RecordedApi) -> None:
+    """Three members, one on each worker, in a namespace of the harness's that agents touch."""
+    pods = [
+        pod(f"rabbitmq-{number}", component="rabbitmq", namespace="rabbitmq", host=host, ip=f"10.244.8.{number}")
+        for number, host in enumerate(HOSTS)
+    ]
+    for one in pods:
+        one["status"]["containerStatuses"][0]["state"]["running"] = {"startedAt": "2026-11-25T08:59:00Z"}
+    space = {"metadata": {"name": "rabbitmq", "labels": LABELLED}}
+    api.answers["/api/v1/namespaces"]["items"].append(space)
+    api.answers["/api/v1/namespaces/rabbitmq"] = space
+    api.answers[pods_path("rabbitmq")] = {"items": pods}
+    for one in api.answers[pods_path("resilience")]["items"]:
+        one["spec"]["containers"][0]["env"][0]["value"] = "redis, harmonyflow, rabbitmq"
+
+
+def said_of_queues(leader: str) -> str:
+    every = [f"rabbit@rabbitmq-{number}" for number in range(3)]
+    queue = {"name": "session-events", "state": "running", "leader": leader, "members": every, "online": every}
+    return json.dumps([queue])
+
+
+def test_the_leader_of_a_queue_is_the_one_that_most_members_name(api: RecordedApi, cluster: StandingCluster):
+    rabbitmq_pods(api)
+    cluster.queues = {
+        "rabbitmq-0": said_of_queues("rabbit@rabbitmq-2"),
+        "rabbitmq-1": said_of_queues("rabbit@rabbitmq-2"),
+        "rabbitmq-2": "Error: it is only starting",
+    }
+    plan = planned("rabbitmq-kill-leader", cluster, api)
+    assert plan.nothing == ""
+    assert [name for name, _part in plan.members] == ["rabbitmq-2"]
+    assert plan.allowed[1].startswith(
+        "rabbitmq-2 (pod rabbitmq/rabbitmq-2 on hf-worker3): namespace rabbitmq is labelled"
+    )
+
+
+def test_without_a_leader_that_most_members_name_there_is_no_target(api: RecordedApi, cluster: StandingCluster):
+    rabbitmq_pods(api)
+    cluster.queues = dict.fromkeys(("rabbitmq-0", "rabbitmq-1", "rabbitmq-2"), said_of_queues(""))
+    assert "no rabbitmq" in planned("rabbitmq-kill-leader", cluster, api).nothing
+
+
+def test_the_stack_that_stands_says_itself_what_it_is(api: RecordedApi):
+    """Whatever has been asked for: one with other tiers is not shown as the shipped one."""
+    assert cluster_cli.stack_in(api.api()) is None
+    stack = read_scenario(PROJECT_ROOT, "rabbitmq-baseline").stack
+    held = {"data": {"stack.json": msgspec.json.encode(stack).decode()}}
+    api.answers["/api/v1/namespaces/redis/configmaps/stack"] = held
+    assert cluster_cli.stack_in(api.api()) == stack
+    held["data"]["stack.json"] = "{}"
+    assert cluster_cli.stack_in(api.api()) is None

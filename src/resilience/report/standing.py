@@ -36,7 +36,7 @@ def status_screen(
         members.add_column(column, justify="right" if column == "restarts" else "left")
     roles = {role["member"]: f"{role['role']}, shard {role['group']}" for role in look["roles"]}
     roles |= {role["member"]: _in_postgresql(role) for role in look.get("postgresql", ())}
-    roles |= _led(look.get("queues", ()))
+    roles |= led(look.get("queues", ()))
     for state in look["states"]:
         role = roles.get(state["name"], state["component"])
         cells = (state["name"], state["node"], role, _server(state), str(state["restarts"]))
@@ -53,7 +53,7 @@ def _in_postgresql(role: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
-def _led(queues: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def led(queues: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """What each member leads of the queues; one that is none's leader follows them all."""
     led: dict[str, list[str]] = {}
     for role in queues:

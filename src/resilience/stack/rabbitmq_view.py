@@ -198,8 +198,13 @@ def roles(views: Sequence[MemberView]) -> tuple[QueueRole, ...]:
     """Who leads each queue and who follows, by the statement of most members; of a queue that they disagree about in
     halves nobody is known to be the leader.
     """
-    names = dict.fromkeys(queue.queue for view in views for queue in view.queues)
-    return tuple(role for name in names for role in _roles_in(name, _stated(name, views)))
+    return roles_by([view.queues for view in views])
+
+
+def roles_by(answers: Sequence[Sequence[QueueView]]) -> tuple[QueueRole, ...]:
+    """The same by each member's answer about the queues."""
+    names = dict.fromkeys(queue.queue for queues in answers for queue in queues)
+    return tuple(role for name in names for role in _roles_in(name, _stated(name, answers)))
 
 
 def state_of_queue(name: str, answers: Sequence[Sequence[QueueView]]) -> QueueView:
@@ -207,7 +212,7 @@ def state_of_queue(name: str, answers: Sequence[Sequence[QueueView]]) -> QueueVi
 
     Nobody is known to lead it where they disagree in halves, or where nobody answered.
     """
-    stated = [queue for queues in answers for queue in queues if queue.queue == name]
+    stated = _stated(name, answers)
     seen = [member for queue in stated for member in queue.online]
     return QueueView(
         queue=name,
@@ -217,8 +222,8 @@ def state_of_queue(name: str, answers: Sequence[Sequence[QueueView]]) -> QueueVi
     )
 
 
-def _stated(name: str, views: Sequence[MemberView]) -> list[QueueView]:
-    return [queue for view in views for queue in view.queues if queue.queue == name]
+def _stated(name: str, answers: Sequence[Sequence[QueueView]]) -> list[QueueView]:
+    return [queue for queues in answers for queue in queues if queue.queue == name]
 
 
 def _roles_in(name: str, stated: Sequence[QueueView]) -> Iterator[QueueRole]:
