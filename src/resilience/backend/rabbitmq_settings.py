@@ -35,11 +35,17 @@ SALT_BYTES = 4
 _LASTING = {"durable": True, "auto_delete": False, "arguments": {}}
 
 
-def rabbitmq_conf(stack: Stack, hosts: Hosts, definitions: str) -> str:
-    """``rabbitmq.conf``; ``definitions`` is where a member finds its definitions."""
-    names = [hosts(member) for member in stack.of("rabbitmq")]
+def rabbitmq_conf(stack: Stack, hosts: Hosts, definitions: str, found_within_s: int = 60) -> str:
+    """``rabbitmq.conf``; ``definitions`` is where a member finds its definitions, ``found_within_s`` how long after one
+    another members may start.
+    """
     return render(
-        "rabbitmq/rabbitmq.conf.j2", ports=_PORTS, hosts=names, rabbitmq=settings_of(stack), definitions=definitions
+        "rabbitmq/rabbitmq.conf.j2",
+        ports=_PORTS,
+        hosts=[hosts(member) for member in stack.of("rabbitmq")],
+        rabbitmq=settings_of(stack),
+        definitions=definitions,
+        found_within_s=found_within_s,
     )
 
 

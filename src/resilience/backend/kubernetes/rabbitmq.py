@@ -12,13 +12,14 @@ from resilience.spec.stack import Member, Stack
 PASSWORD, COOKIE = "rabbitmq-password", "rabbitmq-cookie"
 _NAMESPACE = NAMESPACES["rabbitmq"]
 _DEFINITIONS = "/config/definitions.json"
+_FOUND_WITHIN_S = 300  # each node pulls the image for itself
 
 
 def rabbitmq_settings(stack: Stack, secret: Secret) -> Iterator[Object]:
     """The same files for all members: who is first to start makes user, vhost and policies."""
     definitions = definitions_json(stack, secret(PASSWORD), secrets.token_bytes(SALT_BYTES))
     files = {
-        "rabbitmq.conf": rabbitmq_conf(stack, _short, _DEFINITIONS).encode(),
+        "rabbitmq.conf": rabbitmq_conf(stack, _short, _DEFINITIONS, _FOUND_WITHIN_S).encode(),
         "definitions.json": definitions,
         "enabled_plugins": ENABLED_PLUGINS.encode(),
         "erlang.cookie": secret(COOKIE).encode(),
