@@ -343,11 +343,15 @@ def trouble_told(troubles: list[str]) -> Iterator[list[str]]:
 def require_reference_services(stack: Stack) -> None:
     """Raises `SpecError` for a stack with programs of its own: what is no part of the image runs on ``local`` only.
 
-    So does a tier that has no manifests.
+    So does a tier that has no manifests, and a stack whose sessions publish events.
     """
     for tier in ("postgresql", "rabbitmq"):
         if getattr(stack, tier) is not None and tier not in tiers_of(stack):
             raise SpecError(f"stack {stack.name}: {tier}: there are no manifests of it: use --stack local")
+    if stack.has_outbox:
+        raise SpecError(
+            f"stack {stack.name}: postgresql, rabbitmq: in a cluster sessions have no outbox: use --stack local"
+        )
     if stack.programs != Programs():
         raise SpecError(
             f"stack {stack.name}: programs: in a cluster services are the project's own image: use --stack local"

@@ -158,6 +158,15 @@ def test_a_stack_with_a_tier_that_has_no_manifests_is_refused(monkeypatch: pytes
         require_reference_services(stack)
 
 
+def test_a_stack_whose_sessions_publish_events_is_refused(monkeypatch: pytest.MonkeyPatch):
+    """Also once each of its tiers alone is possible: nobody would publish."""
+    monkeypatch.setattr(cluster_cli, "tiers_of", lambda _stack: ("postgresql", "rabbitmq"))
+    tiers = {"postgresql": Postgresql(primary="pg-0", replicas=("pg-1",)), "rabbitmq": Rabbitmq()}
+    require_reference_services(msgspec.structs.replace(STACK, rabbitmq=tiers["rabbitmq"]))
+    with pytest.raises(SpecError, match="sessions have no outbox: use --stack local"):
+        require_reference_services(msgspec.structs.replace(STACK, **tiers))
+
+
 class BrokenNodes(Kind):
     """A cluster of whose nodes only this is known."""
 
