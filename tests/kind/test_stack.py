@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from resilience.spec.stack import PORTS
 from tests.kind.conftest import Field
 from tests.waiting import until
 
@@ -16,7 +17,7 @@ REDIS = tuple(f"redis-cluster-{number}" for number in range(6))
 CONNECT = (
     "import socket, sys\n"
     "try:\n"
-    "    socket.create_connection((sys.argv[1], 6379), 3).close()\n"
+    "    socket.create_connection((sys.argv[1], int(sys.argv[2])), 3).close()\n"
     "    print('connected')\n"
     "except TimeoutError:\n"
     "    print('no answer')\n"
@@ -44,9 +45,9 @@ def stranger(field: Field) -> Iterator[str]:
         field.cluster.kubectl("delete", "namespace", STRANGER, "--wait=false")
 
 
-def connecting(field: Field, namespace: str, pod: str, address: str) -> str:
-    """What comes of connecting to Redis' port from a pod."""
-    command = ("python3", "-c", CONNECT, address)
+def connecting(field: Field, namespace: str, pod: str, address: str, port: int = PORTS["redis"]) -> str:
+    """What comes of connecting to a port, Redis' say, from a pod."""
+    command = ("python3", "-c", CONNECT, address, str(port))
     return field.cluster.kubectl("exec", "-n", namespace, pod, "--", *command, timeout_s=30).strip()
 
 

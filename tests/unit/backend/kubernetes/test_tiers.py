@@ -180,19 +180,22 @@ def test_each_node_has_one_rabbitmq_member_or_the_scheduler_refuses(queues: list
 
 
 def test_what_members_tell_each_other_they_tell_nobody_else(queues: list[Object]):
+    """Nor to the tools that people call in a member, which other members answer to directly."""
     allowed: dict[str, set[str]] = {}
     for item in queues:
         if item["kind"] != "NetworkPolicy" or item["metadata"]["namespace"] != "rabbitmq":
             continue
         for rule in item["spec"].get("ingress", ()):
             for port in rule["ports"]:
-                allowed.setdefault(port["port"], set()).update(map(whose, rule["from"]))
+                last = f" to {port['endPort']}" if "endPort" in port else ""
+                allowed.setdefault(f"{port['port']}{last}", set()).update(map(whose, rule["from"]))
     assert allowed == {
         "amqp": {"namespace harmonyflow", "namespace monitoring"},
         "management": {"namespace monitoring", "rabbitmq-init"},
         "metrics": {"namespace monitoring"},
         "epmd": {"rabbitmq"},
         "distribution": {"rabbitmq"},
+        "35672 to 35682": {"rabbitmq"},
     }
 
 
