@@ -29,6 +29,13 @@ from resilience.spec.rabbitmq import (
 )
 from resilience.spec.stack import Stack
 
+NEEDED_PLUGINS = (
+    "rabbitmq_prelaunch",
+    "rabbitmq_management",
+    "rabbitmq_management_agent",
+    "rabbitmq_prometheus",
+    "rabbitmq_web_dispatch",
+)
 ENABLED_PLUGINS = "[rabbitmq_management,rabbitmq_prometheus].\n"
 _PORTS = {"server": SERVER_PORT, "management": MANAGEMENT_PORT, "metrics": METRICS_PORT}
 SALT_BYTES = 4

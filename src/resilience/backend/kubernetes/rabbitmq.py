@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import msgspec
 
 from resilience.backend.kubernetes.manifests import NAMESPACES, Object, Secret, config_map, passwords, secret_map
+from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.rabbitmq_settings import ENABLED_PLUGINS, SALT_BYTES, definitions_json, rabbitmq_conf
 from resilience.spec.stack import Member, Stack
 
@@ -23,6 +24,7 @@ def rabbitmq_settings(stack: Stack, secret: Secret) -> Iterator[Object]:
         "definitions.json": definitions,
         "enabled_plugins": ENABLED_PLUGINS.encode(),
         "erlang.cookie": secret(COOKIE).encode(),
+        "start.sh": (PROJECT_ROOT / "stacks" / "rabbitmq" / "start.sh").read_bytes(),
     }
     yield config_map(_NAMESPACE, "stack", {"stack.json": msgspec.json.encode(stack).decode()})
     yield secret_map(_NAMESPACE, "rabbitmq-config", files)

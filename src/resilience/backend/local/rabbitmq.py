@@ -7,14 +7,18 @@ from pathlib import Path
 
 from resilience.backend.local.member import Pod
 from resilience.backend.local.secret import write_secret
-from resilience.backend.rabbitmq_settings import ENABLED_PLUGINS, SALT_BYTES, definitions_json, rabbitmq_conf
+from resilience.backend.rabbitmq_settings import (
+    ENABLED_PLUGINS,
+    NEEDED_PLUGINS,
+    SALT_BYTES,
+    definitions_json,
+    rabbitmq_conf,
+)
 from resilience.spec.stack import Member, Stack
 
 PASSWORD, COOKIE = "rabbitmq-password", "rabbitmq-cookie"
 _HOME = "/config"  # holds the cookie, which the server and its tools look for in their home
 _BIN = "/usr/lib/rabbitmq/bin"  # Debian's wrappers elsewhere insist on a user of their own
-_NEEDED = ("rabbitmq_prelaunch", "rabbitmq_management", "rabbitmq_management_agent", "rabbitmq_prometheus",
-           "rabbitmq_web_dispatch")  # fmt: skip
 _SETTINGS: Mapping[str, str] = {
     "HOME": _HOME,
     "RUNNING_UNDER_SYSTEMD": "true",  # the script becomes the server, instead of waiting for it
@@ -63,5 +67,5 @@ def _plugins(image: Path) -> Iterator[Path]:
     """The libraries among the plugins, and those plugins that are needed."""
     for path in image.glob("usr/lib/rabbitmq/lib/rabbitmq_server-*/plugins/*-*"):
         name = path.name.rpartition("-")[0]
-        if not name.startswith("rabbitmq_") or name in _NEEDED:
+        if not name.startswith("rabbitmq_") or name in NEEDED_PLUGINS:
             yield path

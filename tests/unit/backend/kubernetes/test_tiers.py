@@ -16,7 +16,7 @@ from resilience.backend.kubernetes.needs import needs_of
 from resilience.backend.kubernetes.tiers import NOTHING_MORE, TIERS, Extent, all_settings, manifests_of, tiers_of
 from resilience.backend.kubernetes.workload import run_objects
 from resilience.backend.local.place import PROJECT_ROOT
-from resilience.backend.rabbitmq_settings import rabbitmq_conf
+from resilience.backend.rabbitmq_settings import NEEDED_PLUGINS, rabbitmq_conf
 from resilience.spec.read import read_scenario, read_stack
 from resilience.spec.stack import Stack
 from tests.unit.backend.kubernetes.kustomization import containers, rendered
@@ -225,7 +225,8 @@ def test_members_have_the_configuration_of_every_other_backend():
     assert {"rabbitmq.conf", "enabled_plugins"} <= {
         value.removeprefix("/config/") for value in environment.values() if value.startswith("/config/")
     }
-    assert {"rabbitmq.conf", "definitions.json", "enabled_plugins", "erlang.cookie"} == set(files)
+    assert {"rabbitmq.conf", "definitions.json", "enabled_plugins", "erlang.cookie", "start.sh"} == set(files)
+    assert pod["containers"][0]["args"] == list(NEEDED_PLUGINS)
 
 
 def test_its_client_finds_members_by_their_names():
@@ -241,3 +242,24 @@ def test_prometheus_asks_the_plugin_of_each_member():
     assert [target["targets"] for target in job["static_configs"]] == [
         [f"rabbitmq-{number}.rabbitmq.rabbitmq.svc.cluster.local:15692"] for number in range(3)
     ]
+
+
+def test_a_member_starts_with_its_own_cookie_and_no_plugin_that_it_does_not_need(tmp_path: Path):
+    home, sbin, plugins = (tmp_path / name for name in ("home", "server/sbin", "server/plugins"))
+    for folder in (home, sbin, *(plugins / name for name in ("ra-2.14.0", "rabbit-4.0.5", "rabbitmq_top-4.0.5"))):
+        folder.mkdir(parents=True)
+    (plugins / "rabbitmq_management-4.0.5").mkdir()
+    (plugins / "README").touch()
+    (tmp_path / "erlang.cookie").write_text("s3cret")
+    server = sbin / "rabbitmq-server"
+    server.write_text(
+        '#!/bin/sh\nls "$RABBITMQ_PLUGINS_DIR"; stat -c %a "$HOME/.erlang.cookie"; cat "$HOME/.erlang.cookie"\n'
+    )
+    server.chmod(0o755)
+    text = (PROJECT_ROOT / "stacks" / "rabbitmq" / "start.sh").read_text().replace("/config/", f"{tmp_path}/")
+    for _time in ("first", "after a restart of the container"):
+        done = subprocess.run(
+            ["sh", "-c", text, "sh", "rabbitmq_management"],
+            env={"HOME": str(home), "PATH": f"{sbin}:/usr/bin:/bin"}, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert done.stdout.split() == ["ra-2.14.0", "rabbit-4.0.5", "rabbitmq_management-4.0.5", "400", "s3cret"]
