@@ -29,7 +29,7 @@ beside=/data/made
 settings=/config/postgresql.conf
 formed=/config/formed      # this member has had a database: an empty folder is a loss from now on
 fenced=$data/fenced        # it is a primary no more: somebody has promoted another, or is about to
-archive=/run/archive       # each timeline's beginning is told there, as postgresql.conf's archive_command has it
+archive=/config/archive.sh # leads to the archive of the log, where each timeline's beginning is told
 rewinding=/data/rewinding  # what is there was being changed when that was broken off
 came_by="its own data"     # how this start has come by what the server is started with; the server tells whoever asks
 PATH=$(echo /usr/lib/postgresql/*/bin):$PATH
@@ -57,12 +57,14 @@ own_timeline() {
 }
 
 # The latest timeline that is known of: by this member's data, from the archive, and from what others say ($1).
+# Who cannot ask the archive may not know of a later one, so he asks again.
 latest() {
+    until histories=$(sh "$archive" histories); do sleep 0.2; done
     {
         echo "$1"
         [ ! -s "$data/PG_VERSION" ] || own_timeline
-        for history in "$archive"/*.history; do
-            [ ! -e "$history" ] || printf '%d\n' "0x$(basename "$history" .history)"
+        for history in $histories; do
+            printf '%d\n' "0x${history%.history}"
         done
     } | sed 's/ .*//' | sort -n | tail -n 1
 }
@@ -153,7 +155,7 @@ fetch() {
         # without a label the last of its own is not whole
         if [ ! -e "$label" ] || [ ! -e "$data/pg_wal/$file" ]; then
             say "fetching $file"
-            cp "$archive/$file" "$data/pg_wal/" || return
+            sh "$archive" get "$file" "$data/pg_wal/$file" || return
         fi
     done
 }
@@ -167,7 +169,7 @@ rejoin() {
     : >"$rewinding"
     keep "$1" || say "$1 keeps nothing for this member"
     ask "$1" CHECKPOINT >/dev/null || say "$1 makes no checkpoint"
-    echo "restore_command = 'cp \"$archive/%f\" \"%p\"'" >>"$data/postgresql.auto.conf"
+    echo "restore_command = 'sh $archive get \"%f\" \"%p\"'" >>"$data/postgresql.auto.conf"
     if pg_rewind --target-pgdata="$data" --source-server="host=$1 user=postgres dbname=postgres" \
         --config-file="$settings" --restore-target-wal --no-sync && fetch "$1"; then
         follow "$1" "$data" pg_rewind

@@ -1,6 +1,6 @@
 """The settings of a PostgreSQL tier in which Patroni promotes by itself, and of the etcd that it asks."""
 
-from resilience.backend.postgresql_settings import Files, server_files
+from resilience.backend.postgresql_settings import ARCHIVE, Files, server_files
 from resilience.backend.settings import Hosts, render
 from resilience.spec.postgresql import ETCD_PEER_PORT, PATRONI_PORT, Asynchronous, Postgresql
 from resilience.spec.stack import PORTS, Member, Stack
@@ -26,7 +26,7 @@ def patroni_files(stack: Stack, member: Member, hosts: Hosts, password: str) -> 
     tier, patroni = stack.postgresql, stack.patroni
     assert tier is not None
     assert patroni is not None
-    read = ("postgresql.conf", "pg_hba.conf", "first.sql")
+    read = ("postgresql.conf", "pg_hba.conf", "first.sql", ARCHIVE)
     files = {name: text for name, text in server_files(stack, member, password).items() if name in read}
     conf = render(
         "postgresql/patroni.yml.j2",

@@ -9,7 +9,7 @@ from resilience.backend.settings import Hosts, render
 from resilience.spec.postgresql import Asynchronous, Durability, Manual, Postgresql
 from resilience.spec.stack import PORTS, Member, Stack
 
-ARCHIVE = "/run/archive"  # where a member sees the folder that stands for an object store
+ARCHIVE = "archive.sh"  # the program by which a member reaches what stands for an object store, beside its settings
 DATABASES = "databases.ini"  # where a PgBouncer leads to; it reads that again when it is told to
 START = "start.sh"  # the program of a member, beside its settings
 SECRETS = frozenset({"password", "pgpass", "first.sql", "userlist.txt", "postgres_exporter.yml", "patroni.yml"})
@@ -17,8 +17,11 @@ SECRETS = frozenset({"password", "pgpass", "first.sql", "userlist.txt", "postgre
 Files = Mapping[str, str]  # text by file name
 
 
-def server_files(stack: Stack, member: Member, password: str) -> Files:
-    """What a server reads, and what its start makes a new database from."""
+def server_files(stack: Stack, member: Member, password: str, archive: str = "") -> Files:
+    """What a server reads, and what its start makes a new database from.
+
+    ``archive`` is its `ARCHIVE` (default: to a folder that all members see).
+    """
     tier = _tier(stack)
     others = [name for name in tier.members if name != member.name]
     by_hand = isinstance(tier.failover, Manual)  # else Patroni makes slots and users, and says who uses which slot
@@ -43,6 +46,7 @@ def server_files(stack: Stack, member: Member, password: str) -> Files:
         "password": password,
         "pgpass": f"*:*:*:*:{password}\n",
         START: render("postgresql/start.sh"),
+        ARCHIVE: archive or render("postgresql/archive-folder.sh"),
     }
 
 

@@ -106,5 +106,7 @@ def test_the_start_of_a_member_is_no_template() -> None:
 
 def test_a_member_looks_for_timelines_where_the_log_is_archived() -> None:
     files = server_files(STACK, PRIMARY, SECRET)
-    assert f"archive={ARCHIVE} " in files[START]
-    assert f'"{ARCHIVE}/%f"' in files["postgresql.conf"]
+    assert f"archive=/config/{ARCHIVE} " in files[START]
+    assert f'/config/{ARCHIVE} put "%p" "%f"' in files["postgresql.conf"]
+    assert "archive=/run/archive\n" in files[ARCHIVE]
+    assert server_files(STACK, PRIMARY, SECRET, "another way")[ARCHIVE] == "another way"
