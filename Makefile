@@ -9,7 +9,7 @@ TIER ?=
 ARGS ?=
 SHELL_FILES := .ci/run setup/as-caller setup/environment setup/packages setup/say.sh setup/caller.sh \
 	stacks/postgresql/start.sh stacks/postgresql/patroni.sh stacks/postgresql/first.sh stacks/rabbitmq/start.sh \
-	stacks/postgresql/archive-folder.sh \
+	stacks/postgresql/archive-folder.sh stacks/postgresql/archive-store.sh \
 	src/resilience/backend/local/member-init.sh src/resilience/backend/local/end-build.sh
 PYTHON_FOLDERS := src loadgen services tests bench
 
