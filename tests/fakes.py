@@ -103,6 +103,31 @@ class FakePostgresqlLink:
         return []
 
 
+class FakePgbouncer:
+    """A PgBouncer, by its console and as what leads to a server, which is another one only once it connects anew."""
+
+    def __init__(self, leads_to: Sequence[str], *, silent: bool = False) -> None:
+        """``leads_to``: now, and after each time that it was told to connect anew."""
+        self.leads_to = list(leads_to)
+        self.silent = silent
+        self.told: list[str] = []
+
+    def ask(self, sql: str) -> list[tuple[str | None, ...]]:
+        if self.silent:
+            raise StackError("connection timed out")
+        if sql == "SHOW cluster_name":
+            if not self.leads_to[0]:
+                raise StackError("server login has been failing")
+            return [(self.leads_to[0],)]
+        self.told.append(sql)
+        if sql == "RECONNECT" and len(self.leads_to) > 1:
+            del self.leads_to[0]
+        return []
+
+    def close(self) -> None:
+        pass
+
+
 class FakePostgresqlLinks:
     """The links to all servers of a tier."""
 

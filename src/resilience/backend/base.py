@@ -221,7 +221,9 @@ class Leading(Protocol):
     """A platform on which a PgBouncer's settings can be changed while it runs."""
 
     def lead_writes(self, pgbouncer: str, primary: str) -> None:
-        """Has a PgBouncer lead writes to that member from the next time that it reads its settings."""
+        """Has a PgBouncer lead writes to that member, once it has read its settings again and connects anew. Raises
+        `StackError`.
+        """
         ...
 
 

@@ -15,10 +15,11 @@ import contextlib
 import re
 import time
 from collections.abc import Iterable
+from functools import partial
 
 import msgspec
 
-from resilience.backend.base import Evidence, Leading, Platform, Proof, Say, unheard
+from resilience.backend.base import Evidence, Leading, MemberState, Platform, Proof, Say, unheard
 from resilience.backend.postgresql_settings import slot_of
 from resilience.errors import StackError
 from resilience.spec.postgresql import Runbook
@@ -32,6 +33,7 @@ ASK_TIMEOUT_S = 1.0
 PROMOTE_TIMEOUT_S = 10
 LOOK_EVERY_S = 0.1
 PROVED_WITHIN_S = 5.0
+LED_WITHIN_S = 3.0  # in a cluster each node learns for itself, within a second or two, where a Service leads
 TURNED_BACK_WITHIN_S = 20.0  # it stops, starts, and compares its data with the new primary's
 KEEP = """SELECT pg_create_physical_replication_slot('{slot}', true)
     WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '{slot}')"""
@@ -232,32 +234,45 @@ def _node_of(platform: Platform, member: str) -> str:
 
 
 def lead_all(platform: Platform, leading: Leading, primary: str, but: str = "") -> tuple[str, ...]:
-    """The PgBouncers that lead to the primary from now on; those that cannot be reached read it at their next start.
+    """The PgBouncers that are seen to lead to the primary; those that cannot be reached read it at their next start.
 
     What stands on the node ``but`` is left alone.
     """
-    led = []
-    for state in platform.states():
-        if state.component != "pgbouncer" or state.node == but:
-            continue
+    found = [state for state in platform.states() if state.component == "pgbouncer" and state.node != but]
+    for state in found:
         leading.lead_writes(state.name, primary)
-        link = PostgresqlLink(
-            state.name,
-            state.address,
-            platform.secret(PASSWORD),
-            ASK_TIMEOUT_S,
-            component=state.component,
-            user=SUPERUSER,
-            database=state.component,  # its console
-        )
-        try:
-            link.ask("RELOAD")
-            led.append(state.name)
-        except StackError:
-            continue
-        finally:
-            link.close()
-    return tuple(led)
+    return tuple(state.name for state in found if _is_led(state, platform.secret(PASSWORD), primary))
+
+
+def _is_led(state: MemberState, password: str, primary: str) -> bool:
+    """Has a PgBouncer read whom it leads to, and connect anew until that is so: what leads there may learn it late."""
+    at = partial(PostgresqlLink, state.name, state.address, password, ASK_TIMEOUT_S, component=state.component)
+    console, door = at(user=SUPERUSER, database=state.component), at(user=APPLICATION)
+
+    def elsewhere() -> str:
+        leads_to = _answer(door, "SHOW cluster_name")
+        if leads_to != primary:
+            console.ask("RECONNECT")
+        return "" if leads_to == primary else f"{state.name} leads to {leads_to}"
+
+    try:
+        console.ask("RELOAD")
+        deadline = time.monotonic() + LED_WITHIN_S
+        wait_until(f"leading {state.name} to {primary}", elsewhere, deadline=deadline, every_s=LOOK_EVERY_S)
+        console.ask("RECONNECT")  # those that had been opened before led elsewhere
+    except StackError:
+        return False
+    finally:
+        console.close()
+        door.close()
+    return True
+
+
+def _answer(link: PostgresqlLink, question: str) -> str:
+    try:
+        return str(link.ask(question)[0][0])
+    except StackError as error:
+        return f"nobody: {error}"
 
 
 def _timeline(seen: Looks) -> int:

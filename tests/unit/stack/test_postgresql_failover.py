@@ -9,12 +9,14 @@ import pytest
 
 from resilience.errors import StackError
 from resilience.spec.postgresql import Runbook
+from resilience.spec.stack import Member
 from resilience.stack import postgresql_failover, postgresql_fence
 from resilience.stack.postgresql_failover import (
     Promotion,
     ahead_of,
     candidate,
     former_seen,
+    lead_all,
     promote,
     writers_of,
     writers_seen,
@@ -22,7 +24,7 @@ from resilience.stack.postgresql_failover import (
 from resilience.stack.postgresql_link import PostgresqlLink
 from resilience.stack.postgresql_role import Look, Looks
 from resilience.stack.wait import wait_until
-from tests.fakes import FakePlatform, FakePostgresqlLink, FakePostgresqlLinks
+from tests.fakes import FakePgbouncer, FakePlatform, FakePostgresqlLink, FakePostgresqlLinks
 from tests.histories import stack
 
 A, B, C = "postgresql-primary-0", "postgresql-replica-0", "postgresql-replica-1"
@@ -254,3 +256,36 @@ def test_what_was_done_is_told_also_if_a_later_step_fails(
         promote(whole_platform(), say=lambda name, _data: said.append(name))
     assert said == ["stopping", "fenced", "promoting", "promoted"]
     assert tier[B].told == ["promote"]
+
+
+@pytest.mark.parametrize(
+    ("pgbouncer", "led", "told"),
+    [
+        (FakePgbouncer([B]), True, ["RELOAD", "RECONNECT"]),
+        (FakePgbouncer([A, A, B]), True, ["RELOAD", "RECONNECT", "RECONNECT", "RECONNECT"]),
+        (FakePgbouncer(["", B]), True, ["RELOAD", "RECONNECT", "RECONNECT"]),
+        (FakePgbouncer([B], silent=True), False, []),
+    ],
+    ids=["at once", "its node learns of it late", "whom it led to is gone", "it is silent"],
+)
+def test_a_pgbouncer_is_led_once_it_is_seen_to_lead(
+    monkeypatch: pytest.MonkeyPatch, pgbouncer: FakePgbouncer, led: bool, told: list[str]
+) -> None:
+    """And what it had connected to before is closed then."""
+    assert led_by(monkeypatch, pgbouncer) == (("pgbouncer-0",) if led else ())
+    assert pgbouncer.told == told
+
+
+def test_a_pgbouncer_that_goes_on_leading_elsewhere_is_not_led(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgresql_failover, "LED_WITHIN_S", 0.01)
+    assert led_by(monkeypatch, FakePgbouncer([A])) == ()
+
+
+def led_by(monkeypatch: pytest.MonkeyPatch, pgbouncer: FakePgbouncer) -> tuple[str, ...]:
+    monkeypatch.setattr(postgresql_failover, "PostgresqlLink", lambda *_where, **_who: pgbouncer)
+    monkeypatch.setattr(postgresql_failover, "LOOK_EVERY_S", 0.001)
+    about = msgspec.structs.replace(
+        stack(tiers=("postgresql",)), members=(Member(name="pgbouncer-0", component="pgbouncer", node="node-1"),)
+    )
+    platform = LedPlatform(about, {member.name: "10.0.0.1" for member in about.members}, {"postgresql-password": "x"})
+    return lead_all(platform, platform, B)
