@@ -49,12 +49,13 @@ from resilience.errors import FaultError, HarnessError, HostError, SpecError, St
 from resilience.host import Answer
 from resilience.interrupt import Alarm, Interrupted, interruptible
 from resilience.report.progress import Steps
-from resilience.report.standing import doors_text, led
+from resilience.report.standing import doors_text, led, postgresql_part
 from resilience.report.terminal import can_move, console_for, plain
 from resilience.report.text import visible
 from resilience.spec.rabbitmq import VHOST
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import GENERATORS, Programs, Stack
+from resilience.stack import postgresql_role
 from resilience.stack.cluster_nodes import ClusterView, view_from_text
 from resilience.stack.rabbitmq_view import QueueRole, QueueView, queues_from_answer, roles_by
 from resilience.stack.redis_role import RedisRole, decide
@@ -69,6 +70,10 @@ _QUEUES = (
     "rabbitmqctl", "--quiet", "list_queues", "-p", VHOST, "--formatter", "json",
     "name", "state", "leader", "members", "online",
 )  # fmt: skip
+_PSQL_S = 10.0
+# what is asked comes as its input; by the shell, which knows where this version's is
+_ASK = "psql --host=/tmp --username=postgres --dbname=harmonyflow --no-psqlrc --no-align --tuples-only --quiet"
+PSQL = ("sh", "-c", f"PGPASSFILE=/config/pgpass exec /usr/lib/postgresql/*/bin/{_ASK}")
 
 
 def build(cluster: Cluster, tiers: Sequence[str] = ()) -> dict[str, str]:
@@ -263,7 +268,7 @@ def heal(stack: Stack, where: str = KIND) -> int:
         if namespaces_up(api):
             with trouble_told(troubles) as agents:
                 cluster.wait_agents()
-            heal_left(platform_of(cluster, api, stack), heard, known_by_running=bool(agents))
+            heal_left(platform_of(cluster, api, stack_in(api) or stack), heard, known_by_running=bool(agents))
     if troubles:
         raise StackError("; ".join(troubles))
     if not told:
@@ -348,6 +353,10 @@ def require_reference_services(stack: Stack) -> None:
     for tier in ("postgresql", "rabbitmq"):
         if getattr(stack, tier) is not None and tier not in tiers_of(stack):
             raise SpecError(f"stack {stack.name}: {tier}: there are no manifests of it: use --stack local")
+    if stack.patroni is not None:
+        raise SpecError(
+            f"stack {stack.name}: postgresql.failover: in a cluster only a runbook promotes yet: use --stack local"
+        )
     if stack.has_outbox:
         raise SpecError(
             f"stack {stack.name}: postgresql, rabbitmq: in a cluster sessions have no outbox: use --stack local"
@@ -389,6 +398,8 @@ def status(stack: Stack, where: str = KIND) -> int:
     console = console_for(sys.stdout)
     console.print(doors_text(cluster.doors(api)))
     parts = {one.member: f"{one.role}, shard {one.group}" for one in roles(cluster, platform.stack, states)}
+    servers = postgresql_roles(cluster, platform.stack, states)
+    parts |= {one.member: postgresql_part(msgspec.to_builtins(one)) for one in servers}
     parts |= led([msgspec.to_builtins(role) for role in queue_roles(cluster, states)])
     console.print(members_table(states, parts, pods(api)))
     return 0
@@ -480,6 +491,26 @@ def roles(cluster: Cluster, stack: Stack, states: Sequence[MemberState]) -> tupl
     hosts = {state.name: state.address for state in redis}
     known = {name: one for name, one in views.items() if one is not None}
     return decide(stack, hosts, known)
+
+
+def postgresql_roles(
+    cluster: Cluster, stack: Stack, states: Sequence[MemberState]
+) -> tuple[postgresql_role.PostgresqlRole, ...]:
+    """Who is what in PostgreSQL's tier, likewise; nobody where a stack has none."""
+    if stack.postgresql is None:
+        return ()
+    servers = [state for state in states if state.component == "postgresql" and state.running]
+
+    def look(state: MemberState) -> postgresql_role.Look | StackError:
+        try:
+            said = cluster.run(NAMESPACES["postgresql"], state.name, PSQL, postgresql_role.QUESTION, _PSQL_S)
+            return postgresql_role.look_from_text(said)
+        except StackError as error:
+            return error
+
+    with ThreadPoolExecutor(max(1, len(servers))) as threads:
+        looks = dict(zip((state.name for state in servers), threads.map(look, servers), strict=True))
+    return postgresql_role.decide(stack, {state.name: state.address for state in servers}, looks)
 
 
 def queue_roles(cluster: Cluster, states: Sequence[MemberState]) -> tuple[QueueRole, ...]:

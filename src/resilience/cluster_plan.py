@@ -54,7 +54,10 @@ def fault_plan_in(scenario: Scenario, cluster: Cluster, api: Api) -> FaultPlan |
 
     ground = Ground(
         platform=platform,
-        roles=cluster_cli.roles(cluster, platform.stack, states),
+        roles=(
+            *cluster_cli.roles(cluster, platform.stack, states),
+            *cluster_cli.postgresql_roles(cluster, platform.stack, states),
+        ),
         queue_roles=cluster_cli.queue_roles(cluster, states),
         known=f"in the cluster {cluster.context}, by its pods and roles at this moment, without the load of a run",
         names=agents.addresses(),

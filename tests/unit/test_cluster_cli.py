@@ -15,13 +15,13 @@ from rich.console import Console
 from resilience import cli, cluster_cli
 from resilience.backend import kind, preflight
 from resilience.backend.kind import Kind
-from resilience.backend.kubernetes import lease
+from resilience.backend.kubernetes import lease, tiers
 from resilience.backend.kubernetes.agents import Agents
 from resilience.backend.kubernetes.api import Api, ApiError
 from resilience.backend.kubernetes.lease import ClusterLock
 from resilience.backend.kubernetes.manifests import NAMESPACES
 from resilience.backend.kubernetes.platform import KubernetesPlatform
-from resilience.backend.kubernetes.tiers import TIERS, Extent
+from resilience.backend.kubernetes.tiers import Extent
 from resilience.backend.kubernetes.workload import run_objects
 from resilience.backend.preflight import GIB
 from resilience.cluster_cli import (
@@ -37,10 +37,11 @@ from resilience.cluster_cli import (
 )
 from resilience.cluster_run import prepared
 from resilience.errors import FaultError, HostError, SpecError, StackError
-from resilience.spec.postgresql import Postgresql
+from resilience.spec.postgresql import Patroni, Postgresql
 from resilience.spec.rabbitmq import Rabbitmq
 from resilience.spec.read import read_scenario, read_stack
 from resilience.spec.stack import Programs
+from resilience.stack.postgresql_role import QUESTION
 from tests.fakes import FakeAgents, FakeLease, FakeMachine
 from tests.unit.backend.kubernetes.cluster import HOSTS, NODES, Object, RecordedApi, pod, pods_path
 from tests.unit.backend.test_kind import tool
@@ -48,6 +49,7 @@ from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 STACK = read_stack(ROOT, "stacks/local/harmonyflow.yaml")
+POSTGRESQL = Postgresql(primary="pg-0", replicas=("pg-1",))
 SPACES = {"redis": "redis", "session": "harmonyflow", "collaboration": "harmonyflow", "edge": "harmonyflow"}
 KEPT = [member for member in STACK.members if member.component not in {"loadgen", "direct-client"}]
 
@@ -139,6 +141,36 @@ def test_the_table_tells_ready_from_running_from_gone():
     assert "loadgen" not in rows
 
 
+class AskedServers(Kind):
+    """A cluster in whose pods a question is answered with what a server says of itself, or not at all."""
+
+    def __init__(self, folder: Path, answers: Mapping[str, str]) -> None:
+        super().__init__(folder)
+        self._answers = answers
+
+    def run(self, namespace: str, pod: str, argv: tuple[str, ...], text: str, timeout_s: float) -> str:
+        assert (namespace, argv, text) == ("postgresql", cluster_cli.PSQL, QUESTION)
+        assert timeout_s
+        if pod not in self._answers:
+            raise StackError(f"{pod}: no answer")
+        return self._answers[pod]
+
+
+def test_who_is_what_in_postgresql_is_said_by_its_servers(tmp_path: Path):
+    stack = read_stack(ROOT, "stacks/local/postgresql.yaml")
+    pods = [pod(member.name, component="postgresql", namespace="postgresql") for member in stack.of("postgresql")]
+    states = KubernetesPlatform(cluster(pods).api(), stack, str).states()
+    answers = {
+        "postgresql-replica-0": json.dumps({"recovering": False, "timeline": 2, "written": 9}),
+        "postgresql-replica-1": json.dumps({"recovering": True, "timeline": 2, "upstream": "postgresql-replica-0"}),
+    }
+    found = cluster_cli.postgresql_roles(AskedServers(tmp_path, answers), stack, states)
+    assert {one.member: one.role for one in found} == {
+        "postgresql-primary-0": "unreachable", "postgresql-replica-0": "primary", "postgresql-replica-1": "replica"
+    }  # fmt: skip
+    assert cluster_cli.postgresql_roles(AskedServers(tmp_path, {}), STACK, states) == ()
+
+
 def test_a_stack_of_other_programs_is_refused_where_services_are_images():
     require_reference_services(STACK)
     other = msgspec.structs.replace(STACK, programs=Programs(session="tests.other"))
@@ -146,15 +178,28 @@ def test_a_stack_of_other_programs_is_refused_where_services_are_images():
         require_reference_services(other)
 
 
+def test_a_stack_with_a_tier_that_has_no_manifests_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tiers, "TIERS", {})
+    for tier, spec in (("postgresql", POSTGRESQL), ("rabbitmq", Rabbitmq())):
+        with pytest.raises(SpecError, match=rf"{tier}: .*: use --stack local"):
+            require_reference_services(msgspec.structs.replace(STACK, **{tier: spec}))
+
+
 @pytest.mark.parametrize(
-    ("tier", "spec"), [("postgresql", Postgresql(primary="pg-0", replicas=("pg-1",))), ("rabbitmq", Rabbitmq())]
+    ("changes", "told"),
+    [
+        ({"postgresql": POSTGRESQL}, ""),
+        ({"postgresql": msgspec.structs.replace(POSTGRESQL, failover=Patroni())}, "postgresql.failover: "),
+    ],
+    ids=["promoted by a runbook", "by Patroni"],
 )
-def test_a_stack_with_a_tier_that_has_no_manifests_is_refused(monkeypatch: pytest.MonkeyPatch, tier: str, spec: object):
-    stack = msgspec.structs.replace(STACK, **{tier: spec})
-    if tier in TIERS:
+def test_what_of_postgresql_is_refused_in_a_cluster(changes: dict[str, Any], told: str):
+    """Nobody leads PgBouncers there after Patroni yet."""
+    stack = msgspec.structs.replace(STACK, **changes)
+    if not told:
         require_reference_services(stack)
-        monkeypatch.delitem(TIERS, tier)
-    with pytest.raises(SpecError, match=rf"{tier}: .*: use --stack local"):
+        return
+    with pytest.raises(SpecError, match=rf"{told}.*: use --stack local"):
         require_reference_services(stack)
 
 

@@ -91,7 +91,7 @@ BACKENDS: Mapping[str, Choice] = {
         enter=_enter_place,
         attach=place.attach,
         servers=_servers_kind,
-        cannot=(CutReplication,),  # there is no PostgreSQL
+        cannot=(CutReplication,),  # standbys stand on several nodes, and each injection is done on one
     ),
     NAMED: Choice(
         is_here=place.is_here,

@@ -35,7 +35,7 @@ def status_screen(
     for column in ("member", "node", "role", "server", "restarts"):
         members.add_column(column, justify="right" if column == "restarts" else "left")
     roles = {role["member"]: f"{role['role']}, shard {role['group']}" for role in look["roles"]}
-    roles |= {role["member"]: _in_postgresql(role) for role in look.get("postgresql", ())}
+    roles |= {role["member"]: postgresql_part(role) for role in look.get("postgresql", ())}
     roles |= led(look.get("queues", ()))
     for state in look["states"]:
         role = roles.get(state["name"], state["component"])
@@ -44,7 +44,7 @@ def status_screen(
     return Group(plain(head), Text(""), doors_text(doors), Text(""), members, Text(""), *_injections(look["open"]))
 
 
-def _in_postgresql(role: Mapping[str, Any]) -> str:
+def postgresql_part(role: Mapping[str, Any]) -> str:
     """A PostgreSQL member's part, e.g. ``replica, timeline 1, async, 0 bytes behind``."""
     words = [str(role["role"]), *([f"timeline {role['timeline']}"] if role["timeline"] else [])]
     if role["role"] == "replica":

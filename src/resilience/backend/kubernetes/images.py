@@ -48,6 +48,8 @@ DEBIAN_SERVERS = Recipe(
     )
 )  # fmt: skip
 
+DEBIAN_POSTGRESQL = Recipe(packages=("postgresql-17", "pgbouncer", "prometheus-postgres-exporter", "tini"))
+
 
 # Debian's own script starts no server but as its own user; what it calls does
 _RABBITMQ_PATH = "ENV PATH=/usr/lib/rabbitmq/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -57,6 +59,10 @@ def _server(entrypoint: str) -> Debian:
     return Debian("harmonyflow/stack", DEBIAN_SERVERS, f'ENTRYPOINT ["{entrypoint}"]')
 
 
+def _postgresql(*lines: str) -> Debian:
+    return Debian("harmonyflow/postgresql", DEBIAN_POSTGRESQL, "\n".join(lines))
+
+
 # by the official image that each takes the place of; a tier's are built and loaded where a stack has the tier
 DEBIAN: Mapping[str, Debian] = {
     "redis": _server("/usr/bin/redis-server"),
@@ -64,6 +70,13 @@ DEBIAN: Mapping[str, Debian] = {
     "oliver006/redis_exporter": _server("/usr/bin/prometheus-redis-exporter"),
     "prom/node-exporter": _server("/usr/bin/prometheus-node-exporter"),
     "rabbitmq": Debian("harmonyflow/rabbitmq", Recipe(packages=("rabbitmq-server", "tini")), _RABBITMQ_PATH),
+    "postgres": _postgresql(
+        # initdb wants the user that it runs as to have a name, which in the official image that one has
+        'RUN getent passwd 999 || echo "server:x:999:999::/:/bin/sh" >>/etc/passwd',
+        "STOPSIGNAL SIGINT",  # as in the official one: it does not wait for its clients to leave
+    ),
+    "edoburu/pgbouncer": _postgresql('ENTRYPOINT ["/usr/sbin/pgbouncer"]'),
+    "prometheuscommunity/postgres-exporter": _postgresql('ENTRYPOINT ["/usr/bin/prometheus-postgres-exporter"]'),
 }
 _FILES = ("src", "loadgen", "services", "stacks", "scenarios", "experiments", "pyproject.toml", "requirements.lock")
 _LEFT_OUT = ("__pycache__", "*.egg-info")

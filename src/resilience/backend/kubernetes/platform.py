@@ -11,6 +11,8 @@ from resilience.backend.kubernetes.api import Api, Object
 from resilience.backend.kubernetes.injector import Injector
 from resilience.backend.kubernetes.manifests import COMPONENT, MEMBER, NAMESPACES, NODE, PART_OF
 from resilience.backend.kubernetes.placement import placed
+from resilience.backend.kubernetes.postgresql_tier import NAMESPACE as TIER
+from resilience.backend.kubernetes.postgresql_tier import leading_to, writes
 from resilience.backend.kubernetes.readiness import is_ready
 from resilience.backend.settings import DATA_KEEP
 from resilience.errors import FaultError, StackError
@@ -70,6 +72,10 @@ class KubernetesPlatform(Injector):
     def secret(self, name: str) -> str:
         """A secret of the stack; never to be logged. Raises `StackError`."""
         return self._secrets(name)
+
+    def lead_writes(self, pgbouncer: str, primary: str) -> None:
+        """See `backend.base.Leading`: the Service that a PgBouncer leads to. Its nodes learn of that a little later."""
+        self._api.patch(f"/api/v1/namespaces/{TIER}/services/{writes(pgbouncer)}", leading_to(primary))
 
     def _found(self) -> dict[str, MemberState]:
         pods = [

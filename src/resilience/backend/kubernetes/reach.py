@@ -9,9 +9,12 @@ from resilience.backend.kubernetes.manifests import NAMESPACES
 from resilience.spec.rabbitmq import DISTRIBUTION_PORT
 from resilience.spec.stack import PORTS
 
-_REDIS_CLIENTS = frozenset({"harmonyflow", "monitoring"})
+_CLIENTS = frozenset({"harmonyflow", "monitoring"})  # of stores
 _ALLOWED: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {  # namespaces, and components whatever their namespace
-    "redis": (_REDIS_CLIENTS, frozenset({"redis"})),
+    "redis": (_CLIENTS, frozenset({"redis"})),
+    "postgresql": (_CLIENTS, frozenset({"postgresql", "pgbouncer"})),
+    "pgbouncer": (_CLIENTS, frozenset()),
+    "wal-archive": (frozenset(), frozenset({"postgresql"})),
     "session": (frozenset({"monitoring"}), frozenset({"edge"})),
     "collaboration": (frozenset({"monitoring"}), frozenset({"edge"})),
     "edge": (frozenset(NAMESPACES.values()), frozenset()),

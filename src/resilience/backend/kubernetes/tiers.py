@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from resilience.backend.kubernetes import postgresql_tier
 from resilience.backend.kubernetes.manifests import Object, Secret, settings
 from resilience.backend.kubernetes.rabbitmq import rabbitmq_settings
 from resilience.backend.local.place import PROJECT_ROOT
@@ -31,6 +32,12 @@ class Tier(NamedTuple):
 
 
 TIERS: Mapping[str, Tier] = {
+    "postgresql": Tier(
+        is_in=postgresql_tier.is_in,
+        settings=postgresql_tier.settings,
+        client="postgresql-client",
+        images=("postgres", "edoburu/pgbouncer", "prometheuscommunity/postgres-exporter"),
+    ),
     "rabbitmq": Tier(
         is_in=lambda stack: stack.rabbitmq is not None,
         settings=rabbitmq_settings,

@@ -58,7 +58,7 @@ class Handler(BaseHTTPRequestHandler):
     server: "Archive"
     timeout = SILENT_S
 
-    def do_GET(self) -> None:  # noqa: N802  the library's name
+    def do_GET(self) -> None:
         """See the module."""
         name = self.path.removeprefix("/")
         if not name:
@@ -73,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
             self._head(HTTPStatus.OK, place.stat().st_size)
             shutil.copyfileobj(file, self.wfile)
 
-    def do_PUT(self) -> None:  # noqa: N802  likewise
+    def do_PUT(self) -> None:
         """See the module."""
         place = self.server.store.file(self.path.removeprefix("/"))
         length = self.headers.get("Content-Length", "")

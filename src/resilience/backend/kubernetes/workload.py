@@ -39,7 +39,10 @@ SECRETS = (PASSWORD_SECRET, "postgresql-password", "rabbitmq-password")  # those
 LIVES_S = 3 * 3_600  # whatever became of the harness outside; the longest scenario takes minutes
 # where short names of members are looked up: those that the harness and its clients ask by name
 _SEARCHED = ("edge", "prometheus")
-_SEARCHED_BY: Mapping[str, Sequence[str]] = {"rabbitmq-client": ("rabbitmq",)}
+_SEARCHED_BY: Mapping[str, Sequence[str]] = {
+    "postgresql-client": ("postgresql", "pgbouncer"),
+    "rabbitmq-client": ("rabbitmq",),
+}
 
 Object = dict[str, Any]
 

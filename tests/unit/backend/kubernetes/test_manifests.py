@@ -43,7 +43,7 @@ SUPPORTED = ("1.28", "1.34", "1.37")  # the oldest, the one that is tried for re
 STACK = read_stack(PROJECT_ROOT, "stacks/local/harmonyflow.yaml")
 IMAGES = {"redis": "registry.example/own/redis:7.2.1", "harmonyflow/resilience": "harmonyflow/resilience:abc123"}
 PRIVILEGED = frozenset({"DaemonSet resilience/agent"})  # workloads that may be
-OBSERVERS = {"prometheus", "redis-exporter", "node-exporter"}
+OBSERVERS = {"prometheus", "redis-exporter", "postgres-exporter", "node-exporter"}
 
 Object = dict[str, Any]
 
@@ -247,7 +247,8 @@ def carried(objects: list[Object]) -> list[Object]:
 def standing_of(item: Object, objects: list[Object]) -> Iterator[str]:
     """What a workload of several pods lacks so that one node, or one eviction, does not take them all."""
     spreads = item["spec"]["template"]["spec"].get("topologySpreadConstraints", ())
-    keys = {one["topologyKey"] for one in spreads if one["maxSkew"] == 1 and one["labelSelector"] == _meant(item)}
+    even = [one for one in spreads if one["maxSkew"] == 1 and _means(one["labelSelector"]["matchLabels"], item)]
+    keys = {one["topologyKey"] for one in even}
     if "topology.kubernetes.io/zone" not in keys:
         yield "its pods may all stand in one zone"
     budgets = [
@@ -255,7 +256,7 @@ def standing_of(item: Object, objects: list[Object]) -> Iterator[str]:
         for one in objects
         if one["kind"] == "PodDisruptionBudget"
         and one["metadata"]["namespace"] == item["metadata"]["namespace"]
-        and selected(one) == selected(item)
+        and _means(selected(one), item)
     ]
     if [_kept(one["spec"], item["spec"]["replicas"]) for one in budgets] != [item["spec"]["replicas"] - 1]:
         yield "more than one of its pods may be evicted at once, or none"
@@ -267,8 +268,9 @@ def _kept(budget: Object, replicas: int) -> int:
     return kept
 
 
-def _meant(item: Object) -> Object:
-    return {"matchLabels": selected(item)}
+def _means(labels: Object, item: Object) -> bool:
+    """Whether labels mean a workload's pods and no other component's: PostgreSQL's servers are two workloads."""
+    return "app.kubernetes.io/component" in labels and labels.items() <= selected(item).items()
 
 
 def test_no_node_and_no_eviction_takes_all_of_a_service(objects: list[Object]):

@@ -9,12 +9,13 @@ from resilience.backend.kubernetes.manifests import NAMESPACES
 from resilience.backend.kubernetes.reach import door, is_open_throughout, may_reach
 from resilience.backend.kubernetes.tiers import TIERS, manifests_of
 from resilience.backend.local.place import PROJECT_ROOT
-from resilience.spec.stack import PORTS
 from tests.unit.backend.kubernetes.kustomization import rendered
 
 COMPONENT, SPACE = "app.kubernetes.io/component", "kubernetes.io/metadata.name"
 BASE: Path = PROJECT_ROOT / "stacks" / "kubernetes" / "base"
-SERVERS = sorted({"redis", "session", "collaboration", "edge", "prometheus", "rabbitmq"} & set(PORTS))
+APPLIED = (BASE, *map(manifests_of, TIERS))
+STORES = {"redis", *(name for name in NAMESPACES if NAMESPACES[name] in TIERS)}
+SERVERS = sorted({*STORES, "session", "collaboration", "edge", "prometheus"})
 
 Object = dict[str, Any]
 
@@ -46,8 +47,7 @@ def allowed(policies: list[Object], via: str, to: str) -> bool:
 @pytest.mark.parametrize("to", SERVERS)
 @pytest.mark.parametrize("via", sorted(NAMESPACES))
 def test_it_is_what_the_policies_say(via: str, to: str):
-    folders = [BASE, *map(manifests_of, TIERS)]
-    policies = [item for folder in folders for item in rendered(folder) if item["kind"] == "NetworkPolicy"]
+    policies = [item for folder in APPLIED for item in rendered(folder) if item["kind"] == "NetworkPolicy"]
     assert may_reach(via, to) == allowed(policies, via, to)
 
 

@@ -41,14 +41,21 @@ from tests.unit.backend.kubernetes.test_needs import NODES
 
 Object = dict[str, Any]
 
-STACKS = {"rabbitmq": read_stack(PROJECT_ROOT, "stacks/local/rabbitmq.yaml")}  # one for each tier, by its name
+STACKS = {  # one for each tier, by its name
+    name: read_stack(PROJECT_ROOT, f"stacks/local/{name}.yaml") for name in ("postgresql", "rabbitmq")
+}
 RIGHTS_OF: Mapping[str, dict[tuple[str, str, str], set[str]]] = {  # as `RIGHTS`: what a tier's accounts may do beside
     "rabbitmq": {
         ("rabbitmq-init", "rabbitmq", "pods"): {"get", "list"},
         ("rabbitmq-init", "", "nodes"): {"get", "list"},
         ("runner", "rabbitmq", "pods"): {"get", "list"},
         ("runner", "rabbitmq", "pods/log"): {"get", "list"},
-    }
+    },
+    "postgresql": {
+        ("runner", "postgresql", "pods"): {"get", "list"},
+        ("runner", "postgresql", "pods/log"): {"get", "list"},
+        **{("runner", "postgresql", f"services/pgbouncer-{number}-writes"): {"patch"} for number in range(3)},
+    },
 }
 
 
