@@ -81,12 +81,15 @@ RunOutside = Callable[[Wanted], Ended]
 
 
 def require_possible(scenario: Scenario, stack: str) -> None:
-    """Raises `SpecError` for a fault that there is nobody to carry out on this stack."""
+    """Raises `SpecError` for a fault, or a prelude's, that there is nobody to carry out on this stack."""
     experiment = scenario.experiment
-    if experiment is not None and stack.partition(":")[0] not in (stacks := able(experiment.fault)):
-        kind = experiment.fault.__struct_config__.tag
-        others = " or ".join(f"{name}:NAME" if name == NAMED else name for name in stacks)
-        raise SpecError(f"{experiment.file}: fault {kind} is not possible on {stack}: use --stack {others}")
+    if experiment is None:
+        return
+    for fault in (experiment.fault, *([experiment.prelude.fault] if experiment.prelude else [])):
+        if stack.partition(":")[0] not in (stacks := able(fault)):
+            kind = fault.__struct_config__.tag
+            others = " or ".join(f"{name}:NAME" if name == NAMED else name for name in stacks)
+            raise SpecError(f"{experiment.file}: fault {kind} is not possible on {stack}: use --stack {others}")
 
 
 def prepared(stack: str, reports: Path, *, break_lock: bool = False, scenarios: Sequence[Scenario] = ()) -> RunOutside:

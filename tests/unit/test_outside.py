@@ -108,7 +108,11 @@ def test_a_fault_that_nobody_could_carry_out_is_refused_before_anything_begins()
     impossible = msgspec.structs.replace(scenario, experiment=rebooted)
     with pytest.raises(SpecError, match=r"node-freeze\.yaml: fault reboot is not possible on local: use --stack kind"):
         require_possible(impossible, "local")
+    cut = read_scenario(PROJECT_ROOT, "postgresql-cut-failover")  # its prelude
+    with pytest.raises(SpecError, match=r"fault cut-replication is not possible on kind: use --stack local"):
+        require_possible(cut, "kind")
     for possible, stack in (
+        (cut, "local"),
         (impossible, "kind"),
         (scenario, "local"),
         (read_scenario(PROJECT_ROOT, "baseline"), "local"),
