@@ -27,6 +27,7 @@ from resilience.stack.wait import Pause, wait_until
 POLL_S = 0.1
 ASK_TIMEOUT_S = 1.0
 ROLES_TIMEOUT_S = 0.5  # a member that is silent for this long counts as unreachable
+STEADY_TIMEOUT_S = 3.0  # whether all stream is asked then, not how quickly they say so
 
 
 def wait_ready(platform: Platform, deadline: float, pause: Pause | None = None) -> float:
@@ -98,7 +99,7 @@ def live_roles(platform: Platform) -> tuple[PostgresqlRole, ...]:
 
 def unreplicated(platform: Platform) -> list[str]:
     """What keeps the tier from having one primary from which all others stream, now."""
-    with PostgresqlLinks(platform, ROLES_TIMEOUT_S) as links:
+    with PostgresqlLinks(platform, STEADY_TIMEOUT_S) as links:
         return unready(platform.stack, looks(links))
 
 
