@@ -146,6 +146,7 @@ class Profiles:
             row = await cursor.fetchone()
         except DatabaseError as error:
             raise Refusal(503, "postgresql", "unknown") from error
+        assert row is not None  # it returns one, written or as it was
         self._stores.is_well("postgresql")
         return int(row[0])
 

@@ -43,7 +43,7 @@ def queues(cluster: Kind) -> Kind:
     api = cluster.open()
     if "rabbitmq" not in namespaces_up(api):
         cluster_cli.clear(cluster, api)
-        cluster_cli.bring_up(cluster, api, STACK, cluster_cli.build(tiers=tiers_of(STACK)))
+        cluster_cli.bring_up(cluster, api, STACK, cluster_cli.build(cluster, tiers_of(STACK)))
     return cluster
 
 
