@@ -143,7 +143,7 @@ class Profiles:
         """What a person cares for; the profile's version with it, the same if the op is repeated. Raises `Refusal`."""
         try:
             cursor = await write_until(self._primary, SET_INTEREST, (person, interest, op), deadline, self._told)
-            row = await cursor.fetchone()
+            row: Any = await cursor.fetchone()
         except DatabaseError as error:
             raise Refusal(503, "postgresql", "unknown") from error
         assert row is not None  # it returns one, written or as it was
