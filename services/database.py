@@ -7,7 +7,7 @@ connection is of no more use.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -24,6 +24,7 @@ CONNECT_TIMEOUT_S = 0.5  # of one PgBouncer, so that there is time for the next
 
 Connection = AsyncConnection[tuple[Any, ...]]
 Cursor = AsyncCursor[tuple[Any, ...]]
+Values = Sequence[Any] | Mapping[str, Any]
 
 
 class DatabaseError(Exception):
@@ -113,7 +114,7 @@ class Database:
         closing.add_done_callback(self._left.discard)
 
 
-async def write(connection: Connection, statement: str, values: Sequence[Any], deadline: float) -> Cursor:
+async def write(connection: Connection, statement: str, values: Values, deadline: float) -> Cursor:
     """The cursor of a statement that is done when this returns, on as many members as the primary waits for.
 
     Raises `DatabaseError`, also where the primary had it alone when somebody cancelled its wait.

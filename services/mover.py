@@ -67,6 +67,7 @@ class Mover:
         self._confirmed: list[Key] = []  # of rows that somebody else had published, and that are not marked yet
         self._moving: asyncio.Task[None] | None = None
         self.stores = Stores(rows.name, metrics.errors)
+        self.made = False  # whether its tables have been seen to be there
 
     def open(self) -> None:
         """Begins to connect, and to move."""
@@ -94,14 +95,13 @@ class Mover:
 
     async def _move_on(self) -> None:
         """Moves rows until it is cancelled; whatever goes wrong is tried again."""
-        made = False
         while True:
             moved = 0
             self._woken.clear()  # before it looks: what is written while it does is not left for `POLL_S`
             try:
-                if not made:
+                if not self.made:
                     await make_tables(self._database, self._rows.lock, self._rows.schema, _deadline())
-                    made = True
+                    self.made = True
                 await self._mark_confirmed()
                 if self._broker.stands:
                     moved = await self._move()

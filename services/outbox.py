@@ -9,6 +9,8 @@
 What moves rows is `services.mover`.
 """
 
+from collections.abc import Sequence
+
 from prometheus_client import CollectorRegistry
 
 from services.broker import Broker
@@ -18,16 +20,16 @@ from services.metric import OutboxMetrics
 from services.mover import Message, Mover, Rows
 from services.web import Refusal
 
-TABLE = """CREATE TABLE IF NOT EXISTS outbox (
+TABLE = """CREATE TABLE IF NOT EXISTS {table} (
     id text PRIMARY KEY,
     number bigint GENERATED ALWAYS AS IDENTITY,
     written_at timestamptz NOT NULL DEFAULT now(),
-    published_at timestamptz)"""
-INDEX = "CREATE INDEX IF NOT EXISTS outbox_unpublished ON outbox (number) WHERE published_at IS NULL"
+    published_at timestamptz{more})"""
+INDEX = "CREATE INDEX IF NOT EXISTS {table}_unpublished ON {table} (number) WHERE published_at IS NULL"
 # a row that is there is written again, so that its commit waits for standbys once more
 INSERT = "INSERT INTO outbox (id) VALUES (%s) ON CONFLICT (id) DO UPDATE SET id = excluded.id"
-TAKE = """SELECT id FROM outbox WHERE published_at IS NULL ORDER BY number LIMIT %s FOR UPDATE SKIP LOCKED"""
-MARK = "UPDATE outbox SET published_at = now() WHERE id = ANY(%s)"
+TAKE = "SELECT id FROM {table} WHERE published_at IS NULL ORDER BY number LIMIT %s FOR UPDATE SKIP LOCKED"
+MARK = "UPDATE {table} SET published_at = now() WHERE id = ANY(%s)"
 
 
 def event_of(session: str, op: str) -> str:
@@ -41,14 +43,18 @@ def end_of(event: str) -> tuple[str, str] | None:
     return (parts[1], parts[2]) if len(parts) == 3 and parts[0] == "session-ended" and all(parts) else None
 
 
-def rows_of(queue: str) -> Rows:
-    """The rows of ends, each of which is published to a queue under its own id."""
+def rows_of(queue: str, table: str = "outbox", *, columns: str = "", beside: Sequence[str] = ()) -> Rows:
+    """The rows of a table, each of which is published to a queue under its own id.
+
+    ``columns`` are the table's own ones, ``beside`` the statements that make what else its owner needs.
+    """
+    more = f", {columns}" if columns else ""
     return Rows(
-        name="outbox",
+        name=table,
         lock=17,
-        schema=(TABLE, INDEX),
-        take=TAKE,
-        mark=MARK,
+        schema=(TABLE.format(table=table, more=more), INDEX.format(table=table), *beside),
+        take=TAKE.format(table=table),
+        mark=MARK.format(table=table),
         key=lambda row: row,
         message=lambda row: Message(id=str(row[0]), queue=queue),
     )
