@@ -26,7 +26,9 @@ class Rate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Outbox(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the session service keeps the ends of sessions until RabbitMQ has them, and where it publishes them.
+    """Where a service keeps what it is to publish until RabbitMQ has it, and where it publishes that.
+
+    Of the session service that are the ends of sessions; the content service keeps its articles there, too.
 
     `postgresql` are PgBouncers, which lead to whoever takes writes.
     """
@@ -89,6 +91,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     personalization: Personalization | None = None  # of the personalization service, which has to have it
     outbox: Outbox | None = None  # of the session service; None: nobody is told of the ends of sessions
     rooms: Rooms | None = None  # of the collaboration service; None: the logs of rooms are in Redis
+    cache_ttl_s: Seconds = 2.0  # of the content service: how much older than the last write a read may be
 
     def redis_password(self) -> str | None:
         """The password in the file that the configuration names. Raises `ConfigError`."""

@@ -5,6 +5,7 @@ import hashlib
 import sys
 import uuid
 from contextlib import suppress
+from functools import partial
 from typing import Any, Literal
 
 from aiohttp import (
@@ -38,12 +39,20 @@ VISITOR_COOKIE = "visitor"
 PASSED_HEADERS = ("Content-Type", "X-Client", "X-Visitor")
 RETURNED_HEADERS = ("Content-Type", "X-Outcome", "Retry-After")
 
+# of a service that answers over HTTP: where its requests go, and what one of its own is called
+FORWARDED = {"session": ("sessions", "session"), "content": ("articles", "article")}
+
 Bucket = Literal["A", "B"]
 
 
 def bucket_from_visitor(visitor: str) -> Bucket:
     """The half that a visitor belongs to, always the same."""
     return "A" if hashlib.sha256(visitor.encode()).digest()[0] % 2 == 0 else "B"
+
+
+def forwarding(config: Config) -> dict[str, tuple[str, str]]:
+    """The routes of each service that stands behind this edge."""
+    return {component: names for component, names in FORWARDED.items() if component in config.upstreams}
 
 
 class NotSentError(Exception):
@@ -62,6 +71,7 @@ class Edge:
             component: Upstreams(Upstream(address, metrics.healthy[address]) for address in addresses)
             for component, addresses in config.upstreams.items()
         }
+        self._forwarding = forwarding(config)
         self._client: ClientSession | None = None
         self._checks: list[asyncio.Task[None]] = []
         self._relays: set[Relay] = set()
@@ -69,8 +79,10 @@ class Edge:
     def add_routes(self, app: web.Application) -> None:
         """Add the routes, and the end of all WebSockets when the edge stops."""
         app.router.add_get("/rooms/{room:[^/]+}/ws", self.relay, name="rooms")
-        app.router.add_route("*", "/sessions", self.sessions, name="sessions")
-        app.router.add_route("*", "/sessions/{rest:.*}", self.sessions, name="session")
+        for component, (whole, one) in self._forwarding.items():
+            pass_on = partial(self.forward, component)
+            app.router.add_route("*", f"/{whole}", pass_on, name=whole)
+            app.router.add_route("*", f"/{whole}/{{rest:.*}}", pass_on, name=one)
         if PERSONALIZATION in self._upstreams:
             app.router.add_route("*", "/suggestions/{rest:.*}", self.personalization, name="suggestions")
             app.router.add_route("*", "/profiles/{rest:.*}", self.personalization, name="profiles")
@@ -106,9 +118,9 @@ class Edge:
         if self._client is not None:
             await self._client.close()
 
-    async def sessions(self, request: web.Request) -> web.StreamResponse:
-        """Pass a request to an instance of the session service."""
-        return await self._passed_to("session", request)
+    async def forward(self, component: str, request: web.Request) -> web.StreamResponse:
+        """Pass a request to an instance of a service."""
+        return await self._passed_to(component, request)
 
     async def personalization(self, request: web.Request) -> web.StreamResponse:
         """Pass a request to an instance of the personalization service."""
@@ -271,8 +283,9 @@ def _refusal_from_error(error: BaseException | None) -> Refusal:
 async def serve(config: Config) -> None:
     """Serve as the edge until a signal comes."""
     registry = new_registry()
+    routes = [name for names in forwarding(config).values() for name in names]
     more = ("suggestions", "profiles") if PERSONALIZATION in config.upstreams else ()
-    requests = RequestMetrics(registry, ("sessions", "session", "rooms", *more))
+    requests = RequestMetrics(registry, (*routes, "rooms", *more))
     addresses = [address for many in config.upstreams.values() for address in many]
     edge = Edge(config, requests, EdgeMetrics(registry, addresses))
     app = web.Application(middlewares=[guard(requests)], client_max_size=BODY_BYTES_MAX)

@@ -107,6 +107,18 @@ class PeerMetrics:
         self.retries = Counter("peer_retries", "Questions that went to a second instance.", registry=registry)
 
 
+class ContentMetrics:
+    """What becomes of reads at the cache, and of jobs at the worker."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        errors = Counter("content_errors", "What went wrong at PostgreSQL.", ["store"], registry=registry)
+        self.errors = {store: errors.labels(store) for store in ("postgresql",)}
+        lookups = Counter("cache_lookups", "Articles that were looked for in the cache.", ["result"], registry=registry)
+        self.lookups = {result: lookups.labels(result) for result in ("hit", "miss", "error")}
+        self.not_dropped = Counter("cache_not_dropped", "Written articles that the cache kept.", registry=registry)
+        self.worked = Counter("jobs_worked", "Jobs whose effect was committed.", registry=registry)
+
+
 class FanoutMetrics:
     """Edits on their way between instances."""
 

@@ -204,6 +204,19 @@ def test_nobody_is_let_in_before_there_is_an_instance(folder: Path):
             assert post(edge).status_code == requests.codes.ok
 
 
+def test_articles_go_to_the_content_service_where_the_platform_has_one(folder: Path):
+    with instance(fine) as one, instance(fine) as other:
+        upstreams = {"session": [one.address], "content": [other.address], "collaboration": []}
+        with service(folder, "edge", upstreams=upstreams) as edge:
+            answers = [requests.get(f"{edge.url}{path}", timeout=3) for path in ("/articles", "/articles/a-1?b=c")]
+            assert [answer.status_code for answer in answers] == [200, 200]
+            assert [request.split(b" ")[1] for request in other.seen] == [b"/articles", b"/articles/a-1?b=c"]
+            assert edge.metric('service_requests_total{outcome="ok",route="article"}') == 1
+        with edge_over(folder, one) as edge:
+            assert requests.get(f"{edge.url}/articles", timeout=3).status_code == requests.codes.not_found
+    assert one.seen == []
+
+
 def test_an_instance_that_is_not_healthy_is_out_and_comes_back(folder: Path):
     with instance(fine) as one, instance(fine) as other, edge_over(folder, one, other) as edge:
         one.healthy = False

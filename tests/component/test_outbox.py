@@ -1,5 +1,5 @@
 """What services keep in PostgreSQL, with real servers: an event follows each acknowledged end of a session, by the
-outbox; and an edit of a room is acknowledged by its row.
+outbox, and a job each change of an article; and an edit of a room is acknowledged by its row.
 
 As few members as a tier can have are enough: what is tried is the way between them.
 """
@@ -44,14 +44,16 @@ from tests.histories import TIERS, scenario, with_rooms_in_postgresql
 pytestmark = pytest.mark.component
 QUEUE, BROKER = "session-events", "rabbitmq-0"
 SESSIONS = ("session-0", "session-1")
+CONTENT = ("content-0", "content-1")
+JOBS = "content-processing"
 REDIS = ("redis-cluster-0", "redis-cluster-1", "redis-cluster-2")
 INSTANCES = ("collaboration-0", "collaboration-1")
-NEEDED = {*REDIS, PRIMARY, STANDBY, "pgbouncer-0", BROKER, *SESSIONS, *INSTANCES}
+NEEDED = {*REDIS, PRIMARY, STANDBY, "pgbouncer-0", BROKER, *SESSIONS, *CONTENT, *INSTANCES}
 
 
 def small_stack() -> Stack:
-    """The shipped stack, whole, with few members."""
-    stack = read_stack(PROJECT_ROOT, "stacks/local/whole.yaml")
+    """The shipped stack, with all services and few members."""
+    stack = read_stack(PROJECT_ROOT, "stacks/local/content.yaml")
     assert stack.postgresql is not None
     return replace(
         stack,
@@ -442,3 +444,106 @@ async def test_edits_that_are_not_published_in_time_are_read_as_they_are(
     finally:
         os.kill(broker, signal.SIGCONT)
     edit_events(platform)
+
+
+def answered(
+    platform: OwnedLocalPlatform, path: str, member: str = "content-0", method: str = "GET", **payload: Any
+) -> HttpAnswer:
+    state = platform.state(member)
+    return http_ask(state, path, method=method, payload=payload or None, timeout_s=5.0, port=PORTS["content"])
+
+
+def written(platform: OwnedLocalPlatform, article: str, member: str = "content-0") -> str:
+    """The job of an article that was created."""
+    answer = tell(platform, member, "/articles", article=article, op=f"{article}-create", body="two words")
+    assert answer.status == 201, answer
+    assert answer.json()["version"] == 1
+    return str(answer.json()["job"])
+
+
+def renditions(platform: OwnedLocalPlatform) -> dict[str | None, tuple[str | None, ...]]:
+    return {row[0]: row[1:] for row in asked(platform, PRIMARY, "SELECT job, words, times FROM rendition")}
+
+
+def worked_off(platform: OwnedLocalPlatform, *jobs: str) -> None:
+    """Returns when each of these jobs has had its effect, once."""
+    wait_for("every job is worked off", lambda: set(jobs) <= renditions(platform).keys())
+    assert {renditions(platform)[job] for job in jobs} == {("2", "1")}
+
+
+def test_a_job_follows_each_change_and_a_reader_sees_it(platform: OwnedLocalPlatform) -> None:
+    job = written(platform, "a-first")
+    assert job == "article-changed/a-first/a-first-create"
+    first, again = (answered(platform, "/articles/a-first", "content-1").json() for _ in range(2))
+    assert (first["source"], again["source"]) == ("database", "cache")
+    assert (again["version"], again["op"], again["body"]) == (1, "a-first-create", "two words")
+    change: dict[str, Any] = {"op": "a-first-2", "version": 1, "body": "more words"}
+    for _ in range(2):  # a change that is repeated is the same change
+        answer = answered(platform, "/articles/a-first", method="PUT", **change)
+        assert (answer.status, answer.json()) == (200, {"version": 2, "job": "article-changed/a-first/a-first-2"})
+    assert answered(platform, "/articles/a-first", "content-1").json()["version"] == 2  # at once: the copy was dropped
+    worked_off(platform, job, "article-changed/a-first/a-first-2")
+    assert take(platform, BROKER, JOBS) == []
+    listed = answered(platform, "/articles").json()["articles"]
+    assert listed[0] == {"article": "a-first", "version": 2}
+
+
+def test_what_cannot_be_done_to_an_article(platform: OwnedLocalPlatform) -> None:
+    written(platform, "a-odd")
+    other = answered(platform, "/articles/a-odd", method="PUT", op="a-odd-2", version=7, body="")
+    assert (other.status, other.json()) == (409, {"error": "conflict", "outcome": "fail", "version": 1})
+    missing = answered(platform, "/articles/a-none", method="PUT", op="a-none-2", version=1, body="")
+    assert (missing.status, answered(platform, "/articles/a-none").status) == (404, 404)
+    twice = tell(platform, "content-1", "/articles", article="a-odd", op="a-odd-again", body="")
+    assert (twice.status, twice.json()["error"]) == (409, "conflict")
+
+
+def test_a_cached_copy_is_over_in_time_whoever_failed_to_drop_it(platform: OwnedLocalPlatform) -> None:
+    """Written behind the service's back, which drops nothing then; a reader sees it after the stated time."""
+    written(platform, "a-cached")
+    assert answered(platform, "/articles/a-cached").json()["source"] == "database"
+    began = time.monotonic()
+    asked(platform, PRIMARY, "UPDATE article SET version = 2 WHERE id = 'a-cached'")
+    content = platform.stack.content
+    assert content is not None
+    eventually(lambda: answered(platform, "/articles/a-cached").json()["version"], lambda version: version == 2)
+    assert time.monotonic() - began < content.cache_ttl_s + 2  # a busy machine's
+
+
+def test_jobs_of_a_killed_member_are_done_by_another_once(platform: OwnedLocalPlatform) -> None:
+    """RabbitMQ takes nothing while it stands still, so the jobs' rows are there and nobody works on them."""
+    broker = platform.state(BROKER).handle["server_pid"]
+    os.kill(broker, signal.SIGSTOP)
+    try:
+        jobs = [written(platform, f"a-killed-{number}") for number in range(3)]
+        before = platform.state("content-0")
+        os.kill(before.handle["server_pid"], signal.SIGKILL)
+    finally:
+        os.kill(broker, signal.SIGCONT)
+    wait_for("every job is worked off", lambda: set(jobs) <= renditions(platform).keys())
+    wait_for("content-0 runs again", lambda: platform.state("content-0").restarts == before.restarts + 1)
+    service.wait_ready(platform, within())
+    asked(platform, PRIMARY, f"UPDATE article_job SET published_at = NULL WHERE id = '{jobs[0]}'")
+    # published again, so worked on again, and still one row
+    eventually(lambda: int(renditions(platform)[jobs[0]][1] or 0), lambda times: times > 1)
+
+
+def test_no_change_is_acknowledged_without_its_row(platform: OwnedLocalPlatform) -> None:
+    written(platform, "a-row")
+    assert answered(platform, "/articles/a-row").status == 200
+    servers = postgresql_pids(platform)
+    change: dict[str, Any] = {"op": "a-row-2", "version": 1, "body": "two words"}
+    for pid in servers:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        answer = answered(platform, "/articles/a-row", method="PUT", **change)
+        assert (answer.status, answer.json()) == (503, {"error": "database", "outcome": "unknown"})
+    finally:
+        for pid in servers:
+            os.kill(pid, signal.SIGCONT)
+    done = eventually(
+        lambda: answered(platform, "/articles/a-row", "content-1", method="PUT", **change),
+        lambda answer: answer.status == 200,
+    )
+    assert done.json()["version"] == 2
+    worked_off(platform, done.json()["job"])

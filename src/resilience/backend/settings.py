@@ -12,16 +12,19 @@ import jinja2
 import msgspec
 
 from resilience.backend.local.place import PROJECT_ROOT
+from resilience.spec.content import WORK_QUEUE
 from resilience.spec.rabbitmq import METRICS_PORT, PRIORITY_QUEUE, ROOM_EXCHANGE, USER
 from resilience.spec.stack import GRPC_PORT, PORTS, Member, Stack
 
 # by themselves: exporters ask Redis and PostgreSQL, and nobody asks what etcd counts
 NOT_SCRAPED = frozenset({"redis", "postgresql", "pgbouncer", "etcd"})
 DATA_KEEP = {"redis": ["nodes.conf"]}  # who a member is in its cluster, which a loss of data does not change
-DRAINED = ("session", "collaboration", "personalization")  # those whose health an edge looks at
+DRAINED = ("session", "collaboration", "personalization", "content")  # those whose health an edge looks at
 DRAIN_S = 2.0  # two failed checks of an edge, one each 0.5 s, and as long again on a busy machine
 METRICS_PORTS = {"rabbitmq": METRICS_PORT}  # where a component is scraped, if that is another port than its own
 SERVICE_TIMEOUT_S = 1.0  # of one request inside a service: under the clients' 2 s, so that they hear the answer
+
+_OUTBOX_QUEUES = {"session": PRIORITY_QUEUE, "content": WORK_QUEUE}  # where to each service publishes its rows
 
 Hosts = Callable[[Member], str]
 
@@ -59,13 +62,14 @@ def service_json(
 def own_settings(stack: Stack, member: Member, hosts: Hosts, secret_file: Callable[[str], str]) -> dict[str, Any]:
     """What a service is told that works with more than Redis: where PostgreSQL, RabbitMQ and other services are.
 
-    The session service has an outbox, where the stack has what that takes; collaboration the logs of rooms.
+    The session service has an outbox, where the stack has what that takes; collaboration the logs of rooms; the content
+    service has one for its jobs, and its articles beside them.
     """
     own: dict[str, Any] = {}
     pgbouncers, members = _nearest_first(stack, "pgbouncer", member), stack.of("rabbitmq")
-    if member.component == "session" and stack.has_outbox:
+    if (queue := _OUTBOX_QUEUES.get(member.component)) and stack.has_outbox:
         rows = _store("postgresql", pgbouncers, hosts, secret_file)
-        own["outbox"] = rows | _store("rabbitmq", members, hosts, secret_file) | {"queue": PRIORITY_QUEUE}
+        own["outbox"] = rows | _store("rabbitmq", members, hosts, secret_file) | {"queue": queue}
     if member.component == "session" and stack.personalization is not None:
         own["grpc_port"] = GRPC_PORT
     if member.component == "personalization" and stack.personalization is not None:
@@ -77,6 +81,8 @@ def own_settings(stack: Stack, member: Member, hosts: Hosts, secret_file: Callab
             "sessions": [f"{hosts(one)}:{GRPC_PORT}" for one in stack.of("session")],
             "staleness_bound_s": stack.personalization.staleness_bound_s,
         }
+    if member.component == "content" and stack.content is not None:
+        own["cache_ttl_s"] = stack.content.cache_ttl_s
     if member.component == "collaboration" and stack.has_rooms_in_postgresql:
         own["rooms"] = _store("postgresql", pgbouncers, hosts, secret_file)
         if stack.has_room_events:

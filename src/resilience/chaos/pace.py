@@ -58,10 +58,7 @@ def _least_of_postgresql(scenario: Scenario) -> dict[str, float]:
 def _least_of_queues(scenario: Scenario) -> dict[str, float]:
     load = scenario.load
     least = load.rabbitmq_rate_ops_per_s_min or load.rabbitmq_ops_per_s * LEAST_RATIO
-    return {
-        f"rabbitmq.publish to {queue}": least
-        for queue in (scenario.stack.load_queues if scenario.stack.rabbitmq else ())
-    }
+    return {f"rabbitmq.publish to {queue}": least for queue in scenario.stack.load_queues}
 
 
 def _least_of_personalization(scenario: Scenario) -> dict[str, float]:

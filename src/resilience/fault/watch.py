@@ -9,7 +9,7 @@ from resilience.spec.rabbitmq import DISTRIBUTION_PORT
 from resilience.spec.stack import PORTS
 
 # components that listen whenever they run
-SERVING = ("redis", "postgresql", "rabbitmq", "etcd", "session", "collaboration", "personalization", "edge")
+SERVING = ("redis", "postgresql", "rabbitmq", "etcd", "session", "collaboration", "personalization", "content", "edge")
 _STARTUP = "\0\0\0\x10\0\3\0\0user\0x\0\0"  # version 3.0, of a user x: the server asks him for his password
 _SAY = {"redis": "PING\r\n", "postgresql": _STARTUP, "rabbitmq": "AMQP\0\0\x09\1"}
 # where packets are seen to pass: a RabbitMQ member in a minority closes the port of its clients, and keeps this one

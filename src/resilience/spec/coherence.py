@@ -6,6 +6,7 @@ Each check takes what it looks at and the label that messages begin with, and ra
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
+from resilience.spec.content_coherence import check_content, check_content_load
 from resilience.spec.convert import refuse, show
 from resilience.spec.fault import (
     CutReplication,
@@ -65,6 +66,7 @@ def check_stack(stack: Stack, label: str, workers: int = 1) -> None:
     check_rabbitmq(stack, label)
     check_personalization(stack, label)
     _check_rooms(stack, label)
+    check_content(stack, label)
 
 
 def check_scenario(scenario: Scenario, label: str) -> None:
@@ -76,6 +78,7 @@ def check_scenario(scenario: Scenario, label: str) -> None:
     check_postgresql_load(scenario, label)
     check_rabbitmq_load(scenario.load, scenario.stack, label)
     check_personalization_load(scenario.load, scenario.stack, label)
+    check_content_load(scenario.load, scenario.stack, label)
     if scenario.experiment is not None:
         _check_experiment(scenario.experiment, scenario.stack)
         check_by_hand(scenario)

@@ -20,7 +20,9 @@ class Target(Record, frozen=True, kw_only=True):
     members of the component.
     """
 
-    component: Literal["redis", "postgresql", "rabbitmq", "etcd", "session", "collaboration", "personalization", "edge"]
+    component: Literal[
+        "redis", "postgresql", "rabbitmq", "etcd", "session", "collaboration", "personalization", "content", "edge"
+    ]
     role: Literal["primary", "replica", "leader", "follower", "any"] = "any"
     shard: Annotated[int, Meta(ge=1)] | None = None
     queue: QueueName | None = None

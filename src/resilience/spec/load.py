@@ -18,6 +18,7 @@ Workers = Annotated[int, Meta(ge=1, le=WORKERS_MAX)]
 POSTGRESQL_RATE_OPS_PER_S = 20.0  # each way, every 50 ms: outages are told to that
 Isolation = Literal["read committed", "repeatable read", "serializable"]
 POSTGRESQL_ISOLATION: Isolation = "serializable"  # what they read must fit some order of all of them
+CONTENT_RATE_OPS_PER_S = 40.0
 RABBITMQ_RATE_OPS_PER_S = 30.0  # through each of three members ten times a second: outages are told to a tenth
 PERSONALIZATION_RATE_OPS_PER_S = 20.0
 RABBITMQ_BACKLOG_S = 10.0  # how far consumers are behind: there has to be something in a queue that could be lost
@@ -47,6 +48,9 @@ class Load(Record, frozen=True, kw_only=True):
     postgresql_list_rate_ops_per_s: Rate | None = None
     # the isolation level that they ask for; None: `POSTGRESQL_ISOLATION`
     postgresql_list_isolation: Isolation | None = None
+    # of authors and readers, where the stack has the content service; None: `CONTENT_RATE_OPS_PER_S`
+    content_rate_ops_per_s: Rate | None = None
+    content_rate_ops_per_s_min: Rate | None = None
     # to each queue, where the stack has RabbitMQ; None: `RABBITMQ_RATE_OPS_PER_S`
     rabbitmq_rate_ops_per_s: Rate | None = None
     rabbitmq_rate_ops_per_s_min: Rate | None = None
@@ -84,6 +88,11 @@ class Load(Record, frozen=True, kw_only=True):
         """What is asked of the personalization service."""
         rate = self.personalization_rate_ops_per_s
         return PERSONALIZATION_RATE_OPS_PER_S if rate is None else rate
+
+    @property
+    def content_ops_per_s(self) -> float:
+        """What is asked for of the content service."""
+        return CONTENT_RATE_OPS_PER_S if self.content_rate_ops_per_s is None else self.content_rate_ops_per_s
 
     @property
     def rabbitmq_ops_per_s(self) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from resilience.spec.content import Content
 from resilience.spec.convert import did_you_mean, record_from, refuse
 from resilience.spec.document import documents_from_text
 from resilience.spec.load import Load
@@ -29,6 +30,7 @@ _ROOMS: Mapping[str, frozenset[str]] = {
     "timeline": frozenset(Timeline.__struct_fields__),
     "redis": frozenset(Redis.__struct_fields__),
     "rabbitmq": frozenset(Rabbitmq.__struct_fields__),
+    "content": frozenset(Content.__struct_fields__),
     "stack": _STACK_NUMBERS,
     "programs": frozenset(Programs.__struct_fields__),
     "collaboration": frozenset(Collaboration.__struct_fields__),
@@ -64,7 +66,7 @@ def _apply(scenario: Scenario, override: str, label: str) -> Scenario:  # noqa: 
             return msgspec.structs.replace(scenario, load=_changed(scenario.load, name, value, label, room))
         case "timeline":
             return msgspec.structs.replace(scenario, timeline=_changed(scenario.timeline, name, value, label, room))
-        case "redis" | "rabbitmq" | "programs" | "collaboration":
+        case "redis" | "rabbitmq" | "content" | "programs" | "collaboration":
             part = getattr(scenario.stack, room) or _IF_ABSENT.get(room)
             if part is None:
                 raise refuse(

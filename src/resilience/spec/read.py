@@ -26,7 +26,7 @@ from resilience.spec.override import overridden
 from resilience.spec.record import Record
 from resilience.spec.scenario import Experiment, Scenario, Timeline
 from resilience.spec.slo import Slo
-from resilience.spec.stack import Stack
+from resilience.spec.stack import Programs, Stack
 from resilience.spec.suite import Setting, Suite, SuiteRun, overrides_of
 from resilience.spec.weakness import KnownWeakness
 
@@ -261,13 +261,14 @@ def _checked(root: Path, scenario: Scenario, label: str) -> Scenario:
 def _check_stack(root: Path, stack: Stack, label: str, workers: int = 1) -> None:
     """Its parts fit together, and the programs that it names are files of the project: no other code is ever run."""
     check_stack(stack, label, workers)
-    programs = msgspec.structs.asdict(stack.programs)
-    if stack.personalization is not None:
-        programs["personalization"] = stack.personalization.program
-    for component, module in programs.items():
-        ours = module == f"services.{component}"
-        if not ours and not (root / module.replace(".", "/")).with_suffix(".py").is_file():
-            raise refuse(label, f"programs.{component}", "expected a module of this project", module)
+    named = {f"programs.{name}": module for name, module in msgspec.structs.asdict(stack.programs).items()}
+    ours = {f"programs.{name}": module for name, module in msgspec.structs.asdict(Programs()).items()}
+    for name, service in (("personalization", stack.personalization), ("content", stack.content)):
+        if service is not None:
+            named[f"{name}.program"], ours[f"{name}.program"] = service.program, type(service)().program
+    for field, module in named.items():
+        if module != ours[field] and not (root / module.replace(".", "/")).with_suffix(".py").is_file():
+            raise refuse(label, field, "expected a module of this project", module)
 
 
 def _experiment(root: Path, name: str, label: str) -> Experiment:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 from msgspec.structs import replace
 
+from resilience.spec.content import WORK_QUEUE, Content
 from resilience.spec.load import numbered
 from resilience.spec.postgresql import ETCD_PORT, Patroni, Postgresql
 from resilience.spec.rabbitmq import PRIORITY_QUEUE, QUEUES, SERVER_PORT, QueueName, Rabbitmq
@@ -21,6 +22,7 @@ Component = Literal[
     "session",
     "collaboration",
     "personalization",  # where the stack has PostgreSQL and RabbitMQ, and asks for it
+    "content",  # where articles are: PostgreSQL, Redis and RabbitMQ
     "edge",
     "prometheus",
     "redis-exporter",
@@ -45,6 +47,7 @@ PORTS: dict[str, int] = {
     "session": 8080,
     "collaboration": 8080,
     "personalization": 8080,
+    "content": 8080,
     "edge": 8080,
     "prometheus": 9090,
     "redis-exporter": 9121,
@@ -151,6 +154,7 @@ class Stack(Record, frozen=True, kw_only=True):
     postgresql: Postgresql | None = None  # a tier that a stack may have
     rabbitmq: Rabbitmq | None = None  # None: this stack has none
     personalization: Personalization | None = None  # needs both
+    content: Content | None = None  # likewise
     collaboration: Collaboration | None = None  # None: all of it is in Redis
 
     @property
@@ -161,12 +165,15 @@ class Stack(Record, frozen=True, kw_only=True):
     @property
     def load_queues(self) -> tuple[QueueName, ...]:
         """The queues that the load's own client publishes to and reads: those that no service consumes."""
-        return tuple(queue for queue in QUEUES if self.personalization is None or queue != PRIORITY_QUEUE)
+        consumed = {PRIORITY_QUEUE: self.personalization is not None, WORK_QUEUE: self.content is not None}
+        return tuple(queue for queue in QUEUES if not consumed.get(queue)) if self.rabbitmq is not None else ()
 
     def program(self, component: str) -> str:
         """The module that a service's members run."""
         if component == "personalization" and self.personalization is not None:
             return self.personalization.program
+        if component == "content" and self.content is not None:
+            return self.content.program
         return str(getattr(self.programs, component))
 
     @property

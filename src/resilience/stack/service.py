@@ -5,7 +5,7 @@ from resilience.errors import StackError
 from resilience.stack.http_link import http_ask
 from resilience.stack.wait import Pause, wait_until
 
-SERVICES = frozenset({"session", "collaboration", "personalization", "edge"})
+SERVICES = frozenset({"session", "collaboration", "personalization", "content", "edge"})
 OK = 200
 
 

@@ -47,7 +47,7 @@ def test_it_is_the_whole_platform_and_the_service_beside_it() -> None:
         (OWN, "", "personalization: is missing: the stack has members of personalization"),
         ("component: personalization", "component: session", "members: expected at least one personalization"),
         ("staleness_bound_s: 2.0", "staleness_bound_s: 0.1", "personalization.staleness_bound_s: expected"),
-        ("staleness_bound_s: 2.0", "program: other.one", "personalization: expected a module of this project"),
+        ("staleness_bound_s: 2.0", "program: other.one", "personalization.program: expected a module of this project"),
     ],
 )
 def test_what_could_not_work_is_refused(old: str, new: str, says: str, tmp_path: Path) -> None:

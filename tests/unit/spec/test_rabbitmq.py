@@ -121,10 +121,11 @@ def test_a_stack_without_it_is_the_stack_that_it_was_before() -> None:
     scenario = read_scenario(ROOT, "baseline")
     found = fingerprint(scenario, harness="h", servers="s", host={})
     tiers = ("postgresql", "rabbitmq")
-    assert found.stack == digest_without(scenario.stack, *tiers, "personalization", "collaboration")
-    rates = [f"{tier}_rate_ops_per_s{end}" for tier in tiers for end in ("", "_min")]
+    assert found.stack == digest_without(scenario.stack, *tiers, "personalization", "content", "collaboration")
+    rates = [f"{tier}_rate_ops_per_s{end}" for tier in (*tiers, "content") for end in ("", "_min")]
     others = ("rabbitmq_poison_every", "postgresql_register_rate_ops_per_s", "personalization_rate_ops_per_s")
-    assert found.load == digest_without(scenario.load, *rates, *others)
+    lists = ("postgresql_list_rate_ops_per_s", "postgresql_list_isolation")
+    assert found.load == digest_without(scenario.load, *rates, *others, *lists)
     there = msgspec.structs.replace(scenario.stack, rabbitmq=Rabbitmq())
     other = fingerprint(msgspec.structs.replace(scenario, stack=there), harness="h", servers="s", host={})
     assert other.stack != found.stack

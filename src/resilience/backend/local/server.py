@@ -26,7 +26,7 @@ from resilience.spec.stack import GENERATORS, PORTS, Member, Stack
 POSTGRESQL_PASSWORD = "postgresql-password"  # noqa: S105  the name of a secret
 PRIMARY = Path(__file__).with_name("primary.py")
 NOT_COLLECTED = ("database", "locks", "roles", "stat_bgwriter", "stat_user_tables", "statio_user_tables", "wal")
-OWN_CODE = frozenset({"session", "collaboration", "personalization", "edge", *GENERATORS})
+OWN_CODE = frozenset({"session", "collaboration", "personalization", "content", "edge", *GENERATORS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +166,7 @@ _PREPARE: Mapping[str, Callable[[Pod, Site], tuple[str, ...]]] = {
     "session": _service,
     "collaboration": _service,
     "personalization": _service,
+    "content": _service,
     "edge": _service,
     "prometheus": _prometheus,
     "redis-exporter": _redis_exporter,

@@ -35,6 +35,7 @@ from resilience.check.rabbitmq.place import leader_at, member_of
 from resilience.check.rabbitmq.traffic import NONE, Traffic, traffic
 from resilience.check.text import count
 from resilience.history.columns import FAIL, OK, UNKNOWN, Codes, Flags, Ints, of_codes
+from resilience.history.content import is_job
 from resilience.history.outbox import is_event
 from resilience.history.read import History
 from resilience.history.record import NEVER
@@ -94,7 +95,7 @@ def book(history: History, seen: Traffic) -> Booked:
     fresh = np.maximum(seen.times(seen.fresh), sights > 0)  # one that was only seen flagged came once at least
     late = unrecorded(history, writes)
     unsent = np.flatnonzero((seen.own == NONE) & (sights > 0)).tolist()
-    strangers = [code for code in unsent if not is_event(seen.values[code])]  # services' (`hops`)
+    strangers = [code for code in unsent if not _of_a_service(seen.values[code])]
     beyond = {code for code in strangers if late(seen.values[code])}
     places = _first_places(seen) if strangers else {}
     there = rank < fresh[seen.sent_value]
@@ -112,6 +113,11 @@ def book(history: History, seen: Traffic) -> Booked:
         ),
         unrecorded=tuple(places[code] for code in beyond),
     )  # fmt: skip
+
+
+def _of_a_service(value: str) -> bool:
+    """Whether a message is one that a service publishes, which other checks follow (`hops`, `content`)."""
+    return is_event(value) or is_job(value)
 
 
 def _ranks(history: History, seen: Traffic) -> Ints:

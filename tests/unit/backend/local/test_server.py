@@ -66,6 +66,15 @@ def test_where_it_stands_sessions_can_be_asked_about_and_edges_lead_to_it(tmp_pa
     assert session == without, "nothing else is new"
 
 
+def test_the_content_service_has_one_for_its_jobs_and_edges_lead_to_it(tmp_path: Path) -> None:
+    config = told("content", "content-1", tmp_path)
+    assert (config["outbox"]["queue"], config["cache_ttl_s"], config["drain_s"]) == ("content-processing", 2.0, 2.0)
+    assert config["upstreams"].pop("content") == ["content-0:8080", "content-1:8080"]
+    edge = told("content", "edge-0", tmp_path)
+    assert edge["upstreams"].pop("content") == ["content-0:8080", "content-1:8080"]
+    assert edge == told("whole", "edge-0", tmp_path), "nothing else is new"
+
+
 @pytest.mark.parametrize(
     ("stack_name", "member"),
     [

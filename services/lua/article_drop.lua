@@ -1,0 +1,2 @@
+-- KEYS  article:{A}; answer: whether it was cached.
+return redis.call('DEL', KEYS[1])
