@@ -19,6 +19,10 @@ from loadgen.http_client import EdgeClient
 from loadgen.shards import ShardMap
 from loadgen.users.collaboration import OPS as COLLABORATION_OPS
 from loadgen.users.collaboration import CollaborationUsers
+from loadgen.users.content import LIVE_S as ARTICLES_LIVE_S
+from loadgen.users.content import OPS as CONTENT_OPS
+from loadgen.users.content import ContentUsers
+from loadgen.users.library import Library
 from loadgen.users.personalization import OPS as PERSONALIZATION_OPS
 from loadgen.users.personalization import STREAM, People, PersonalizationUsers
 from loadgen.users.population import Population
@@ -42,7 +46,8 @@ class Conductor:
         """Opens the generator's files; nothing is sent. Raises `OSError`."""
         name = numbered(CLIENT, plan.part.index)
         rate = plan.personalization_rate_ops_per_s
-        more = () if rate is None else PERSONALIZATION_OPS
+        self._content_rate = plan.content_rate_ops_per_s or 0.0
+        more = (*(() if rate is None else PERSONALIZATION_OPS), *(CONTENT_OPS if self._content_rate else ()))
         self.generator = Generator(name, plan, (*SESSION_OPS, *COLLABORATION_OPS, *more))
         self.problem: BaseException | None = None
         self._plan = plan
@@ -55,9 +60,12 @@ class Conductor:
         self._people = people
         self._personalization = None if rate is None else PersonalizationUsers(self.generator, edges, people)
         self._personalization_ops = self._pool(rate or 0.0)
+        library = Library(round(self._content_rate / plan.part.of * ARTICLES_LIVE_S), seed)
+        self._content = ContentUsers(self.generator, edges, library)
         self._collaboration = CollaborationUsers(self.generator, shards)
         self._session_ops = self._pool(load.session_rate_ops_per_s)
         self._edit_ops = self._pool(load.edit_rate_ops_per_s)
+        self._content_ops = self._pool(self._content_rate)
         self._members = Pool()
 
     def _pool(self, rate_ops_per_s: float) -> Pool:
@@ -79,6 +87,11 @@ class Conductor:
         assert rate is not None  # else nobody is there
         self._arrive(STREAM, rate, self._personalization_ops, users.act)
 
+    def arrive_content(self) -> None:
+        """Sends ops on articles as they are due, if there are any; returns when the load is over."""
+        if self._content_rate:
+            self._arrive("content", self._content_rate, self._content_ops, self._content.act)
+
     def arrive_edits(self) -> None:
         """Lets everybody join, then sends edits as they are due; returns when the load is over."""
         for member in self._collaboration.members:
@@ -99,7 +112,7 @@ class Conductor:
 
     def finish(self, exit_code: int = EXIT_INTERRUPTED) -> None:
         """Cuts off what is on its way, and writes the summary; a second call does nothing."""
-        for pool in (self._session_ops, self._edit_ops, self._personalization_ops, self._members):
+        for pool in (self._session_ops, self._edit_ops, self._personalization_ops, self._content_ops, self._members):
             pool.kill(block=True, timeout=1.0)
         for member in self._collaboration.members:
             member.leave()

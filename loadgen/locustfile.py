@@ -64,6 +64,16 @@ class CollaborationArrivals(_Journey):
         self.rest()
 
 
+class ContentArrivals(_Journey):
+    """All authors and readers of articles, where the platform has the content service."""
+
+    @task
+    def arrive(self) -> None:
+        """Sends their ops as they are due."""
+        conductor_of(self.environment).arrive_content()
+        self.rest()
+
+
 class Bridge:
     """Tells Locust's own statistics of each op; the recorder's files are what is judged."""
 
@@ -71,6 +81,7 @@ class Bridge:
         "session": "HTTP",
         "suggestion": "HTTP",
         "profile": "HTTP",
+        "content": "HTTP",
         "collaboration": "WS",
     }
 

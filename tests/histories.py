@@ -18,7 +18,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from resilience.check.reconciliation import ROUTES
+from resilience.check.reconciliation import routes_of
 from resilience.check.selection import rows_of_selector
 from resilience.history.columns import OUTCOMES, UNFINISHED, Flags
 from resilience.history.control import Control, Identity
@@ -1008,7 +1008,7 @@ def of_servers(history: History, about: Scenario, times_us: range) -> list[Serie
         peers = about.stack.of(member.component)
         turn = history.ops.id % len(peers) == peers.index(member)
         labels = {"member": member.name}
-        for route, kinds in ROUTES.get(member.component, {}).items():
+        for route, kinds in routes_of(about.stack).get(member.component, {}).items():
             named = labels | {"__name__": "service_requests_total", "route": route, "outcome": "ok"}
             grown = _grown(history, history.ops.of_kind(*kinds) & (history.ops.outcome == 0) & turn, times_us)
             found.append(Series("service_requests_total", named, times_s, grown))

@@ -133,7 +133,7 @@ def generator(
     path = folder / f"{client}.plan.json"
     path.write_bytes(msgspec.json.encode(plan))
     PhaseBoard(folder / "phases.jsonl").announce("warmup", 0)
-    locust = ["-m", "locust", "-f", "loadgen/locustfile.py", "--headless", "-u", "2", "-r", "10", "--only-summary"]
+    locust = ["-m", "locust", "-f", "loadgen/locustfile.py", "--headless", "-u", "3", "-r", "10", "--only-summary"]
     command = [*locust, "--exit-code-on-error", "0"] if client == "locust" else ["-m", "loadgen.direct", str(path)]
     environment = {"PATH": os.environ["PATH"], "RESILIENCE_LOAD_PLAN": str(path)}
     with (folder / f"{client}.log").open("wb") as log:

@@ -37,10 +37,17 @@ def _least(scenario: Scenario) -> dict[str, float]:
         "session": load.session_rate_ops_per_s_min or load.session_rate_ops_per_s * LEAST_RATIO,
         "collaboration.edit": load.edit_rate_ops_per_s_min or load.edit_rate_ops_per_s * LEAST_RATIO,
         **{f"direct.write of shard {group}": direct for group, _ in enumerate(scenario.stack.shards, start=1)},
+        **_least_of_content(scenario),
         **_least_of_postgresql(scenario),
         **_least_of_queues(scenario),
         **_least_of_personalization(scenario),
     }
+
+
+def _least_of_content(scenario: Scenario) -> dict[str, float]:
+    load = scenario.load
+    least = load.content_rate_ops_per_s_min or load.content_ops_per_s * LEAST_RATIO
+    return {} if scenario.stack.content is None else {"content": least}
 
 
 def _least_of_postgresql(scenario: Scenario) -> dict[str, float]:
@@ -83,6 +90,8 @@ def _part(op: Invoked) -> str:
         return "session"
     if op.kind in {"suggestion.read", "profile.write"}:
         return "personalization"
+    if op.kind.startswith("content."):
+        return "content"
     if op.kind.startswith("register."):
         return "registers"
     if op.kind == "rabbitmq.publish":

@@ -1,4 +1,4 @@
-"""Availability of each key group, and of PostgreSQL, in each phase, from the ops as their clients saw them.
+"""Availability of each key group, of PostgreSQL and of articles, in each phase, from the ops as their clients saw them.
 
 The objective over all groups is an SLO's; this check shows where its errors lie, and fails a group that was sick
 before any fault, or that nothing got through to in a whole phase.
@@ -34,8 +34,8 @@ class _Part:
 
 
 def availability(scenario: Scenario, history: History) -> tuple[Finding, ...]:
-    """A finding for each kind of op, shard and phase, and for each way of writing to PostgreSQL and phase."""
-    parts = (*_of_shards(scenario, history), *_of_postgresql(scenario, history))
+    """A finding for each kind of op, shard and phase, for each way of writing to PostgreSQL, and for articles."""
+    parts = (*_of_shards(scenario, history), *_of_postgresql(scenario, history), *_of_content(scenario, history))
     return tuple(_judged(part, window, history) for part in parts for window in _windows(history))
 
 
@@ -58,6 +58,13 @@ def _of_postgresql(scenario: Scenario, history: History) -> Iterator[_Part]:
             group="postgresql",
             what="row was sent on this way",
             rows=rows_by(history.ops, way),
+        )
+
+
+def _of_content(scenario: Scenario, history: History) -> Iterator[_Part]:
+    if scenario.stack.content is not None:
+        yield _Part(
+            title="ops on articles", group="content", what="op on an article", rows=history.ops.of_kind("content.")
         )
 
 

@@ -36,19 +36,33 @@ from resilience.history.columns import FAIL, OK, UNKNOWN, Flags
 from resilience.history.read import History
 from resilience.history.record import PhaseWindow
 from resilience.spec.scenario import Scenario
+from resilience.spec.stack import Stack
 
 ROLE_SEEN_US = SECOND_US  # how long after a promotion the watch may still be without it
-READ = "session.read"
-ROUTES: Mapping[str, Mapping[str, tuple[str, ...]]] = {  # of a component: which kinds of op its routes are asked for
+READS = ("session.read", "content.read", "content.list")
+# of a component: which kinds of op its routes are asked for
+_ROUTES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "edge": {
         "sessions": ("session.create",),
-        "session": (READ, "session.heartbeat", "session.update", "session.end"),
+        "session": ("session.read", "session.heartbeat", "session.update", "session.end"),
     },
     "session": {step: (f"session.{step}",) for step in ("create", "read", "heartbeat", "update", "end")},
     "collaboration": {"edit": ("collaboration.edit",)},
+    "content": {step: (f"content.{step}",) for step in ("create", "read", "update")} | {"catalogue": ("content.list",)},
 }
+_OF_ARTICLES = {  # of an edge that leads to the content service
+    "articles": ("content.create", "content.list"),
+    "article": ("content.read", "content.update"),
+}
+_BEHIND_EDGE = ("session", "content")  # whose requests the edge counts, too
 _SETS = {"__name__": "redis_commands_total", "cmd": "set"}  # what direct writes are; no service sends any
 _RETRIES = {"__name__": "edge_retries_total"}
+
+
+def routes_of(stack: Stack) -> Mapping[str, Mapping[str, tuple[str, ...]]]:
+    """The routes of each component of a stack that counts requests, and the kinds of op that they are asked for."""
+    found = {component: routes for component, routes in _ROUTES.items() if stack.of(component)}
+    return found | ({"edge": {**_ROUTES["edge"], **_OF_ARTICLES}} if "edge" in found and "content" in found else {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,16 +137,16 @@ class _Phase:
         ops = self.history.ops
         begun, ended = min(part.begun[0] for part in cuts), max(part.ended[1] for part in cuts)
         done = (ops.outcome == OK) & (ops.returned >= begun)
-        maybe = (ops.outcome == UNKNOWN) | (ops.of_kind(READ) & (ops.outcome == FAIL))
+        maybe = (ops.outcome == UNKNOWN) | (ops.of_kind(*READS) & (ops.outcome == FAIL))
         return int((rows & (done | maybe) & (ops.called <= ended)).sum())
 
 
 def _in_phase(phase: _Phase) -> Iterator[Finding]:
-    tiers = {name: _tier(name, _of_component, phase) for name in ROUTES if phase.scenario.stack.of(name)}
+    tiers = {name: _tier(name, _of_component, phase) for name in routes_of(phase.scenario.stack)}
     edge = tiers.get("edge")
     confirmed = edge is not None and not edge.missing and not edge.short
     for tier in (*tiers.values(), _tier("redis", _of_redis, phase)):
-        yield _finding(tier, phase.window, contradicted=confirmed and tier.component == "session")
+        yield _finding(tier, phase.window, contradicted=confirmed and tier.component in _BEHIND_EDGE)
 
 
 def _tier(component: str, tallies: Callable[[str, _Phase], Iterator[Tally]], phase: _Phase) -> Tier:
@@ -146,10 +160,10 @@ def _tier(component: str, tallies: Callable[[str, _Phase], Iterator[Tally]], pha
 
 def _of_component(component: str, phase: _Phase) -> Iterator[Tally]:
     ops = phase.history.ops
-    for route, kinds in ROUTES[component].items():
+    for route, kinds in routes_of(phase.scenario.stack)[component].items():
         labels = {"__name__": "service_requests_total", "route": route, "outcome": "ok"}
         cuts, rows = phase.of(component, labels), ops.of_kind(*kinds)
-        again = _retries(phase) if kinds == (READ,) else 0.0
+        again = _retries(phase) if set(kinds) <= set(READS) else 0.0
         yield Tally(
             what=route,
             counted=sum(part.events for part in cuts),

@@ -68,7 +68,7 @@ def _variables(environment: Mapping[str, str]) -> list[str]:
 def _locust_argv(plan: Path, environment: Mapping[str, str]) -> list[str]:
     return [
         "env", *_variables(environment), f"{PLAN_VARIABLE}={plan}",
-        sys.executable, "-m", "locust", "-f", "loadgen/locustfile.py", "--headless", "--users", "2",
+        sys.executable, "-m", "locust", "-f", "loadgen/locustfile.py", "--headless", "--users", "3",
         "--spawn-rate", "10", "--exit-code-on-error", "0", "--only-summary",
     ]  # fmt: skip
 
@@ -92,6 +92,8 @@ def _least(rate: float, least: float | None) -> float:
 def _locust_rates(scenario: Scenario) -> dict[str, float]:
     load: Load = scenario.load
     more = {"personalization": _least(load.personalization_ops_per_s, None)} if scenario.stack.personalization else {}
+    if scenario.stack.content is not None:
+        more["content"] = _least(load.content_ops_per_s, load.content_rate_ops_per_s_min)
     return {
         "session": _least(load.session_rate_ops_per_s, load.session_rate_ops_per_s_min),
         "edit": _least(load.edit_rate_ops_per_s, load.edit_rate_ops_per_s_min),

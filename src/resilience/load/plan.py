@@ -20,7 +20,7 @@ from resilience.spec.plan import (
 from resilience.spec.rabbitmq import USER, VHOST
 from resilience.spec.scenario import Scenario
 from resilience.spec.slo import RatioSource
-from resilience.spec.stack import PORTS
+from resilience.spec.stack import LOADGEN, PORTS
 
 DEFAULT_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -64,6 +64,9 @@ def plan_for(
         postgresql=_postgresql(scenario, secret_file) if component == "postgresql-client" else None,
         rabbitmq=_rabbitmq(scenario, secret_file) if component == "rabbitmq-client" else None,
         personalization_rate_ops_per_s=scenario.load.personalization_ops_per_s if stack.personalization else None,
+        content_rate_ops_per_s=scenario.load.content_ops_per_s
+        if component == LOADGEN and stack.content is not None
+        else None,
         clock_address=clock_address,
         share=UNSET if share == WHOLE else share,
     )

@@ -70,8 +70,12 @@ def _load(scenario: Scenario) -> Text:
     return plain(
         f"{load.session_rate_ops_per_s:g} session ops/s, {load.edit_rate_ops_per_s:g} edits/s{made_by}"
         f" {load.direct_rate_ops_per_s:g} direct writes/s to each of {len(scenario.stack.shards)} shards"
-        f"{_rows(scenario)}{_messages(scenario)}{_suggestions(scenario)}"
+        f"{_articles(scenario)}{_rows(scenario)}{_messages(scenario)}{_suggestions(scenario)}"
     )
+
+
+def _articles(scenario: Scenario) -> str:
+    return "" if scenario.stack.content is None else f", {scenario.load.content_ops_per_s:g} ops/s on articles"
 
 
 def _rows(scenario: Scenario) -> str:

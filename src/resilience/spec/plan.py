@@ -124,6 +124,7 @@ class LoadPlan(Record, frozen=True, kw_only=True):
     postgresql: PostgresqlPlan | None = None  # for its client alone
     rabbitmq: RabbitmqPlan | None = None  # for its client alone
     personalization_rate_ops_per_s: float | None = None  # for Locust; None: the stack has no such service
+    content_rate_ops_per_s: float | None = None  # of authors and readers, for Locust alone; None: there is no content
     clock_address: str = ""  # host:port where that clock is told (`load.clock`); "": nobody stands under another kernel
     share: Share | UnsetType = UNSET  # absent: all of it
 

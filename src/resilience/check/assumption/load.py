@@ -56,6 +56,8 @@ def _streams(scenario: Scenario, history: History) -> Iterator[tuple[str, Flags,
     direct = ops.of_kind("direct.write")
     for group in range(1, len(scenario.stack.shards) + 1):
         yield f"direct writes to shard {group}", direct & (ops.group == group), _direct_least(load)
+    if scenario.stack.content is not None:
+        yield from _on_articles(load, history)
     if scenario.stack.postgresql is not None:
         least = 2 * _least(load.postgresql_ops_per_s, load.postgresql_rate_ops_per_s_min)
         yield "writes to PostgreSQL, both ways", ops.of_kind("postgresql.write"), least
@@ -70,6 +72,13 @@ def _streams(scenario: Scenario, history: History) -> Iterator[tuple[str, Flags,
         least = _least(load.rabbitmq_ops_per_s, load.rabbitmq_rate_ops_per_s_min)
         for queue in scenario.stack.load_queues:
             yield f"publishes to {queue}", ops.of_kind("rabbitmq.publish") & ops.with_key(queue), least
+
+
+def _on_articles(load: Load, history: History) -> Iterator[tuple[str, Flags, float]]:
+    rows, least = history.ops.of_kind("content."), _least(load.content_ops_per_s, load.content_rate_ops_per_s_min)
+    yield "ops on articles", rows, least
+    if load.processes > 1:
+        yield from _shares("ops on articles", rows, least / load.processes, history)
 
 
 def _shares(what: str, rows: Flags, least: float, history: History) -> Iterator[tuple[str, Flags, float]]:
