@@ -21,6 +21,7 @@ import numpy as np
 from resilience.check.reconciliation import routes_of
 from resilience.check.selection import rows_of_selector
 from resilience.history.columns import OUTCOMES, UNFINISHED, Flags
+from resilience.history.content import job_of
 from resilience.history.control import Control, Identity
 from resilience.history.ledger import Booked
 from resilience.history.outbox import event_of, event_of_edit
@@ -29,6 +30,7 @@ from resilience.history.record import (
     MISMATCH,
     NEVER,
     Answered,
+    ArticleRead,
     Attached,
     AuditDone,
     ClockPair,
@@ -41,6 +43,7 @@ from resilience.history.record import (
     EffectRead,
     Event,
     Invoked,
+    JobRead,
     Joined,
     Left,
     Line,
@@ -57,12 +60,13 @@ from resilience.history.record import (
     SessionRead,
 )
 from resilience.history.transaction import KIND, TABLE, Step, Told, text_of, told_text
+from resilience.spec.content import Content
 from resilience.spec.fault import FaultSpec, PowerOff, Target
 from resilience.spec.fingerprint import Fingerprint
 from resilience.spec.load import Load
 from resilience.spec.postgresql import Durability as PostgresqlDurability
 from resilience.spec.postgresql import Patroni, Postgresql
-from resilience.spec.rabbitmq import PRIORITY_QUEUE, QUEUES, Rabbitmq, all_queues
+from resilience.spec.rabbitmq import PRIORITY_QUEUE, Rabbitmq, all_queues
 from resilience.spec.scenario import Experiment, Scenario, Timeline
 from resilience.spec.slo import FindingSource, RatioSource, Slo
 from resilience.spec.stack import (
@@ -97,6 +101,7 @@ GROUPS = (1, 2, 3)
 
 
 TIERS = ("postgresql", "rabbitmq")  # what a stack may have besides, each with a client of its name
+WITH_CONTENT = (*TIERS, "content")  # where there is both, there may be the content service, too
 POSTGRESQL = ("postgresql-primary-0", "postgresql-replica-0", "postgresql-replica-1")
 ETCD = ("etcd-0", "etcd-1", "etcd-2")
 PATRONI = Patroni(ttl_s=20, loop_wait_s=5, retry_timeout_s=5)
@@ -127,6 +132,7 @@ def stack(durability: Durability | None = None, tiers: tuple[str, ...] = ()) -> 
         if "postgresql" in tiers
         else None,
         rabbitmq=Rabbitmq() if "rabbitmq" in tiers else None,
+        content=Content() if "content" in tiers else None,
     )
 
 
@@ -136,7 +142,9 @@ def _members_of(tiers: tuple[str, ...]) -> tuple[Member, ...]:
         Member(name=name, component="postgresql", node=f"node-{n}") for n, name in enumerate(POSTGRESQL, 1)
     )
     rabbitmq = tuple(Member(name=f"rabbitmq-{n}", component="rabbitmq", node=f"node-{1 + n}") for n in range(3))
-    return (postgresql if "postgresql" in tiers else ()) + (rabbitmq if "rabbitmq" in tiers else ())
+    content = (Member(name="content-0", component="content", node="node-1"),)
+    members = {"postgresql": postgresql, "rabbitmq": rabbitmq, "content": content}
+    return tuple(member for tier, own in members.items() if tier in tiers for member in own)
 
 
 LOAD = Load(session_rate_ops_per_s=10, edit_rate_ops_per_s=5, rooms=2, room_members=2, direct_rate_ops_per_s=20)
@@ -144,7 +152,8 @@ LOAD = Load(session_rate_ops_per_s=10, edit_rate_ops_per_s=5, rooms=2, room_memb
 
 def load(tiers: tuple[str, ...]) -> Load:
     """What a stack with these tiers gets."""
-    rates = {"postgresql": 10.0, "rabbitmq": 6.5}  # rows each way, and messages to each of three queues
+    # rows each way, messages to each of three queues, ops on articles
+    rates = {"postgresql": 10.0, "rabbitmq": 6.5, "content": 10.0}
     asked = {f"{tier}_rate_ops_per_s": rates[tier] for tier in tiers}
     registers = {"postgresql_register_rate_ops_per_s": 8.0} if "postgresql" in tiers else {}
     return msgspec.structs.replace(LOAD, **asked, **registers)
@@ -353,6 +362,8 @@ class Recorded:
     outbox: list[OutboxRead] = field(default_factory=list)
     effects: list[EffectRead] = field(default_factory=list)
     profiles: list[ProfileRead] = field(default_factory=list)
+    articles: dict[str, ArticleRead] = field(default_factory=dict)
+    jobs: list[JobRead] = field(default_factory=list)
     consumed: list[Consumed] = field(default_factory=list)
     attached: list[Attached] = field(default_factory=list)
     detached: list[Detached] = field(default_factory=list)
@@ -514,13 +525,24 @@ class Recorded:
         counts = {
             "direct": len(self.direct), "session": len(self.sessions), "room": len(self.rooms),
             "postgresql": len(self.rows), "lists": len(self.lists), "outbox": len(self.outbox),
-            "profiles": len(self.effects) + len(self.profiles),
+            "profiles": len(self.effects) + len(self.profiles), "content": len(self.articles) + len(self.jobs),
             "rabbitmq": sum(len(line.messages) for line in self.queues),
         }  # fmt: skip
         kinds: Any = self.audited
         done = [AuditDone(kind, counts[kind], self.audited_at.get(kind, END + 5 * S)) for kind in kinds]
         reads: tuple[Line, ...] = (*self.direct.values(), *self.sessions.values(), *self.rooms.values())
-        return [*reads, *self.rows, *self.lists, *self.outbox, *self.effects, *self.profiles, *self.queues, *done]
+        jobs: tuple[Line, ...] = (*self.articles.values(), *self.jobs)
+        return [
+            *reads,
+            *self.rows,
+            *self.lists,
+            *self.outbox,
+            *jobs,
+            *self.effects,
+            *self.profiles,
+            *self.queues,
+            *done,
+        ]
 
     def history(self, directory: Path, about: Scenario) -> History:
         """The run, saved and read again; samples that follow from it are right, and go the shorter way."""
@@ -614,7 +636,7 @@ def _made(fault: bool, outage_us: int, load: Load, tiers: tuple[str, ...]) -> Re
         run.control = None
     run.windows = [PhaseWindow(name, start, end) for name, (start, end) in phases.items()]
     run.clock = [ClockPair(at, int(WALL0 * S) + at) for at in range(0, END + 6 * S, S)]
-    clients = ("locust", "direct", *tiers)
+    clients = ("locust", "direct", *(tier for tier in tiers if tier in TIERS))
     run.events = [
         *_stack_events(clients, tiers),
         *(_fault_events(outage_us) if fault else ()),
@@ -636,9 +658,11 @@ def _made(fault: bool, outage_us: int, load: Load, tiers: tuple[str, ...]) -> Re
         _add_rows(run, phase_at)
         _add_registers(run, phase_at)
     if "rabbitmq" in tiers:
-        _add_messages(run, phase_at)
+        _add_messages(run, phase_at, stack(tiers=tiers).load_queues)
     if set(TIERS) <= set(tiers):
         _add_events(run)
+    if "content" in tiers:
+        _add_content(run, phase_at)
     return run
 
 
@@ -880,13 +904,13 @@ def with_lists(run: Recorded) -> Recorded:
     return run
 
 
-def _add_messages(run: Recorded, phase_at: PhaseAt) -> None:
+def _add_messages(run: Recorded, phase_at: PhaseAt, queues: tuple[str, ...]) -> None:
     """A message each 50 ms, to one queue after the other; each has a consumer that is behind, which leaves the rest."""
     run.audited.append("rabbitmq")
     run.summaries["rabbitmq"] = {"client": "rabbitmq", "exit": 0}
     left: dict[str, list[Drained]] = {queue: [] for queue in all_queues(Rabbitmq())}
     for number, due in enumerate(range(15_000, END, S // 20), start=1):
-        queue, value = QUEUES[number % len(QUEUES)], f"rabbitmq-42-{number}"
+        queue, value = queues[number % len(queues)], f"rabbitmq-42-{number}"
         op = Op("rabbitmq", number, "rabbitmq.publish", queue, value, 0, phase_at(due), due, due + 300)
         op.end("ok", 4_000)
         run.ops.append(op)
@@ -898,7 +922,7 @@ def _add_messages(run: Recorded, phase_at: PhaseAt) -> None:
         else:
             left[queue].append(Drained(value, redelivered=False))
     run.queues = [QueueRead(queue, tuple(messages), "rabbitmq-1") for queue, messages in left.items()]
-    for n, queue in enumerate(QUEUES):
+    for n, queue in enumerate(queues):
         run.attached.append(Attached(f"consumer-{queue}", queue, f"rabbitmq-{n}", 10_000))
         run.detached.append(Detached(f"consumer-{queue}", END + S, "stop"))
 
@@ -973,6 +997,27 @@ def _add_op_of_person(run: Recorded, changes: dict[str, list[int]], op_id: int, 
     seen = sorted(at for at in changes[person] if at <= (op.called if writes else op.called - S // 2))
     op.version = len(seen)
     run.ops.append(op)
+
+
+_ON_ARTICLES = ("create", "read", "update", "read", "list", "update", "read", "update", "read", "read")
+
+
+def _add_content(run: Recorded, phase_at: PhaseAt) -> None:
+    """An op on an article each 100 ms, ten on each; every change has its job, which was worked off once."""
+    run.audited.append("content")
+    for number, due in enumerate(range(20_000, END, S // 10)):
+        article, step = f"a-{number // 10:04x}", _ON_ARTICLES[number % 10]
+        op = Op("locust", 200_001 + number, f"content.{step}", article, "", 0, phase_at(due), due, due + 300)
+        op.end("ok", 6_000)
+        run.ops.append(op)
+        if step == "list":
+            op.key = "catalogue"
+            continue
+        op.version = run.articles[article].version if article in run.articles else 0
+        if step != "read":
+            op.value, op.version = f"author-42-{number}", op.version + 1
+            run.articles[article] = ArticleRead(article, op.version, op.value, POSTGRESQL[0], 1)
+            run.jobs.append(JobRead(job_of(article, op.value), op.version, True, True, 1, POSTGRESQL[0], 1))
 
 
 def samples(history: History, about: Scenario) -> list[Series]:

@@ -40,6 +40,7 @@ from resilience.spec.scenario import Scenario
 from resilience.spec.stack import PORTS, Stack
 from resilience.stack import patroni
 from resilience.stack.audit import audit
+from resilience.stack.content_audit import audit_content
 from resilience.stack.converge import Converged, wait_converged
 from resilience.stack.outbox_audit import audit_outbox
 from resilience.stack.postgresql_audit import audit_lists, audit_rows
@@ -57,7 +58,7 @@ from resilience.stack.watch import RoleWatch
 
 CONVERGE_TIMEOUT_S = 60.0
 AUDIT_TIMEOUT_S = 60.0
-SETTLE_TIMEOUT_S = 20.0  # of outbox and edits, whose movers look twice a second once they have connections
+SETTLE_TIMEOUT_S = 20.0  # of outbox, edits and jobs, whose movers look twice a second once they have connections
 REPLICAS_TIMEOUT_S = 10.0
 _OF_SHARDS = frozenset({"session", "collaboration"})  # kinds of ops whose keys Redis holds, beside the direct client's
 
@@ -215,6 +216,8 @@ class Stage:
             self._try(lambda: self._let_consume(platform, timeline))
         if platform.stack.has_rooms_in_postgresql:
             self._try(lambda: self._audit_rooms(platform, attempted, timeline))
+        if platform.stack.content is not None:  # whose jobs come into one, too
+            self._try(lambda: self._audit_content(platform, timeline))
         self._try(lambda: self._drain(platform))
         if platform.stack.personalization is not None:
             self._try(lambda: self._audit_profiles(platform, timeline))
@@ -280,6 +283,12 @@ class Stage:
                 deadline=time.monotonic() + timeout_s,
                 timeline_min=timeline_min,
             )
+
+    def _audit_content(self, platform: OwnedPlatform, timeline_min: int) -> None:
+        note = partial(self._notebook_about, "content")
+        with Writer(self._record.audit) as writer, unanswered(note, "audit-incomplete"):
+            deadline = time.monotonic() + SETTLE_TIMEOUT_S
+            audit_content(platform, writer, clock=self._notebook.clock, deadline=deadline, timeline_min=timeline_min)
 
     def _audit_rows(self, platform: OwnedPlatform, attempted: "Attempted", timeline_min: int) -> None:
         note = partial(self._notebook_about, "postgresql")

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.local.platform import OwnedLocalPlatform
 from resilience.check.durability.collaboration import collaboration
+from resilience.check.durability.content import content
 from resilience.check.durability.events import events
 from resilience.errors import StackError
 from resilience.history.clock import RunClock
@@ -30,6 +31,7 @@ from resilience.history.writer import Writer
 from resilience.spec.read import read_stack
 from resilience.spec.stack import PORTS, Collaboration, Shard, Stack
 from resilience.stack import postgresql, rabbitmq, redis_cluster, service
+from resilience.stack.content_audit import audit_content
 from resilience.stack.http_link import HttpAnswer, http_ask
 from resilience.stack.outbox_audit import audit_outbox
 from resilience.stack.postgresql_cancel import cancel_waiting
@@ -39,7 +41,7 @@ from tests.component.local_stack import brought_up
 from tests.component.postgresql_tier import PRIMARY, STANDBY, asked, killed, wait_for
 from tests.component.rabbitmq_members import eventually, take, texts, within
 from tests.component.room_client import RoomClient, member
-from tests.histories import TIERS, scenario, with_rooms_in_postgresql
+from tests.histories import TIERS, WITH_CONTENT, scenario, with_rooms_in_postgresql
 
 pytestmark = pytest.mark.component
 QUEUE, BROKER = "session-events", "rabbitmq-0"
@@ -547,3 +549,33 @@ def test_no_change_is_acknowledged_without_its_row(platform: OwnedLocalPlatform)
     )
     assert done.json()["version"] == 2
     worked_off(platform, done.json()["job"])
+
+
+def test_each_change_is_followed_through_all_hops(platform: OwnedLocalPlatform, tmp_path: Path) -> None:
+    """By what is read back: articles and jobs once they are worked off, then the queue. A loss is found at its hop."""
+    asked(platform, PRIMARY, "TRUNCATE article, article_job, rendition")
+    articles = [f"a-way-{number}" for number in range(4)]
+    jobs = [written(platform, article) for article in articles]
+    (tmp_path / "load").mkdir()
+    with Writer(tmp_path / "load" / "locust.ops.jsonl") as writer:
+        for number, article in enumerate(articles, 1):
+            kind, value = "content.create", f"{article}-create"
+            writer.append(Invoked(number, kind, article, value, 0, "steady", number, number))
+            writer.append(Returned(number, "ok", number + 1, version=1))
+
+    def found() -> dict[str, tuple[str, float | None]]:
+        clock = RunClock.starting_now()
+        with Writer(tmp_path / "audit.jsonl") as writer:
+            assert audit_content(platform, writer, clock=clock, deadline=within()) == 0
+            drain(platform, writer, hit=(), clock=clock, deadline=within())
+        seen = content(scenario(tiers=WITH_CONTENT), read_history(tmp_path))
+        (tmp_path / "audit.jsonl").unlink()
+        return {finding.where.group: (finding.verdict, finding.value) for finding in seen}
+
+    hops = ("postgresql", "cache", "jobs", f"queue {JOBS}", "renditions")
+    unread = {"cache": ("inconclusive", 0.0)}  # nobody has read any
+    assert found() == dict.fromkeys(hops, ("pass", 0.0)) | unread
+    asked(platform, PRIMARY, f"DELETE FROM article_job WHERE id = '{jobs[0]}'")
+    assert found() == dict.fromkeys(hops, ("pass", 0.0)) | unread | {
+        "postgresql": ("fail", 1.0), "renditions": ("fail", 1.0),
+    }  # fmt: skip

@@ -22,6 +22,7 @@ from resilience.check.collaboration.delivery import delivery
 from resilience.check.collaboration.order import order
 from resilience.check.convergence import convergence
 from resilience.check.durability.collaboration import collaboration
+from resilience.check.durability.content import content
 from resilience.check.durability.direct import direct
 from resilience.check.durability.events import events
 from resilience.check.durability.postgresql import postgresql
@@ -79,6 +80,7 @@ ASSUMPTIONS: dict[str, Check] = {
     "assumption.outbox-audited": audit.outbox_audited,
     "assumption.profiles-audited": audit.profiles_audited,
     "assumption.rooms-audited": audit.rooms_audited,
+    "assumption.content-audited": audit.content_audited,
 }
 
 CHECKS: dict[str, Check] = {
@@ -88,6 +90,7 @@ CHECKS: dict[str, Check] = {
     "durability.postgresql": postgresql,
     "durability.rabbitmq": rabbitmq,
     "durability.events": events,
+    "durability.content": content,
     "order.rabbitmq": order_of_messages,
     "staleness.suggestions": suggestions,
     "linearizability.postgresql": registers,
@@ -124,6 +127,7 @@ TIERS: dict[str, str] = {
     "convergence.queues": "rabbitmq",
     "linearizability.postgresql": "postgresql",
     "isolation.postgresql": "postgresql",
+    "durability.content": "content",
     "takeover": "etcd",  # Patroni's
 }
 

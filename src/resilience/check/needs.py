@@ -16,6 +16,7 @@ QUEUES = ("assumption.rabbitmq-drained",)
 OUTBOX = ("assumption.outbox-audited",)
 PROFILES = ("assumption.profiles-audited",)
 ROOMS = ("assumption.rooms-audited",)  # where the logs of rooms are in PostgreSQL
+CONTENT = ("assumption.content-audited",)  # its articles and their jobs
 TIMING = ("assumption.schedule-lag", "assumption.generator-cpu")
 CLOCK = ("assumption.clock-step",)  # of the wall clock, by which servers and Prometheus go
 CLOCKS = ("assumption.clocks",)  # of processes under several kernels

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
+from resilience.check.durability.content import NAME as CONTENT
 from resilience.check.durability.events import NAME as EVENTS
 from resilience.check.durability.postgresql import ROWS, may_lose
 from resilience.check.finding import Finding
@@ -35,7 +36,8 @@ def with_weaknesses(scenario: Scenario, findings: Iterable[Finding]) -> tuple[Fi
 
 def _mode(stack: Stack, finding: str) -> str:
     """Whether what the finding speaks of is acknowledged before anybody else has it."""
-    alone = may_lose(stack) if finding in {ROWS.name, REGISTERS, LISTS, EVENTS} else isinstance(stack.durability, Async)
+    in_postgresql = finding in {ROWS.name, REGISTERS, LISTS, EVENTS, CONTENT}
+    alone = may_lose(stack) if in_postgresql else isinstance(stack.durability, Async)
     return "async" if alone else "wait"
 
 

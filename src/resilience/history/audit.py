@@ -9,10 +9,12 @@ import numpy as np
 from resilience.history.columns import CODE, FLAG, TEXT, Known, Messages, TableRows, code_array, stacked, text_array
 from resilience.history.lines import Damage, read_batches
 from resilience.history.record import (
+    ArticleRead,
     AuditDone,
     AuditLine,
     DirectRead,
     EffectRead,
+    JobRead,
     ListRead,
     OutboxRead,
     ProfileRead,
@@ -41,6 +43,8 @@ class Audit:
     outbox: tuple[OutboxRead, ...]
     effects: tuple[EffectRead, ...]
     profiles: tuple[ProfileRead, ...]
+    articles: tuple[ArticleRead, ...]
+    jobs: tuple[JobRead, ...]
     done: tuple[AuditDone, ...]
     direct_lines: int  # how many keys' answers there are of each kind, to compare with `AuditDone.count`
     session_lines: int
@@ -68,6 +72,8 @@ class _Found:
     outbox: list[OutboxRead] = field(default_factory=list)
     effects: list[EffectRead] = field(default_factory=list)
     profiles: list[ProfileRead] = field(default_factory=list)
+    articles: list[ArticleRead] = field(default_factory=list)
+    jobs: list[JobRead] = field(default_factory=list)
     done: list[AuditDone] = field(default_factory=list)
     sources: dict[tuple[str, int], int] = field(default_factory=dict)
     queues: Known = field(default_factory=dict)
@@ -91,6 +97,8 @@ class _Found:
         self.outbox += kinds[OutboxRead]
         self.effects += kinds[EffectRead]
         self.profiles += kinds[ProfileRead]
+        self.articles += kinds[ArticleRead]
+        self.jobs += kinds[JobRead]
         self.done += kinds[AuditDone]
         self.rows.append(self._row_columns(kinds[RowRead]))
         self.messages.append(self._message_columns(kinds[QueueRead]))
@@ -137,6 +145,8 @@ class _Found:
             outbox=tuple(self.outbox),
             effects=tuple(self.effects),
             profiles=tuple(self.profiles),
+            articles=tuple(self.articles),
+            jobs=tuple(self.jobs),
             done=tuple(self.done),
             direct_lines=self.direct_lines,
             session_lines=len(self.sessions),

@@ -26,9 +26,9 @@ class Invoked(Line, frozen=True, tag="i"):
     """An op is about to be sent. ``group`` is the Redis shard (1, 2, …) that its key belongs to, 0 where none does."""
 
     id: Int64  # counts from 1 in each client's file
-    kind: (
-        str  # e.g. session.update, collaboration.edit, direct.write, postgresql.write, rabbitmq.publish, register.read
-    )
+    # e.g. session.update, content.read, collaboration.edit, direct.write, postgresql.write, rabbitmq.publish,
+    # register.read
+    kind: str
     key: str  # of a publish the queue's name
     value: str  # unique for a write, "" for a read
     group: Int32
@@ -266,6 +266,32 @@ class ProfileRead(Line, frozen=True, tag="profile"):
     timeline: Int64
 
 
+class ArticleRead(Line, frozen=True, tag="article"):
+    """Audit: an article of the content service as one member has it after healing; ``op`` is its last change."""
+
+    article: str
+    version: Int64
+    op: str
+    member: str
+    timeline: Int64
+
+
+class JobRead(Line, frozen=True, tag="job"):
+    """Audit: a job of the content service as one member has it after healing, in the order of its writing.
+
+    ``written``: it has its row (one without was worked off all the same), which is of ``version`` of its article.
+    ``published``: that is marked as confirmed by RabbitMQ. ``worked``: how often its effect was written, 0 for none.
+    """
+
+    job: str  # the row's id, `history.content.job_of`
+    version: Int64  # 0 without a row
+    written: bool
+    published: bool
+    worked: Int64
+    member: str
+    timeline: Int64
+
+
 class Drained(msgspec.Struct, frozen=True, array_like=True):
     """A message that was taken out of a queue when all was over.
 
@@ -296,11 +322,11 @@ class AuditDone(Line, frozen=True, tag="audited"):
 
     ``count`` are the keys of ``direct``, ``session`` and ``room``, the `RowRead` lines of ``postgresql``, the
     `ListRead` lines of ``lists``, the `OutboxRead` lines of ``outbox``, the `EffectRead` and `ProfileRead` lines of
-    ``profiles``, the messages of ``rabbitmq``; queues count as read once they were empty and nobody held a message
-    unacknowledged.
+    ``profiles``, the `ArticleRead` and `JobRead` lines of ``content``, the messages of ``rabbitmq``; queues count as
+    read once they were empty and nobody held a message unacknowledged.
     """
 
-    kind: Literal["direct", "session", "room", "postgresql", "lists", "outbox", "profiles", "rabbitmq"]
+    kind: Literal["direct", "session", "room", "postgresql", "lists", "outbox", "profiles", "content", "rabbitmq"]
     count: Int64
     at: Instant
 
@@ -335,6 +361,8 @@ AuditLine = (
     | OutboxRead
     | EffectRead
     | ProfileRead
+    | ArticleRead
+    | JobRead
     | QueueRead
     | AuditDone
 )

@@ -126,6 +126,8 @@ def _places(stack: Stack) -> Iterator[str]:
         yield "profiles"
     if stack.has_room_events:
         yield "rooms"
+    if stack.content is not None:
+        yield from ("cache", "jobs", "renditions")
 
 
 def check_bounds(bounds: Mapping[str, tuple[float, float]], label: str, field: str) -> None:

@@ -44,6 +44,7 @@ from tests.histories import (
     STEADY,
     TIERS,
     WALL0,
+    WITH_CONTENT,
     Recorded,
     S,
     baseline,
@@ -276,6 +277,16 @@ def reread(run: Recorded, member: str, timeline: int) -> None:
     run.rows[-5:] = [msgspec.structs.replace(row, member=member, timeline=timeline) for row in run.rows[-5:]]
 
 
+def read_less(run: Recorded) -> None:
+    """Readers stay away after the fault."""
+    run.ops = [op for op in run.ops if (op.kind, op.phase) != ("content.read", "recovery")]
+
+
+def reread_content(run: Recorded) -> None:
+    """The last job as another member has it."""
+    run.jobs[-1] = msgspec.structs.replace(run.jobs[-1], member="postgresql-replica-0")
+
+
 def reread_outbox(run: Recorded, member: str) -> None:
     """The last row was read somewhere else."""
     run.outbox[-1] = msgspec.structs.replace(run.outbox[-1], member=member)
@@ -302,6 +313,7 @@ def asking_for_lists(rate_ops_per_s: float) -> Scenario:
 
 
 LISTS = asking_for_lists(10)
+CONTENT = scenario(tiers=WITH_CONTENT)
 AUTOMATIC = msgspec.structs.replace(
     BOTH, stack=msgspec.structs.replace(BOTH.stack, rabbitmq=Rabbitmq(acknowledgement="automatic"))
 )
@@ -574,6 +586,12 @@ CASES = (
          breaks="outbox-audited", reason="no primary", about=BOTH),
     Case(name="outbox read too early", change=lambda run: run.audited_at.update(outbox=END - S), about=BOTH,
          breaks="outbox-audited", reason="the outbox audit ended 1.0 s before the load had"),
+    Case(name="content not read", change=lambda run: run.audited.remove("content"), breaks="content-audited",
+         reason="the content audit did not come to its end", about=CONTENT),
+    Case(name="content of two members", change=reread_content, breaks="content-audited",
+         reason="rows were read in more than one place", about=CONTENT),
+    Case(name="too few ops on articles", change=read_less,
+         breaks="load-rate", reason="ops on articles in recovery", about=CONTENT),
     Case(name="outbox of two members", change=lambda run: reread_outbox(run, "postgresql-replica-0"), about=BOTH,
          breaks="outbox-audited", reason="rows were read in more than one place"),
     Case(name="profiles not read", change=lambda run: run.audited.remove("profiles"), breaks="profiles-audited",
@@ -672,7 +690,7 @@ def broken(judgement: Judgement) -> dict[str, str]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_exactly_what_rests_on_it_falls(case: Case, tmp_path: Path) -> None:
-    run = recorded(tiers=tuple(tier for tier in TIERS if case.about.stack.of(tier)))
+    run = recorded(tiers=tuple(tier for tier in WITH_CONTENT if case.about.stack.of(tier)))
     if case.about.stack.personalization is not None:
         with_people(run)
     case.change(run)

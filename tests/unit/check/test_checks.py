@@ -19,7 +19,7 @@ from tests.histories import (
     FAULT,
     RECOVERY,
     STEADY,
-    TIERS,
+    WITH_CONTENT,
     Op,
     Recorded,
     S,
@@ -36,7 +36,7 @@ from tests.histories import (
     with_people,
 )
 
-PLATFORM = by_patroni(scenario(slos=(availability_slo("fault", 0.82), latency_slo("steady", 0.99)), tiers=TIERS))
+PLATFORM = by_patroni(scenario(slos=(availability_slo("fault", 0.82), latency_slo("steady", 0.99)), tiers=WITH_CONTENT))
 CRASH = "# Redis 8.0.2 crashed by signal: 11, si_code: 0"
 ABOUT = replace(
     PLATFORM,
@@ -96,7 +96,7 @@ def swap(run: Recorded) -> None:
 
 def overtake(run: Recorded) -> None:
     """Of two messages of a queue without priorities the later one is handed out first."""
-    one, other = [n for n, line in enumerate(run.consumed) if line.queue == "content-processing"][10:12]
+    one, other = [n for n, line in enumerate(run.consumed) if line.queue == "collaboration-sync"][10:12]
     run.consumed[one], run.consumed[other] = run.consumed[other], run.consumed[one]
 
 
@@ -188,6 +188,7 @@ CASES = (
          change=lambda run: run.lose(run.good("postgresql.write", phase="steady")[7])),
     Case(check="durability.rabbitmq", says="1 acknowledged message lost",
          change=lambda run: run.lose(run.good("rabbitmq.publish", phase="steady")[7])),
+    Case(check="durability.content", change=lambda run: run.jobs.pop(3), says="1 acknowledged article change lost"),
     Case(check="durability.events", change=lambda run: run.outbox.pop(3), says="1 acknowledged session end lost"),
     Case(check="order.rabbitmq", change=overtake, says="1 message came after later ones"),
     Case(check="staleness.suggestions", change=suggest_from_long_ago, says="1 read staler than the bound", people=True),
@@ -236,7 +237,7 @@ def signed(name: str, check: Check) -> Check:
 
 def sound(*, people: bool) -> Recorded:
     """A run of `ABOUT` as it should be; with ``people``, where it has the personalization service."""
-    run = with_lists(recorded(tiers=TIERS))
+    run = with_lists(recorded(tiers=WITH_CONTENT))
     run.events.extend(patroni_events())
     return with_people(run) if people else run
 

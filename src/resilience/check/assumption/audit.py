@@ -12,7 +12,14 @@ from resilience.history.columns import OK, Flags
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
 
-_COUNTED = {"postgresql": "rows", "lists": "lists", "outbox": "rows", "profiles": "rows", "rabbitmq": "messages"}
+_COUNTED = {
+    "postgresql": "rows",
+    "lists": "lists",
+    "outbox": "rows",
+    "profiles": "rows",
+    "content": "articles and jobs",
+    "rabbitmq": "messages",
+}
 
 
 def audit_complete(scenario: Scenario, history: History) -> tuple[Finding, ...]:
@@ -103,6 +110,18 @@ def profiles_audited(scenario: Scenario, history: History) -> tuple[Finding, ...
     reasons = [*_told(history, "profiles"), *_undone(history, {"profiles": read})]
     reasons += _read_from(history, "profiles", tuple(dict.fromkeys(sources)))
     return (held_unless("profiles-audited", "The profiles were audited", reasons, f"{read} rows read", "all"),)
+
+
+def content_audited(scenario: Scenario, history: History) -> tuple[Finding, ...]:
+    """After healing, articles and jobs were read as the primary had them, on one timeline, the latest."""
+    del scenario
+    articles, jobs = history.audit.articles, history.audit.jobs
+    read = [(row.member, row.timeline) for row in articles] + [(row.member, row.timeline) for row in jobs]
+    sources = tuple(dict.fromkeys(read))
+    reasons = [*_told(history, "content"), *_undone(history, {"content": len(articles) + len(jobs)})]
+    reasons += _read_from(history, "content", sources)
+    measured = f"{len(articles)} articles and {len(jobs)} jobs read"
+    return (held_unless("content-audited", "Articles and jobs were audited", reasons, measured, "all"),)
 
 
 def _read_from(history: History, kind: str, sources: Sequence[tuple[str, int]]) -> Iterator[str]:

@@ -12,7 +12,7 @@ its effect, which is a hop of its own (`profiles`).
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -141,10 +141,10 @@ def of_rows(stream: Stream, history: History, way: Way) -> Finding:
         allowed="none",
         value=float(len(waiting)),
         unit="ops",
-        reason=_reason(total, f"{count(len(waiting), 'row')} not marked as confirmed after healing" if waiting else ""),
+        reason=reason(total, f"{count(len(waiting), 'row')} not marked as confirmed after healing" if waiting else ""),
         where=Where(group=stream.rows),
         rests_on=rests_on(stream.audit, bad=bool(waiting)),
-        evidence=tuple(_evidence(history, way, waiting, "never published")),
+        evidence=tuple(evidence(history, way.ops, waiting, "never published")),
         evidence_total=len(waiting),
         measures={
             f"{stream.name}.never_published_ops": float(len(waiting)),
@@ -182,11 +182,11 @@ def of_queue(stream: Stream, history: History, way: Way, *, forgiven: bool, by_e
         allowed="none lost, " + ("those without a row that a failover may lose" if forgiven else "none without a row"),
         value=float(len(lost)),
         unit="ops",
-        reason=_reason(len(confirmed), "; ".join(f"{number:,} {what}" for what, number in told.items() if number)),
+        reason=reason(len(confirmed), "; ".join(f"{number:,} {what}" for what, number in told.items() if number)),
         where=Where(group=f"queue {stream.queue}"),
         rests_on=rests_on(audits, bad=bool(lost or wrong)),
-        evidence=(*_evidence(history, way, lost, "lost in RabbitMQ"),
-                  *_evidence(history, way, wrong, "event without its row"))[:EVIDENCE_MAX],
+        evidence=(*evidence(history, way.ops, lost, "lost in RabbitMQ"),
+                  *evidence(history, way.ops, wrong, "event without its row"))[:EVIDENCE_MAX],
         evidence_total=len(lost) + len(wrong),
         measures={
             f"{name}.lost_in_rabbitmq_ops": float(len(lost)),
@@ -206,8 +206,9 @@ def _title(lost: int, wrong: int, *, by_effect: bool) -> str:
     return "every event has its row" if by_effect else "every confirmed event came, or is left"
 
 
-def _reason(total: int, told: str) -> str:
-    return told if total else "; ".join(filter(None, ("no event came this far", told)))
+def reason(total: int, told: str, noun: str = "event") -> str:
+    """What is told of a hop, and that nothing came as far as it, if nothing did."""
+    return told if total else "; ".join(filter(None, (f"no {noun} came this far", told)))
 
 
 def rests_on(audit: tuple[str, ...], *, bad: bool) -> tuple[str, ...]:
@@ -217,7 +218,10 @@ def rests_on(audit: tuple[str, ...], *, bad: bool) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*recorded, *others)))
 
 
-def _evidence(history: History, way: Way, found: list[str], what: str) -> Iterator[dict[str, Any]]:
-    for event in found[:EVIDENCE_MAX]:
-        row = way.ops.get(event)
-        yield {"what": what, "event": event} | ({} if row is None else {"op": history.ops.name(row)})
+def evidence(
+    history: History, ops: Mapping[str, int], found: Sequence[str], what: str, noun: str = "event"
+) -> Iterator[dict[str, Any]]:
+    """Those that were found, each with the op that asked for it, if that is on record."""
+    for name in found[:EVIDENCE_MAX]:
+        row = ops.get(name)
+        yield {"what": what, noun: name} | ({} if row is None else {"op": history.ops.name(row)})
