@@ -2,7 +2,7 @@
 
 A shard's keys are those of the direct client, and people's sessions and rooms. The direct client shows whether the
 shard itself is well; people may suffer all the same, where a service lets the lost shard take its connections or its
-time from the others. So each is judged for itself, in two ways:
+time from the others. So each is judged for itself, in two ways, and articles, which are on no shard, in the second:
 
 - *How long nobody was served*: the longest time for which none of its ops was acknowledged.
 - *Who was not served*: of each kind of op that follows a schedule, those that failed or were answered late. All shards
@@ -22,7 +22,7 @@ from resilience.check.outage import gaps, longest, outages, where
 from resilience.check.text import count, percent, seconds
 from resilience.history.columns import OK, Flags, Ints
 from resilience.history.read import History
-from resilience.spec.blast import BlastRadius
+from resilience.spec.blast import CONTENT, BlastRadius
 from resilience.spec.scenario import Scenario
 
 # Sound runs had none, but for 0.5 % of the reads just after a node with a session service was lost.
@@ -50,6 +50,9 @@ def _spared(scenario: Scenario, history: History, radius: BlastRadius) -> Iterat
             yield _judged(scenario, history, group, radius.others_outage_s_max)
             yield _people(history, group, radius.others_outage_s_max)
             yield _served(scenario, history, group, radius.others_outage_s_max)
+    if scenario.stack.content is not None and CONTENT not in radius.may_suffer:
+        kinds = {kind: history.ops.of_kind(kind) for kind in history.ops.kinds if kind.startswith("content.")}
+        yield _kinds_served(scenario, history, CONTENT, kinds, radius.others_outage_s_max)
 
 
 def _judged(scenario: Scenario, history: History, group: int, most_s: float) -> Finding:
@@ -104,37 +107,47 @@ def _for_certain_s(history: History, rows: Flags, group: int, most_us: float) ->
 
 
 def _served(scenario: Scenario, history: History, group: int, most_s: float) -> Finding:
-    shares = _shares(scenario, history, group, most_s)
+    """Of each kind of op on a shard, whether it is served."""
+    ops = history.ops
+    on_it = ops.group == group
+    rows = {kind: on_it & ops.of_kind(kind) for kind in ops.kinds if kind.startswith("session.")}
+    rows["direct.write"] = on_it & ops.of_kind("direct.write")
+    edits = on_it & ops.of_kind("collaboration.edit")
+    if edits.any():  # a room need not be on each shard
+        rows["collaboration.edit"] = edits
+    return _kinds_served(scenario, history, f"shard {group}", rows, most_s)
+
+
+def _kinds_served(
+    scenario: Scenario, history: History, place: str, rows: Mapping[str, Flags], most_s: float
+) -> Finding:
+    shares = _shares(scenario, history, rows, most_s)
     many = [f"{kind}: {bad:,} of {sent:,}" for kind, (bad, sent) in shares.items() if bad > max(FEW, SHARE_MAX * sent)]
-    none = [kind for kind, (_, sent) in shares.items() if not sent]
+    none = [kind for kind, (_, sent) in shares.items() if not sent] if shares else ["its ops"]
     worst = max((bad / sent for bad, sent in shares.values() if sent), default=0.0)
     return Finding(
         check="blast-radius.served",
         verdict="fail" if many else "inconclusive" if none else "pass",
-        title=f"each kind of op on shard {group} is served",
+        title=f"each kind of op on {place} is served",
         measured=f"of the worst kind {percent(worst)} failed or took over {seconds(LATE_S)}",
         allowed=f"≤ {percent(SHARE_MAX)} of each kind, beside {seconds(most_s)} at a stretch",
         value=worst,
         unit="ratio",
         reason=", ".join(many) or (f"none was sent of {', '.join(none)}" if none else ""),
-        where=Where(group=f"shard {group}"),
+        where=Where(group=place),
         rests_on=_RESTS_ON,
     )
 
 
-def _shares(scenario: Scenario, history: History, group: int, most_s: float) -> Mapping[str, tuple[int, int]]:
-    """Of each kind of op on a shard since the fault how many were not served, beside the stretch, and how many sent."""
+def _shares(
+    scenario: Scenario, history: History, rows: Mapping[str, Flags], most_s: float
+) -> Mapping[str, tuple[int, int]]:
+    """Of each kind of op since the fault how many were not served, beside the stretch, and how many were sent."""
     ops = history.ops
-    on_it = (ops.group == group) & (
-        ops.in_phase("fault", "recovery") if scenario.experiment else ops.in_phase("steady")
-    )
+    since = ops.in_phase("fault", "recovery") if scenario.experiment else ops.in_phase("steady")
     bad = (ops.outcome != OK) | (ops.returned - ops.due > LATE_S * SECOND_US)
-    rows = {kind: on_it & ops.of_kind(kind) for kind in ops.kinds if kind.startswith("session.")}
-    rows["direct.write"] = on_it & ops.of_kind("direct.write")
-    edits = (ops.group == group) & ops.of_kind("collaboration.edit")
-    if edits.any():  # a room need not be on each shard
-        rows["collaboration.edit"] = edits & on_it
-    return {kind: (_beside(ops.due[sent & bad], most_s * SECOND_US), int(sent.sum())) for kind, sent in rows.items()}
+    sent = {kind: since & of_kind for kind, of_kind in rows.items()}
+    return {kind: (_beside(ops.due[own & bad], most_s * SECOND_US), int(own.sum())) for kind, own in sent.items()}
 
 
 def _beside(instants: Ints, stretch_us: float) -> int:

@@ -6,6 +6,7 @@ Each check takes what it looks at and the label that messages begin with, and ra
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
+from resilience.spec.blast import CONTENT
 from resilience.spec.content_coherence import check_content, check_content_load
 from resilience.spec.convert import refuse, show
 from resilience.spec.fault import (
@@ -100,7 +101,7 @@ def _check_blast_radius(scenario: Scenario, label: str) -> None:
     groups = scenario.blast_radius.may_suffer if scenario.blast_radius else ()
     _unique(groups, label, "blast_radius.may_suffer")
     for index, group in enumerate(groups):
-        _check_one_of(_shards(scenario.stack), group, label, f"blast_radius.may_suffer[{index}]")
+        _check_one_of(_key_groups(scenario.stack), group, label, f"blast_radius.may_suffer[{index}]")
 
 
 def _check_one_of(known: Iterable[str], group: str, label: str, field: str) -> None:
@@ -111,6 +112,12 @@ def _check_one_of(known: Iterable[str], group: str, label: str, field: str) -> N
 
 def _shards(stack: Stack) -> Iterator[str]:
     return (f"shard {number}" for number in range(1, len(stack.shards) + 1))
+
+
+def _key_groups(stack: Stack) -> Iterator[str]:
+    yield from _shards(stack)
+    if stack.content is not None:
+        yield CONTENT
 
 
 def _places(stack: Stack) -> Iterator[str]:

@@ -9,7 +9,7 @@ from resilience.check.blast import blast_radius
 from resilience.check.compose import judge
 from resilience.check.finding import Finding
 from resilience.spec.blast import BlastRadius
-from tests.histories import APPLIED, FAULT, Op, Recorded, S, recorded, scenario
+from tests.histories import APPLIED, FAULT, WITH_CONTENT, Op, Recorded, S, recorded, scenario
 
 
 def judged(run: Recorded, folder: Path, radius: BlastRadius | None) -> dict[str, Finding]:
@@ -198,3 +198,20 @@ def test_a_kind_that_was_not_sent_any_more_is_not_judged(tmp_path: Path, gone: s
 def test_without_a_bound_it_says_so(tmp_path: Path) -> None:
     (finding,) = judged(recorded(), tmp_path, None).values()
     assert (finding.verdict, finding.measured) == ("pass", "not judged")
+
+
+@pytest.mark.parametrize(
+    ("may_suffer", "bad", "verdict"),
+    [((), 4, "fail"), ((), 0, "pass"), (("content",), 4, "")],
+    ids=["spared and sick", "spared and well", "may suffer"],
+)
+def test_articles_are_spared_unless_the_scenario_names_them(
+    may_suffer: tuple[str, ...], bad: int, verdict: str, tmp_path: Path
+) -> None:
+    run = recorded(tiers=WITH_CONTENT)
+    listed = [op for op in run.of("content.list") if op.due >= APPLIED]
+    for op in listed[:bad]:  # a second lies between two
+        op.end("fail", 2_000, "http-503")
+    about = replace(scenario(slos=(), tiers=WITH_CONTENT), blast_radius=BlastRadius(may_suffer=may_suffer))
+    found = [one for one in blast_radius(about, run.history(tmp_path, about)) if one.where.group == "content"]
+    assert [(one.check, one.verdict) for one in found] == ([("blast-radius.served", verdict)] if verdict else [])

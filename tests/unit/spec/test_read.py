@@ -15,8 +15,8 @@ from resilience.spec.slo import FindingSource, RatioSource
 
 ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = (
-    "baseline", "collaboration-events-baseline", "collaboration-events-kill-leader", "collaboration-kill", "edge-kill",
-    "no-effect", "node-drain", "node-freeze", "node-power-off",
+    "baseline", "collaboration-events-baseline", "collaboration-events-kill-leader", "collaboration-kill",
+    "content-baseline", "content-kill", "edge-kill", "no-effect", "node-drain", "node-freeze", "node-power-off",
     "personalization-kill", "postgresql-baseline", "postgresql-cancel-waiting", "postgresql-cut-failover",
     "postgresql-cut-failover-quorum",
     "postgresql-failover", "postgresql-failover-patroni", "postgresql-isolation", "postgresql-kill-replica",
@@ -33,6 +33,7 @@ SHIPPED = (
 UNBROKEN = (
     "baseline",
     "collaboration-events-baseline",
+    "content-baseline",
     "postgresql-baseline",
     "rabbitmq-baseline",
     "rabbitmq-poison",
