@@ -15,6 +15,7 @@ import contextlib
 import re
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import msgspec
@@ -33,7 +34,8 @@ ASK_TIMEOUT_S = 1.0
 PROMOTE_TIMEOUT_S = 10
 LOOK_EVERY_S = 0.1
 PROVED_WITHIN_S = 5.0
-LED_WITHIN_S = 3.0  # in a cluster each node learns for itself, within a second or two, where a Service leads
+LED_WITHIN_S = 10.0  # in a cluster each node learns for itself where a Service leads; one that is busy took five
+LED_TIMEOUT_S = 3.0  # of each answer through a PgBouncer, which has to connect first
 TURNED_BACK_WITHIN_S = 20.0  # it stops, starts, and compares its data with the new primary's
 KEEP = """SELECT pg_create_physical_replication_slot('{slot}', true)
     WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '{slot}')"""
@@ -241,13 +243,16 @@ def lead_all(platform: Platform, leading: Leading, primary: str, but: str = "") 
     found = [state for state in platform.states() if state.component == "pgbouncer" and state.node != but]
     for state in found:
         leading.lead_writes(state.name, primary)
-    return tuple(state.name for state in found if _is_led(state, platform.secret(PASSWORD), primary))
+    password = platform.secret(PASSWORD)
+    with ThreadPoolExecutor(max(1, len(found))) as threads:
+        led = threads.map(lambda state: _is_led(state, password, primary), found)
+        return tuple(state.name for state, is_led in zip(found, led, strict=True) if is_led)
 
 
 def _is_led(state: MemberState, password: str, primary: str) -> bool:
     """Has a PgBouncer read whom it leads to, and connect anew until that is so: what leads there may learn it late."""
-    at = partial(PostgresqlLink, state.name, state.address, password, ASK_TIMEOUT_S, component=state.component)
-    console, door = at(user=SUPERUSER, database=state.component), at(user=APPLICATION)
+    at = partial(PostgresqlLink, state.name, state.address, password, component=state.component)
+    console, door = at(ASK_TIMEOUT_S, user=SUPERUSER, database=state.component), at(LED_TIMEOUT_S, user=APPLICATION)
 
     def elsewhere() -> str:
         leads_to = _answer(door, "SHOW cluster_name")
