@@ -97,7 +97,7 @@ def logs(scenario: Scenario, history: History) -> tuple[Finding, ...]:
             value=float(len(lines)),
             unit="lines",
             reason="; ".join(told + unknown),
-            rests_on=needs.RECORD if found.strange else needs.WHOLE,
+            rests_on=needs.RECORD if found.strange else needs.WHOLE + needs.CONTROL,
             evidence=tuple(_evidence(said) for said in lines[:_SHOWN]),
             evidence_total=len(lines),
         ),

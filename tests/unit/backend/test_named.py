@@ -251,11 +251,11 @@ def test_only_what_is_labelled_is_taken_away(monkeypatch: pytest.MonkeyPatch):
     told = words_of(monkeypatch, cluster)
     ours = "delete namespaces -l harmonyflow.dev/harness,kubernetes.io/metadata.name in"
     cluster.clear()
-    assert [line.partition(" --")[0] for line in told] == [f"{ours} (harmonyflow,monitoring,redis)"]
+    assert [line.partition(" --")[0] for line in told] == [f"{ours} (harmonyflow,monitoring,postgresql,rabbitmq,redis)"]
     told.clear()
     cluster.delete()
     assert [line.partition(" --")[0] for line in told] == [
-        f"{ours} (harmonyflow,monitoring,redis,resilience)",
+        f"{ours} (harmonyflow,monitoring,postgresql,rabbitmq,redis,resilience)",
         "delete priorityclass,clusterrole,clusterrolebinding -l harmonyflow.dev/harness",
     ]
     assert not cluster.kubeconfig.exists()
