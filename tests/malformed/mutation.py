@@ -54,6 +54,10 @@ def _list(value: Any) -> bool:
     return isinstance(value, list)
 
 
+def _filled_list(value: Any) -> bool:
+    return _list(value) and bool(value)
+
+
 def _mapping(value: Any) -> bool:
     return isinstance(value, dict)
 
@@ -86,7 +90,7 @@ VALUES: Mapping[str, tuple[Callable[[Any], bool], Callable[[Any], Any]]] = {
     "list-for-scalar": (_scalar, lambda old: [old]),
     "mapping-for-scalar": (_scalar, lambda old: {"value": old}),
     "empty-list": (_list, lambda _: []),
-    "item-twice": (_list, lambda old: [*old, old[0]] if old else old),
+    "item-twice": (_filled_list, lambda old: [*old, old[0]]),
     "many-items": (_list, lambda old: [old[0]] * 3_000 if old else ["x"] * 3_000),
     "mapping-for-list": (_list, lambda old: {str(index): item for index, item in enumerate(old)}),
     "list-for-mapping": (_mapping, lambda old: [old]),

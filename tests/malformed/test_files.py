@@ -71,6 +71,7 @@ HARMLESS = (
     Harmless("zero", r"(.*set\.)?redis\.(cluster_replica_validity_factor|min_replicas_to_write|shutdown_timeout_s|"
              r"snapshot_every_s|min_replicas_max_lag_s)", "redis.conf: 0 switches it off"),
     Harmless("zero", r"seed", "any number of 32 bits is a seed"),
+    Harmless("zero", r"postgresql\.failover\.operator_delay_s", "whoever promotes may be there already"),
     Harmless("truth", r"(.*set\.)?(redis\.(appendonly|cluster_require_full_coverage|cluster_allow_reads_when_down)|"
              r"rabbitmq\.dead_letter)|(method|rollbacks)\..*\.runbook\.fence", "both are right for a switch"),
 )  # fmt: skip
@@ -95,7 +96,7 @@ CASES = [pytest.param(family, kind, id=f"{family}-{kind}") for family in FAMILIE
 def harmless(spoilt: Mutation) -> bool:
     rules = [rule for rule in HARMLESS if rule.kind == spoilt.kind and re.fullmatch(rule.place, spoilt.place)]
     only_if = {_BOUND: in_order, _ARGUMENTS: only_heal_lacks_arguments}.get(rules[0].place) if rules else None
-    return bool(rules) and (only_if is None or only_if(yaml.load(spoilt.content, Loader=yaml.CSafeLoader)))
+    return bool(rules) and (only_if is None or all(map(only_if, yaml.load_all(spoilt.content, yaml.CSafeLoader))))
 
 
 def in_order(value: Any) -> bool:
