@@ -13,6 +13,7 @@ _WORST_FIRST = (
     "collaboration.",
     "order.",
     "linearizability.",
+    "isolation.",
     "staleness.",
     "logs",
     "recovery",

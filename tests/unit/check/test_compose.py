@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from resilience.check.compose import Check, checks_of, judge
 from resilience.check.finding import Finding, Verdict, worst
+from resilience.check.headline import headline
 from resilience.check.measure import combined
 from resilience.history.read import History
 from resilience.history.record import Event
@@ -158,3 +159,8 @@ def test_a_platform_that_never_comes_back_is_a_fail_though_it_cannot_be_audited(
     assert {("recovery", "fail"), ("convergence", "fail"), ("durability.direct", "inconclusive")} <= found
     audited = next(finding for finding in judgement.findings if finding.check == "assumption.audit-complete")
     assert audited.reason.startswith("shard 1 has no primary that answers; ")
+
+
+def test_what_transactions_must_not_read_is_told_before_what_was_slow() -> None:
+    slow, wrong = (Finding(check=name, verdict="fail", title=name) for name in ("latency", "isolation.postgresql"))
+    assert headline("fail", (slow, wrong)) == "fail: isolation.postgresql (and 1 more)"
