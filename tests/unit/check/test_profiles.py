@@ -184,3 +184,11 @@ def test_only_a_stack_with_the_service_has_this_hop(tmp_path: Path) -> None:
     assert [finding.where.group for finding in found] == list(PLACES[:3])
     assert "staleness.suggestions" not in checks_of(about)
     assert "assumption.profiles-audited" in ASSUMPTIONS
+
+
+def test_that_no_event_was_seen_anywhere_is_no_pass_of_its_queue(tmp_path: Path) -> None:
+    run = run_with_people()
+    run.effects.clear()
+    found = {finding.where.group: finding for finding in events(ABOUT, run.history(tmp_path, ABOUT))}
+    assert found[f"queue {QUEUE}"].verdict == "inconclusive", found
+    assert "no event came this far" in found[f"queue {QUEUE}"].reason

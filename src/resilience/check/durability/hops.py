@@ -162,6 +162,7 @@ def of_queue(stream: Stream, history: History, way: Way, *, forgiven: bool, by_e
     confirmed = way.confirmed
     lost = [] if by_effect else [event for event in confirmed if event not in way.settled]
     total = count(len(confirmed), "confirmed event")
+    far = len(way.seen if by_effect and confirmed else confirmed)
     whole = total if by_effect else f"{len(lost):,} of {total} lost"
     alone = sorted(way.seen - way.published.keys())
     wrong = [event for event in alone if not way.late(event) and not (forgiven and event in way.ops)]
@@ -176,13 +177,13 @@ def of_queue(stream: Stream, history: History, way: Way, *, forgiven: bool, by_e
     name, audits = stream.name, (*stream.audit, *needs.QUEUES, *(needs.PROFILES if by_effect else ()))
     return Finding(
         check=name,
-        verdict="fail" if lost or wrong else "pass" if confirmed else "inconclusive",
+        verdict="fail" if lost or wrong else "pass" if far else "inconclusive",
         title=_title(len(lost), len(wrong), by_effect=by_effect),
         measured=f"{whole}, {len(alone):,} without a row, {again:,} published again",
         allowed="none lost, " + ("those without a row that a failover may lose" if forgiven else "none without a row"),
         value=float(len(lost)),
         unit="ops",
-        reason=reason(len(confirmed), "; ".join(f"{number:,} {what}" for what, number in told.items() if number)),
+        reason=reason(far, "; ".join(f"{number:,} {what}" for what, number in told.items() if number)),
         where=Where(group=f"queue {stream.queue}"),
         rests_on=rests_on(audits, bad=bool(lost or wrong)),
         evidence=(*evidence(history, way.ops, lost, "lost in RabbitMQ"),
