@@ -22,7 +22,7 @@ import numpy as np
 from resilience.check import needs
 from resilience.check.durability.booking import EVIDENCE_MAX
 from resilience.check.durability.postgresql import excuses
-from resilience.check.fault import POSTGRESQL, SECOND_US
+from resilience.check.fault import POSTGRESQL, SECOND_US, after_fault
 from resilience.check.finding import Finding, Verdict
 from resilience.check.text import count, seconds
 from resilience.history.columns import OK, Flags, Ints
@@ -37,12 +37,12 @@ OTHER_PERSON = "other-person"  # the error of an answer about somebody else (`lo
 class _Reads(NamedTuple):
     """Reads that were answered: their rows, and for how long each was behind, for certain, in microseconds.
 
-    ``older``: how many there are that a version was known before for longer than the bound; the others show nothing.
+    ``older``: those that a version was known before for longer than the bound; the others show nothing.
     """
 
     rows: Ints
     behind_us: Ints
-    older: int
+    older: Ints
 
 
 def suggestions(scenario: Scenario, history: History) -> tuple[Finding, ...]:
@@ -53,6 +53,10 @@ def suggestions(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     ops = history.ops
     others = np.flatnonzero(ops.of_kind(READ, WRITE) & ops.with_error(OTHER_PERSON))
     reads = _read(history, (ops.outcome == OK) & (ops.version >= 0) & ~ops.with_error(OTHER_PERSON), bound_us)
+    after = after_fault(history)
+    too_little = "" if len(reads.older) else "no read came longer after a version was known than the bound"
+    if not too_little and after is not None and not (ops.called[reads.older] > after.since).any():
+        too_little = f"no read that shows anything was answered after the {after.name}"
     stale = reads.rows[reads.behind_us > bound_us]
     worst_s = float(reads.behind_us.max(initial=0)) / SECOND_US
     taken_back = bool(len(stale)) and bool(excuses(scenario, history, POSTGRESQL))
@@ -60,9 +64,9 @@ def suggestions(scenario: Scenario, history: History) -> tuple[Finding, ...]:
         f"{count(len(stale), 'read')} staler than the bound" if len(stale) else "",
         "a failover may have taken back what was known" if taken_back else "",
         f"{count(len(others), 'answer')} about somebody else" if len(others) else "",
-        "" if reads.older else "no read came longer after a version was known than the bound",
+        too_little,
     )))  # fmt: skip
-    verdict: Verdict = "pass" if reads.older else "inconclusive"
+    verdict: Verdict = "inconclusive" if too_little else "pass"
     if len(others) or (len(stale) and not taken_back):
         verdict = "fail"
     elif taken_back:
@@ -93,7 +97,7 @@ def suggestions(scenario: Scenario, history: History) -> tuple[Finding, ...]:
 def _read(history: History, answered: Flags, bound_us: int) -> _Reads:
     ops = history.ops
     told = np.flatnonzero(answered & ops.of_kind(READ, WRITE))
-    rows, behind, older = [], [], 0
+    rows, behind, older = [], [], []
     for person in np.unique(ops.key[told]).tolist():
         known = told[ops.key[told] == person]
         known = known[np.argsort(ops.returned[known], kind="stable")]
@@ -104,8 +108,8 @@ def _read(history: History, answered: Flags, bound_us: int) -> _Reads:
         missed = np.append(since, np.iinfo(np.int64).max)[later]
         rows.append(reads)
         behind.append(np.maximum(0, ops.called[reads] - missed))
-        older += int((ops.called[reads] - since[0] > bound_us).sum())
+        older.append(reads[ops.called[reads] - since[0] > bound_us])
     if not rows:
         nothing = np.zeros(0, dtype=np.int64)
-        return _Reads(nothing, nothing, 0)
-    return _Reads(np.concatenate(rows), np.concatenate(behind), older)
+        return _Reads(nothing, nothing, nothing)
+    return _Reads(np.concatenate(rows), np.concatenate(behind), np.concatenate(older))

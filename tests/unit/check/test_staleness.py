@@ -142,3 +142,14 @@ def test_what_a_failover_may_have_taken_back_is_not_judged(tmp_path: Path) -> No
     finding = found(run, tmp_path)
     assert finding.verdict == "inconclusive"
     assert "a failover may have taken back what was known" in finding.reason
+
+
+def test_reads_before_the_fault_alone_show_nothing(tmp_path: Path) -> None:
+    run = with_people(recorded(tiers=TIERS))
+    for op in run.good("suggestion.read"):
+        if op.due > FAULT:
+            op.end("fail", 4_000, "http-503:stale")
+            op.version = -1
+    finding = found(run, tmp_path)
+    assert finding.verdict == "inconclusive", finding
+    assert "no read that shows anything was answered after the fault" in finding.reason
