@@ -135,6 +135,7 @@ class _Seen:
     """
 
     reads: int
+    untold: int  # transactions that were committed, and of whose reads it is not on record what each was told
     both: int  # lists that were appended to and read
     met: int
     after: str
@@ -145,13 +146,13 @@ class _Seen:
     @property
     def too_little(self) -> str:
         """Why nothing is known from that, "" if something is."""
+        if self.untold:
+            return f"of {count(self.untold, 'transaction')} it is not on record what each read was told"
         if not self.both:
             return "no list was both appended to and read"
         if not self.met:
             return "no two transactions were under way at the same time"
-        if not self.after:
-            return ""
-        if not self.stood:
+        if self.after and not self.stood:
             return f"no list that had been appended to before the fault was asked for after the {self.after}"
         if 2 * self.read < self.stood:
             before = count(self.stood, "list")
@@ -182,6 +183,7 @@ def _seen(history: History, told: _Told) -> _Seen:
                     since.add(key)
     return _Seen(
         reads=reads,
+        untold=sum(one.outcome == OK and len(one.contents) != _reads(one) for one in told.transactions),
         both=len(appended & read),
         met=_met(history, told),
         after=after.name if after else "",
@@ -189,6 +191,10 @@ def _seen(history: History, told: _Told) -> _Seen:
         stood=len(before & asked),
         read=len(before & asked & since),
     )
+
+
+def _reads(one: Transaction) -> int:
+    return sum(not step.value for step in one.steps)
 
 
 def _met(history: History, told: _Told) -> int:

@@ -462,3 +462,13 @@ def test_a_known_weakness_of_lists(tmp_path: Path) -> None:
     judgement = judge(about, run.history(tmp_path, about))
     assert judgement.verdict == "pass"
     assert "known weakness, seen again: postgresql: 1 anomaly that serializable does not allow" in judgement.headline
+
+
+def test_what_a_read_was_told_and_is_not_on_record_shows_nothing(tmp_path: Path) -> None:
+    run = whole()
+    for op in run.ops:
+        if op.kind == KIND and op.outcome == "ok":
+            op.stood = op.stood.partition("|")[0]
+    finding = judged(run, tmp_path)
+    assert finding.verdict == "inconclusive", finding
+    assert "it is not on record what each read was told" in finding.reason
