@@ -270,3 +270,13 @@ def test_ids() -> None:
     assert job_of("a-1", "author-42-7") == "article-changed/a-1/author-42-7"
     assert change_of("article-changed/a-1/author-42-7") == "author-42-7"
     assert (change_of("rabbitmq-42-7"), is_job("rabbitmq-42-7")) == ("", False)
+
+
+def test_reads_before_the_fault_alone_show_nothing(tmp_path: Path) -> None:
+    run = recorded(tiers=WITH_CONTENT)
+    for op in run.good("content.read"):
+        if op.due > APPLIED:
+            op.end("fail", 4_000, "http-503:busy")
+    found = {finding.where.group: finding for finding in content(ABOUT, run.history(tmp_path, ABOUT))}
+    assert found[CACHE].verdict == "inconclusive", found[CACHE]
+    assert "was read after the fault" in found[CACHE].reason

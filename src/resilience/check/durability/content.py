@@ -12,7 +12,8 @@ A finding for each hop, about what came that far:
   row: both are one commit. Where PostgreSQL may lose acknowledged rows around a failover, changes may be lost like
   those (`durability.postgresql`).
 - ``cache``: a read that began ``cache_ttl_s`` after a change was acknowledged gives that change or a later one, unless
-  PostgreSQL has lost it. One that says that there is no such article counts as older than any.
+  PostgreSQL has lost it. One that says that there is no such article counts as older than any. Where there was a fault,
+  reads that come before it alone show nothing.
 - ``jobs``: every row is published, once all has had time to settle.
 - ``queue content-processing``: what was confirmed and has no effect is not left there, nor among its dead letters: the
   workers had that time, too.
@@ -37,10 +38,10 @@ from resilience.check.durability.booking import ANSWER_US, EVIDENCE_MAX, Booked,
 from resilience.check.durability.hops import evidence, reason, rests_on
 from resilience.check.durability.postgresql import at_stake, excuses, window
 from resilience.check.durability.unrecorded import unrecorded
-from resilience.check.fault import POSTGRESQL, SECOND_US, Applied
+from resilience.check.fault import POSTGRESQL, SECOND_US, Applied, after_fault
 from resilience.check.finding import Finding, Where
 from resilience.check.text import count, seconds
-from resilience.history.columns import FAIL, OK, UNKNOWN, Flags
+from resilience.history.columns import FAIL, OK, UNKNOWN, Flags, Ints
 from resilience.history.content import change_of, job_of
 from resilience.history.read import History
 from resilience.history.record import ArticleRead, JobRead
@@ -166,7 +167,7 @@ def _of_rows(finding: Finding, history: History, way: Way, booked: Booked) -> Fi
 class _Stale:
     """Reads that were answered by less than was acknowledged before they began, and for how long that had been."""
 
-    reads: int  # that could have been: something had been acknowledged
+    judged: Ints  # those that could have been: something had been acknowledged
     rows: tuple[int, ...]
     ages_us: tuple[int, ...]
 
@@ -178,16 +179,16 @@ def _of_reads(scenario: Scenario, history: History, booked: Booked) -> Finding:
     stale = _stale(history, booked)
     bad = [row for row, age in zip(stale.rows, stale.ages_us, strict=True) if age > ttl_s * SECOND_US + SLACK_US]
     worst_s = max(stale.ages_us, default=0) / SECOND_US
-    ops = history.ops
-    told = (
-        f"{count(len(bad), 'read')} older than the cache may be" if bad else "",
-        "" if stale.reads else "nothing was read after it had been written",
-    )
+    ops, after = history.ops, after_fault(history)
+    too_little = "" if len(stale.judged) else "nothing was read after it had been written"
+    if not too_little and after is not None and not (ops.called[stale.judged] > after.since).any():
+        too_little = f"nothing that had been written was read after the {after.name}"
+    told = (f"{count(len(bad), 'read')} older than the cache may be" if bad else "", too_little)
     return Finding(
         check=NAME,
-        verdict="fail" if bad else "pass" if stale.reads else "inconclusive",
+        verdict="fail" if bad else "inconclusive" if too_little else "pass",
         title=f"{count(len(bad), 'read')} older than the cache may be" if bad else "no read is older than allowed",
-        measured=f"{len(stale.rows):,} of {count(stale.reads, 'read')} older than what was acknowledged, "
+        measured=f"{len(stale.rows):,} of {count(len(stale.judged), 'read')} older than what was acknowledged, "
         f"by {seconds(worst_s)} at the most",
         allowed=f"≤ {seconds(ttl_s)}, the cache's",
         value=worst_s,
@@ -215,7 +216,7 @@ def _stale(history: History, booked: Booked) -> _Stale:
     acked = booked.writes & (ops.outcome == OK)
     acked[booked.lost] = False
     reads = ops.of_kind("content.read") & ((ops.outcome == OK) | ops.with_error(MISSING))
-    changes, judged, rows, ages = _by_article(history, acked), 0, list[int](), list[int]()
+    changes, judged, rows, ages = _by_article(history, acked), list[int](), list[int](), list[int]()
     for key, of_article in _by_article(history, reads).items():
         if key not in changes:
             continue
@@ -224,12 +225,12 @@ def _stale(history: History, booked: Booked) -> _Stale:
         since = np.minimum.accumulate(ops.returned[written][::-1])[::-1]
         version = np.where(ops.outcome[of_article] == OK, ops.version[of_article], 0)
         lacks = np.searchsorted(ops.version[written], version, side="right")
-        judged += int((ops.called[of_article] > since[0]).sum())
+        judged += of_article[ops.called[of_article] > since[0]].tolist()
         some = lacks < len(written)
         age = ops.called[of_article[some]] - since[lacks[some]]
         rows += of_article[some][age > 0].tolist()
         ages += age[age > 0].tolist()
-    return _Stale(reads=judged, rows=tuple(rows), ages_us=tuple(ages))
+    return _Stale(judged=np.array(judged, dtype=np.int64), rows=tuple(rows), ages_us=tuple(ages))
 
 
 def _by_article(history: History, flags: Flags) -> dict[int, Any]:
