@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
+from resilience.check.durability.collaboration import NAME as EDITS
 from resilience.check.durability.content import NAME as CONTENT
 from resilience.check.durability.events import NAME as EVENTS
 from resilience.check.durability.postgresql import ROWS, may_lose
@@ -37,6 +38,7 @@ def with_weaknesses(scenario: Scenario, findings: Iterable[Finding]) -> tuple[Fi
 def _mode(stack: Stack, finding: str) -> str:
     """Whether what the finding speaks of is acknowledged before anybody else has it."""
     in_postgresql = finding in {ROWS.name, REGISTERS, LISTS, EVENTS, CONTENT}
+    in_postgresql |= finding == EDITS and stack.has_rooms_in_postgresql
     alone = may_lose(stack) if in_postgresql else isinstance(stack.durability, Async)
     return "async" if alone else "wait"
 

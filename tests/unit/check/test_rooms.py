@@ -11,10 +11,12 @@ from resilience.check.collaboration.delivery import delivery
 from resilience.check.compose import ASSUMPTIONS, judge
 from resilience.check.durability.collaboration import NAME, collaboration
 from resilience.check.finding import Finding
+from resilience.check.weakness import with_weaknesses
 from resilience.history.outbox import edit_in, event_of_edit, is_event
 from resilience.history.record import Consumed, Event, RoomRead
 from resilience.spec.postgresql import AnyStandbys
 from resilience.spec.scenario import Scenario
+from resilience.spec.weakness import VALUE, KnownWeakness
 from tests.histories import (
     APPLIED,
     END,
@@ -343,3 +345,13 @@ def test_an_edit_that_nobody_wrote_down_is_unknown(with_row: bool, tmp_path: Pat
     found = hops(run, tmp_path)
     assert {finding.verdict for finding in found.values()} == {"pass"}
     assert found["postgresql"].measures["durability.recovered_ops"] == float(with_row)
+
+
+def test_a_known_weakness_goes_by_how_the_database_acknowledges_edits() -> None:
+    weakness = KnownWeakness(finding=NAME, within={VALUE: (0, 1)}, seen="sometimes", why="known", durability="async")
+    lost = Finding(check=NAME, verdict="fail", title="an edit is lost", value=1.0)
+    assert ABOUT.stack.postgresql is not None
+    for durability, known in ((ABOUT.stack.postgresql.durability, "known"), (AnyStandbys(), "")):
+        tier = replace(ABOUT.stack.postgresql, durability=durability)
+        about = replace(ABOUT, stack=replace(ABOUT.stack, postgresql=tier), known_weaknesses=(weakness,))
+        assert with_weaknesses(about, (lost,))[0].known == known
