@@ -210,6 +210,8 @@ def _flaws(history: History, member: Member, log: ServerLog, up_us: int) -> Iter
         yield log.problem
     elif not log.size and talks:
         yield "it says nothing"
+    elif log.begins is None and talks:
+        yield "none of its lines says when it was written"
     if log.unread:
         yield f"{log.unread:,} of {log.size:,} bytes were not read"
     if log.lines_total > len(log.lines):

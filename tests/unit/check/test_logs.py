@@ -208,11 +208,22 @@ def empty(_: Recorded, folder: Path) -> None:
     (folder / "members" / "redis-cluster-1" / "server.log").touch()
 
 
+def tells_no_time(run: Recorded) -> None:
+    run.unlogged.add("redis-cluster-1")
+    run.later = undated
+
+
+def undated(run: Recorded, folder: Path) -> None:
+    empty(run, folder)
+    (folder / "members" / "redis-cluster-1" / "server.log").write_text("it is well\n")
+
+
 UNKNOWN: tuple[tuple[str, Callable[[Recorded], object], str], ...] = (
     ("missing", lambda run: run.unlogged.add("redis-cluster-1"), "no log was kept of redis-cluster-1"),
     ("all missing", lambda run: run.unlogged.update(m.name for m in scenario().stack.members),
      "no log was kept of any server"),
     ("empty", says_nothing, "the log of redis-cluster-1: it says nothing"),
+    ("undated", tells_no_time, "the log of redis-cluster-1: none of its lines says when it was written"),
     ("late", lambda run: begins_late(run, "redis-cluster-1", APPLIED),
      "the log of redis-cluster-1: it begins at 22.0 s, when the stack had been up"),
     ("many lines", lambda run: run.say("redis-cluster-1", *[stamped("redis", -S, SIGNAL)] * 101),
