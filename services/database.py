@@ -1,5 +1,9 @@
 """PostgreSQL through the PgBouncers: a few connections to the first that can be reached, each step with a deadline.
 
+There is a bound to connections, and a lower one to those that are being made: a login costs a slow machine more than
+most statements do. Without it, time-outs made each request log in anew, and logins that nobody waited for any more left
+PgBouncers no time for the others, for as long as there was load. Who is not given a connection in time waits no longer.
+
 A deadline is the event loop's time. psycopg's own way out of a statement is to ask the server to break off, which a
 server that is silent never does: so a step that ran out of time is left to end by itself, in the background, and its
 connection is of no more use.
@@ -7,6 +11,7 @@ connection is of no more use.
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,7 +23,8 @@ from psycopg.pq import TransactionStatus
 from services.config import address_from_text
 
 LOCALLY = "canceling wait for synchronous replication"  # a warning: it is done, and no standby may have it
-IDLE_MAX = 8  # connections that are kept for later; more may be open at the same time
+CONNECTIONS_MAX = 8  # open at the same time, all of them kept: well below a PgBouncer's pool, which others need, too
+LOGINS_MAX = 2  # connections that are being made at the same time
 AGAIN_S = 0.1  # between two attempts to write
 CONNECT_TIMEOUT_S = 0.5  # of one PgBouncer, so that there is time for the next
 
@@ -46,13 +52,16 @@ class Database:
         self._name = name or user
         self._next = 0  # the PgBouncer whose turn it is
         self._idle: list[Connection] = []
+        self._in_use = 0
+        self._logins: set[asyncio.Task[Connection]] = set()
+        self._waiting: deque[asyncio.Future[Connection]] = deque()  # who is given the next connection
         self._left: set[asyncio.Task[None]] = set()  # connections that are being given up
         logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns of each statement that is broken off
 
     @asynccontextmanager
     async def connection(self, deadline: float) -> AsyncIterator[Connection]:
         """A connection of one's own, each statement a commit of its own. Raises `DatabaseError`."""
-        connection = self._idle.pop() if self._idle else await self._connect(deadline)
+        connection = await self._take(deadline)
         try:
             yield connection
         except Error as error:
@@ -64,22 +73,72 @@ class Database:
         except BaseException:
             self._give_up(connection)
             raise
-        if connection.info.transaction_status == TransactionStatus.IDLE and len(self._idle) < IDLE_MAX:
-            self._idle.append(connection)
         else:
-            self._give_up(connection)
+            if connection.info.transaction_status == TransactionStatus.IDLE:
+                self._idle.append(connection)
+            else:
+                self._give_up(connection)
+        finally:
+            self._in_use -= 1
+            self._serve()
 
     async def close(self) -> None:
         """Closes what is idle, and waits for nobody."""
+        for login in self._logins:
+            login.cancel()
         for connection in self._idle:
             await connection.close()
         self._idle.clear()
 
-    async def _connect(self, deadline: float) -> Connection:
-        """Tries each PgBouncer once, beginning with the last that could be reached. Raises `NotConnectedError`."""
-        reason = "timeout"
-        for _ in self._addresses:
-            host, port = self._addresses[self._next]
+    async def _take(self, deadline: float) -> Connection:
+        """The next connection that is free. Raises `NotConnectedError`."""
+        turn: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        self._serve()
+        try:
+            await asyncio.wait({turn}, timeout=max(0.0, deadline - _now()))
+        except asyncio.CancelledError:
+            if not turn.cancel() and turn.exception() is None:
+                self._in_use -= 1
+                self._idle.append(turn.result())
+                self._serve()
+            raise
+        if turn.cancel():
+            raise NotConnectedError("timeout")
+        return turn.result()
+
+    def _serve(self) -> None:
+        """Gives what is idle to who waits, and makes more as long as some wait and it may."""
+        self._waiting = deque(turn for turn in self._waiting if not turn.done())
+        while self._idle and self._waiting:
+            self._in_use += 1
+            self._waiting.popleft().set_result(self._idle.pop())
+        while len(self._logins) < min(LOGINS_MAX, len(self._waiting), CONNECTIONS_MAX - self._in_use):
+            login = asyncio.create_task(self._log_in())
+            self._logins.add(login)
+            login.add_done_callback(self._logged_in)
+
+    def _logged_in(self, login: asyncio.Task[Connection]) -> None:
+        self._logins.discard(login)
+        if login.cancelled():
+            return
+        try:
+            self._idle.append(login.result())
+        except NotConnectedError as error:
+            for turn in self._waiting:
+                if not turn.done():
+                    turn.set_exception(NotConnectedError(str(error)))
+        self._serve()
+
+    async def _log_in(self) -> Connection:
+        """Tries each PgBouncer once, beginning with the last that could be reached. Raises `NotConnectedError`.
+
+        It has time of its own: it is of use to the next request, too, where the one that it was begun for gives up.
+        """
+        reason, first = "timeout", self._next
+        for number in range(first, first + len(self._addresses)):
+            turn = number % len(self._addresses)
+            host, port = self._addresses[turn]
             connecting = AsyncConnection.connect(
                 host=host,
                 port=port,
@@ -92,12 +151,13 @@ class Database:
                 prepare_threshold=None,  # the next transaction may be another server connection's
             )
             try:
-                return await by(min(deadline, _now() + CONNECT_TIMEOUT_S), connecting)
+                return await by(_now() + CONNECT_TIMEOUT_S, connecting)
             except DatabaseError as error:
                 reason = str(error)
             except Error as error:
                 reason = reason_of(error)
-            self._next = (self._next + 1) % len(self._addresses)
+            if self._next == turn:  # another login may have seen it, too
+                self._next = (turn + 1) % len(self._addresses)
         raise NotConnectedError(reason)
 
     def _turn_away(self, connection: Connection) -> None:
