@@ -24,6 +24,8 @@ from services.config import address_from_text
 
 LOCALLY = "canceling wait for synchronous replication"  # a warning: it is done, and no standby may have it
 CONNECTIONS_MAX = 8  # open at the same time, all of them kept: well below a PgBouncer's pool, which others need, too
+# a server that is well says so: what is not there, that somebody else has a lock for too long
+OF_THE_STATEMENT = frozenset({"42883", "42P01", "55P03"})
 LOGINS_MAX = 2  # connections that are being made at the same time
 AGAIN_S = 0.1  # between two attempts to write
 CONNECT_TIMEOUT_S = 0.5  # of one PgBouncer, so that there is time for the next
@@ -65,7 +67,10 @@ class Database:
         try:
             yield connection
         except Error as error:
-            self._turn_away(connection)
+            if error.sqlstate in OF_THE_STATEMENT and is_idle(connection):
+                self._idle.append(connection)
+            else:
+                self._turn_away(connection)
             raise DatabaseError(reason_of(error)) from error
         except DatabaseError:
             self._turn_away(connection)
@@ -74,7 +79,7 @@ class Database:
             self._give_up(connection)
             raise
         else:
-            if connection.info.transaction_status == TransactionStatus.IDLE:
+            if is_idle(connection):
                 self._idle.append(connection)
             else:
                 self._give_up(connection)
@@ -237,6 +242,11 @@ def _seen(task: "asyncio.Future[Any]") -> None:
     """What became of a step that nobody waits for any more."""
     if not task.cancelled():
         task.exception()
+
+
+def is_idle(connection: Connection) -> bool:
+    """Whether it can be used for the next statement."""
+    return connection.info.transaction_status == TransactionStatus.IDLE
 
 
 def reason_of(error: Error) -> str:

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from resilience.stack.http_link import http_ask
 from resilience.stack.postgresql_failover import promote, proof
 from resilience.stack.postgresql_link import PASSWORD
 from resilience.stack.versions import postgresql_servers
+from services.database import CONNECTIONS_MAX
 from tests.component.own_log import judged
 from tests.component.postgresql_tier import (
     OTHER,
@@ -96,6 +98,20 @@ def test_every_pgbouncer_leads_to_the_primary_and_a_persons_psql_finds_its_way(t
             person = tier.enter(member, ["psql", "-XAtc", sql], (0, file.fileno(), file.fileno()))
             assert person.wait(60) == 0, output.read_text()
         assert output.read_text() == ("postgres|t\n" if member == STANDBY else "harmonyflow|f\n"), table
+
+
+def test_a_burst_of_edits_is_stored_by_a_few_connections(tier, logs, tmp_path):
+    """They wait for the few that there are, which are kept also where the tables are not there yet."""
+
+    def logins() -> int:
+        return len(re.findall("harmonyflow@.* login attempt", log_of(logs, "pgbouncer-1")))
+
+    before = logins()
+    argv = [sys.executable, "-m", "tests.component.edit_burst", str(tier.secret_file(PASSWORD)), "pgbouncer-1:6432"]
+    burst = tier.run_beside("postgresql-client", argv, tmp_path / "burst.log")
+    assert burst.wait(60) == 0, (tmp_path / "burst.log").read_text()
+    wait_for("its logins are in the log", lambda: logins() > before)
+    assert logins() - before <= CONNECTIONS_MAX
 
 
 def test_the_exporter_tells_of_every_member(tier):
