@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import msgspec
 
@@ -25,6 +25,7 @@ from resilience.check.fault import latest_timeline
 from resilience.errors import FaultError, StackError
 from resilience.fault.injector import Injector, heal_all, us_from_ns
 from resilience.fault.ledger import Ledger
+from resilience.history.clock import RunClock
 from resilience.history.columns import Ops
 from resilience.history.phase import STOP, PhaseBoard
 from resilience.history.queues import QueuesSeen
@@ -61,6 +62,13 @@ AUDIT_TIMEOUT_S = 60.0
 SETTLE_TIMEOUT_S = 20.0  # of outbox, edits and jobs, whose movers look twice a second once they have connections
 REPLICAS_TIMEOUT_S = 10.0
 _OF_SHARDS = frozenset({"session", "collaboration"})  # kinds of ops whose keys Redis holds, beside the direct client's
+
+
+class ReadBack(Protocol):
+    """Writes down what a store holds. Raises `StackError` if that could not be read until the deadline."""
+
+    def __call__(self, *, writer: Writer, clock: RunClock, deadline: float) -> object:
+        """``deadline`` is a value of `time.monotonic`."""
 
 
 class Stage:
@@ -204,45 +212,38 @@ class Stage:
             collect(self._scenario, url, *self._notebook.wall_range_s(), writer)
 
     def _read_back(self, platform: OwnedPlatform) -> None:
-        """What the primaries hold, which is audited, and whether their replicas hold the same."""
+        """What the primaries hold, which is audited, and whether their replicas hold the same.
+
+        In this order: what is in an outbox, or among the rows of rooms and jobs, comes into a queue before that is
+        drained, and what the personalization service consumes it takes out of one.
+        """
         history = read_history(self._record.directory)
         attempted = Attempted.of(history.ops)
+        timeline, hit = latest_timeline(history), hit_members(Ledger(self._record.ledger))
+        stack = platform.stack
         self._try(lambda: self._compare_replicas(platform, attempted))
-        self._try(lambda: self._audit(platform, attempted))
-        timeline = latest_timeline(history)
-        if platform.stack.has_outbox:  # before the queues are drained: what is in it comes into one
-            self._try(lambda: self._audit_outbox(platform, timeline))
-        if platform.stack.personalization is not None:  # which takes out of one of them what is for it
+        self._try(lambda: self._audit_keys(platform, attempted))
+        if stack.has_outbox:
+            self._audit("outbox", partial(audit_outbox, platform, timeline_min=timeline), SETTLE_TIMEOUT_S)
+        if stack.personalization is not None:
             self._try(lambda: self._let_consume(platform, timeline))
-        if platform.stack.has_rooms_in_postgresql:
-            self._try(lambda: self._audit_rooms(platform, attempted, timeline))
-        if platform.stack.content is not None:  # whose jobs come into one, too
-            self._try(lambda: self._audit_content(platform, timeline))
-        self._try(lambda: self._drain(platform))
-        if platform.stack.personalization is not None:
-            self._try(lambda: self._audit_profiles(platform, timeline))
-        if platform.stack.postgresql is not None:
+        if stack.has_rooms_in_postgresql:
+            settle_s = SETTLE_TIMEOUT_S if stack.has_room_events else AUDIT_TIMEOUT_S
+            self._audit("rooms", partial(audit_rooms, platform, rooms=attempted.rooms, timeline_min=timeline), settle_s)
+        if stack.content is not None:
+            self._audit("content", partial(audit_content, platform, timeline_min=timeline), SETTLE_TIMEOUT_S)
+        if stack.rabbitmq is not None:
+            self._audit("rabbitmq", partial(drain, platform, hit=hit))
+        if stack.personalization is not None:
+            self._audit("profiles", partial(audit_profiles, platform, timeline_min=timeline))
+        if stack.postgresql is not None:
             self._try(lambda: self._compare_copies(platform, timeline))
-            self._audit_rows(platform, attempted, timeline)
+            self._audit("postgresql", partial(audit_rows, platform, keys=attempted.rows, timeline_min=timeline))
         if self._scenario.load.postgresql_list_rate_ops_per_s is not None:
-            self._audit_lists(platform, timeline)
+            self._audit("lists", partial(audit_lists, platform, timeline_min=timeline))
 
-    def _drain(self, platform: OwnedPlatform) -> None:
-        """Takes what is left out of the queues, where the stack has any."""
-        if platform.stack.rabbitmq is None:
-            return
-        note = partial(self._notebook_about, "rabbitmq")
-        with Writer(self._record.audit) as writer, unanswered(note, "audit-incomplete"):
-            drain(
-                platform,
-                writer,
-                hit=hit_members(Ledger(self._record.ledger)),
-                clock=self._notebook.clock,
-                deadline=time.monotonic() + AUDIT_TIMEOUT_S,
-            )
-
-    def _audit(self, platform: OwnedPlatform, attempted: "Attempted") -> None:
-        """Reads back all that was attempted, acknowledged or not."""
+    def _audit_keys(self, platform: OwnedPlatform, attempted: "Attempted") -> None:
+        """Reads back all keys of Redis that were attempted, acknowledged or not."""
         with Writer(self._record.audit) as writer, unanswered(self._notebook.event, "audit-incomplete"):
             audit(
                 platform,
@@ -254,60 +255,19 @@ class Stage:
                 deadline=time.monotonic() + AUDIT_TIMEOUT_S,
             )
 
-    def _audit_outbox(self, platform: OwnedPlatform, timeline_min: int) -> None:
-        note = partial(self._notebook_about, "outbox")
+    def _audit(self, store: str, read: ReadBack, timeout_s: float = AUDIT_TIMEOUT_S) -> None:
+        """Reads back what a store holds; that it does not answer until then is an event about it, and no error."""
+        self._try(lambda: self._audit_until(store, read, time.monotonic() + timeout_s))
+
+    def _audit_until(self, store: str, read: ReadBack, deadline: float) -> None:
+        note = partial(self._notebook_about, store)
         with Writer(self._record.audit) as writer, unanswered(note, "audit-incomplete"):
-            deadline = time.monotonic() + SETTLE_TIMEOUT_S
-            audit_outbox(platform, writer, clock=self._notebook.clock, deadline=deadline, timeline_min=timeline_min)
+            read(writer=writer, clock=self._notebook.clock, deadline=deadline)
 
     @staticmethod
     def _let_consume(platform: OwnedPlatform, timeline_min: int) -> None:
         with suppress(StackError):  # what has no effect by then is found by the audit, with what is left in the queue
             wait_consumed(platform, deadline=time.monotonic() + SETTLE_TIMEOUT_S, timeline_min=timeline_min)
-
-    def _audit_profiles(self, platform: OwnedPlatform, timeline_min: int) -> None:
-        note = partial(self._notebook_about, "profiles")
-        with Writer(self._record.audit) as writer, unanswered(note, "audit-incomplete"):
-            deadline = time.monotonic() + AUDIT_TIMEOUT_S
-            audit_profiles(platform, writer, clock=self._notebook.clock, deadline=deadline, timeline_min=timeline_min)
-
-    def _audit_rooms(self, platform: OwnedPlatform, attempted: "Attempted", timeline_min: int) -> None:
-        note = partial(self._notebook_about, "rooms")
-        timeout_s = SETTLE_TIMEOUT_S if platform.stack.has_room_events else AUDIT_TIMEOUT_S
-        with Writer(self._record.audit) as writer, unanswered(note, "audit-incomplete"):
-            audit_rooms(
-                platform,
-                writer,
-                attempted.rooms,
-                clock=self._notebook.clock,
-                deadline=time.monotonic() + timeout_s,
-                timeline_min=timeline_min,
-            )
-
-    def _audit_content(self, platform: OwnedPlatform, timeline_min: int) -> None:
-        note = partial(self._notebook_about, "content")
-        with Writer(self._record.audit) as writer, unanswered(note, "audit-incomplete"):
-            deadline = time.monotonic() + SETTLE_TIMEOUT_S
-            audit_content(platform, writer, clock=self._notebook.clock, deadline=deadline, timeline_min=timeline_min)
-
-    def _audit_rows(self, platform: OwnedPlatform, attempted: "Attempted", timeline_min: int) -> None:
-        note = partial(self._notebook_about, "postgresql")
-        with Writer(self._record.audit) as writer, unanswered(note, "audit-incomplete"):
-            deadline = time.monotonic() + AUDIT_TIMEOUT_S
-            audit_rows(
-                platform,
-                writer,
-                attempted.rows,
-                clock=self._notebook.clock,
-                deadline=deadline,
-                timeline_min=timeline_min,
-            )
-
-    def _audit_lists(self, platform: OwnedPlatform, timeline_min: int) -> None:
-        note = partial(self._notebook_about, "lists")
-        with Writer(self._record.audit) as writer, unanswered(note, "audit-incomplete"):
-            deadline = time.monotonic() + AUDIT_TIMEOUT_S
-            audit_lists(platform, writer, clock=self._notebook.clock, deadline=deadline, timeline_min=timeline_min)
 
     def _compare_copies(self, platform: OwnedPlatform, timeline_min: int) -> None:
         deadline = time.monotonic() + REPLICAS_TIMEOUT_S
