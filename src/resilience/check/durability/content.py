@@ -34,9 +34,9 @@ import numpy as np
 from msgspec.structs import replace
 
 from resilience.check import needs
-from resilience.check.durability.booking import ANSWER_US, EVIDENCE_MAX, Booked, Defect, Ledger, What, findings
+from resilience.check.durability.booking import ANSWER_US, EVIDENCE_MAX, Booked, Defect, What, findings
 from resilience.check.durability.hops import evidence, reason, rests_on
-from resilience.check.durability.postgresql import at_stake, excuses, window
+from resilience.check.durability.postgresql import at_stake, excuses, of_postgresql
 from resilience.check.durability.unrecorded import unrecorded
 from resilience.check.fault import POSTGRESQL, SECOND_US, Applied, after_fault
 from resilience.check.finding import Finding, Where
@@ -54,17 +54,7 @@ WRITES = ("content.create", "content.update")
 MISSING = "http-404:missing"  # the error of a read of what is not there
 SLACK_US = 50_000  # the cache's time is wall time; a step of that by more breaks an assumption (`clock_step`)
 EFFECT_S = 5.0  # a worker has dealt with a job so soon, with room for a busy machine
-ROWS = Ledger(
-    name=NAME,
-    noun="article change",
-    audit=needs.CONTENT,
-    primaries=needs.PRIMARY,
-    place=lambda _: "postgresql",
-    excuses=excuses,
-    hits=lambda _: (),
-    window=window,
-    by_phase=True,
-)
+ROWS = of_postgresql(NAME, "article change", needs.CONTENT)
 
 
 def content(scenario: Scenario, history: History) -> tuple[Finding, ...]:
