@@ -34,14 +34,14 @@ import numpy as np
 from msgspec.structs import replace
 
 from resilience.check import needs
-from resilience.check.durability.booking import ANSWER_US, EVIDENCE_MAX, Booked, Defect, What, findings
+from resilience.check.durability.booking import ANSWER_US, EVIDENCE_MAX, Booked, findings
 from resilience.check.durability.hops import evidence, reason, rests_on
-from resilience.check.durability.postgresql import at_stake, excuses, of_postgresql
+from resilience.check.durability.postgresql import at_stake, book_named, excuses, of_postgresql
 from resilience.check.durability.unrecorded import unrecorded
 from resilience.check.fault import POSTGRESQL, SECOND_US, Applied, after_fault
 from resilience.check.finding import Finding, Where
 from resilience.check.text import count, seconds
-from resilience.history.columns import FAIL, OK, UNKNOWN, Flags, Ints
+from resilience.history.columns import OK, Flags, Ints
 from resilience.history.content import change_of, job_of
 from resilience.history.read import History
 from resilience.history.record import ArticleRead, JobRead
@@ -100,25 +100,14 @@ def follow(history: History) -> Way:
 
 def book(history: History, way: Way) -> Booked:
     """What the audit found of articles and of jobs' rows."""
-    outcome, writes = history.ops.outcome, history.ops.of_kind(*WRITES)
-    late = unrecorded(history, writes)
-    there = {job: row for job, row in way.changes.items() if job in way.rows}
-    strangers = [job for job in way.rows if job not in way.changes]
-    unexpected = [job for job in strangers if not late(change_of(job))]
-    refused = [job for job, row in there.items() if outcome[row] == FAIL]
-    acked = [(job, row) for job, row in way.changes.items() if outcome[row] == OK]
-    lost = [row for job, row in acked if job not in way.rows or not _has_change(history, way, row)]
-    recovered = [row for row in there.values() if outcome[row] == UNKNOWN]
-    return Booked(
-        writes=writes,
-        group=np.full(len(history.ops), POSTGRESQL, dtype=np.int32),
-        lost=np.array(lost, dtype=np.int64),
-        recovered=np.array(recovered, dtype=np.int64),
-        defects=(
-            *(_defect("refused but there", job, history.ops.name(there[job])) for job in refused),
-            *(_defect("unexpected", job, "nobody is on record to have asked for it") for job in unexpected),
-        ),
-        unrecorded=(POSTGRESQL,) * (len(strangers) - len(unexpected)),
+    late = unrecorded(history, history.ops.of_kind(*WRITES))
+    return book_named(
+        history,
+        WRITES,
+        asked=way.changes,
+        stored=way.rows.keys(),
+        late=lambda job: late(change_of(job)),
+        is_whole=lambda row: _has_change(history, way, row),
     )
 
 
@@ -127,10 +116,6 @@ def _has_change(history: History, way: Way, row: int) -> bool:
     ops = history.ops
     read, version = way.articles.get(ops.keys[ops.key[row]]), int(ops.version[row])
     return read is not None and (read.version > version or (read.version == version and read.op == str(ops.value[row])))
-
-
-def _defect(what: What, job: str, detail: str) -> Defect:
-    return Defect(what=what, group=POSTGRESQL, key=job, detail=detail)
 
 
 def _of_rows(finding: Finding, history: History, way: Way, booked: Booked) -> Finding:

@@ -25,15 +25,15 @@ import numpy as np
 from msgspec.structs import replace
 
 from resilience.check import needs
-from resilience.check.durability.booking import Booked, Defect, What, findings
+from resilience.check.durability.booking import Booked, findings
 from resilience.check.durability.hops import Stream, Way, of_queue, of_rows, rests_on, sights_of, way_of, with_hop
-from resilience.check.durability.postgresql import at_stake, excuses, of_postgresql
+from resilience.check.durability.postgresql import at_stake, book_named, excuses, of_postgresql
 from resilience.check.durability.profiles import of_profiles
 from resilience.check.durability.unrecorded import unrecorded
 from resilience.check.fault import POSTGRESQL
 from resilience.check.finding import Finding
 from resilience.check.text import count
-from resilience.history.columns import FAIL, OK, UNKNOWN
+from resilience.history.columns import OK
 from resilience.history.outbox import event_of, events_among, op_of
 from resilience.history.read import History
 from resilience.spec.rabbitmq import PRIORITY_QUEUE
@@ -83,28 +83,7 @@ def _of_ends(finding: Finding, history: History, way: Way, booked: Booked) -> Fi
 
 def book(history: History, way: Way) -> Booked:
     """What the audit found of the rows of ends."""
-    ops, outcome = history.ops, history.ops.outcome
-    there = {event: row for event, row in way.ops.items() if event in way.published}
-    strangers = [event for event in way.published if event not in way.ops]
-    unexpected = [event for event in strangers if not way.late(event)]
-    refused = [event for event, row in there.items() if outcome[row] == FAIL]
-    lost = [row for event, row in way.ops.items() if outcome[row] == OK and event not in there]
-    recovered = [row for row in there.values() if outcome[row] == UNKNOWN]
-    return Booked(
-        writes=ops.of_kind(STREAM.kind),
-        group=np.full(len(ops), POSTGRESQL, dtype=np.int32),
-        lost=np.array(lost, dtype=np.int64),
-        recovered=np.array(recovered, dtype=np.int64),
-        defects=(
-            *(_defect("refused but there", event, ops.name(there[event])) for event in refused),
-            *(_defect("unexpected", event, "nobody is on record to have asked for it") for event in unexpected),
-        ),
-        unrecorded=(POSTGRESQL,) * (len(strangers) - len(unexpected)),
-    )
-
-
-def _defect(what: What, event: str, detail: str) -> Defect:
-    return Defect(what=what, group=POSTGRESQL, key=event, detail=detail)
+    return book_named(history, [STREAM.kind], asked=way.ops, stored=way.published.keys(), late=way.late)
 
 
 def _gone_from_redis(history: History, way: Way) -> int:

@@ -6,7 +6,7 @@ A client writes each row with one INSERT that commits by itself, under a key and
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,6 +100,42 @@ def of_postgresql(name: str, noun: str, audit: tuple[str, ...]) -> Ledger:
 
 
 ROWS = dataclasses.replace(of_postgresql("durability.postgresql", "row", needs.ROWS), hits=hit_postgresql)
+
+
+def book_named(
+    history: History,
+    kinds: Sequence[str],
+    *,
+    asked: Mapping[str, int],
+    stored: Collection[str],
+    late: Callable[[str], bool],
+    is_whole: Callable[[int], bool] = lambda _: True,
+) -> Booked:
+    """What the audit found of rows that have names of their own, which follow from the ops of these kinds.
+
+    ``asked`` is the op of each name that is on record, ``stored`` are the names that are there. ``late`` says whether
+    one without an op is of a client that died before it had recorded it, ``is_whole`` whether all else of an op's
+    commit is there, too.
+    """
+    ops, outcome = history.ops, history.ops.outcome
+    there = {name: row for name, row in asked.items() if name in stored}
+    strangers = [name for name in stored if name not in asked]
+    unexpected = [name for name in strangers if not late(name)]
+    refused = [name for name, row in there.items() if outcome[row] == FAIL]
+    acked = [(name, row) for name, row in asked.items() if outcome[row] == OK]
+    lost = [row for name, row in acked if name not in there or not is_whole(row)]
+    recovered = [row for row in there.values() if outcome[row] == UNKNOWN]
+    return Booked(
+        writes=ops.of_kind(*kinds),
+        group=np.full(len(ops), POSTGRESQL, dtype=np.int32),
+        lost=np.array(lost, dtype=np.int64),
+        recovered=np.array(recovered, dtype=np.int64),
+        defects=(
+            *(_defect("refused but there", name, ops.name(there[name])) for name in refused),
+            *(_defect("unexpected", name, "nobody is on record to have asked for it") for name in unexpected),
+        ),
+        unrecorded=(POSTGRESQL,) * (len(strangers) - len(unexpected)),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
