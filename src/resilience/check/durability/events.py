@@ -26,7 +26,7 @@ from msgspec.structs import replace
 
 from resilience.check import needs
 from resilience.check.durability.booking import Booked, findings
-from resilience.check.durability.hops import Stream, Way, of_queue, of_rows, rests_on, sights_of, way_of, with_hop
+from resilience.check.durability.hops import Stream, Way, of_queue, of_rows, sights_of, way_of, with_hop
 from resilience.check.durability.postgresql import at_stake, book_named, excuses, of_postgresql
 from resilience.check.durability.profiles import of_profiles
 from resilience.check.durability.unrecorded import unrecorded
@@ -56,7 +56,7 @@ def events(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     by_effect = scenario.stack.personalization is not None
     queue = of_queue(STREAM, history, way, forgiven=forgiven, by_effect=by_effect)
     hops = (*rows, of_rows(STREAM, history, way), queue)
-    return (*hops, _of_profiles(history, way)) if by_effect else hops
+    return (*hops, of_profiles(STREAM, history, way)) if by_effect else hops
 
 
 def follow(history: History) -> Way:
@@ -92,16 +92,3 @@ def _gone_from_redis(history: History, way: Way) -> int:
     kept = (row for event, row in way.ops.items() if event in way.published and ops.outcome[row] == OK)
     reads = (sessions.get(ops.keys[ops.key[row]]) for row in kept)
     return sum(read is not None and read.exists and read.state != "ended" for read in reads)
-
-
-def _of_profiles(history: History, way: Way) -> Finding:
-    """Whether every event that was confirmed has had its effect, or is left; see `profiles`."""
-    audits = (*needs.OUTBOX, *needs.QUEUES, *needs.PROFILES)
-    return of_profiles(
-        NAME,
-        history,
-        confirmed=way.confirmed,
-        settled=way.settled,
-        ends=way.ops,
-        rests_on=(rests_on(audits, bad=True), rests_on(audits, bad=False)),
-    )
