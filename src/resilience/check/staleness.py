@@ -25,6 +25,7 @@ from resilience.check.durability.postgresql import excuses
 from resilience.check.fault import POSTGRESQL, SECOND_US, after_fault
 from resilience.check.finding import Finding, Verdict
 from resilience.check.text import count, seconds
+from resilience.check.versions import by_key, overtaken_at
 from resilience.history.columns import OK, Flags, Ints
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
@@ -96,19 +97,14 @@ def suggestions(scenario: Scenario, history: History) -> tuple[Finding, ...]:
 
 def _read(history: History, answered: Flags, bound_us: int) -> _Reads:
     ops = history.ops
-    told = np.flatnonzero(answered & ops.of_kind(READ, WRITE))
+    is_read = ops.of_kind(READ)
     rows, behind, older = [], [], []
-    for person in np.unique(ops.key[told]).tolist():
-        known = told[ops.key[told] == person]
-        known = known[np.argsort(ops.returned[known], kind="stable")]
-        highest = np.maximum.accumulate(ops.version[known])  # that anybody was told of by then
-        since = ops.returned[known]
-        reads = known[ops.of_kind(READ)[known]]
-        later = np.searchsorted(highest, ops.version[reads], side="right")  # the first answer with a later version
-        missed = np.append(since, np.iinfo(np.int64).max)[later]
+    for _, known in by_key(ops, np.flatnonzero(answered & ops.of_kind(READ, WRITE))):
+        reads = known[is_read[known]]
+        missed = overtaken_at(ops.version[known], ops.returned[known], ops.version[reads])
         rows.append(reads)
         behind.append(np.maximum(0, ops.called[reads] - missed))
-        older.append(reads[ops.called[reads] - since[0] > bound_us])
+        older.append(reads[ops.called[reads] - ops.returned[known].min() > bound_us])
     if not rows:
         nothing = np.zeros(0, dtype=np.int64)
         return _Reads(nothing, nothing, nothing)

@@ -25,7 +25,7 @@ A job is published, and worked off, *at least once*: its effect is one row all t
 again is told.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,7 +41,8 @@ from resilience.check.durability.unrecorded import unrecorded
 from resilience.check.fault import POSTGRESQL, SECOND_US, Applied, after_fault
 from resilience.check.finding import Finding, Where
 from resilience.check.text import count, seconds
-from resilience.history.columns import OK, Flags, Ints
+from resilience.check.versions import by_key, overtaken_at
+from resilience.history.columns import OK, Ints
 from resilience.history.content import change_of, job_of
 from resilience.history.read import History
 from resilience.history.record import ArticleRead, JobRead
@@ -191,29 +192,17 @@ def _stale(history: History, booked: Booked) -> _Stale:
     acked = booked.writes & (ops.outcome == OK)
     acked[booked.lost] = False
     reads = ops.of_kind("content.read") & ((ops.outcome == OK) | ops.with_error(MISSING))
-    changes, judged, rows, ages = _by_article(history, acked), list[int](), list[int](), list[int]()
-    for key, of_article in _by_article(history, reads).items():
+    changes, judged, rows, ages = dict(by_key(ops, np.flatnonzero(acked))), list[int](), list[int](), list[int]()
+    for key, of_article in sorted(by_key(ops, np.flatnonzero(reads)), key=lambda part: int(part[1][0])):
         if key not in changes:
             continue
-        written = changes[key][np.argsort(ops.version[changes[key]], kind="stable")]
-        # of each version the earliest instant at which it, or a later one, was acknowledged
-        since = np.minimum.accumulate(ops.returned[written][::-1])[::-1]
+        written, called = changes[key], ops.called[of_article]
         version = np.where(ops.outcome[of_article] == OK, ops.version[of_article], 0)
-        lacks = np.searchsorted(ops.version[written], version, side="right")
-        judged += of_article[ops.called[of_article] > since[0]].tolist()
-        some = lacks < len(written)
-        age = ops.called[of_article[some]] - since[lacks[some]]
-        rows += of_article[some][age > 0].tolist()
+        age = called - overtaken_at(ops.version[written], ops.returned[written], version)
+        judged += of_article[called > ops.returned[written].min()].tolist()
+        rows += of_article[age > 0].tolist()
         ages += age[age > 0].tolist()
     return _Stale(judged=np.array(judged, dtype=np.int64), rows=tuple(rows), ages_us=tuple(ages))
-
-
-def _by_article(history: History, flags: Flags) -> dict[int, Any]:
-    """The ops of each key among these, in the order in which they are on record."""
-    found: defaultdict[int, list[int]] = defaultdict(list)
-    for row in np.flatnonzero(flags).tolist():
-        found[int(history.ops.key[row])].append(row)
-    return {key: np.array(rows, dtype=np.int64) for key, rows in found.items()}
 
 
 def _of_jobs(history: History, way: Way) -> Finding:
