@@ -171,7 +171,10 @@ def successor(history: History, shard: HitShard) -> Event | None:
 
 
 class After(NamedTuple):
-    """PostgreSQL after what may have changed it: the ``fault`` that was injected, or the ``failover`` over it."""
+    """After what may have changed what PostgreSQL keeps: the ``fault`` that was injected, or its ``failover`` over it.
+
+    Registers and lists are read from it by the load itself, articles and profiles by a service.
+    """
 
     name: str
     applied: int  # when the first fault took effect
@@ -179,7 +182,7 @@ class After(NamedTuple):
 
 
 def after_fault(history: History) -> After | None:
-    """When what a fault has done to PostgreSQL is to be seen, None where nothing was injected."""
+    """When what a fault has done to what PostgreSQL keeps is to be seen, None where nothing was injected."""
     applied = [injection.applied for injection in injections(history)]
     if not applied:
         return None
