@@ -64,8 +64,8 @@ from resilience.spec.content import Content
 from resilience.spec.fault import FaultSpec, PowerOff, Target
 from resilience.spec.fingerprint import Fingerprint
 from resilience.spec.load import Load
+from resilience.spec.postgresql import AnyStandbys, Patroni, Postgresql
 from resilience.spec.postgresql import Durability as PostgresqlDurability
-from resilience.spec.postgresql import Patroni, Postgresql
 from resilience.spec.rabbitmq import PRIORITY_QUEUE, Rabbitmq, all_queues
 from resilience.spec.scenario import Experiment, Scenario, Timeline
 from resilience.spec.slo import FindingSource, RatioSource, Slo
@@ -239,6 +239,13 @@ def under(durability: PostgresqlDurability, synchronous_commit: str = "on") -> S
     return msgspec.structs.replace(about, stack=msgspec.structs.replace(about.stack, postgresql=tier))
 
 
+def synchronous(about: Scenario) -> Scenario:
+    """A scenario with PostgreSQL, where a commit waits for a standby."""
+    assert about.stack.postgresql is not None
+    tier = msgspec.structs.replace(about.stack.postgresql, durability=AnyStandbys())
+    return msgspec.structs.replace(about, stack=msgspec.structs.replace(about.stack, postgresql=tier))
+
+
 def with_rooms_in_postgresql(about: Scenario, fanout: Literal["redis", "rabbitmq"] = "redis") -> Scenario:
     """A scenario with PostgreSQL, where the logs of rooms are there; `moved_to_postgresql` goes with it."""
     collaboration = Collaboration(log="postgresql", fanout=fanout)
@@ -259,6 +266,12 @@ def published_by_rabbitmq(run: "Recorded") -> None:
             message = f'{event_of_edit(room.key, epoch, seq)} [{epoch},{seq},0,"{edit}"]'
             at = due[room.key, edit] + S // 20
             run.consumed.append(Consumed("consumer-collaboration-sync", "collaboration-sync", message, at, False, True))
+
+
+def taken_over(run: "Recorded", at: int) -> None:
+    """PostgreSQL's primary was among those that the fault was done to, and another took over at that instant."""
+    run.change("injected", members=[*run.event("injected").data["members"], POSTGRESQL[0]])
+    run.events.append(Event("role", at, {"member": POSTGRESQL[1], "group": 0, "role": "primary", "epoch": 2}))
 
 
 def by_patroni(about: Scenario) -> Scenario:

@@ -13,10 +13,21 @@ from resilience.check.durability.rabbitmq import rabbitmq
 from resilience.check.finding import Finding
 from resilience.history.content import change_of, is_job, job_of
 from resilience.history.record import Drained, JobRead
-from resilience.spec.postgresql import AnyStandbys
 from resilience.spec.scenario import Scenario
 from resilience.spec.weakness import KnownWeakness
-from tests.histories import APPLIED, POSTGRESQL, TIERS, WITH_CONTENT, Op, Recorded, S, recorded, scenario
+from tests.histories import (
+    APPLIED,
+    POSTGRESQL,
+    TIERS,
+    WITH_CONTENT,
+    Op,
+    Recorded,
+    S,
+    recorded,
+    scenario,
+    synchronous,
+    taken_over,
+)
 
 ABOUT = scenario(tiers=WITH_CONTENT)
 QUEUE, DEAD = "content-processing", "content-processing.dead"
@@ -25,18 +36,9 @@ ROW, CACHE, JOB, LEFT, EFFECT = PLACES
 EARLY, BEFORE = APPLIED - 10 * S, APPLIED - S // 2
 
 
-def synchronous() -> Scenario:
-    """A commit waits for a standby."""
-    assert ABOUT.stack.postgresql is not None
-    tier = replace(ABOUT.stack.postgresql, durability=AnyStandbys())
-    return replace(ABOUT, stack=replace(ABOUT.stack, postgresql=tier))
-
-
 def failed_over(run: Recorded) -> None:
-    """PostgreSQL's primary was among those that the fault was done to, and another took over."""
-    run.change("injected", members=["redis-cluster-0", POSTGRESQL[0]])
-    promoted = replace(run.event("role"), at=APPLIED + S)
-    run.events.append(replace(promoted, data={"member": POSTGRESQL[1], "group": 0, "role": "primary", "epoch": 2}))
+    """See `taken_over`: whatever PostgreSQL keeps was read from that one."""
+    taken_over(run, APPLIED + S)
     run.outbox = [replace(row, member=POSTGRESQL[1], timeline=2) for row in run.outbox]
     run.rows = [replace(row, member=POSTGRESQL[1], timeline=2) for row in run.rows]
     run.articles = {name: replace(row, member=POSTGRESQL[1], timeline=2) for name, row in run.articles.items()}
@@ -216,7 +218,7 @@ def test_evidence_names_the_job_and_the_op(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("about", "instant", "verdict"),
-    [(ABOUT, BEFORE, "pass"), (ABOUT, EARLY, "fail"), (synchronous(), BEFORE, "fail")],
+    [(ABOUT, BEFORE, "pass"), (ABOUT, EARLY, "fail"), (synchronous(ABOUT), BEFORE, "fail")],
     ids=["just before it", "long before it", "a standby had it"],
 )
 def test_what_a_failover_of_postgresql_may_lose(about: Scenario, instant: int, verdict: str, tmp_path: Path) -> None:

@@ -14,10 +14,21 @@ from resilience.check.finding import Finding
 from resilience.history.outbox import event_of, is_event, op_of
 from resilience.history.record import Consumed, Drained, OutboxRead
 from resilience.spec.fault import CutReplication, Prelude, Target
-from resilience.spec.postgresql import AnyStandbys
 from resilience.spec.scenario import Scenario
 from resilience.spec.weakness import KnownWeakness
-from tests.histories import APPLIED, FAULT, POSTGRESQL, TIERS, Op, Recorded, S, recorded, scenario
+from tests.histories import (
+    APPLIED,
+    FAULT,
+    POSTGRESQL,
+    TIERS,
+    Op,
+    Recorded,
+    S,
+    recorded,
+    scenario,
+    synchronous,
+    taken_over,
+)
 
 ABOUT = scenario(tiers=TIERS)
 PLACES = ("postgresql", "outbox", "queue session-events")
@@ -25,18 +36,9 @@ QUEUE, DEAD = "session-events", "session-events.dead"
 EARLY, BEFORE = APPLIED - 5 * S, APPLIED - S // 2
 
 
-def synchronous() -> Scenario:
-    """A commit waits for a standby."""
-    assert ABOUT.stack.postgresql is not None
-    tier = replace(ABOUT.stack.postgresql, durability=AnyStandbys())
-    return replace(ABOUT, stack=replace(ABOUT.stack, postgresql=tier))
-
-
 def failed_over(run: Recorded) -> None:
-    """PostgreSQL's primary was among those that the fault was done to, and another took over."""
-    run.change("injected", members=["redis-cluster-0", POSTGRESQL[0]])
-    promoted = replace(run.event("role"), at=APPLIED + S)
-    run.events.append(replace(promoted, data={"member": POSTGRESQL[1], "group": 0, "role": "primary", "epoch": 2}))
+    """See `taken_over`: whatever PostgreSQL keeps was read from that one."""
+    taken_over(run, APPLIED + S)
     run.outbox = [OutboxRead(row.event, row.published, POSTGRESQL[1], 2) for row in run.outbox]
     run.rows = [replace(row, member=POSTGRESQL[1], timeline=2) for row in run.rows]
 
@@ -204,7 +206,7 @@ def test_evidence_names_the_event_and_the_op(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("about", "instant", "verdict"),
-    [(ABOUT, BEFORE, "pass"), (ABOUT, EARLY, "fail"), (synchronous(), BEFORE, "fail")],
+    [(ABOUT, BEFORE, "pass"), (ABOUT, EARLY, "fail"), (synchronous(ABOUT), BEFORE, "fail")],
     ids=["just before it", "long before it", "a standby had it"],
 )
 def test_what_a_failover_of_postgresql_may_lose(about: Scenario, instant: int, verdict: str, tmp_path: Path) -> None:
@@ -219,7 +221,7 @@ def test_what_a_failover_of_postgresql_may_lose(about: Scenario, instant: int, v
     assert found["postgresql"].measures[f"{NAME}.lost_in_postgresql_ops"] == 1
 
 
-@pytest.mark.parametrize(("about", "verdict"), [(ABOUT, "pass"), (synchronous(), "fail")], ids=["async", "any 1"])
+@pytest.mark.parametrize(("about", "verdict"), [(ABOUT, "pass"), (synchronous(ABOUT), "fail")], ids=["async", "any 1"])
 def test_an_event_whose_row_a_failover_lost(about: Scenario, verdict: str, tmp_path: Path) -> None:
     """It had been published; where the row may be lost its event may be without it, and is told."""
     run = recorded(tiers=TIERS)

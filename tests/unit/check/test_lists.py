@@ -12,25 +12,31 @@ from resilience.check.compose import checks_of, judge
 from resilience.check.finding import Finding
 from resilience.check.lists import NAME, TITLE, lists
 from resilience.errors import SpecError
-from resilience.history.record import ACKED_LOCALLY, Event, ListRead
+from resilience.history.record import ACKED_LOCALLY, ListRead
 from resilience.history.transaction import KIND, TABLE, Step, Told, text_of, told_text
 from resilience.runner import require_known_checks
 from resilience.spec.load import Isolation
-from resilience.spec.postgresql import AnyStandbys, Postgresql
 from resilience.spec.scenario import Scenario
 from resilience.spec.weakness import KnownWeakness
-from tests.histories import APPLIED, BEGAN, POSTGRESQL, STEADY, Op, Recorded, S, recorded, scenario, with_lists
+from tests.histories import (
+    APPLIED,
+    BEGAN,
+    POSTGRESQL,
+    STEADY,
+    Op,
+    Recorded,
+    S,
+    recorded,
+    scenario,
+    synchronous,
+    taken_over,
+    with_lists,
+)
 
 TIER = ("postgresql",)
 PLAIN = scenario(tiers=TIER)
 ABOUT = changed(PLAIN, load=changed(PLAIN.load, postgresql_list_rate_ops_per_s=10))
-SYNCHRONOUS = changed(
-    ABOUT,
-    stack=changed(
-        ABOUT.stack,
-        postgresql=Postgresql(primary=POSTGRESQL[0], replicas=POSTGRESQL[1:], durability=AnyStandbys(standbys=1)),
-    ),
-)
+SYNCHRONOUS = synchronous(ABOUT)
 AT = STEADY + 5 * S
 PROMOTED = APPLIED + 5 * S
 LATE = BEGAN - S // 2
@@ -44,9 +50,7 @@ def at_level(about: Scenario, level: Isolation) -> Scenario:
 def whole() -> Recorded:
     """A run as it should be, whose fault was done to the primary, with another promoted 5 s later."""
     run = with_lists(recorded(tiers=TIER))
-    run.change("injected", members=[*run.event("injected").data["members"], POSTGRESQL[0]])
-    promotion = {"member": POSTGRESQL[1], "group": 0, "role": "primary", "epoch": 2}
-    run.events.append(Event("role", PROMOTED, promotion))
+    taken_over(run, PROMOTED)
     return run
 
 

@@ -21,20 +21,25 @@ from resilience.history.columns import OUTCOMES, Ops, text_array
 from resilience.history.read import History, read_history
 from resilience.history.record import ACKED_LOCALLY, MISMATCH, Event
 from resilience.runner import require_known_checks
-from resilience.spec.postgresql import AnyStandbys, Postgresql
 from resilience.spec.scenario import Scenario
 from resilience.spec.weakness import KnownWeakness
-from tests.histories import APPLIED, BEGAN, POSTGRESQL, STEADY, Op, Recorded, S, recorded, scenario
+from tests.histories import (
+    APPLIED,
+    BEGAN,
+    POSTGRESQL,
+    STEADY,
+    Op,
+    Recorded,
+    S,
+    recorded,
+    scenario,
+    synchronous,
+    taken_over,
+)
 
 TIER = ("postgresql",)
 ABOUT = scenario(tiers=TIER)
-SYNCHRONOUS = replace(
-    ABOUT,
-    stack=replace(
-        ABOUT.stack,
-        postgresql=Postgresql(primary=POSTGRESQL[0], replicas=POSTGRESQL[1:], durability=AnyStandbys(standbys=1)),
-    ),
-)
+SYNCHRONOUS = synchronous(ABOUT)
 AT = STEADY + 5 * S
 PROMOTED = APPLIED + 5 * S
 OVER = ("pg-register-3-0", "pg-register-3-1")  # those that stand over the failover
@@ -43,9 +48,7 @@ OVER = ("pg-register-3-0", "pg-register-3-1")  # those that stand over the failo
 def whole() -> Recorded:
     """A run as it should be, whose fault was done to the primary, with another promoted 5 s later."""
     run = recorded(tiers=TIER)
-    run.change("injected", members=[*run.event("injected").data["members"], POSTGRESQL[0]])
-    promotion = {"member": POSTGRESQL[1], "group": 0, "role": "primary", "epoch": 2}
-    run.events.append(Event("role", PROMOTED, promotion))
+    taken_over(run, PROMOTED)
     return run
 
 

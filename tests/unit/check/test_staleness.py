@@ -8,12 +8,10 @@ import pytest
 
 from resilience.check.finding import Finding
 from resilience.check.staleness import NAME, suggestions
-from resilience.history.record import Event
 from tests.histories import (
     APPLIED,
     BOUND_S,
     FAULT,
-    POSTGRESQL,
     TIERS,
     Op,
     Recorded,
@@ -21,6 +19,7 @@ from tests.histories import (
     personalized,
     recorded,
     scenario,
+    taken_over,
     with_people,
 )
 
@@ -136,9 +135,7 @@ def test_a_failed_read_tells_nothing(tmp_path: Path) -> None:
 
 def test_what_a_failover_may_have_taken_back_is_not_judged(tmp_path: Path) -> None:
     run = change_one(go_back)
-    run.change("injected", members=["redis-cluster-0", POSTGRESQL[0]])
-    data = {"member": POSTGRESQL[1], "group": 0, "role": "primary", "epoch": 2}
-    run.events.append(Event("role", APPLIED + S, data))
+    taken_over(run, APPLIED + S)
     finding = found(run, tmp_path)
     assert finding.verdict == "inconclusive"
     assert "a failover may have taken back what was known" in finding.reason
