@@ -18,7 +18,7 @@ _ALLOWED: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {  # namespaces,
     "session": (frozenset({"monitoring"}), frozenset({"edge"})),
     "collaboration": (frozenset({"monitoring"}), frozenset({"edge"})),
     "edge": (frozenset(NAMESPACES.values()), frozenset()),
-    "rabbitmq": (frozenset({"harmonyflow", "monitoring"}), frozenset({"rabbitmq"})),
+    "rabbitmq": (_CLIENTS, frozenset({"rabbitmq"})),
 }
 _OBSERVERS = (frozenset({"monitoring"}), frozenset[str]())  # what everything else is reached by
 
