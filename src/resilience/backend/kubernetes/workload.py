@@ -7,6 +7,7 @@ All stand on the observer node and have one volume, ``run``, so that the runner 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from resilience.backend.kubernetes import postgresql_tier, rabbitmq
 from resilience.backend.kubernetes.manifests import (
     COMPONENT,
     MEMBER,
@@ -35,7 +36,7 @@ _LOAD_CPU, _RUNNER_CPU, _CPU = "500m", "200m", "50m"
 _TIER_CPU = "200m"  # of a tier's client, so that those of all tiers fit there
 _SHARE_CPU = "300m"  # of one of several that divide a load between them: two of them fit on a node of two processors
 _TIER_CLIENTS = frozenset(GENERATORS) - {"loadgen", "direct-client"}
-SECRETS = (PASSWORD_SECRET, "postgresql-password", "rabbitmq-password")  # those that runner and clients may read
+SECRETS = (PASSWORD_SECRET, postgresql_tier.PASSWORD, rabbitmq.PASSWORD)  # those that runner and clients may read
 LIVES_S = 3 * 3_600  # whatever became of the harness outside; the longest scenario takes minutes
 # where short names of members are looked up: those that the harness and its clients ask by name
 _SEARCHED = ("edge", "prometheus")
