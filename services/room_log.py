@@ -1,7 +1,8 @@
 """The stored logs of rooms, and who is in them: what Redis knows, by one script each way."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -30,6 +31,18 @@ class Stored:
     resume: Position | None
     rows: tuple[str, ...]
     edit: Position
+
+
+def stored_from_answer(answer: Sequence[Any]) -> Stored:
+    """What the script in Redis and the function in PostgreSQL both answer."""
+    epoch, seq, base, resume_epoch, resume_seq, rows, edit_epoch, edit_seq = answer
+    return Stored(
+        head=(epoch, seq),
+        base=base,
+        resume=(resume_epoch, resume_seq) if resume_epoch >= 0 else None,
+        rows=tuple(rows),
+        edit=(edit_epoch, edit_seq),
+    )
 
 
 class Log(Protocol):
@@ -113,12 +126,4 @@ class RoomLog:
 
     async def _run(self, room: str, args: Command, *, durable: bool, deadline: float) -> Stored:
         keys = tuple(f"{kind}:{{{room}}}" for kind in ("room", "room-log", "room-edits", "room-members"))
-        answer = await self._cluster.run(self._script, keys, args, durable=durable, deadline=deadline)
-        epoch, seq, base, resume_epoch, resume_seq, rows, edit_epoch, edit_seq = answer
-        return Stored(
-            head=(epoch, seq),
-            base=base,
-            resume=(resume_epoch, resume_seq) if resume_epoch >= 0 else None,
-            rows=tuple(rows),
-            edit=(edit_epoch, edit_seq),
-        )
+        return stored_from_answer(await self._cluster.run(self._script, keys, args, durable=durable, deadline=deadline))

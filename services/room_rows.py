@@ -15,7 +15,7 @@ from services.config import Rooms, password_in
 from services.database import Database, DatabaseError, NotConnectedError, make_tables, write
 from services.redis_cluster import RedisCluster
 from services.redis_node import StoreError
-from services.room_log import NOTHING, ROWS_PER_ANSWER, Position, Presence, Stored
+from services.room_log import NOTHING, ROWS_PER_ANSWER, Position, Presence, Stored, stored_from_answer
 
 LOCK = 18  # whoever makes the tables has this advisory lock
 CALL = "SELECT * FROM room(%s, %s, %s, %s, %s, %s, %s)"
@@ -78,14 +78,7 @@ class RowLog:
             raise StoreError("connect-timeout" if str(error) == "timeout" else "refused", "fail") from error
         except DatabaseError as error:
             raise store_error_from(error) from error
-        epoch, seq, base, resume_epoch, resume_seq, rows, edit_epoch, edit_seq = row
-        return Stored(
-            head=(epoch, seq),
-            base=base,
-            resume=(resume_epoch, resume_seq) if resume_epoch >= 0 else None,
-            rows=tuple(rows),
-            edit=(edit_epoch, edit_seq),
-        )
+        return stored_from_answer(row)
 
     async def _row(self, args: tuple[str | int, ...], deadline: float) -> Any:
         async with self._database.connection(deadline) as connection:
