@@ -12,13 +12,13 @@ from aiohttp import ClientError, WSCloseCode, WSMsgType, web
 from msgspec import Meta, Struct
 from prometheus_client import CollectorRegistry
 
-from services.config import Config, address_from_text
+from services.config import Config
 from services.fanout import Deliver, Fan, Fanout
-from services.metric import FanoutMetrics, RequestMetrics, RoomMetrics, StoreMetrics, new_registry
+from services.metric import FanoutMetrics, RequestMetrics, RoomMetrics, new_registry
 from services.order import Edit as NumberedEdit
 from services.order import edit_from_payload
-from services.redis_cluster import RedisCluster
-from services.redis_node import REASONS, Login, StoreError
+from services.redis_cluster import RedisCluster, cluster_of
+from services.redis_node import StoreError
 from services.room import Member, Room
 from services.room_log import NOTHING, Log, Position, RoomLog
 from services.task import end
@@ -246,12 +246,7 @@ async def _write(socket: web.WebSocketResponse, member: Member, metrics: RoomMet
 async def serve(config: Config) -> None:
     """Serve rooms until a signal comes."""
     registry = new_registry()
-    cluster = RedisCluster(
-        [address_from_text(text) for text in config.redis],
-        login=Login(name=config.name, password=config.redis_password()),
-        durability=config.durability,
-        metrics=StoreMetrics(registry, REASONS),
-    )
+    cluster = cluster_of(config, registry)
     requests = RequestMetrics(registry, ("connect", "join", "edit", "missed", "presence", "message"))
     app = web.Application(middlewares=[guard(requests)], client_max_size=BODY_BYTES_MAX)
     service = Service(config, registry, lambda: cluster.ready)

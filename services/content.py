@@ -25,14 +25,14 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from services.broker import Broker
-from services.config import Config, ConfigError, Outbox, address_from_text, password_in
+from services.config import Config, ConfigError, Outbox, password_in
 from services.consumer import Consumer, NotNowError, UnfitError
 from services.database import Database, DatabaseError, by, write
-from services.metric import ContentMetrics, OutboxMetrics, RequestMetrics, StoreMetrics, Stores, new_registry
+from services.metric import ContentMetrics, OutboxMetrics, RequestMetrics, Stores, new_registry
 from services.mover import Mover
 from services.outbox import rows_of
-from services.redis_cluster import RedisCluster
-from services.redis_node import REASONS, Login, StoreError
+from services.redis_cluster import RedisCluster, cluster_of
+from services.redis_node import StoreError
 from services.script import Script
 from services.web import (
     BODY_BYTES_MAX,
@@ -328,12 +328,7 @@ async def serve(config: Config) -> None:
     if config.outbox is None:
         raise ConfigError("outbox: expected where articles and jobs are kept")
     registry = new_registry()
-    cluster = RedisCluster(
-        [address_from_text(text) for text in config.redis],
-        login=Login(name=config.name, password=config.redis_password()),
-        durability=config.durability,
-        metrics=StoreMetrics(registry, REASONS),
-    )
+    cluster = cluster_of(config, registry)
     metrics, jobs = ContentMetrics(registry), OutboxMetrics(registry)
     database = _database(config.outbox)
     mover = _mover(config.outbox, database, jobs)

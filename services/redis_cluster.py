@@ -14,11 +14,12 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from prometheus_client import CollectorRegistry
 from redis import exceptions
 
-from services.config import Durability
+from services.config import Config, Durability, address_from_text
 from services.metric import StoreMetrics
-from services.redis_node import Command, Login, RedisNode, StoreError, store_error_from_reply
+from services.redis_node import REASONS, Command, Login, RedisNode, StoreError, store_error_from_reply
 from services.script import Script
 from services.slot import slot_from_key
 from services.task import end
@@ -193,3 +194,13 @@ class RedisCluster:
             return view_from_text(text, address) if isinstance(text, str) else None
         except (StoreError, ValueError):
             return None
+
+
+def cluster_of(config: Config, registry: CollectorRegistry) -> RedisCluster:
+    """The cluster that a service's configuration names; nothing is connected. Raises `ConfigError`."""
+    return RedisCluster(
+        [address_from_text(text) for text in config.redis],
+        login=Login(name=config.name, password=config.redis_password()),
+        durability=config.durability,
+        metrics=StoreMetrics(registry, REASONS),
+    )

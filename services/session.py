@@ -15,10 +15,10 @@ from aiohttp import web
 from msgspec import Meta, Struct
 from prometheus_client import CollectorRegistry
 
-from services.config import Config, address_from_text
-from services.metric import RequestMetrics, StoreMetrics, new_registry
-from services.redis_cluster import RedisCluster
-from services.redis_node import REASONS, Login, StoreError
+from services.config import Config
+from services.metric import RequestMetrics, new_registry
+from services.redis_cluster import RedisCluster, cluster_of
+from services.redis_node import StoreError
 from services.script import Script
 from services.web import (
     BODY_BYTES_MAX,
@@ -185,12 +185,7 @@ def _id_from(request: web.Request) -> str:
 async def serve(config: Config) -> None:
     """Serve sessions until a signal comes."""
     registry = new_registry()
-    cluster = RedisCluster(
-        [address_from_text(text) for text in config.redis],
-        login=Login(name=config.name, password=config.redis_password()),
-        durability=config.durability,
-        metrics=StoreMetrics(registry, REASONS),
-    )
+    cluster = cluster_of(config, registry)
     rpc_routes = () if config.grpc_port is None else ("rpc-whose",)
     routes = RequestMetrics(registry, ("create", "read", "update", "heartbeat", "end", *rpc_routes))
     app = web.Application(middlewares=[guard(routes)], client_max_size=BODY_BYTES_MAX)
