@@ -22,7 +22,7 @@ from services.redis_node import StoreError
 from services.room import Member, Room
 from services.room_log import NOTHING, Log, Position, RoomLog
 from services.task import end
-from services.web import BODY_BYTES_MAX, ID_PATTERN, Refusal, Service, guard, main, matches_id, wait_for_signal
+from services.web import BODY_BYTES_MAX, ID_PATTERN, Refusal, Service, guard, id_from, main, wait_for_signal
 
 JOIN_TIMEOUT_S = 5.0
 SUBSCRIBE_TIMEOUT_S = 0.3
@@ -99,9 +99,7 @@ class Collaboration:
 
     async def connect(self, request: web.Request) -> web.StreamResponse:
         """One member's connection, from its join to its end."""
-        name = request.match_info["room"]
-        if not matches_id(name):
-            raise Refusal(400, "bad-id")
+        name = id_from(request, "room")
         if len(self._sockets) >= MEMBERS_MAX:
             raise Refusal(503, "full")
         socket = web.WebSocketResponse(

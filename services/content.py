@@ -41,6 +41,7 @@ from services.web import (
     Service,
     body_from,
     guard,
+    id_from,
     json_response,
     main,
     matches_id,
@@ -223,14 +224,14 @@ class Articles:
 
     async def update(self, request: web.Request) -> web.StreamResponse:
         """Replace the version that the author knows."""
-        article, deadline = _id_from(request), self._deadline()
+        article, deadline = id_from(request), self._deadline()
         body = await body_from(request, self._update_body, deadline)
         values = {"body": body.body, "expected": body.version}
         return json_response(await self._changed(UPDATE, article, body.op, values, deadline))
 
     async def read(self, request: web.Request) -> web.StreamResponse:
         """An article, as it was `cache_ttl_s` ago at the worst."""
-        article, deadline = _id_from(request), self._deadline()
+        article, deadline = id_from(request), self._deadline()
         row, source = await self._cache.read(article, deadline), "cache"
         if row is None:
             asked_at = time.time()
@@ -298,13 +299,6 @@ class Renditions:
         except DatabaseError as error:
             raise NotNowError from error
         self._metrics.worked.inc()
-
-
-def _id_from(request: web.Request) -> str:
-    article = request.match_info["id"]
-    if not matches_id(article):
-        raise Refusal(400, "bad-id")
-    return article
 
 
 def _database(outbox: Outbox) -> Database:

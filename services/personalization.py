@@ -30,6 +30,7 @@ from services.web import (
     Service,
     body_from,
     guard,
+    id_from,
     json_response,
     main,
     matches_id,
@@ -114,9 +115,7 @@ class People:
 
     async def _person(self, request: web.Request, deadline: float) -> str:
         """Whose session a request is of. Raises `Refusal`."""
-        session = request.match_info["session"]
-        if not matches_id(session):
-            raise Refusal(400, "bad-id")
+        session = id_from(request, "session")
         person = await self._asked(session, deadline, request.headers.get("X-Request-Id", ""))
         if person is None:
             raise Refusal(404, "nobodys")

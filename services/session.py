@@ -27,9 +27,9 @@ from services.web import (
     Service,
     body_from,
     guard,
+    id_from,
     json_response,
     main,
-    matches_id,
     wait_for_signal,
 )
 
@@ -100,13 +100,13 @@ class Sessions:
 
     async def read(self, request: web.Request) -> web.StreamResponse:
         """A session as it is."""
-        session = _id_from(request)
+        session = id_from(request)
         version, state, data = await self._stored(self._read_script, session, self._deadline())
         return json_response({"session": session, "version": int(version), "state": state, "data": data})
 
     async def update(self, request: web.Request) -> web.StreamResponse:
         """Replace the data of the version that the client knows."""
-        session, deadline = _id_from(request), self._deadline()
+        session, deadline = id_from(request), self._deadline()
         body = await body_from(request, self._update_body, deadline)
         version = await self._write(session, "update", body.op, deadline, expected=body.version, data=body.data)
         return json_response({"version": version})
@@ -142,7 +142,7 @@ class Sessions:
 
     async def _touched(self, request: web.Request) -> tuple[str, str, float]:
         """Which session a request without content is about, its op, and until when it has to be answered."""
-        session, deadline = _id_from(request), self._deadline()
+        session, deadline = id_from(request), self._deadline()
         body = await body_from(request, self._touch_body, deadline)
         return session, body.op, deadline
 
@@ -173,13 +173,6 @@ class Sessions:
 
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._timeout_s
-
-
-def _id_from(request: web.Request) -> str:
-    session = request.match_info["id"]
-    if not matches_id(session):
-        raise Refusal(400, "bad-id")
-    return session
 
 
 async def serve(config: Config) -> None:

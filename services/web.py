@@ -49,6 +49,14 @@ def matches_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
+def id_from(request: web.Request, name: str = "id") -> str:
+    """The id in a part of the request's path. Raises `Refusal`."""
+    text = request.match_info[name]
+    if not matches_id(text):
+        raise Refusal(400, "bad-id")
+    return text
+
+
 def json_response(content: Any, *, status: int = 200) -> web.Response:
     """`content` as one line of JSON."""
     return web.Response(body=msgspec.json.encode(content), status=status, content_type="application/json")
