@@ -34,13 +34,16 @@ FOUND_WITHIN_S = 10.0  # as long as it takes a node that comes back to have name
 FOUND_LOOK_S = 0.05
 WS_HEARTBEAT_S = 1.5  # of silence, then a ping that has to be answered in half that time
 CLIENT_HEARTBEAT_S = 20.0
-PERSONALIZATION = "personalization"  # not in every stack
 VISITOR_COOKIE = "visitor"
 PASSED_HEADERS = ("Content-Type", "X-Client", "X-Visitor")
 RETURNED_HEADERS = ("Content-Type", "X-Outcome", "Retry-After")
 
-# of a service that answers over HTTP: where its requests go, and what one of its own is called
-FORWARDED = {"session": ("sessions", "session"), "content": ("articles", "article")}
+# of each service that answers over HTTP: the routes that lead to it, by their names
+FORWARDED = {
+    "session": {"sessions": "/sessions", "session": "/sessions/{rest:.*}"},
+    "content": {"articles": "/articles", "article": "/articles/{rest:.*}"},
+    "personalization": {"suggestions": "/suggestions/{rest:.*}", "profiles": "/profiles/{rest:.*}"},
+}
 
 Bucket = Literal["A", "B"]
 
@@ -50,9 +53,9 @@ def bucket_from_visitor(visitor: str) -> Bucket:
     return "A" if hashlib.sha256(visitor.encode()).digest()[0] % 2 == 0 else "B"
 
 
-def forwarding(config: Config) -> dict[str, tuple[str, str]]:
+def forwarding(config: Config) -> dict[str, dict[str, str]]:
     """The routes of each service that stands behind this edge."""
-    return {component: names for component, names in FORWARDED.items() if component in config.upstreams}
+    return {component: paths for component, paths in FORWARDED.items() if component in config.upstreams}
 
 
 class NotSentError(Exception):
@@ -79,13 +82,9 @@ class Edge:
     def add_routes(self, app: web.Application) -> None:
         """Add the routes, and the end of all WebSockets when the edge stops."""
         app.router.add_get("/rooms/{room:[^/]+}/ws", self.relay, name="rooms")
-        for component, (whole, one) in self._forwarding.items():
-            pass_on = partial(self.forward, component)
-            app.router.add_route("*", f"/{whole}", pass_on, name=whole)
-            app.router.add_route("*", f"/{whole}/{{rest:.*}}", pass_on, name=one)
-        if PERSONALIZATION in self._upstreams:
-            app.router.add_route("*", "/suggestions/{rest:.*}", self.personalization, name="suggestions")
-            app.router.add_route("*", "/profiles/{rest:.*}", self.personalization, name="profiles")
+        for component, paths in self._forwarding.items():
+            for name, path in paths.items():
+                app.router.add_route("*", path, partial(self.forward, component), name=name)
         app.on_shutdown.append(self._end_relays)
 
     async def open(self) -> None:
@@ -120,13 +119,6 @@ class Edge:
 
     async def forward(self, component: str, request: web.Request) -> web.StreamResponse:
         """Pass a request to an instance of a service."""
-        return await self._passed_to(component, request)
-
-    async def personalization(self, request: web.Request) -> web.StreamResponse:
-        """Pass a request to an instance of the personalization service."""
-        return await self._passed_to(PERSONALIZATION, request)
-
-    async def _passed_to(self, component: str, request: web.Request) -> web.StreamResponse:
         bucket = self._admit(request)
         try:
             response = await self._forwarded(component, request)
@@ -283,9 +275,8 @@ def _refusal_from_error(error: BaseException | None) -> Refusal:
 async def serve(config: Config) -> None:
     """Serve as the edge until a signal comes."""
     registry = new_registry()
-    routes = [name for names in forwarding(config).values() for name in names]
-    more = ("suggestions", "profiles") if PERSONALIZATION in config.upstreams else ()
-    requests = RequestMetrics(registry, (*routes, "rooms", *more))
+    routes = [name for paths in forwarding(config).values() for name in paths]
+    requests = RequestMetrics(registry, (*routes, "rooms"))
     addresses = [address for many in config.upstreams.values() for address in many]
     edge = Edge(config, requests, EdgeMetrics(registry, addresses))
     app = web.Application(middlewares=[guard(requests)], client_max_size=BODY_BYTES_MAX)
