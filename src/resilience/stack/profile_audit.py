@@ -10,11 +10,10 @@ from resilience.errors import StackError
 from resilience.history.clock import RunClock
 from resilience.history.record import AuditDone, EffectRead, ProfileRead
 from resilience.history.writer import Writer
-from resilience.stack.postgresql_audit import as_primary
+from resilience.stack.postgresql_audit import RETRY_S, as_primary, read_until
 from resilience.stack.postgresql_link import PostgresqlLink, Rows
 from resilience.stack.wait import wait_until
 
-RETRY_S = 0.2
 _WAITING = """SELECT count(*) FROM outbox WHERE published_at IS NOT NULL
     AND NOT EXISTS (SELECT FROM profile_event WHERE event = id)"""
 
@@ -42,17 +41,9 @@ def audit_profiles(
 
     Raises `StackError` if they could not be read until ``deadline``; nothing has been written then.
     """
-    found: list[tuple[str, int, tuple[Rows, Rows]]] = []
-
-    def failed() -> str:
-        try:
-            found[:] = [as_primary(platform, timeline_min, _read)]
-        except StackError as error:
-            return str(error)
-        return ""
-
-    wait_until("reading the profiles", failed, deadline=deadline, every_s=RETRY_S)
-    member, timeline, (effects, profiles) = found[0]
+    member, timeline, (effects, profiles) = read_until(
+        platform, "reading the profiles", _read, deadline=deadline, timeline_min=timeline_min
+    )
     for event, person in effects:
         writer.append(EffectRead(str(event), person or "", member, timeline))
     for person, version, sessions in profiles:
