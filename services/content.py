@@ -27,7 +27,7 @@ from msgspec import Meta, Struct
 from services.broker import Broker
 from services.config import Config, ConfigError, Outbox, password_in
 from services.consumer import Consumer, NotNowError, UnfitError
-from services.database import Database, DatabaseError, by, write
+from services.database import Database, DatabaseError, by, database_of, write
 from services.metric import ContentMetrics, OutboxMetrics, RequestMetrics, Stores, new_registry
 from services.mover import Mover
 from services.outbox import rows_of
@@ -301,10 +301,6 @@ class Renditions:
         self._metrics.worked.inc()
 
 
-def _database(outbox: Outbox) -> Database:
-    return Database(outbox.postgresql, user=outbox.user, password=password_in(outbox.postgresql_password_file))
-
-
 def _mover(outbox: Outbox, database: Database, metrics: OutboxMetrics) -> Mover:
     """What publishes jobs; it makes all tables of the service, and closes the database at its end."""
     broker = Broker(outbox.rabbitmq, user=outbox.user, password=password_in(outbox.rabbitmq_password_file))
@@ -324,7 +320,7 @@ async def serve(config: Config) -> None:
     registry = new_registry()
     cluster = cluster_of(config, registry)
     metrics, jobs = ContentMetrics(registry), OutboxMetrics(registry)
-    database = _database(config.outbox)
+    database = database_of(config.outbox)
     mover = _mover(config.outbox, database, jobs)
     store = Store(database, metrics)
     worker = _worker(config.outbox, Renditions(store, metrics))

@@ -20,7 +20,7 @@ from psycopg import AsyncConnection, AsyncCursor, Error
 from psycopg.errors import Diagnostic
 from psycopg.pq import TransactionStatus
 
-from services.config import address_from_text
+from services.config import Outbox, Rooms, address_from_text, password_in
 
 LOCALLY = "canceling wait for synchronous replication"  # a warning: it is done, and no standby may have it
 CONNECTIONS_MAX = 8  # open at the same time, all of them kept: well below a PgBouncer's pool, which others need, too
@@ -177,6 +177,11 @@ class Database:
         closing = asyncio.create_task(connection.close())
         self._left.add(closing)
         closing.add_done_callback(self._left.discard)
+
+
+def database_of(settings: Outbox | Rooms) -> Database:
+    """The database that leads to whoever takes writes; nothing is connected. Raises `ConfigError`."""
+    return Database(settings.postgresql, user=settings.user, password=password_in(settings.postgresql_password_file))
 
 
 async def write(connection: Connection, statement: str, values: Values, deadline: float) -> Cursor:

@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from services.broker import Broker
 from services.config import Rooms, password_in
-from services.database import Database
+from services.database import database_of
 from services.fanout import Deliver
 from services.metric import FanoutMetrics, OutboxMetrics
 from services.mover import Key, Message, Mover, Row, Rows
@@ -75,8 +75,7 @@ class EventFanout:
         self._broker = Broker(
             rooms.rabbitmq, user=rooms.user, password=password_in(rooms.rabbitmq_password_file), opened=self._listen
         )
-        database = Database(rooms.postgresql, user=rooms.user, password=password_in(rooms.postgresql_password_file))
-        self._mover = Mover(rows_of(rooms.exchange), database, self._broker, OutboxMetrics(registry))
+        self._mover = Mover(rows_of(rooms.exchange), database_of(rooms), self._broker, OutboxMetrics(registry))
 
     def open(self) -> None:
         """Begins to listen, and to look for rows that others have left."""

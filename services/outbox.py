@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from services.broker import Broker
 from services.config import Outbox, password_in
-from services.database import Database, DatabaseError, write_until
+from services.database import DatabaseError, database_of, write_until
 from services.metric import OutboxMetrics
 from services.mover import Message, Mover, Rows
 from services.web import Refusal
@@ -66,9 +66,7 @@ class SessionEvents:
     def __init__(self, outbox: Outbox, registry: CollectorRegistry) -> None:
         """Nothing is connected; see `open`. Raises `ConfigError`."""
         self._metrics = OutboxMetrics(registry)
-        self._database = Database(
-            outbox.postgresql, user=outbox.user, password=password_in(outbox.postgresql_password_file)
-        )
+        self._database = database_of(outbox)
         broker = Broker(outbox.rabbitmq, user=outbox.user, password=password_in(outbox.rabbitmq_password_file))
         self._mover = Mover(rows_of(outbox.queue), self._database, broker, self._metrics)
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from services.config import Rooms, password_in
-from services.database import Database, DatabaseError, NotConnectedError, make_tables, write
+from services.config import Rooms
+from services.database import DatabaseError, NotConnectedError, database_of, make_tables, write
 from services.redis_cluster import RedisCluster
 from services.redis_node import StoreError
 from services.room_log import NOTHING, ROWS_PER_ANSWER, Position, Presence, Stored, stored_from_answer
@@ -30,9 +30,7 @@ class RowLog:
 
     def __init__(self, rooms: Rooms, cluster: RedisCluster) -> None:
         """Nothing is connected. Raises `ConfigError`."""
-        self._database = Database(
-            rooms.postgresql, user=rooms.user, password=password_in(rooms.postgresql_password_file)
-        )
+        self._database = database_of(rooms)
         self._presence = Presence(cluster)
         self._schema = schema()
 
