@@ -4,7 +4,7 @@
 ``postgresql.durability=async`` · ``postgresql.durability=any:1``, ``first:2`` (standbys) ·
 ``postgresql.FIELD=…`` · ``postgresql.failover.FIELD=…`` (of its mode) · ``rabbitmq.FIELD=…`` ·
 ``load.FIELD=…`` · ``timeline.FIELD=…`` · ``redis.FIELD=…`` · ``stack.FIELD=…`` for the numbers of the stack file ·
-``programs.COMPONENT=…`` · ``collaboration.FIELD=…``.
+``programs.COMPONENT=…`` · ``collaboration.FIELD=…`` · ``content.FIELD=…`` · ``personalization.FIELD=…``.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ from resilience.spec.postgresql import Durability as PostgresqlDurability
 from resilience.spec.rabbitmq import Rabbitmq
 from resilience.spec.record import Record
 from resilience.spec.scenario import Scenario, Timeline
-from resilience.spec.stack import Async, Collaboration, Durability, Programs, Redis, Wait
+from resilience.spec.stack import Async, Collaboration, Durability, Personalization, Programs, Redis, Wait
 
 _STACK_NUMBERS = frozenset({"restart_delay_s", "session_ttl_s", "scrape_interval_s"})
 _POSTGRESQL = frozenset(Postgresql.__struct_fields__) - {"primary", "replicas", "failover", "pgbouncer"}
@@ -31,6 +31,7 @@ _ROOMS: Mapping[str, frozenset[str]] = {
     "redis": frozenset(Redis.__struct_fields__),
     "rabbitmq": frozenset(Rabbitmq.__struct_fields__),
     "content": frozenset(Content.__struct_fields__),
+    "personalization": frozenset(Personalization.__struct_fields__),
     "stack": _STACK_NUMBERS,
     "programs": frozenset(Programs.__struct_fields__),
     "collaboration": frozenset(Collaboration.__struct_fields__),
@@ -66,7 +67,7 @@ def _apply(scenario: Scenario, override: str, label: str) -> Scenario:  # noqa: 
             return msgspec.structs.replace(scenario, load=_changed(scenario.load, name, value, label, room))
         case "timeline":
             return msgspec.structs.replace(scenario, timeline=_changed(scenario.timeline, name, value, label, room))
-        case "redis" | "rabbitmq" | "content" | "programs" | "collaboration":
+        case "redis" | "rabbitmq" | "content" | "personalization" | "programs" | "collaboration":
             part = getattr(scenario.stack, room) or _IF_ABSENT.get(room)
             if part is None:
                 raise refuse(
