@@ -82,3 +82,26 @@ def test_a_service_that_answers_before_its_write_is_acknowledged_is_found(resili
     # acknowledged while the shard had no primary: after the fault, which no replication lag explains
     assert lost["measures"]["durability.lost_outside_window_ops"] >= 10
     assert lost["measures"]["durability.lost_newest_s"] < -1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("scenario", "program", "failing"),
+    [
+        ("content-kill", "content.program", {("durability.content", "cache"), ("durability.content", "renditions")}),
+        ("personalization-kill", "personalization.program",
+         {("durability.events", "profiles"), ("staleness.suggestions", "")}),
+        ("collaboration-events-kill-leader", "programs.collaboration",
+         {("durability.collaboration", "postgresql"), ("durability.collaboration", "queue collaboration-sync"),
+          ("slo.durability", "")}),
+    ],
+)  # fmt: skip
+def test_a_service_that_forgets_is_found_at_the_hop_where_it_does(
+    resilience: Resilience, scenario: str, program: str, failing: set[tuple[str, str]]
+) -> None:
+    """`tests.broken_services.forgetful_…`: everybody is answered, and quickly."""
+    broken = f"tests.broken_services.forgetful_{scenario.partition('-')[0]}"
+    ended = resilience.run(scenario, "--set", f"{program}={broken}", "--control", "none")
+    assert ended.code == 1, ended.output[-3000:]
+    failed = [f for f in ended.verdict["findings"] if f["verdict"] == "fail"]
+    assert {(f["check"], f["where"]["group"]) for f in failed} == failing
