@@ -15,15 +15,12 @@ def figures(place: Place) -> Iterator[Figure]:
         raise BenchError(f"{control.directory}: the control did not pass (exit {control.exit_code})")
     runs = [timed_run(SCENARIO, place) for _ in range(place.repeats)]
     yield Figure(
-        name="stack up to first good request", unit="s", values=tuple(map(_stack_up_s, runs)), aim="at most 10 s"
+        name="stack up to first good request",
+        unit="s",
+        values=tuple(run.stack_up_s() for run in runs),
+        aim="at most 10 s",
     )
     yield Figure(name=f"whole {SCENARIO} run / its phases", unit="", values=tuple(map(_ratio, runs)), aim="under 1.25")
-
-
-def _stack_up_s(run: Timed) -> float:
-    for data in run.events("stack-up"):
-        return float(data["took_s"])
-    raise BenchError(f"{run.directory}: the stack never answered (exit {run.exit_code})")
 
 
 def _ratio(run: Timed) -> float:

@@ -8,16 +8,16 @@ other's append besides.
 import dataclasses
 import random
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
+from bench.columns import history_of
 from bench.measure import ROOT, Figure, Place
 from bench.registers import rate
 from resilience.check.finding import Finding
 from resilience.check.lists import NAME, lists
-from resilience.history.columns import OK, Ops, text_array
-from resilience.history.read import History, read_history
+from resilience.history.columns import text_array
+from resilience.history.read import History
 from resilience.history.record import AuditDone
 from resilience.history.transaction import KIND, TABLE, Step, Told, text_of, told_text
 from resilience.spec.read import read_scenario
@@ -82,18 +82,17 @@ def _skew(group: int, number: int, *, first: bool) -> list[Step]:
 
 def _history(texts: list[str], told: list[str], stored: dict[str, str]) -> History:
     count, chance = len(texts), np.random.default_rng(1)
-    zeros = np.zeros(count, dtype=np.int32)
     at = np.arange(count, dtype=np.int64) * EVERY_US + AROUND_US
-    called, returned = at - chance.integers(0, AROUND_US, count), at + chance.integers(0, AROUND_US, count)
     standing = {text: code for code, text in enumerate(dict.fromkeys(told))}
-    stood = np.array([standing[text] for text in told], dtype=np.int32)
-    columns = Ops(
-        client=zeros, id=np.arange(count) + 1, kind=zeros, key=zeros, value=text_array(texts), group=zeros, phase=zeros,
-        due=called, called=called, returned=returned, outcome=np.full(count, OK, dtype=np.int32),
-        version=np.full(count, -1), epoch=np.full(count, -1), error=zeros, stood=stood,
-        clients=("postgresql",), kinds=(KIND,), keys=(TABLE,), phases=("steady",), errors=("",),
+    history = history_of(
+        count,
+        value=text_array(texts),
+        called=at - chance.integers(0, AROUND_US, count),
+        returned=at + chance.integers(0, AROUND_US, count),
+        stood=np.array([standing[text] for text in told], dtype=np.int32),
+        kinds=(KIND,),
+        keys=(TABLE,),
         standing=tuple(standing),
-    )  # fmt: skip
-    nothing = read_history(Path("nowhere"))
-    audit = dataclasses.replace(nothing.audit, lists=stored, done=(AuditDone("lists", len(stored), int(at[-1]) * 2),))
-    return dataclasses.replace(nothing, ops=columns, audit=audit)
+    )
+    done = (AuditDone("lists", len(stored), int(at[-1]) * 2),)
+    return dataclasses.replace(history, audit=dataclasses.replace(history.audit, lists=stored, done=done))

@@ -65,6 +65,12 @@ class Timed:
             raise BenchError(f"{self.directory}: no verdict (exit {self.exit_code})")
         return json.loads(path.read_text())
 
+    def stack_up_s(self) -> float:
+        """How long its stack took until the first good request. Raises `BenchError` if that never came."""
+        for data in self.events("stack-up"):
+            return float(data["took_s"])
+        raise BenchError(f"{self.directory}: the stack never answered (exit {self.exit_code})")
+
     def events(self, name: str, file: str = "history.jsonl") -> Iterator[dict[str, Any]]:
         """The data of all events of a name in one of the run's files, in order."""
         for line in (self.directory / file).read_text().splitlines():

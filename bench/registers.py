@@ -7,17 +7,17 @@ so that some three ops on a register overlap, and all of them have an order. One
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bench.columns import history_of
 from bench.measure import ROOT, BenchError, Figure, Place
 from resilience.check.finding import Finding
 from resilience.check.linearizability import INITIAL, Registers, contradictions
 from resilience.check.registers import NAME, registers
-from resilience.history.columns import OK, Ops, text_array
-from resilience.history.read import History, read_history
+from resilience.history.columns import text_array
+from resilience.history.read import History
 from resilience.spec.read import read_scenario
 
 OPS, OPS_OF_ONE = 1_000_000, 40
@@ -67,7 +67,7 @@ def rate(ops: int, found: Callable[[], int], expected: int) -> float:
     number = found()
     took_s = time.process_time() - began
     if number != expected:
-        raise BenchError(f"{number} registers contradict themselves, not {expected}")
+        raise BenchError(f"{number} were found where {expected} is planted")
     return ops / took_s
 
 
@@ -108,16 +108,17 @@ def _as_registers(ops: Made) -> Registers:
 
 def as_history(ops: Made) -> History:
     """A history of these ops and nothing else."""
-    count = len(ops.key)
-    zeros = np.zeros(count, dtype=np.int32)
     standing, stood = np.unique(np.where(ops.kind == WRITE, INITIAL, ops.stood), return_inverse=True)
-    texts = [f"pg-1-r{number}" if kind != READ else "" for number, kind in zip(range(count), ops.kind, strict=True)]
-    columns = Ops(
-        client=zeros, id=np.arange(count) + 1, kind=ops.kind.astype(np.int32), key=ops.key.astype(np.int32),
-        value=text_array(texts), group=zeros, phase=zeros, due=ops.called, called=ops.called, returned=ops.returned,
-        outcome=np.full(count, OK, dtype=np.int32), version=np.full(count, -1), epoch=np.full(count, -1), error=zeros,
-        stood=stood.astype(np.int32), clients=("postgresql",), kinds=KINDS,
-        keys=tuple(f"pg-register-{number}" for number in range(int(ops.key.max()) + 1)), phases=("steady",),
-        errors=("",), standing=tuple("" if number == INITIAL else f"pg-1-r{number}" for number in standing.tolist()),
-    )  # fmt: skip
-    return dataclasses.replace(read_history(Path("nowhere")), ops=columns)
+    texts = [f"pg-1-r{number}" if kind != READ else "" for number, kind in enumerate(ops.kind)]
+    return history_of(
+        len(ops.key),
+        kind=ops.kind.astype(np.int32),
+        key=ops.key.astype(np.int32),
+        value=text_array(texts),
+        called=ops.called,
+        returned=ops.returned,
+        stood=stood.astype(np.int32),
+        kinds=KINDS,
+        keys=tuple(f"pg-register-{number}" for number in range(int(ops.key.max()) + 1)),
+        standing=tuple("" if number == INITIAL else f"pg-1-r{number}" for number in standing.tolist()),
+    )

@@ -29,7 +29,7 @@ def book(history: History) -> Booked:
     ops = history.ops
     writes = ops.of_kind("direct.write")
     rows = np.flatnonzero(writes)
-    stored = [history.audit.direct.get(key) for key in ops.keys]
+    stored = list(map(history.audit.direct.get, ops.keys))
     there = np.array([value is not None for value in stored], dtype=np.bool_)
     was_read = there.copy()
     for code in np.flatnonzero(~there).tolist():
@@ -44,7 +44,7 @@ def book(history: History) -> Booked:
         writes=writes,
         lost=rows[gone & (ops.outcome[rows] == OK)],
         recovered=winners[ops.outcome[winners] == UNKNOWN],
-        defects=tuple(_defects(history, winners, there)),
+        defects=tuple(_defects(history, winners, there, read=int(was_read.sum()))),
     )
 
 
@@ -57,7 +57,8 @@ def _winners_answered(history: History, winners: Ints) -> Ints:
     return answered
 
 
-def _defects(history: History, winners: Ints, there: Flags) -> Iterator[Defect]:
+def _defects(history: History, winners: Ints, there: Flags, *, read: int) -> Iterator[Defect]:
+    """What must never be; ``read`` is how many keys of ops the audit has an answer about."""
     ops, audit = history.ops, history.audit
     for row in winners[ops.outcome[winners] == FAIL].tolist():
         yield Defect(
@@ -66,7 +67,8 @@ def _defects(history: History, winners: Ints, there: Flags) -> Iterator[Defect]:
     explained = np.zeros(len(ops.keys), dtype=np.bool_)
     explained[ops.key[winners]] = True
     strange = {ops.keys[code] for code in np.flatnonzero(there & ~explained).tolist()}
-    strange |= {key for key in audit.direct.keys() - set(ops.keys) if audit.direct[key] is not None}
+    if read < len(audit.direct):  # there are others: it costs as much as all else to find out which
+        strange |= {key for key in audit.direct.keys() - set(ops.keys) if audit.direct[key] is not None}
     written = set(ops.value[ops.of_kind("direct.write")].tolist()) if strange else set()
     for key in sorted(strange):
         value = audit.direct[key]

@@ -8,6 +8,7 @@ A client writes each row with one INSERT that commits by itself, under a key and
 import dataclasses
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 from msgspec.structs import replace
@@ -153,10 +154,11 @@ def book(history: History) -> Booked:
     ops = history.ops
     writes = ops.of_kind("postgresql.write")
     sent = np.flatnonzero(writes)
-    stored = _stored(history, sent)
+    code = _codes(history)
+    stored = _stored(history, code, sent)
     there = np.zeros(len(ops), dtype=np.bool_)
     there[stored.writer[stored.in_place]] = True
-    gone = sent[~there[sent] & (ops.outcome[sent] == OK) & _looked_for(history)[ops.key[sent]]]
+    gone = sent[~there[sent] & (ops.outcome[sent] == OK) & _looked_for(history, code)[ops.key[sent]]]
     locally = ops.with_error(ACKED_LOCALLY) & (ops.outcome == OK)
     strangers = np.flatnonzero(stored.writer == _NOBODY)
     late = np.array(list(map(unrecorded(history, writes), stored.value[strangers].tolist())), dtype=np.bool_)
@@ -175,22 +177,41 @@ def book(history: History) -> Booked:
     )
 
 
-def _stored(history: History, sent: Ints) -> _Stored:
+def _stored(history: History, code: Ints, sent: Ints) -> _Stored:
+    """The rows; ``code`` is that of each key that was asked for, there or not."""
     ops, rows = history.ops, history.audit.rows
-    keys, values = rows.key[rows.there], rows.value[rows.there]
-    writers = dict(zip(ops.value[sent].tolist(), sent.tolist(), strict=True))
-    codes = {key: code for code, key in enumerate(ops.keys)}
-    writer = np.fromiter((writers.get(value, _NOBODY) for value in values.tolist()), dtype=np.int64, count=len(values))
-    code = np.fromiter((codes.get(key, _NOBODY) for key in keys.tolist()), dtype=np.int64, count=len(keys))
+    stored, code = rows.value[rows.there], code[rows.there]
+    writer = _writers_of_keys(history, sent)[code]
+    found = np.flatnonzero(writer != _NOBODY)
+    writer[found[ops.value[writer[found]] != stored[found]]] = _NOBODY
+    elsewhere = np.flatnonzero(writer == _NOBODY)  # each value by itself, since it costs a look: there are none, mostly
+    if len(elsewhere):
+        by_value = dict(zip(ops.value[sent].tolist(), sent.tolist(), strict=True))
+        writer[elsewhere] = [by_value.get(value, _NOBODY) for value in stored[elsewhere].tolist()]
     in_place = writer != _NOBODY
     in_place[in_place] = ops.key[writer[in_place]] == code[in_place]
-    return _Stored(key=keys, value=values, writer=writer, in_place=in_place)
+    return _Stored(key=rows.key[rows.there], value=stored, writer=writer, in_place=in_place)
 
 
-def _looked_for(history: History) -> Flags:
+def _writers_of_keys(history: History, sent: Ints) -> Ints:
+    """By the code of each key the last op that wrote to it, `_NOBODY` if none did; at the end `_NOBODY`, for no key."""
+    writers = np.full(len(history.ops.keys) + 1, _NOBODY, dtype=np.int64)
+    writers[history.ops.key[sent]] = sent
+    return writers
+
+
+def _codes(history: History) -> Ints:
+    """The code of each row's key, `_NOBODY` if no op has it."""
+    codes = dict(zip(history.ops.keys, range(len(history.ops.keys)), strict=True))
+    keys = history.audit.rows.key.tolist()
+    return np.fromiter(map(codes.get, keys, repeat(_NOBODY)), dtype=np.int64, count=len(keys))
+
+
+def _looked_for(history: History, code: Ints) -> Flags:
     """Which keys the audit has an answer about, by their codes."""
-    asked = set(history.audit.rows.key.tolist())
-    return np.array([key in asked for key in history.ops.keys], dtype=np.bool_)
+    asked = np.zeros(len(history.ops.keys), dtype=np.bool_)
+    asked[code[code != _NOBODY]] = True
+    return asked
 
 
 def _refused(history: History, rows: Ints) -> Iterator[Defect]:
