@@ -14,6 +14,7 @@ from tests.scenario.conftest import wait_for
 from tests.scenario.traces import MARK, Ground, Traces, added, files_below, ground, namespaces_of
 
 pytestmark = [pytest.mark.scenario, pytest.mark.skipif(os.geteuid() != 0, reason="makes links, mounts and rules")]
+STAYS_S = 0.5  # for how long what stays is looked at: it is there from the first look on
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_a_process_is_seen(place: Ground, marked: bool) -> None:
                 assert process.poll() is None
             assert traces.made
             assert not traces.made & namespaces_of(place.pid)
-            assert any("sleep 60" in line for line in traces.left())
+            assert any("sleep 60" in line for line in traces.left(STAYS_S))
         finally:
             process.kill()
     assert traces.left() == []
@@ -75,7 +76,7 @@ def test_a_number_that_was_given_again_is_the_runs_only_in_an_orphan(tmp_path: P
             pid = int(number.read_text())
             assert not orphan or somebody.wait() == 0
             traces.made.add(os.readlink(f"/proc/{pid}/ns/net"))
-            assert bool(traces.left()) == orphan
+            assert bool(traces.left(STAYS_S)) == orphan
         finally:
             os.kill(pid, signal.SIGKILL)
             somebody.kill()
@@ -95,7 +96,7 @@ def test_a_namespace_that_somebody_holds_open_is_seen(place: Ground) -> None:
             traces.look()
         handle = os.open(f"/proc/{process.pid}/ns/net", os.O_RDONLY)
         process.kill()
-    assert traces.left() == sorted(traces.made)
+    assert traces.left(STAYS_S) == sorted(traces.made)
     os.close(handle)
     assert traces.left() == []
 

@@ -159,9 +159,9 @@ class Traces:
         found = marked | {pid for pid in pids if namespaces_of(pid) & self.made}
         return [Seen(pid, argv_of(pid)) for pid in found if not self._of_others(above(pid), found)]
 
-    def left(self) -> list[str]:
-        """What is still there, after a while; nothing, if the run has gone as it should."""
-        deadline = time.monotonic() + LEFT_TIMEOUT_S
+    def left(self, within_s: float = LEFT_TIMEOUT_S) -> list[str]:
+        """What is still there, after a while (s); nothing, if the run has gone as it should."""
+        deadline = time.monotonic() + within_s
         while (left := self._there()) and time.monotonic() < deadline:
             time.sleep(0.02)
         return left
