@@ -50,6 +50,18 @@ class Terminal:
         assert done.returncode == 0, done.stdout + done.stderr
         return self.facts()
 
+    def is_up(self) -> bool:
+        """Whether the supervisor of the stack that was brought up last lives."""
+        if not (self.folder / "up.json").exists():
+            return False
+        facts = self.facts()
+        return is_running(facts["pid"], facts["start"])
+
+    def down(self) -> None:
+        """Ends what an earlier test has left up."""
+        if self.is_up():
+            assert self.call("down").returncode == 0
+
     def facts(self) -> dict[str, Any]:
         facts: dict[str, Any] = json.loads((self.folder / "up.json").read_text())
         return facts
@@ -86,10 +98,11 @@ def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
 @pytest.fixture
 def up(terminal: Terminal) -> dict[str, Any]:
     """The stack, up; what an earlier test left is healed."""
-    if terminal.call("status").returncode == 0:
+    if not terminal.is_up():
+        return terminal.up()
+    if terminal.states()[-1:] not in ([], ["healed"]):
         assert terminal.call("heal").returncode == 0
-        return terminal.facts()
-    return terminal.up()
+    return terminal.facts()
 
 
 def door(facts: dict[str, Any], member: str) -> str:
@@ -189,6 +202,8 @@ def test_heal_ends_from_outside_what_a_person_injected(terminal: Terminal, tmp_p
     healed = terminal.call("heal")
     assert (healed.returncode, healed.stdout.count(": healed")) == (0, 1)
     assert terminal.ledger()[-1]["by"] == "heal-all"
+    again = terminal.call("heal")
+    assert (again.returncode, again.stdout.count(": healed")) == (0, 0)
 
 
 @pytest.mark.usefixtures("up")
@@ -203,6 +218,20 @@ def test_a_fault_whose_harness_is_killed_ends_by_its_time_to_live(terminal: Term
     planned, applied, healed = terminal.ledger()[before:]
     assert healed["by"] == "ttl"
     assert (healed["at_us"] - applied["at_us"]) / 1e6 >= planned["spec"]["ttl_s"] == 11
+
+
+@pytest.mark.usefixtures("up")
+def test_a_run_tells_of_the_stack_that_is_up(terminal: Terminal):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "resilience", "run", "baseline", "--reports", str(terminal.cache / "reports")],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        env=terminal.environment,
+    )  # fmt: skip
+    assert process.stderr
+    assert "a stack is up and takes its share of this machine's cores" in process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=TIMEOUT_S)
+    assert terminal.call("status").returncode == 0  # a run's end is not the stack's
 
 
 def supervisor_and_all(facts: dict[str, Any]) -> set[int]:
@@ -230,7 +259,7 @@ def refused(address: str) -> bool:
 
 @pytest.mark.parametrize("how", ["down", "kill the supervisor", "kill the first process", "its time is over"])
 def test_nothing_is_left(terminal: Terminal, how: str):
-    terminal.call("down")
+    terminal.down()
     mounts = Path("/proc/mounts").read_text()
     life = ("--for", "12s") if how == "its time is over" else ()
     facts = terminal.up(*life)
@@ -258,7 +287,7 @@ def test_nothing_is_left(terminal: Terminal, how: str):
 
 
 def test_in_the_foreground_it_tells_its_addresses_and_ends_with_ctrl_c(terminal: Terminal):
-    terminal.call("down")
+    terminal.down()
     process = subprocess.Popen(
         [sys.executable, "-m", "resilience", "up", "--foreground", "--for", "10m"],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=terminal.environment,
@@ -272,22 +301,8 @@ def test_in_the_foreground_it_tells_its_addresses_and_ends_with_ctrl_c(terminal:
     assert "the stack was ended (SIGINT)" in said
 
 
-def test_a_run_tells_of_the_stack_that_is_up(terminal: Terminal):
-    terminal.up()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "resilience", "run", "baseline", "--reports", str(terminal.cache / "reports")],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        env=terminal.environment,
-    )  # fmt: skip
-    assert process.stderr
-    assert "a stack is up and takes its share of this machine's cores" in process.stderr.readline()
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=TIMEOUT_S)
-    assert terminal.call("status").returncode == 0  # a run's end is not the stack's
-
-
 def test_a_port_that_is_taken_is_one_line_and_4(terminal: Terminal):
-    terminal.call("down")
+    terminal.down()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -299,7 +314,7 @@ def test_a_port_that_is_taken_is_one_line_and_4(terminal: Terminal):
 
 
 def test_without_a_stack_an_experiment_by_hand_says_how(terminal: Terminal, tmp_path: Path):
-    terminal.call("down")
+    terminal.down()
     process = terminal.chaos(tmp_path, "redis-failover", steady=1, fault=1, recovery=1)
     process.wait(TIMEOUT_S)
     assert "no stack is up; 'resilience up' brings one up" in (tmp_path / "chaos.out").read_text()
