@@ -10,7 +10,7 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,11 @@ import pytest
 
 from resilience.backend.local.place import cache_dir, calling_user
 from tests.scenario.kill_matrix import SEED, SEED_VARIABLE
-from tests.scenario.traces import MARK, Ground, Traces, added, files_below, ground
+from tests.scenario.processes import secret_below
+from tests.scenario.traces import MARK, Ground, Traces, added, below, files_below, ground, namespaces
 
 RUN_TIMEOUT_S = 300.0
+FAILOVER = "redis-failover"
 SHORT_KILL = str(Path(__file__).parent / "files" / "short-kill.yaml")
 KILLED = str(Path(__file__).parent / "killed.yaml")
 LOOK_EVERY_S = 0.5
@@ -178,6 +180,10 @@ class Resilience:
         """The runs of this test, in the order in which they began."""
         return sorted(set(self._all_directories()) - self._before, key=lambda directory: directory.name)
 
+    def run_of(self, scenario: str) -> Path | None:
+        """This test's first run of a scenario, as soon as it is recorded."""
+        return next((directory for directory in self.directories() if directory.parent.name == scenario), None)
+
     def _all_directories(self) -> Iterator[Path]:
         return (path.parent for path in self.reports.glob("*/*/spec.json"))
 
@@ -204,21 +210,43 @@ def resilience(tmp_path: Path) -> Iterator[Resilience]:
     command.end()
 
 
+@dataclass(frozen=True)
+class First:
+    """The first run that somebody plays on a machine, and what was seen of it from outside."""
+
+    command: Resilience
+    ended: Ended
+    secrets: Collection[bytes]  # the password of its stack
+    left: Collection[str]  # the namespaces that were there after it and not before
+
+
 @pytest.fixture(scope="session")
-def first_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Resilience, Ended]]:
-    """A run with a fault where there was no run before: it takes the control of the default stack and load."""
-    command = Resilience(tmp_path_factory.mktemp("first"), control="auto")
-    yield command, command.run(SHORT_KILL)
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[First]:
+    """`redis-failover` where there was no run before: it takes the control of the default stack and load."""
+    command, before = Resilience(tmp_path_factory.mktemp("first"), control="auto"), namespaces()
+    secrets: set[bytes] = set()
+
+    def look_for_the_secret(process: "subprocess.Popen[str]") -> None:
+        def is_seen() -> bool:
+            if command.run_of(FAILOVER):  # its control has ended, whose stack had another one
+                secrets.update(filter(None, (secret_below(pid) for pid in below(process.pid))))
+            return bool(secrets) or process.poll() is not None
+
+        secrets.clear()  # so had a run that is played again
+        wait_for("the stack's password exists", is_seen, RUN_TIMEOUT_S)
+
+    ended = command.run(FAILOVER, meanwhile=look_for_the_secret)
+    yield First(command, ended, frozenset(secrets), namespaces() - before)
     command.end()
 
 
 @pytest.fixture(scope="session")
-def control(first_run: tuple[Resilience, Ended]) -> Path:
+def control(first_run: First) -> Path:
     """The directory of that control, which is real and serves all tests."""
-    command, ended = first_run
-    controls = [directory for directory in command.directories() if directory.parent.name == "baseline"]
-    assert len(controls) == 1, ended.output[-_TAIL_CHARACTERS:]
-    assert json.loads((controls[0] / "verdict.json").read_text())["verdict"] == "pass", ended.output[-_TAIL_CHARACTERS:]
+    said = first_run.ended.output[-_TAIL_CHARACTERS:]
+    controls = [directory for directory in first_run.command.directories() if directory.parent.name == "baseline"]
+    assert len(controls) == 1, said
+    assert json.loads((controls[0] / "verdict.json").read_text())["verdict"] == "pass", said
     return controls[0]
 
 

@@ -163,9 +163,11 @@ def test_two_generators_make_the_load_of_one(resilience: Resilience) -> None:
     assert {finding["verdict"] for finding in ended.findings("reconciliation")} == {"pass"}
 
 
-def test_an_inject_that_does_nothing(beside_control: Resilience) -> None:
+def test_an_inject_that_does_nothing(beside_control: Resilience, control: Path) -> None:
     ended = beside_control.run("no-effect")
     assert ended.code == 3, ended.output[-3000:]
+    assert len(beside_control.directories()) == 1, "no other control was taken"
+    assert ended.verdict["control"].startswith(f"baseline/{control.name}: pass, ")
     reason = assumption(ended, "fault-proved")["reason"]
     assert "was not in effect after it was injected: server " in reason
     assert " was not in effect before it was healed: server " in reason

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenario.conftest import SHORT_KILL, Ended, Resilience, wait_for
+from tests.scenario.conftest import FAILOVER, SHORT_KILL, First, Resilience, wait_for
 
 pytestmark = pytest.mark.scenario
 
 UNREACHABLE = str(Path(__file__).parent / "files" / "unreachable.yaml")
 
 
-def test_a_missing_control_is_taken_first(first_run: tuple[Resilience, Ended], control: Path) -> None:
-    command, ended = first_run
+def test_a_missing_control_is_taken_first(first_run: First, control: Path) -> None:
+    command, ended = first_run.command, first_run.ended
     assert ended.code == 0, ended.output[-3000:]
     assert ended.directory
-    assert [directory.parent.name for directory in command.directories()] == ["baseline", "short-kill"]
+    assert [directory.parent.name for directory in command.directories()] == ["baseline", FAILOVER]
     assert " ".join(ended.output.split("baseline: ")[0].split()) == (
         "control: there is none of the last 24 hours: baseline is run on this stack and load first, about 68 s, not "
         "part of the run's own time"
@@ -30,9 +30,9 @@ def test_a_missing_control_is_taken_first(first_run: tuple[Resilience, Ended], c
     assert (command.reports / "latest").resolve() == ended.directory.resolve()
 
 
-def test_a_run_is_judged_again_from_its_files_alone(first_run: tuple[Resilience, Ended], tmp_path: Path) -> None:
+def test_a_run_is_judged_again_from_its_files_alone(first_run: First, tmp_path: Path) -> None:
     """Without its control it would not be a pass; the control itself need not be there any more."""
-    _, ended = first_run
+    ended = first_run.ended
     assert ended.directory
     alone = tmp_path / "alone"
     alone.mkdir()

@@ -3,7 +3,6 @@
 import signal
 import subprocess
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -18,18 +17,14 @@ BRIEF = ("redis.cluster_node_timeout_ms=1500", "timeline.steady_s=3", "timeline.
          "load.direct_rate_ops_per_s_min=5")  # fmt: skip
 
 
-def run_of(resilience: Resilience, scenario: str) -> Path | None:
-    return next((directory for directory in resilience.directories() if directory.parent.name == scenario), None)
-
-
 def injected(resilience: Resilience, scenario: str) -> bool:
-    directory = run_of(resilience, scenario)
+    directory = resilience.run_of(scenario)
     return bool(directory and events_in(directory, "injected"))
 
 
 def ended(resilience: Resilience, process: "subprocess.Popen[str]", scenario: str) -> Ended:
     output, _ = process.communicate(timeout=120)
-    return Ended(process.returncode, output, run_of(resilience, scenario))
+    return Ended(process.returncode, output, resilience.run_of(scenario))
 
 
 def died(run: Ended) -> set[str]:
