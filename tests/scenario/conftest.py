@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from resilience.backend.local.place import cache_dir, calling_user
 from tests.scenario.kill_matrix import SEED, SEED_VARIABLE
@@ -26,6 +27,7 @@ RUN_TIMEOUT_S = 300.0
 FAILOVER = "redis-failover"
 SHORT_KILL = str(Path(__file__).parent / "files" / "short-kill.yaml")
 KILLED = str(Path(__file__).parent / "killed.yaml")
+SHORT = ("--set", "timeline.warmup_s=3", "--set", "timeline.steady_s=20")  # the least that a ratio is judged over
 LOOK_EVERY_S = 0.5
 WATCHED_TIMEOUT_S = 150.0
 KEPT = {"harmonyflow", "harmonyflow/images", "harmonyflow/run.lock", "harmonyflow/sandbox"}  # in the cache folder
@@ -93,6 +95,11 @@ def _worst_stolen(directory: Path) -> float:
     """The greatest share that was stolen over as many seconds on end as count."""
     each = [data["steal_ratio"] for _, data in events_in(directory, "pressure")]
     return max((statistics.fmean(each[at : at + TAKEN_FOR]) for at in range(len(each) - TAKEN_FOR + 1)), default=0.0)
+
+
+def with_set(*changes: str) -> list[str]:
+    """The arguments of a run that is to be changed so."""
+    return [word for change in changes for word in ("--set", change)]
 
 
 Meanwhile = Callable[["subprocess.Popen[str]"], object]
@@ -297,8 +304,11 @@ class Watched:
 @pytest.fixture(scope="session")
 def killed_control(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The control of `killed.yaml`: real, and one for all, so that no run of it is inconclusive for want of one."""
-    command = Resilience(tmp_path_factory.mktemp("killed-control"), control="only")
-    ended = command.run(KILLED)
+    killed = yaml.safe_load(Path(KILLED).read_text())
+    load = {f"load.{field}": value for field, value in killed["load"].items()}
+    changes = [f"{field}={value}" for field, value in (killed["set"] | load).items()]
+    command = Resilience(tmp_path_factory.mktemp("killed-control"))
+    ended = command.run("baseline", *SHORT, *with_set(*changes))
     assert ended.directory, ended.output[-_TAIL_CHARACTERS:]
     assert ended.verdict["verdict"] == "pass", ended.output[-_TAIL_CHARACTERS:]
     return ended.directory

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenario.conftest import Ended, Resilience, wait_for
+from tests.scenario.conftest import SHORT, Ended, Resilience, wait_for, with_set
 from tests.scenario.observed import assumption, broken, has_begun, verdicts
 from tests.scenario.processes import paused, the
 
 pytestmark = pytest.mark.scenario
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
-SHORT = ("--set", "timeline.warmup_s=3", "--set", "timeline.steady_s=20")
 STEP_MS = 400
 RUN_TIMEOUT_S = 180
 
@@ -136,7 +135,7 @@ def test_generators_that_take_the_machine(resilience: Resilience) -> None:
     """
     least = [f"load.{stream}_rate_ops_per_s_min=1" for stream in ("direct", "session", "edit")]
     load = ["load.direct_rate_ops_per_s=1500", *least]
-    ended = resilience.run("baseline", *SHORT, *(word for setting in load for word in ("--set", setting)))
+    ended = resilience.run("baseline", *SHORT, *with_set(*load))
     assert ended.code == 3, ended.output[-3000:]
     reason = assumption(ended, "generator-cpu")["reason"]
     assert reason.startswith("the load generators used ")

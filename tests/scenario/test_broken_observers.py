@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.scenario.conftest import Ended, Resilience, wait_for
+from tests.scenario.conftest import SHORT, Ended, Resilience, wait_for
 from tests.scenario.kill_matrix import VICTIMS
 from tests.scenario.observed import assumption, broken, has_begun, so_far, verdicts
 from tests.scenario.processes import drop_what_comes_from, from_inside, paused, the
@@ -20,7 +20,6 @@ from tests.scenario.traces import argv_of, below
 pytestmark = pytest.mark.scenario
 
 FILES = "tests/scenario/files"
-SHORT = ("--set", "timeline.warmup_s=3", "--set", "timeline.steady_s=20")
 
 
 def judged_with(ended: Ended, beside: Path, change: Callable[[dict[str, Any]], object]) -> Ended:

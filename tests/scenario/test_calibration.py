@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenario.conftest import Resilience
+from tests.scenario.conftest import SHORT, Resilience, with_set
 
 pytestmark = pytest.mark.scenario
 EARLY = Path(__file__).parents[1] / "broken_services/early-session.yaml"
@@ -55,9 +55,13 @@ def test_partition_under_wait_loses_nothing_and_costs_availability_until_healing
 
 
 def test_a_quick_restart_without_persistence_loses_the_shard_and_little_time(resilience: Resilience) -> None:
+    """Its control is one that somebody has taken by hand, no longer than the run's own steady phase."""
+    control = resilience.run("baseline", *SHORT, *with_set("redis.appendonly=false", "redis.snapshot_every_s=0"))
+    assert control.code == 0, control.output[-3000:]
     ended = resilience.run("redis-fast-restart-no-persistence", "--control", "auto")
     measures = ended.verdict["measures"]
     assert ended.code == 0, ended.output[-3000:]
+    assert len(resilience.directories()) == 2, "no other control was taken"
     assert ended.verdict["headline"].startswith("pass: known weakness, seen again: shard 1: ")
     # all that the shard acknowledged up to the restart: 30 s of 100 direct writes a second
     assert measures["durability.kept_before_fault_ops"] == 0

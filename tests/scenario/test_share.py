@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from tests.scenario.conftest import KILLED, SHORT_KILL, Ended, Resilience, events_in, wait_for
+from tests.scenario.conftest import KILLED, SHORT_KILL, Ended, Resilience, events_in, wait_for, with_set
 
 pytestmark = pytest.mark.scenario
 
@@ -34,7 +34,7 @@ def died(run: Ended) -> set[str]:
 
 def test_two_runs_that_share_the_machine_keep_to_their_own_members(resilience: Resilience) -> None:
     replica = resilience.start(KILLED, "--share")
-    session = resilience.start(SHORT_KILL, "--share", *(word for field in BRIEF for word in ("--set", field)))
+    session = resilience.start(SHORT_KILL, "--share", *with_set(*BRIEF))
     for scenario in ("killed", "short-kill"):
         wait_for(f"{scenario} breaks something", partial(injected, resilience, scenario), 90)
         assert (replica.poll(), session.poll()) == (None, None), "both are under way"
