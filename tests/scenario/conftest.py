@@ -26,6 +26,7 @@ from tests.scenario.traces import MARK, Ground, Traces, added, below, files_belo
 RUN_TIMEOUT_S = 300.0
 FAILOVER = "redis-failover"
 SHORT_KILL = str(Path(__file__).parent / "files" / "short-kill.yaml")
+UNREACHABLE = str(Path(__file__).parent / "files" / "unreachable.yaml")
 KILLED = str(Path(__file__).parent / "killed.yaml")
 SHORT = ("--set", "timeline.warmup_s=3", "--set", "timeline.steady_s=20")  # the least that a ratio is judged over
 LOOK_EVERY_S = 0.5
@@ -255,6 +256,17 @@ def control(first_run: First) -> Path:
     assert len(controls) == 1, said
     assert json.loads((controls[0] / "verdict.json").read_text())["verdict"] == "pass", said
     return controls[0]
+
+
+@pytest.fixture(scope="session")
+def failed_control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ended, Path]]:
+    """A run whose control cannot pass, and the directory of that control."""
+    command = Resilience(tmp_path_factory.mktemp("unreachable"), control="auto")
+    ended = command.run(UNREACHABLE)
+    control = command.run_of("baseline")
+    assert control, ended.output[-_TAIL_CHARACTERS:]
+    yield ended, control
+    command.end()
 
 
 @pytest.fixture

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenario.conftest import FAILOVER, SHORT_KILL, First, Resilience, wait_for
+from tests.scenario.conftest import FAILOVER, SHORT_KILL, Ended, First, Resilience, wait_for
 
 pytestmark = pytest.mark.scenario
-
-UNREACHABLE = str(Path(__file__).parent / "files" / "unreachable.yaml")
 
 
 def test_a_missing_control_is_taken_first(first_run: First, control: Path) -> None:
@@ -45,8 +43,8 @@ def test_a_run_is_judged_again_from_its_files_alone(first_run: First, tmp_path: 
     assert subprocess.run(judge, capture_output=True, check=False).returncode == 3
 
 
-def test_a_run_whose_control_fails_is_inconclusive(resilience: Resilience) -> None:
-    ended = resilience.run(UNREACHABLE, "--control", "auto")
+def test_a_run_whose_control_fails_is_inconclusive(failed_control: tuple[Ended, Path]) -> None:
+    ended, _ = failed_control
     assert ended.code == 3, ended.output[-3000:]
     assert "did not pass (fail: Requests that read" in " ".join(ended.output.split())
     assert ended.verdict["headline"].startswith("inconclusive: the control baseline/")
