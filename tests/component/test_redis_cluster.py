@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event as Flag
@@ -93,8 +94,8 @@ def config(address: str) -> bytes:
     return "\n".join(lines).encode()
 
 
-@pytest.fixture
-def servers() -> Iterator[Servers]:
+@contextmanager
+def six_servers() -> Iterator[Servers]:
     image = os.environ.get("RESILIENCE_IMAGE")
     if not image:
         pytest.fail("RESILIENCE_IMAGE has to name the root of the stack image")
@@ -118,11 +119,36 @@ def servers() -> Iterator[Servers]:
 
 
 @pytest.fixture
-def cluster(servers: Servers) -> Servers:
-    """The servers, formed and ready."""
+def servers() -> Iterator[Servers]:
+    with six_servers() as started:
+        yield started
+
+
+def formed(servers: Servers) -> Servers:
     form(servers.platform, within(20))
     wait_ready(servers.platform, within(20))
     return servers
+
+
+@pytest.fixture
+def cluster(servers: Servers) -> Servers:
+    """The servers, formed and ready, for a test that breaks them."""
+    return formed(servers)
+
+
+@pytest.fixture(scope="module")
+def formed_once() -> Iterator[Servers]:
+    with six_servers() as started:
+        yield formed(started)
+
+
+@pytest.fixture
+def whole(formed_once: Servers) -> Servers:
+    """Servers for a test that leaves them as they were formed."""
+    wait_ready(formed_once.platform, within(10))
+    roles = live_roles(formed_once.platform)
+    assert [role.member for role in roles if role.role == "primary"] == [shard.primary for shard in STACK.shards]
+    return formed_once
 
 
 def within(seconds: float) -> float:
@@ -276,76 +302,77 @@ def test_the_watch_reports_failing_and_roles_as_they_change(cluster: Servers) ->
     assert all(event.data["by"] != NAMES[1] for event in seen("failing"))
 
 
-def test_a_silent_member_holds_back_nobody_elses_news(cluster: Servers) -> None:
+def test_a_silent_member_holds_back_nobody_elses_news(whole: Servers) -> None:
     events: list[Event] = []
-    watch = RoleWatch(cluster.platform, RunClock.starting_now(), events.append).start()
+    watch = RoleWatch(whole.platform, RunClock.starting_now(), events.append).start()
     try:
         eventually(lambda: len(events), lambda count: count >= 6, 3)
-        cluster.signal(NAMES[4], signal.SIGSTOP)
+        whole.signal(NAMES[4], signal.SIGSTOP)
         eventually(lambda: {e.data["by"] for e in events if e.name == "failing"}, lambda by: len(by) >= 3, 10)
-        cluster.signal(NAMES[4], signal.SIGCONT)
+        whole.signal(NAMES[4], signal.SIGCONT)
         back = {"member": NAMES[4], "flag": "ok"}
         eventually(lambda: [e for e in events if back.items() <= e.data.items()], bool, 10)
     finally:
         watch.stop()
 
 
-def test_the_watch_raises_what_went_wrong_behind_it(cluster: Servers) -> None:
+def test_the_watch_raises_what_went_wrong_behind_it(whole: Servers) -> None:
     def refuse(_event: Event) -> None:
         raise OSError("no space left")
 
-    watch = RoleWatch(cluster.platform, RunClock.starting_now(), refuse).start()
+    watch = RoleWatch(whole.platform, RunClock.starting_now(), refuse).start()
     time.sleep(0.5)
     with pytest.raises(ExceptionGroup) as group:
         watch.stop()
     assert len(group.value.exceptions) == 6
 
 
-def test_convergence_says_why_not_while_a_replica_is_stopped(cluster: Servers) -> None:
-    converged = wait_converged(cluster.platform, within(10))
+def test_convergence_says_why_not_while_a_replica_is_stopped(whole: Servers) -> None:
+    converged = wait_converged(whole.platform, within(10))
     assert converged.ok, converged
     assert converged.reason == ""
 
-    cluster.signal(NAMES[4], signal.SIGSTOP)
-    stopped = wait_converged(cluster.platform, within(3))
+    whole.signal(NAMES[4], signal.SIGSTOP)
+    stopped = wait_converged(whole.platform, within(3))
     assert not stopped.ok
     assert "redis-cluster-4" in stopped.reason
     assert stopped.took_s >= 3
 
-    cluster.signal(NAMES[4], signal.SIGCONT)
-    assert wait_converged(cluster.platform, within(20)).ok
+    whole.signal(NAMES[4], signal.SIGCONT)
+    assert wait_converged(whole.platform, within(20)).ok
 
 
-def test_convergence_waits_for_a_replica_that_lags_behind(cluster: Servers) -> None:
-    cluster.client(NAMES[4]).config_set("masterauth", "wrong")
-    cluster.tell(NAMES[0], "CLIENT KILL TYPE replica")
-    detached = wait_converged(cluster.platform, within(2))
+def test_convergence_waits_for_a_replica_that_lags_behind(whole: Servers) -> None:
+    whole.client(NAMES[4]).config_set("masterauth", "wrong")
+    whole.tell(NAMES[0], "CLIENT KILL TYPE replica")
+    detached = wait_converged(whole.platform, within(2))
     assert not detached.ok
     assert "redis-cluster-0: 0 of 1 replicas online" in detached.reason
-    cluster.client(NAMES[4]).config_set("masterauth", PASSWORD)
-    assert wait_converged(cluster.platform, within(20)).ok
+    whole.client(NAMES[4]).config_set("masterauth", PASSWORD)
+    assert wait_converged(whole.platform, within(20)).ok
 
 
-def test_convergence_is_not_put_off_by_somebody_who_goes_on_writing(cluster: Servers) -> None:
+def test_convergence_is_not_put_off_by_somebody_who_goes_on_writing(whole: Servers) -> None:
     done = Flag()
 
     def write() -> None:
-        client, key = cluster.client(NAMES[0]), slot_key(cluster, 1, "k")
+        client, key = whole.client(NAMES[0]), slot_key(whole, 1, "k")
         while not done.wait(0.002):
             client.incr(key)
 
     writer = Thread(target=write)
     writer.start()
     try:
-        assert wait_converged(cluster.platform, within(10)).ok
+        assert wait_converged(whole.platform, within(10)).ok
     finally:
         done.set()
         writer.join()
 
 
-def test_convergence_names_a_member_that_does_not_run(cluster: Servers) -> None:
-    cluster.platform.stopped.add(NAMES[2])
-    assert "redis-cluster-2 does not run" in wait_converged(cluster.platform, within(0.2)).reason
+def test_convergence_names_a_member_that_does_not_run(whole: Servers) -> None:
+    whole.platform.stopped.add(NAMES[2])
+    assert "redis-cluster-2 does not run" in wait_converged(whole.platform, within(0.2)).reason
+    whole.platform.stopped.discard(NAMES[2])
 
 
 def slot_key(cluster: Servers, group: int, prefix: str) -> str:
@@ -372,26 +399,26 @@ def read_back(path: Path) -> list[AuditLine]:
     return [msgspec.json.decode(line, type=AuditLine) for line in path.read_bytes().splitlines()]
 
 
-def test_the_audit_finds_what_is_there_and_what_is_not(cluster: Servers, tmp_path: Path) -> None:
-    tags = {group: slot_key(cluster, group, "tag") for group in (1, 2, 3)}
+def test_the_audit_finds_what_is_there_and_what_is_not(whole: Servers, tmp_path: Path) -> None:
+    tags = {group: slot_key(whole, group, "tag") for group in (1, 2, 3)}
     written = {f"direct:{{{tag}}}:{n}": group for group, tag in tags.items() for n in range(700)}
     for group, shard in enumerate(STACK.shards, 1):
-        pipeline = cluster.client(shard.primary).pipeline(transaction=False)
+        pipeline = whole.client(shard.primary).pipeline(transaction=False)
         for key in (key for key, owner in written.items() if owner == group):
             pipeline.set(key, f"value of {key}")
         pipeline.execute()
     missing = f"direct:{{{tags[3]}}}:lost"
-    session, room = slot_key(cluster, 2, "s"), slot_key(cluster, 3, "room")
-    owner = cluster.client(STACK.shards[1].primary)
+    session, room = slot_key(whole, 2, "s"), slot_key(whole, 3, "room")
+    owner = whole.client(STACK.shards[1].primary)
     owner.hset(f"session:{{{session}}}", mapping={"state": "ended", "version": 2, "data": "x"})
     owner.expire(f"session:{{{session}}}", 1_000)
     owner.rpush(f"session-log:{{{session}}}", json.dumps([1, "op-1", ""]), json.dumps([2, "op-2", "abc"]))
-    owner = cluster.client(STACK.shards[2].primary)
+    owner = whole.client(STACK.shards[2].primary)
     owner.hset(f"room:{{{room}}}", mapping={"epoch": 4, "seq": 2})
     owner.rpush(f"room-log:{{{room}}}", json.dumps([3, 9, "e-1"]), json.dumps([4, 1, "e-2"]))
 
     lines = audited(
-        cluster,
+        whole,
         tmp_path / "audit.jsonl",
         sessions=[session, "s-never", session],
         rooms=[room, "room-never"],
@@ -426,11 +453,11 @@ def test_the_audit_reads_from_the_promoted_primary(cluster: Servers, tmp_path: P
     assert lines[0] == DirectRead(key, "kept", 2)
 
 
-def test_an_audit_that_cannot_read_everything_never_calls_itself_done(cluster: Servers, tmp_path: Path) -> None:
+def test_an_audit_that_cannot_read_everything_never_calls_itself_done(whole: Servers, tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
-    session = slot_key(cluster, 1, "s")
-    cluster.client(NAMES[0]).rpush(f"session-log:{{{session}}}", "no row")
-    tag = slot_key(cluster, 3, "tag")
+    session = slot_key(whole, 1, "s")
+    whole.client(NAMES[0]).rpush(f"session-log:{{{session}}}", "no row")
+    tag = slot_key(whole, 3, "tag")
     with (
         Writer(path) as writer,
         pytest.raises(
@@ -438,7 +465,7 @@ def test_an_audit_that_cannot_read_everything_never_calls_itself_done(cluster: S
         ),
     ):
         audit(
-            cluster.platform,
+            whole.platform,
             writer,
             sessions=[session],
             rooms=["room-1"],
@@ -449,30 +476,32 @@ def test_an_audit_that_cannot_read_everything_never_calls_itself_done(cluster: S
     assert {line.kind for line in read_back(path) if isinstance(line, AuditDone)} == {"room"}
 
 
-def test_a_replica_that_holds_something_else_is_found(cluster: Servers) -> None:
-    tag = slot_key(cluster, 1, "tag")
+def test_a_replica_that_holds_something_else_is_found(whole: Servers) -> None:
+    tag = slot_key(whole, 1, "tag")
     keys = [(f"direct:{{{tag}}}:{number}", 1) for number in range(700)]
-    pipeline = cluster.client(NAMES[0]).pipeline(transaction=False)
+    pipeline = whole.client(NAMES[0]).pipeline(transaction=False)
     for key, _ in keys:
         pipeline.set(key, "whole", ex=1_000)
     pipeline.hset(f"session:{{{tag}}}", mapping={"state": "live", "version": 1})
     pipeline.expire(f"session:{{{tag}}}", 1_000)
     pipeline.execute()
     asked: dict[str, Any] = {"sessions": [tag], "rooms": [], "direct": keys}
-    same = compare_replicas(cluster.platform, **asked, deadline=within(10))
+    same = compare_replicas(whole.platform, **asked, deadline=within(10))
     replicas = [name for shard in STACK.shards for name in shard.replicas]
     assert (same.differing, same.reasons) == (0, ())
     assert same.compared == dict.fromkeys(replicas, 0) | {STACK.shards[0].replicas[0]: 701}
     assert same.evicted == dict.fromkeys(NAMES, 0)
 
-    cluster.client(STACK.shards[0].replicas[0]).config_set("masterauth", "wrong")
-    cluster.tell(NAMES[0], "CLIENT KILL TYPE replica")
-    cluster.client(NAMES[0]).set(keys[7][0], "changed behind its back")
-    cluster.client(NAMES[0]).expire(f"session:{{{tag}}}", 500)  # of a time to live a second is the same, not more
-    found = compare_replicas(cluster.platform, **asked, deadline=within(1))
+    whole.client(STACK.shards[0].replicas[0]).config_set("masterauth", "wrong")
+    whole.tell(NAMES[0], "CLIENT KILL TYPE replica")
+    whole.client(NAMES[0]).set(keys[7][0], "changed behind its back")
+    whole.client(NAMES[0]).expire(f"session:{{{tag}}}", 500)  # of a time to live a second is the same, not more
+    found = compare_replicas(whole.platform, **asked, deadline=within(1))
     assert (found.differing, found.reasons) == (2, ())
     replica = STACK.shards[0].replicas[0]
     assert found.examples == ({"member": replica, "key": keys[7][0]}, {"member": replica, "key": tag})
+    whole.client(replica).config_set("masterauth", PASSWORD)
+    assert wait_converged(whole.platform, within(20)).ok
 
 
 def test_a_replica_that_does_not_answer_is_named(cluster: Servers) -> None:
