@@ -65,6 +65,11 @@ READY_WITHIN_S = 300.0
 _LOOK_EVERY_S = 1.0
 _MEMBERS_OF = "the pods' readiness"
 _SHOWN = 4
+# what of a stack no run in a cluster has shown yet; a line that is taken away lets it in
+UNSEEN: Mapping[str, Callable[[Stack], bool]] = {
+    "postgresql, rabbitmq": lambda stack: stack.has_outbox,
+    "collaboration.log": lambda stack: stack.has_rooms_in_postgresql,
+}
 # RabbitMQ's own tool: its management plugin answers to a password that is known inside of the cluster only
 _QUEUES = (
     "rabbitmqctl", "--quiet", "list_queues", "-p", VHOST, "--formatter", "json",
@@ -348,7 +353,7 @@ def trouble_told(troubles: list[str]) -> Iterator[list[str]]:
 def require_reference_services(stack: Stack) -> None:
     """Raises `SpecError` for a stack with programs of its own: what is no part of the image runs on ``local`` only.
 
-    So does a tier that has no manifests, and a stack whose sessions publish events.
+    So does a tier that has no manifests, and what no run in a cluster has shown yet.
     """
     for tier in ("postgresql", "rabbitmq"):
         if getattr(stack, tier) is not None and tier not in tiers_of(stack):
@@ -357,10 +362,9 @@ def require_reference_services(stack: Stack) -> None:
         raise SpecError(
             f"stack {stack.name}: postgresql.failover: in a cluster only a runbook promotes yet: use --stack local"
         )
-    if stack.has_outbox:
-        raise SpecError(
-            f"stack {stack.name}: postgresql, rabbitmq: in a cluster sessions have no outbox: use --stack local"
-        )
+    for part, is_in in UNSEEN.items():
+        if is_in(stack):
+            raise SpecError(f"stack {stack.name}: {part}: no run in a cluster has shown that yet: use --stack local")
     if stack.programs != Programs():
         raise SpecError(
             f"stack {stack.name}: programs: in a cluster services are the project's own image: use --stack local"

@@ -40,7 +40,7 @@ from resilience.errors import FaultError, HostError, SpecError, StackError
 from resilience.spec.postgresql import Patroni, Postgresql
 from resilience.spec.rabbitmq import Rabbitmq
 from resilience.spec.read import read_scenario, read_stack
-from resilience.spec.stack import Programs
+from resilience.spec.stack import Collaboration, Programs
 from resilience.stack.postgresql_role import QUESTION
 from tests.fakes import FakeAgents, FakeLease, FakeMachine
 from tests.unit.backend.kubernetes.cluster import HOSTS, NODES, Object, RecordedApi, pod, pods_path
@@ -203,13 +203,23 @@ def test_what_of_postgresql_is_refused_in_a_cluster(changes: dict[str, Any], tol
         require_reference_services(stack)
 
 
-def test_a_stack_whose_sessions_publish_events_is_refused(monkeypatch: pytest.MonkeyPatch):
-    """Also once each of its tiers alone is possible: nobody would publish."""
-    monkeypatch.setattr(cluster_cli, "tiers_of", lambda _stack: ("postgresql", "rabbitmq"))
-    tiers = {"postgresql": Postgresql(primary="pg-0", replicas=("pg-1",)), "rabbitmq": Rabbitmq()}
-    require_reference_services(msgspec.structs.replace(STACK, rabbitmq=tiers["rabbitmq"]))
-    with pytest.raises(SpecError, match="sessions have no outbox: use --stack local"):
-        require_reference_services(msgspec.structs.replace(STACK, **tiers))
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"postgresql": POSTGRESQL, "rabbitmq": Rabbitmq()}, "postgresql, rabbitmq"),
+        ({"postgresql": POSTGRESQL, "collaboration": Collaboration(log="postgresql")}, "collaboration.log"),
+    ],
+    ids=["an outbox", "rooms in PostgreSQL"],
+)
+def test_what_no_run_in_a_cluster_has_shown_is_refused_and_let_in_once_its_line_is_gone(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], part: str
+):
+    stack = msgspec.structs.replace(STACK, **changes)
+    with pytest.raises(SpecError, match=rf"{part}: no run in a cluster has shown that yet: use --stack local"):
+        require_reference_services(stack)
+    others = {name: is_in for name, is_in in cluster_cli.UNSEEN.items() if name != part}
+    monkeypatch.setattr(cluster_cli, "UNSEEN", others)
+    require_reference_services(stack)
 
 
 class BrokenNodes(Kind):

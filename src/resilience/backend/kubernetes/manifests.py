@@ -17,7 +17,14 @@ from typing import Any
 import msgspec
 
 from resilience.backend.local.place import PROJECT_ROOT
-from resilience.backend.settings import exporter_passwords, prometheus_yml, redis_conf, service_json
+from resilience.backend.settings import (
+    DRAINED,
+    exporter_passwords,
+    own_settings,
+    prometheus_yml,
+    redis_conf,
+    service_json,
+)
 from resilience.errors import SpecError
 from resilience.spec.stack import GENERATORS, Member, Stack
 
@@ -28,6 +35,7 @@ NODE = "harmonyflow.dev/node"  # a node's name in stack files
 MEMBER = "harmonyflow.dev/member"  # on pods that a controller gives random names
 PLATFORM_NODES = "harmonyflow.dev/role=platform"  # those that members stand on, and agents
 PASSWORD_SECRET, PASSWORD_KEY = "redis-password", "password"  # a password is the one key of the Secret of its name
+SERVICE_SECRETS = "/secret"  # where a service finds its passwords, each as the file of its name
 NAMESPACES: Mapping[str, str] = {
     "redis": "redis",
     "rabbitmq": "rabbitmq",
@@ -64,17 +72,40 @@ def host(member: Member) -> str:
 def settings(stack: Stack, secret: Secret) -> Iterator[Object]:
     """The ConfigMaps and Secrets of what every stack has."""
     password = secret(PASSWORD_SECRET)
-    services = {
-        f"{member.name}.json": service_json(stack, member, host, f"/secret/{PASSWORD_KEY}").decode()
-        for component in ("session", "collaboration", "edge")
-        for member in stack.of(component)
-    }
     yield config_map("redis", "stack", {"stack.json": msgspec.json.encode(stack).decode()})
-    yield config_map("harmonyflow", "services", services)
+    yield from _services(stack, secret)
     yield config_map("monitoring", "prometheus", {"prometheus.yml": prometheus_yml(stack, host)})
     yield secret_map("redis", "redis-config", {"redis.conf": redis_conf(stack, password).encode()})
     yield secret_map("monitoring", "redis-exporter", {"passwords.json": exporter_passwords(stack, host, password)})
-    yield from passwords(PASSWORD_SECRET, password, ("redis", "harmonyflow", "monitoring"))
+    yield from passwords(PASSWORD_SECRET, password, ("redis", "monitoring"))
+
+
+def _services(stack: Stack, secret: Secret) -> Iterator[Object]:
+    """What services and edges are told, and for each service a Secret with the passwords of the stores that it asks."""
+    configs: dict[str, str] = {}
+    for component in (*DRAINED, "edge"):
+        told, given = _told(stack, component, secret)
+        configs |= told
+        if told and component != "edge":  # which asks no store
+            yield secret_map(NAMESPACES[component], component, given)
+    yield config_map(NAMESPACES["edge"], "services", configs)
+
+
+def _told(stack: Stack, component: str, secret: Secret) -> tuple[dict[str, str], dict[str, bytes]]:
+    """The configurations of a component's members, and the passwords that they name, by their files."""
+    given: dict[str, bytes] = {}
+
+    def file(name: str) -> str:
+        given[name] = secret(name).encode()
+        return f"{SERVICE_SECRETS}/{name}"
+
+    configs = {
+        f"{member.name}.json": service_json(
+            stack, member, host, file(PASSWORD_SECRET), own_settings(stack, member, host, file)
+        ).decode()
+        for member in stack.of(component)
+    }
+    return configs, given
 
 
 def passwords(name: str, password: str, namespaces: Iterable[str]) -> Iterator[Object]:

@@ -3,9 +3,10 @@
 import base64
 import copy
 import json
+import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from resilience.backend.kubernetes.cluster import AGENTS
 from resilience.backend.kubernetes.manifests import (
     HARNESS,
     NAMESPACES,
+    PASSWORD_SECRET,
+    SERVICE_SECRETS,
     SERVICES,
     host,
     image_override,
@@ -29,10 +32,10 @@ from resilience.backend.kubernetes.tiers import all_settings, manifests_of, tier
 from resilience.backend.kubernetes.workload import MACHINE
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.named import PATHS
-from resilience.backend.settings import DRAIN_S, DRAINED
+from resilience.backend.settings import DRAIN_S, DRAINED, own_settings, service_json
 from resilience.errors import SpecError
 from resilience.spec.read import read_stack
-from resilience.spec.stack import GENERATORS, Stack
+from resilience.spec.stack import GENERATORS, Collaboration, Member, Stack
 from services.config import Config
 from services.upstream import CHECK_INTERVAL_S, CHECK_TIMEOUT_S, FAILURES_MAX
 from services.web import STOP_TIMEOUT_S
@@ -422,6 +425,80 @@ def test_servers_get_what_the_stack_file_says():
     redis = next(job for job in targets if job["job_name"] == "redis")
     passwords = json.loads(base64.b64decode(made["Secret monitoring/redis-exporter"]["passwords.json"]))
     assert {target["targets"][0] for target in redis["static_configs"]} == set(passwords)
+
+
+def configs_of(made: Iterable[Object]) -> dict[str, str]:
+    """What services and edges are told, by member."""
+    (found,) = [item for item in made if named(item) == "ConfigMap harmonyflow/services"]
+    return {name.removesuffix(".json"): text for name, text in found["data"].items()}
+
+
+def told_on_local(stack: Stack, member: Member) -> str:
+    """What the same member is told where members are processes, with the same place for its secrets."""
+
+    def name_of(one: Member) -> str:
+        return one.name
+
+    def file(name: str) -> str:
+        return f"{SERVICE_SECRETS}/{name}"
+
+    own = own_settings(stack, member, name_of, file)
+    return service_json(stack, member, name_of, file(PASSWORD_SECRET), own).decode()
+
+
+def with_short_names(text: str, stack: Stack) -> str:
+    for member in stack.members:
+        text = text.replace(host(member), member.name)
+    return text
+
+
+EVERYTHING_STORED = msgspec.structs.replace(
+    read_stack(PROJECT_ROOT, "stacks/local/whole.yaml"),
+    collaboration=Collaboration(log="postgresql", fanout="rabbitmq"),
+)
+
+
+@pytest.mark.parametrize("stack", [STACK, EVERYTHING_STORED], ids=lambda stack: stack.name)
+def test_services_are_told_what_they_are_told_on_local_but_for_hosts(stack: Stack):
+    configs = configs_of(settings(stack, secret))
+    told = [member for component in (*DRAINED, "edge") for member in stack.of(component)]
+    assert {name: with_short_names(text, stack) for name, text in configs.items()} == {
+        member.name: told_on_local(stack, member) for member in told
+    }
+    assert all(msgspec.json.decode(text, type=Config) for text in configs.values())
+
+
+def service_secrets(objects: list[Object]) -> dict[str, set[str]]:
+    """The files that the pods of each service find where it looks for passwords, by component."""
+    held = {named(item): set(item["data"]) for item in objects if item["kind"] == "Secret"}
+    found: dict[str, set[str]] = {}
+    for item in carried(objects):
+        spec = item["spec"]["template"]["spec"]
+        mounts = {mount["name"] for one in spec["containers"] for mount in one.get("volumeMounts", ())
+                  if mount["mountPath"] == SERVICE_SECRETS}  # fmt: skip
+        for volume in spec.get("volumes", ()):
+            if volume["name"] in mounts:
+                space, name = item["metadata"]["namespace"], volume["secret"]["secretName"]
+                found[item["metadata"]["name"]] = held[f"Secret {space}/{name}"]
+    return found
+
+
+def secrets_named(configs: Mapping[str, str]) -> dict[str, set[str]]:
+    """The files that the configurations of each service name as passwords, by component; an edge asks no store."""
+    found: dict[str, set[str]] = {}
+    for member, text in configs.items():
+        if (component := member.rpartition("-")[0]) != "edge":
+            found.setdefault(component, set()).update(re.findall(rf'"{SERVICE_SECRETS}/([^"]+)"', text))
+    return found
+
+
+@pytest.mark.parametrize("stack", [STACK, EVERYTHING_STORED], ids=lambda stack: stack.name)
+def test_each_service_finds_the_passwords_that_it_is_told_of_and_no_others(stack: Stack, tmp_path: Path):
+    found = service_secrets(rendered(written(tmp_path, stack=stack)))
+    assert found == secrets_named(configs_of(settings(stack, secret)))
+    assert set(found) == {"session", "collaboration"}
+    stores = {"redis", "postgresql", "rabbitmq"} if stack.has_outbox else {"redis"}
+    assert set().union(*found.values()) == {f"{store}-password" for store in stores}
 
 
 def test_secrets_are_for_the_owner_only_and_in_no_config_map(tmp_path: Path):
