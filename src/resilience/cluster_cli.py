@@ -54,11 +54,12 @@ from resilience.report.terminal import can_move, console_for, plain
 from resilience.report.text import visible
 from resilience.spec.rabbitmq import VHOST
 from resilience.spec.scenario import Scenario
-from resilience.spec.stack import GENERATORS, Programs, Stack
+from resilience.spec.stack import GENERATORS, Stack
 from resilience.stack import postgresql_role
 from resilience.stack.cluster_nodes import ClusterView, view_from_text
 from resilience.stack.rabbitmq_view import QueueRole, QueueView, queues_from_answer, roles_by
 from resilience.stack.redis_role import RedisRole, decide
+from resilience.stack.service import SERVICES
 from resilience.stack.wait import wait_until
 
 READY_WITHIN_S = 300.0
@@ -68,6 +69,7 @@ _SHOWN = 4
 # what of a stack no run in a cluster has shown yet; a line that is taken away lets it in
 UNSEEN: Mapping[str, Callable[[Stack], bool]] = {
     "postgresql, rabbitmq": lambda stack: stack.has_outbox,
+    "content": lambda stack: stack.content is not None,
     "collaboration.log": lambda stack: stack.has_rooms_in_postgresql,
 }
 # RabbitMQ's own tool: its management plugin answers to a password that is known inside of the cluster only
@@ -355,7 +357,7 @@ def require_reference_services(stack: Stack) -> None:
 
     So does a tier that has no manifests, and what no run in a cluster has shown yet.
     """
-    for tier in ("postgresql", "rabbitmq"):
+    for tier in ("postgresql", "rabbitmq", "content"):
         if getattr(stack, tier) is not None and tier not in tiers_of(stack):
             raise SpecError(f"stack {stack.name}: {tier}: there are no manifests of it: use --stack local")
     if stack.patroni is not None:
@@ -365,10 +367,12 @@ def require_reference_services(stack: Stack) -> None:
     for part, is_in in UNSEEN.items():
         if is_in(stack):
             raise SpecError(f"stack {stack.name}: {part}: no run in a cluster has shown that yet: use --stack local")
-    if stack.programs != Programs():
-        raise SpecError(
-            f"stack {stack.name}: programs: in a cluster services are the project's own image: use --stack local"
-        )
+    for component in sorted({member.component for member in stack.members} & SERVICES):
+        if stack.program(component) != f"services.{component}":
+            field = f"programs.{component}" if hasattr(stack.programs, component) else f"{component}.program"
+            raise SpecError(
+                f"stack {stack.name}: {field}: in a cluster services are the project's own image: use --stack local"
+            )
 
 
 def down(where: str = KIND) -> int:

@@ -37,6 +37,7 @@ from resilience.cluster_cli import (
 )
 from resilience.cluster_run import prepared
 from resilience.errors import FaultError, HostError, SpecError, StackError
+from resilience.spec.content import Content
 from resilience.spec.postgresql import Patroni, Postgresql
 from resilience.spec.rabbitmq import Rabbitmq
 from resilience.spec.read import read_scenario, read_stack
@@ -171,16 +172,22 @@ def test_who_is_what_in_postgresql_is_said_by_its_servers(tmp_path: Path):
     assert cluster_cli.postgresql_roles(AskedServers(tmp_path, {}), STACK, states) == ()
 
 
-def test_a_stack_of_other_programs_is_refused_where_services_are_images():
+def test_a_stack_of_other_programs_is_refused_where_services_are_images(monkeypatch: pytest.MonkeyPatch):
     require_reference_services(STACK)
     other = msgspec.structs.replace(STACK, programs=Programs(session="tests.other"))
-    with pytest.raises(SpecError, match=r"programs: .*: use --stack local"):
+    with pytest.raises(SpecError, match=r"programs\.session: .*: use --stack local"):
+        require_reference_services(other)
+    monkeypatch.setattr(cluster_cli, "UNSEEN", {})
+    articles = read_stack(ROOT, "stacks/local/content.yaml")
+    require_reference_services(articles)
+    other = msgspec.structs.replace(articles, content=Content(program="tests.other"))
+    with pytest.raises(SpecError, match=r"content\.program: .*: use --stack local"):
         require_reference_services(other)
 
 
 def test_a_stack_with_a_tier_that_has_no_manifests_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(tiers, "TIERS", {})
-    for tier, spec in (("postgresql", POSTGRESQL), ("rabbitmq", Rabbitmq())):
+    for tier, spec in (("postgresql", POSTGRESQL), ("rabbitmq", Rabbitmq()), ("content", Content())):
         with pytest.raises(SpecError, match=rf"{tier}: .*: use --stack local"):
             require_reference_services(msgspec.structs.replace(STACK, **{tier: spec}))
 
@@ -207,9 +214,10 @@ def test_what_of_postgresql_is_refused_in_a_cluster(changes: dict[str, Any], tol
     ("changes", "part"),
     [
         ({"postgresql": POSTGRESQL, "rabbitmq": Rabbitmq()}, "postgresql, rabbitmq"),
+        ({"content": Content()}, "content"),
         ({"postgresql": POSTGRESQL, "collaboration": Collaboration(log="postgresql")}, "collaboration.log"),
     ],
-    ids=["an outbox", "rooms in PostgreSQL"],
+    ids=["an outbox", "articles", "rooms in PostgreSQL"],
 )
 def test_what_no_run_in_a_cluster_has_shown_is_refused_and_let_in_once_its_line_is_gone(
     monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], part: str

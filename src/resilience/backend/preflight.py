@@ -16,7 +16,7 @@ from resilience.backend.kubernetes.manifests import overlay_folder
 from resilience.backend.kubernetes.needs import Needs, needs_of, nodes_by_role
 from resilience.backend.kubernetes.platform import SELECTOR
 from resilience.backend.kubernetes.quota import lacks_quota
-from resilience.backend.kubernetes.tiers import NOTHING_MORE, TIERS, Extent, manifests_of
+from resilience.backend.kubernetes.tiers import NOTHING_MORE, Extent, clients_of, manifests_of
 from resilience.backend.kubernetes.workload import run_objects
 from resilience.backend.memory import available_bytes
 from resilience.backend.tool import output
@@ -66,7 +66,7 @@ def stack_objects(extent: Extent = NOTHING_MORE, overlay: str = "kind") -> list[
 
 
 def _run_objects(extent: Extent) -> list[Object]:
-    return run_objects(PROJECT, extent.workers, [TIERS[name].client for name in extent.tiers])
+    return run_objects(PROJECT, extent.workers, clients_of(extent.tiers))
 
 
 def require_room(objects: Sequence[Object], there: There, extent: Extent = NOTHING_MORE) -> None:

@@ -41,6 +41,7 @@ NAMESPACES: Mapping[str, str] = {
     "rabbitmq": "rabbitmq",
     "session": "harmonyflow",
     "collaboration": "harmonyflow",
+    "content": "harmonyflow",
     "edge": "harmonyflow",
     "prometheus": "monitoring",
     "redis-exporter": "monitoring",

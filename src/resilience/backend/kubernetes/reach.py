@@ -17,6 +17,7 @@ _ALLOWED: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {  # namespaces,
     "wal-archive": (frozenset(), frozenset({"postgresql"})),
     "session": (frozenset({"monitoring"}), frozenset({"edge"})),
     "collaboration": (frozenset({"monitoring"}), frozenset({"edge"})),
+    "content": (frozenset({"monitoring"}), frozenset({"edge"})),
     "edge": (frozenset(NAMESPACES.values()), frozenset()),
     "rabbitmq": (_CLIENTS, frozenset({"rabbitmq"})),
 }

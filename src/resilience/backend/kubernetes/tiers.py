@@ -1,4 +1,6 @@
-"""The tiers that a stack may have beside Redis and the services, as a cluster has them: the one list to add one to.
+"""The tiers that a stack may have beside what every stack has, as a cluster has them: the one list to add one to.
+
+A service that not every stack has is one, too; what it is told is among `manifests.settings`.
 
 ::
 
@@ -22,13 +24,17 @@ from resilience.spec.stack import Stack
 FOLDER = PROJECT_ROOT / "stacks" / "kubernetes" / "tiers"
 
 
+def _no_settings(_stack: Stack, _secret: Secret) -> Iterator[Object]:
+    return iter(())
+
+
 class Tier(NamedTuple):
     """One tier; ``settings`` are its ConfigMaps and Secrets."""
 
     is_in: Callable[[Stack], bool]
-    settings: Callable[[Stack, Secret], Iterator[Object]]
-    client: str  # the component of the load's client that drives it
-    images: tuple[str, ...]  # by official name, those that no other has: `images.DEBIAN`
+    settings: Callable[[Stack, Secret], Iterator[Object]] = _no_settings
+    client: str = ""  # the component of the load's client that drives it; "": the load does, through the edge
+    images: tuple[str, ...] = ()  # by official name, those that no other has: `images.DEBIAN`
 
 
 TIERS: Mapping[str, Tier] = {
@@ -44,6 +50,7 @@ TIERS: Mapping[str, Tier] = {
         client="rabbitmq-client",
         images=("rabbitmq",),
     ),
+    "content": Tier(is_in=lambda stack: stack.content is not None),
 }
 
 
@@ -62,6 +69,11 @@ class Extent(NamedTuple):
 
 
 NOTHING_MORE = Extent()
+
+
+def clients_of(tiers: Iterable[str]) -> list[str]:
+    """The clients of the load that drive these tiers."""
+    return [TIERS[name].client for name in tiers if TIERS[name].client]
 
 
 def tiers_of(stack: Stack) -> tuple[str, ...]:

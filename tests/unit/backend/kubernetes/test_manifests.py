@@ -28,7 +28,7 @@ from resilience.backend.kubernetes.manifests import (
     settings,
     write,
 )
-from resilience.backend.kubernetes.tiers import all_settings, manifests_of, tiers_of
+from resilience.backend.kubernetes.tiers import TIERS, all_settings, manifests_of, tiers_of
 from resilience.backend.kubernetes.workload import MACHINE
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.named import PATHS
@@ -186,11 +186,12 @@ def test_a_reviewer_would_say_something_of_a_careless_one(objects: list[Object])
 
 
 @pytest.mark.parametrize("component", [name for name in DRAINED if name in NAMESPACES])
-def test_edges_have_the_time_to_turn_away_and_to_come_back(objects: list[Object], component: str):
+def test_edges_have_the_time_to_turn_away_and_to_come_back(component: str):
     """What is replaced, one after the other, is never asked in vain."""
+    everything = [item for folder in (overlay_folder("base"), *map(manifests_of, TIERS)) for item in rendered(folder)]
     pod = next(
         item["spec"]["template"]["spec"]
-        for item in workloads(objects)
+        for item in workloads(everything)
         if named(item) == f"StatefulSet harmonyflow/{component}"
     )
     noticed_s = FAILURES_MAX * CHECK_INTERVAL_S

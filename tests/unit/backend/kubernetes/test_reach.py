@@ -9,13 +9,14 @@ from resilience.backend.kubernetes.manifests import NAMESPACES
 from resilience.backend.kubernetes.reach import door, is_open_throughout, may_reach
 from resilience.backend.kubernetes.tiers import TIERS, manifests_of
 from resilience.backend.local.place import PROJECT_ROOT
+from resilience.stack.service import SERVICES
 from tests.unit.backend.kubernetes.kustomization import rendered
 
 COMPONENT, SPACE = "app.kubernetes.io/component", "kubernetes.io/metadata.name"
 BASE: Path = PROJECT_ROOT / "stacks" / "kubernetes" / "base"
 APPLIED = (BASE, *map(manifests_of, TIERS))
 STORES = {"redis", *(name for name in NAMESPACES if NAMESPACES[name] in TIERS)}
-SERVERS = sorted({*STORES, "session", "collaboration", "edge", "prometheus"})
+SERVERS = sorted({*STORES, *SERVICES, "prometheus"} & set(NAMESPACES))
 
 Object = dict[str, Any]
 

@@ -3,22 +3,34 @@
 import base64
 import shutil
 import subprocess
+from collections import ChainMap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 
 from resilience.backend.kubernetes.images import DEBIAN, wanted_by
 from resilience.backend.kubernetes.manifests import NAMESPACES
 from resilience.backend.kubernetes.needs import needs_of
-from resilience.backend.kubernetes.tiers import NOTHING_MORE, TIERS, Extent, all_settings, manifests_of, tiers_of
+from resilience.backend.kubernetes.tiers import (
+    NOTHING_MORE,
+    TIERS,
+    Extent,
+    all_settings,
+    clients_of,
+    manifests_of,
+    tiers_of,
+)
 from resilience.backend.kubernetes.workload import run_objects
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.rabbitmq_settings import NEEDED_PLUGINS, rabbitmq_conf
+from resilience.backend.settings import DRAIN_S
 from resilience.spec.read import read_scenario, read_stack
 from resilience.spec.stack import Stack
+from services.config import Config
 from tests.unit.backend.kubernetes.kustomization import containers, rendered
 from tests.unit.backend.kubernetes.test_manifests import (
     OBSERVERS,
@@ -26,13 +38,18 @@ from tests.unit.backend.kubernetes.test_manifests import (
     SUPPORTED,
     carried,
     complaint,
+    configs_of,
     faults_of,
     members_of,
     named,
     pods_of,
     rights,
     secret,
+    secrets_named,
+    service_secrets,
     standing_of,
+    told_on_local,
+    with_short_names,
     workloads,
     written,
 )
@@ -42,8 +59,9 @@ from tests.unit.backend.kubernetes.test_needs import NODES
 Object = dict[str, Any]
 
 STACKS = {  # one for each tier, by its name
-    name: read_stack(PROJECT_ROOT, f"stacks/local/{name}.yaml") for name in ("postgresql", "rabbitmq")
+    name: read_stack(PROJECT_ROOT, f"stacks/local/{name}.yaml") for name in ("postgresql", "rabbitmq", "content")
 }
+SERVICES = ("content",)  # those that are no stores: their stacks have both tiers of these
 RIGHTS_OF: Mapping[str, dict[tuple[str, str, str], set[str]]] = {  # as `RIGHTS`: what a tier's accounts may do beside
     "rabbitmq": {
         ("rabbitmq-init", "rabbitmq", "pods"): {"get", "list"},
@@ -76,13 +94,17 @@ def objects(applied: Path) -> list[Object]:
 
 
 def test_each_tier_is_looked_at_here():
-    assert {name: tiers_of(stack) for name, stack in STACKS.items()} == {name: (name,) for name in TIERS}
+    assert set(STACKS) == set(TIERS)
+    for name, stack in STACKS.items():
+        assert tiers_of(stack) == (("postgresql", "rabbitmq", name) if name in SERVICES else (name,))
     assert tiers_of(SHIPPED) == ()
 
 
 @pytest.mark.parametrize("version", SUPPORTED)
-def test_kubernetes_accepts_it(objects: list[Object], version: str):
-    assert [why for item in objects if (why := complaint(item, version))] == []
+def test_kubernetes_accepts_it(tier: str, version: str):
+    """What the tier adds; the rest is looked at where every stack's is."""
+    added = [*rendered(manifests_of(tier)), *all_settings(STACKS[tier], secret)]
+    assert [why for item in added if (why := complaint(item, version))] == []
 
 
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="no kubectl here: what renders in its place was tested instead")
@@ -102,7 +124,8 @@ def test_no_node_and_no_eviction_takes_all_of_it(objects: list[Object]):
 
 
 def test_every_account_has_the_least_rights(tier: str, objects: list[Object]):
-    assert rights(objects) == RIGHTS | RIGHTS_OF[tier]
+    beside = [RIGHTS_OF.get(name, {}) for name in tiers_of(STACKS[tier])]
+    assert rights(objects) == dict(ChainMap(RIGHTS, *beside))
 
 
 def test_its_namespaces_deny_by_default_and_carry_the_labels(objects: list[Object]):
@@ -161,11 +184,56 @@ def test_what_a_run_of_several_scenarios_may_take():
 
 def test_all_tiers_find_room_on_the_observers_node_of_two_processors():
     """What scrapes, and the runner with its clients."""
-    clients = [each.client for each in TIERS.values()]
     folders = [PROJECT_ROOT / "stacks" / "kubernetes" / "kind", *map(manifests_of, TIERS)]
     objects = [item for folder in folders for item in rendered(folder)]
-    found = needs_of([*objects, *run_objects("harmonyflow/resilience", NOTHING_MORE.workers, clients)], NODES)
+    found = needs_of([*objects, *run_objects("harmonyflow/resilience", NOTHING_MORE.workers, clients_of(TIERS))], NODES)
     assert found.node_processors < 1.9
+
+
+def test_a_service_has_no_client_of_its_own_but_those_of_what_it_needs():
+    articles = Extent.of([read_scenario(PROJECT_ROOT, "content-kill")])
+    assert set(articles.tiers) == {"postgresql", "rabbitmq", "content"}
+    assert clients_of(articles.tiers) == ["postgresql-client", "rabbitmq-client"]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_is_told_what_it_is_told_on_local_and_edges_know_it(service: str):
+    stack = STACKS[service]
+    made = list(all_settings(stack, secret))
+    configs = configs_of(made)
+    for member in stack.of(service):
+        assert with_short_names(configs[member.name], stack) == told_on_local(stack, member)
+        assert msgspec.json.decode(configs[member.name], type=Config).drain_s == DRAIN_S
+    edge = msgspec.json.decode(configs["edge-0"], type=Config)
+    first = f"{service}-0.{service}.harmonyflow.svc.cluster.local:8080"
+    assert edge.upstreams[service][0] == first
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_finds_the_passwords_that_it_is_told_of_and_no_others(service: str, tmp_path: Path):
+    stack = STACKS[service]
+    found = service_secrets(rendered(written(tmp_path, stack=stack)))
+    assert found == secrets_named(configs_of(all_settings(stack, secret)))
+    assert found[service] == {"redis-password", "postgresql-password", "rabbitmq-password"}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_is_reached_by_the_edge_and_by_observers_only(service: str):
+    policies = [item for item in rendered(manifests_of(service)) if item["kind"] == "NetworkPolicy"]
+    (policy,) = [item for item in policies if item["metadata"]["name"] == service]
+    (rule,) = policy["spec"]["ingress"]
+    assert set(map(whose, rule["from"])) == {"edge", "namespace monitoring"}
+    assert rule["ports"] == [{"protocol": "TCP", "port": "http"}]
+
+
+def test_prometheus_asks_each_service():
+    for service in SERVICES:
+        made = {named(item): item for item in all_settings(STACKS[service], secret)}
+        config = yaml.safe_load(made["ConfigMap monitoring/prometheus"]["data"]["prometheus.yml"])
+        (job,) = [one for one in config["scrape_configs"] if one["job_name"] == service]
+        assert [target["targets"] for target in job["static_configs"]] == [
+            [f"{service}-{number}.{service}.harmonyflow.svc.cluster.local:8080"] for number in range(2)
+        ]
 
 
 def rabbitmq(objects: list[Object]) -> Object:
