@@ -70,6 +70,7 @@ _SHOWN = 4
 UNSEEN: Mapping[str, Callable[[Stack], bool]] = {
     "postgresql, rabbitmq": lambda stack: stack.has_outbox,
     "content": lambda stack: stack.content is not None,
+    "personalization": lambda stack: stack.personalization is not None,
     "collaboration.log": lambda stack: stack.has_rooms_in_postgresql,
 }
 # RabbitMQ's own tool: its management plugin answers to a password that is known inside of the cluster only
@@ -357,7 +358,7 @@ def require_reference_services(stack: Stack) -> None:
 
     So does a tier that has no manifests, and what no run in a cluster has shown yet.
     """
-    for tier in ("postgresql", "rabbitmq", "content"):
+    for tier in ("postgresql", "rabbitmq", "content", "personalization"):
         if getattr(stack, tier) is not None and tier not in tiers_of(stack):
             raise SpecError(f"stack {stack.name}: {tier}: there are no manifests of it: use --stack local")
     if stack.patroni is not None:

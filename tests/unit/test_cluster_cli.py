@@ -41,7 +41,7 @@ from resilience.spec.content import Content
 from resilience.spec.postgresql import Patroni, Postgresql
 from resilience.spec.rabbitmq import Rabbitmq
 from resilience.spec.read import read_scenario, read_stack
-from resilience.spec.stack import Collaboration, Programs
+from resilience.spec.stack import Collaboration, Personalization, Programs
 from resilience.stack.postgresql_role import QUESTION
 from tests.fakes import FakeAgents, FakeLease, FakeMachine
 from tests.unit.backend.kubernetes.cluster import HOSTS, NODES, Object, RecordedApi, pod, pods_path
@@ -187,7 +187,13 @@ def test_a_stack_of_other_programs_is_refused_where_services_are_images(monkeypa
 
 def test_a_stack_with_a_tier_that_has_no_manifests_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(tiers, "TIERS", {})
-    for tier, spec in (("postgresql", POSTGRESQL), ("rabbitmq", Rabbitmq()), ("content", Content())):
+    tiers_of: dict[str, Any] = {
+        "postgresql": POSTGRESQL,
+        "rabbitmq": Rabbitmq(),
+        "content": Content(),
+        "personalization": Personalization(),
+    }
+    for tier, spec in tiers_of.items():
         with pytest.raises(SpecError, match=rf"{tier}: .*: use --stack local"):
             require_reference_services(msgspec.structs.replace(STACK, **{tier: spec}))
 
@@ -215,9 +221,10 @@ def test_what_of_postgresql_is_refused_in_a_cluster(changes: dict[str, Any], tol
     [
         ({"postgresql": POSTGRESQL, "rabbitmq": Rabbitmq()}, "postgresql, rabbitmq"),
         ({"content": Content()}, "content"),
+        ({"personalization": Personalization()}, "personalization"),
         ({"postgresql": POSTGRESQL, "collaboration": Collaboration(log="postgresql")}, "collaboration.log"),
     ],
-    ids=["an outbox", "articles", "rooms in PostgreSQL"],
+    ids=["an outbox", "articles", "profiles", "rooms in PostgreSQL"],
 )
 def test_what_no_run_in_a_cluster_has_shown_is_refused_and_let_in_once_its_line_is_gone(
     monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], part: str

@@ -42,6 +42,7 @@ NAMESPACES: Mapping[str, str] = {
     "session": "harmonyflow",
     "collaboration": "harmonyflow",
     "content": "harmonyflow",
+    "personalization": "harmonyflow",
     "edge": "harmonyflow",
     "prometheus": "monitoring",
     "redis-exporter": "monitoring",

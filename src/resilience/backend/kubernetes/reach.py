@@ -18,6 +18,7 @@ _ALLOWED: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {  # namespaces,
     "session": (frozenset({"monitoring"}), frozenset({"edge"})),
     "collaboration": (frozenset({"monitoring"}), frozenset({"edge"})),
     "content": (frozenset({"monitoring"}), frozenset({"edge"})),
+    "personalization": (frozenset({"monitoring"}), frozenset({"edge"})),
     "edge": (frozenset(NAMESPACES.values()), frozenset()),
     "rabbitmq": (_CLIENTS, frozenset({"rabbitmq"})),
 }

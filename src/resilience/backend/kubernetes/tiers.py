@@ -51,6 +51,7 @@ TIERS: Mapping[str, Tier] = {
         images=("rabbitmq",),
     ),
     "content": Tier(is_in=lambda stack: stack.content is not None),
+    "personalization": Tier(is_in=lambda stack: stack.personalization is not None),
 }
 
 

@@ -185,7 +185,7 @@ def test_a_reviewer_would_say_something_of_a_careless_one(objects: list[Object])
     assert len(said) == 13
 
 
-@pytest.mark.parametrize("component", [name for name in DRAINED if name in NAMESPACES])
+@pytest.mark.parametrize("component", DRAINED)
 def test_edges_have_the_time_to_turn_away_and_to_come_back(component: str):
     """What is replaced, one after the other, is never asked in vain."""
     everything = [item for folder in (overlay_folder("base"), *map(manifests_of, TIERS)) for item in rendered(folder)]

@@ -9,6 +9,7 @@ from resilience.backend.kubernetes.manifests import NAMESPACES
 from resilience.backend.kubernetes.reach import door, is_open_throughout, may_reach
 from resilience.backend.kubernetes.tiers import TIERS, manifests_of
 from resilience.backend.local.place import PROJECT_ROOT
+from resilience.spec.stack import PORTS
 from resilience.stack.service import SERVICES
 from tests.unit.backend.kubernetes.kustomization import rendered
 
@@ -16,7 +17,7 @@ COMPONENT, SPACE = "app.kubernetes.io/component", "kubernetes.io/metadata.name"
 BASE: Path = PROJECT_ROOT / "stacks" / "kubernetes" / "base"
 APPLIED = (BASE, *map(manifests_of, TIERS))
 STORES = {"redis", *(name for name in NAMESPACES if NAMESPACES[name] in TIERS)}
-SERVERS = sorted({*STORES, *SERVICES, "prometheus"} & set(NAMESPACES))
+SERVERS = sorted({*STORES, *SERVICES, "prometheus"})
 
 Object = dict[str, Any]
 
@@ -34,6 +35,12 @@ def admits(peer: Object, policy_space: str, via: str) -> bool:
     return NAMESPACES[via] == policy_space and selects(peer["podSelector"], via)
 
 
+def opens(rule: Object, to: str) -> bool:
+    """Whether a rule is about a component's own ports, which have names; by a number is meant what others ask it by."""
+    ports = [port["port"] for port in rule.get("ports", ())]
+    return not ports or any(isinstance(port, str) or port == PORTS.get(to) for port in ports)
+
+
 def allowed(policies: list[Object], via: str, to: str) -> bool:
     """What the policies say about a connection to a component's own port."""
     rules = [
@@ -41,6 +48,7 @@ def allowed(policies: list[Object], via: str, to: str) -> bool:
         for policy in policies
         if policy["metadata"]["namespace"] == NAMESPACES[to] and selects(policy["spec"]["podSelector"], to)
         for rule in policy["spec"].get("ingress", ())
+        if opens(rule, to)
     ]
     return any("from" not in rule or any(admits(peer, space, via) for peer in rule["from"]) for space, rule in rules)
 

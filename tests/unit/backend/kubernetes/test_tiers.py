@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from resilience.backend.kubernetes.images import DEBIAN, wanted_by
-from resilience.backend.kubernetes.manifests import NAMESPACES
+from resilience.backend.kubernetes.manifests import NAMESPACES, host
 from resilience.backend.kubernetes.needs import needs_of
 from resilience.backend.kubernetes.tiers import (
     NOTHING_MORE,
@@ -29,7 +29,7 @@ from resilience.backend.local.place import PROJECT_ROOT
 from resilience.backend.rabbitmq_settings import NEEDED_PLUGINS, rabbitmq_conf
 from resilience.backend.settings import DRAIN_S
 from resilience.spec.read import read_scenario, read_stack
-from resilience.spec.stack import Stack
+from resilience.spec.stack import GRPC_PORT, Stack
 from services.config import Config
 from tests.unit.backend.kubernetes.kustomization import containers, rendered
 from tests.unit.backend.kubernetes.test_manifests import (
@@ -59,9 +59,10 @@ from tests.unit.backend.kubernetes.test_needs import NODES
 Object = dict[str, Any]
 
 STACKS = {  # one for each tier, by its name
-    name: read_stack(PROJECT_ROOT, f"stacks/local/{name}.yaml") for name in ("postgresql", "rabbitmq", "content")
+    name: read_stack(PROJECT_ROOT, f"stacks/local/{name}.yaml")
+    for name in ("postgresql", "rabbitmq", "content", "personalization")
 }
-SERVICES = ("content",)  # those that are no stores: their stacks have both tiers of these
+SERVICES = ("content", "personalization")  # those that are no stores: their stacks have both tiers of these
 RIGHTS_OF: Mapping[str, dict[tuple[str, str, str], set[str]]] = {  # as `RIGHTS`: what a tier's accounts may do beside
     "rabbitmq": {
         ("rabbitmq-init", "rabbitmq", "pods"): {"get", "list"},
@@ -224,6 +225,24 @@ def test_a_service_is_reached_by_the_edge_and_by_observers_only(service: str):
     (rule,) = policy["spec"]["ingress"]
     assert set(map(whose, rule["from"])) == {"edge", "namespace monitoring"}
     assert rule["ports"] == [{"protocol": "TCP", "port": "http"}]
+
+
+def test_whose_a_session_is_is_asked_by_personalization_only():
+    """By gRPC, on a port of the session service that no other policy opens."""
+    policies = [item for item in rendered(manifests_of("personalization")) if item["kind"] == "NetworkPolicy"]
+    (policy,) = [item for item in policies if item["metadata"]["name"] != "personalization"]
+    assert policy["spec"]["podSelector"] == {"matchLabels": {"app.kubernetes.io/component": "session"}}
+    (rule,) = policy["spec"]["ingress"]
+    assert (list(map(whose, rule["from"])), rule["ports"]) == (
+        ["personalization"],
+        [{"protocol": "TCP", "port": GRPC_PORT}],
+    )
+    stack = STACKS["personalization"]
+    configs = configs_of(all_settings(stack, secret))
+    own = msgspec.json.decode(configs["personalization-0"], type=Config).personalization
+    assert own is not None
+    assert own.sessions == tuple(f"{host(one)}:{GRPC_PORT}" for one in stack.of("session"))
+    assert msgspec.json.decode(configs["session-0"], type=Config).grpc_port == GRPC_PORT
 
 
 def test_prometheus_asks_each_service():
