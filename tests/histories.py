@@ -624,7 +624,7 @@ def recorded_by_two(run: Recorded | None = None) -> Recorded:
         second = op.key == "room-2" or (op.kind.startswith("session.") and int(op.key.removeprefix("s-"), 16) % 2)
         op.client = "locust-1" if second else op.client
     run.summaries["locust-1"] = {"client": "locust-1", "exit": 0}
-    clients = ["locust", "locust-1", "direct"]
+    clients = ["locust", "locust-1", *run.event("load-started").data["clients"][1:]]
     run.change("load-started", clients=clients)
     run.change("load-stopped", clients={name: {"exit": 0, "torn": False} for name in clients})
     run.events += [

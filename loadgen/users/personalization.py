@@ -13,9 +13,10 @@ import msgspec
 from loadgen.generator import Generator
 from loadgen.http_client import EdgeClient
 from loadgen.users.population import Session
+from resilience.history.people import OF_PEOPLE, READ, WRITE
 
 STREAM = "personalization"
-OPS = ("suggestion.read", "profile.write")
+OPS = OF_PEOPLE
 PEOPLE = 20  # of each process: few enough that each is asked for more than once a second
 READ_SHARE = 0.75
 KNOWN_MAX = 200  # sessions; of each person some that are live, and some that have ended
@@ -71,7 +72,7 @@ class PersonalizationUsers:
         """The op that is due at an instant: records it, sends it, records its end."""
         generator = self._generator
         known, reads = self._people.pick()
-        kind, value = ("suggestion.read", "") if reads else ("profile.write", self._new_value())
+        kind, value = (READ, "") if reads else (WRITE, self._new_value())
         method, path, body = request_of(known, value)
         headers = {"X-Client": known.session, "X-Visitor": known.session, "Content-Type": "application/json"}
         if value:

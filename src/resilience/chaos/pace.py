@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from resilience.history.people import OF_PEOPLE
 from resilience.history.record import Invoked
 from resilience.history.transaction import KIND
 from resilience.spec.scenario import Scenario
@@ -88,7 +89,7 @@ def _rates(directory: Path, end_us: int) -> dict[str, float]:
 def _part(op: Invoked) -> str:
     if op.kind.startswith("session."):
         return "session"
-    if op.kind in {"suggestion.read", "profile.write"}:
+    if op.kind in OF_PEOPLE:
         return "personalization"
     if op.kind.startswith("content."):
         return "content"

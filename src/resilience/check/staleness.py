@@ -27,11 +27,11 @@ from resilience.check.finding import Finding, Verdict
 from resilience.check.text import count, seconds
 from resilience.check.versions import by_key, overtaken_at
 from resilience.history.columns import OK, Flags, Ints
+from resilience.history.people import OF_PEOPLE, READ
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
 
 NAME = "staleness.suggestions"
-READ, WRITE = "suggestion.read", "profile.write"
 OTHER_PERSON = "other-person"  # the error of an answer about somebody else (`loadgen.users.personalization`)
 
 
@@ -52,7 +52,7 @@ def suggestions(scenario: Scenario, history: History) -> tuple[Finding, ...]:
         return ()
     bound_us = round(scenario.stack.personalization.staleness_bound_s * SECOND_US)
     ops = history.ops
-    others = np.flatnonzero(ops.of_kind(READ, WRITE) & ops.with_error(OTHER_PERSON))
+    others = np.flatnonzero(ops.of_kind(*OF_PEOPLE) & ops.with_error(OTHER_PERSON))
     reads = _read(history, (ops.outcome == OK) & (ops.version >= 0) & ~ops.with_error(OTHER_PERSON), bound_us)
     after = after_fault(history)
     too_little = "" if len(reads.older) else "no read came longer after a version was known than the bound"
@@ -99,7 +99,7 @@ def _read(history: History, answered: Flags, bound_us: int) -> _Reads:
     ops = history.ops
     is_read = ops.of_kind(READ)
     rows, behind, older = [], [], []
-    for _, known in by_key(ops, np.flatnonzero(answered & ops.of_kind(READ, WRITE))):
+    for _, known in by_key(ops, np.flatnonzero(answered & ops.of_kind(*OF_PEOPLE))):
         reads = known[is_read[known]]
         missed = overtaken_at(ops.version[known], ops.returned[known], ops.version[reads])
         rows.append(reads)

@@ -15,6 +15,7 @@ from resilience.check.compose import ASSUMPTIONS, judge
 from resilience.check.finding import Judgement
 from resilience.check.selection import recorded_total
 from resilience.history.ledger import Booked
+from resilience.history.people import OF_PEOPLE
 from resilience.history.read import read_history
 from resilience.history.record import (
     DELIVERED_IN_TIME_US,
@@ -914,6 +915,36 @@ def test_each_process_of_a_load_is_looked_at_for_itself(case: Case, tmp_path: Pa
     assert case.reason in found.get(case.breaks, "")
     if not case.breaks:
         assert found == {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    what: str
+    kinds: tuple[str, ...]
+    about: Scenario
+
+
+SHARES = (
+    Share(what="suggestions and interests", kinds=OF_PEOPLE, about=PEOPLE),
+    Share(what="ops on articles", kinds=("content.create", "content.read", "content.update", "content.list"),
+          about=CONTENT),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("share", SHARES, ids=lambda share: share.what)
+@pytest.mark.parametrize("by_both", [True, False])
+def test_each_process_has_its_share_in_a_service_that_a_stack_need_not_have(
+    share: Share, by_both: bool, tmp_path: Path
+) -> None:
+    """The sum is the same: one process asks for all of it, and the other one for nothing."""
+    run, about = recorded(tiers=tuple(tier for tier in WITH_CONTENT if share.about.stack.of(tier))), by_two(share.about)
+    run = recorded_by_two(with_people(run) if share.about.stack.personalization else run)
+    for number, op in enumerate([op for op in run.ops if op.kind in share.kinds]):
+        op.client = "locust-1" if by_both and number % 2 else "locust"
+    found = broken(judged(run, tmp_path, about))
+    assert set(found) == (set() if by_both else {"load-rate"})
+    assert by_both or f"{share.what} of locust-1 in steady: 0.0 ops/s" in found["load-rate"]
+    assert f"{share.what} in steady" not in found.get("load-rate", "")
 
 
 def test_the_minimum_rate_is_that_of_all_processes_together(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from resilience.check.finding import Finding
 from resilience.check.text import ended_text
 from resilience.check.window import JUDGED, judged_windows
 from resilience.history.columns import Flags
+from resilience.history.people import OF_PEOPLE
 from resilience.history.read import History
 from resilience.history.transaction import KIND
 from resilience.spec.load import Load
@@ -48,16 +49,14 @@ def _streams(scenario: Scenario, history: History) -> Iterator[tuple[str, Flags,
     sessions, edits = ops.of_kind("session."), ops.of_kind("collaboration.edit")
     session_least = _least(load.session_rate_ops_per_s, load.session_rate_ops_per_s_min)
     edit_least = _least(load.edit_rate_ops_per_s, load.edit_rate_ops_per_s_min)
-    yield "session ops", sessions, session_least
-    yield "edits", edits, edit_least
-    if load.processes > 1:
-        yield from _shares("session ops", sessions, session_least / load.processes, history)
-        yield from _shares("edits", edits, edit_least / load.processes, history)
+    yield from _of_locust("session ops", sessions, session_least, load, history)
+    yield from _of_locust("edits", edits, edit_least, load, history)
     direct = ops.of_kind("direct.write")
     for group in range(1, len(scenario.stack.shards) + 1):
         yield f"direct writes to shard {group}", direct & (ops.group == group), _direct_least(load)
     if scenario.stack.content is not None:
-        yield from _on_articles(load, history)
+        least = _least(load.content_ops_per_s, load.content_rate_ops_per_s_min)
+        yield from _of_locust("ops on articles", ops.of_kind("content."), least, load, history)
     if scenario.stack.postgresql is not None:
         least = 2 * _least(load.postgresql_ops_per_s, load.postgresql_rate_ops_per_s_min)
         yield "writes to PostgreSQL, both ways", ops.of_kind("postgresql.write"), least
@@ -66,30 +65,27 @@ def _streams(scenario: Scenario, history: History) -> Iterator[tuple[str, Flags,
     if (transactions := load.postgresql_list_rate_ops_per_s) is not None:
         yield "transactions on lists in PostgreSQL", ops.of_kind(KIND), _least(transactions, None)
     if scenario.stack.personalization is not None:
-        asked = ops.of_kind("suggestion.read", "profile.write")
-        yield "suggestions and interests", asked, _least(load.personalization_ops_per_s, None)
+        asked, least = ops.of_kind(*OF_PEOPLE), _least(load.personalization_ops_per_s, None)
+        yield from _of_locust("suggestions and interests", asked, least, load, history)
     if scenario.stack.rabbitmq is not None:
         least = _least(load.rabbitmq_ops_per_s, load.rabbitmq_rate_ops_per_s_min)
         for queue in scenario.stack.load_queues:
             yield f"publishes to {queue}", ops.of_kind("rabbitmq.publish") & ops.with_key(queue), least
 
 
-def _on_articles(load: Load, history: History) -> Iterator[tuple[str, Flags, float]]:
-    rows, least = history.ops.of_kind("content."), _least(load.content_ops_per_s, load.content_rate_ops_per_s_min)
-    yield "ops on articles", rows, least
-    if load.processes > 1:
-        yield from _shares("ops on articles", rows, least / load.processes, history)
-
-
-def _shares(what: str, rows: Flags, least: float, history: History) -> Iterator[tuple[str, Flags, float]]:
-    """What each of several processes sent: one of sixteen may stand still and not be missed in the sum.
+def _of_locust(
+    what: str, rows: Flags, least: float, load: Load, history: History
+) -> Iterator[tuple[str, Flags, float]]:
+    """What all processes of Locust sent, and each of several: one of sixteen may stand still and not be missed in the
+    sum.
 
     One that sent nothing at all is told by `generator_alive`.
     """
-    for client in history.ops.clients:
+    yield what, rows, least
+    for client in history.ops.clients if load.processes > 1 else ():
         own = history.ops.of_client(client)
         if (own & history.ops.of_kind("session.", "collaboration.edit")).any():
-            yield f"{what} of {client}", rows & own, least
+            yield f"{what} of {client}", rows & own, least / load.processes
 
 
 def _direct_least(load: Load) -> float:

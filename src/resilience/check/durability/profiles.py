@@ -19,6 +19,7 @@ from resilience.check.durability.hops import Stream, Way, evidence, rests_on
 from resilience.check.finding import Finding, Where
 from resilience.check.text import count
 from resilience.history.columns import OK
+from resilience.history.people import WRITE
 from resilience.history.read import History
 
 GROUP = "profiles"
@@ -72,5 +73,5 @@ def _behind(history: History) -> list[int]:
     """Interests that were acknowledged with a version which their profile has not reached."""
     ops = history.ops
     versions = {read.person: read.version for read in history.audit.profiles}
-    rows = np.flatnonzero(ops.of_kind("profile.write") & (ops.outcome == OK))
+    rows = np.flatnonzero(ops.of_kind(WRITE) & (ops.outcome == OK))
     return [row for row in rows.tolist() if ops.version[row] > versions.get(ops.keys[ops.key[row]], 0)]
