@@ -1,4 +1,5 @@
-"""Availability of each key group, of PostgreSQL and of articles, in each phase, from the ops as their clients saw them.
+"""Availability of each key group, of PostgreSQL, and of services whose ops are on no shard, in each phase, from the ops
+as their clients saw them.
 
 The objective over all groups is an SLO's; this check shows where its errors lie, and fails a group that was sick
 before any fault, or that nothing got through to in a whole phase.
@@ -12,6 +13,7 @@ from resilience.check.finding import Finding, Where
 from resilience.check.text import count, percent
 from resilience.check.way import WORDS, rows_by
 from resilience.history.columns import OK, Flags
+from resilience.history.people import OF_PEOPLE
 from resilience.history.read import History
 from resilience.history.record import PhaseWindow
 from resilience.history.way import WAYS
@@ -34,8 +36,10 @@ class _Part:
 
 
 def availability(scenario: Scenario, history: History) -> tuple[Finding, ...]:
-    """A finding for each kind of op, shard and phase, for each way of writing to PostgreSQL, and for articles."""
-    parts = (*_of_shards(scenario, history), *_of_postgresql(scenario, history), *_of_content(scenario, history))
+    """A finding for each kind of op, shard and phase, for each way of writing to PostgreSQL, and for each service whose
+    ops are on no shard.
+    """
+    parts = (*_of_shards(scenario, history), *_of_postgresql(scenario, history), *_of_services(scenario, history))
     return tuple(_judged(part, window, history) for part in parts for window in _windows(history))
 
 
@@ -61,10 +65,16 @@ def _of_postgresql(scenario: Scenario, history: History) -> Iterator[_Part]:
         )
 
 
-def _of_content(scenario: Scenario, history: History) -> Iterator[_Part]:
+def _of_services(scenario: Scenario, history: History) -> Iterator[_Part]:
+    ops = history.ops
     if scenario.stack.content is not None:
+        yield _Part(title="ops on articles", group="content", what="op on an article", rows=ops.of_kind("content."))
+    if scenario.stack.personalization is not None:
         yield _Part(
-            title="ops on articles", group="content", what="op on an article", rows=history.ops.of_kind("content.")
+            title="suggestions and interests",
+            group="personalization",
+            what="suggestion or interest",
+            rows=ops.of_kind(*OF_PEOPLE),
         )
 
 

@@ -1,6 +1,7 @@
 """Availability by key group and phase, and latency counted from the ops."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,21 @@ from resilience.check.availability import availability
 from resilience.check.latency import latency
 from resilience.check.text import percent
 from resilience.check.way import WORDS
+from resilience.history.people import OF_PEOPLE
 from resilience.history.way import Way, way_of
-from tests.histories import SLOS, Recorded, S, baseline, recorded, scenario
+from resilience.spec.scenario import Scenario
+from tests.histories import (
+    SLOS,
+    TIERS,
+    WITH_CONTENT,
+    Recorded,
+    S,
+    baseline,
+    personalized,
+    recorded,
+    scenario,
+    with_people,
+)
 
 
 def fail_some(run: Recorded, kind: str, group: int, phase: str, number: int) -> None:
@@ -90,6 +104,57 @@ def test_a_way_on_which_nobody_wrote_is_inconclusive(tmp_path: Path) -> None:
     odd = [one for one in availability(about, run.history(tmp_path, about)) if one.verdict != "pass"]
     assert {(one.verdict, one.reason) for one in odd} == {("inconclusive", "no row was sent on this way in this phase")}
     assert len(odd) == 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A service whose ops are on no shard, with how many of them a phase has."""
+
+    group: str
+    kinds: str | tuple[str, ...]
+    ops: int
+    lack: str
+    about: Scenario
+    run: Callable[[], Recorded]
+
+
+PARTS = (
+    Part(group="content", kinds="content.", ops=200, lack="no op on an article in this phase",
+         about=scenario(tiers=WITH_CONTENT), run=lambda: recorded(tiers=WITH_CONTENT)),
+    Part(group="personalization", kinds=OF_PEOPLE, ops=80, lack="no suggestion or interest in this phase",
+         about=personalized(scenario(tiers=TIERS)), run=lambda: with_people(recorded(tiers=TIERS))),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.group)
+@pytest.mark.parametrize(
+    ("phase", "bad", "reason"),
+    [
+        ("steady", lambda ops: ops // 100, ""),
+        ("steady", lambda ops: ops // 100 + 1, "sick before any fault"),
+        ("fault", lambda ops: ops - 1, ""),
+        ("fault", lambda ops: ops, "none of {} ops succeeded"),
+        ("recovery", None, ""),
+    ],
+    ids=["99 % steady", "under 99 % steady", "one got through", "none got through", "nobody asked"],
+)
+def test_services_whose_ops_are_on_no_shard(
+    part: Part, phase: str, bad: Callable[[int], int] | None, reason: str, tmp_path: Path
+) -> None:
+    run = part.run()
+    mine = [op for op in run.ops if op.kind.startswith(part.kinds) and op.phase == phase]
+    assert len(mine) == part.ops
+    if bad is None:
+        run.ops = [op for op in run.ops if op not in mine]
+        verdict, reason = "inconclusive", part.lack
+    else:
+        verdict, reason = "fail", reason.format(part.ops)
+        for op in mine[: bad(part.ops)]:
+            op.end("fail", 5_000, "http-503")
+    findings = availability(part.about, run.history(tmp_path, part.about))
+    assert sum(one.where.group == part.group for one in findings) == 3
+    odd = [(one.where.group, one.where.phase, one.verdict, one.reason) for one in findings if one.verdict != "pass"]
+    assert odd == ([(part.group, phase, verdict, reason)] if reason else [])
 
 
 def slow(run: Recorded, number: int, after_us: int) -> None:

@@ -174,6 +174,13 @@ def count_less(run: Recorded) -> None:
     run.later = less
 
 
+def refuse_a_suggestion(run: Recorded) -> None:
+    """One of 80 suggestions and interests, before anything was broken."""
+    op = run.good("suggestion.read", phase="steady")[20]
+    op.end("fail", 6_000, "http-503")
+    op.version = -1
+
+
 def lead_together(run: Recorded) -> None:
     """Shard 2 is led from the node that shard 3 is led from."""
     run.change("role", 1, role="replica")
@@ -202,6 +209,8 @@ CASES = (
     Case(check="slo", change=refuse_reads, says="Session requests answered in phase fault"),
     Case(check="availability", says="sick before any fault",
          change=lambda run: refuse_writes(run, run.of("direct.write", 2, "steady")[::50])),
+    Case(check="availability", change=refuse_a_suggestion, people=True,
+         says="suggestions and interests in phase steady"),
     Case(check="latency", change=answer_late, says="3 ops slower than 250 ms"),
     Case(check="collaboration.order", change=swap, says="1 reordered"),
     Case(check="collaboration.delivery", says="1 gap",
