@@ -3,6 +3,7 @@
 ::
 
     generators ──▶ edge ──▶ session, collaboration ──▶ Redis
+               │        ╰─▶ content, personalization
                ╰─────────────────────────────────────▶ (direct writes)
 
 The generators' record gives two bounds for the successes that servers may have counted of a kind of op between the
@@ -32,6 +33,7 @@ from resilience.check.cut import CannotCutError, Cut, Interval, cut, ends_of
 from resilience.check.fault import SECOND_US, primary_at, shards_at_start
 from resilience.check.finding import Finding, Verdict, Where
 from resilience.check.window import judged_windows
+from resilience.history import people
 from resilience.history.columns import FAIL, OK, UNKNOWN, Flags
 from resilience.history.read import History
 from resilience.history.record import PhaseWindow
@@ -39,7 +41,7 @@ from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Stack
 
 ROLE_SEEN_US = SECOND_US  # how long after a promotion the watch may still be without it
-READS = ("session.read", "content.read", "content.list")
+READS = ("session.read", "content.read", "content.list", people.READ)
 # of a component: which kinds of op its routes are asked for
 _ROUTES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "edge": {
@@ -49,12 +51,14 @@ _ROUTES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "session": {step: (f"session.{step}",) for step in ("create", "read", "heartbeat", "update", "end")},
     "collaboration": {"edit": ("collaboration.edit",)},
     "content": {step: (f"content.{step}",) for step in ("create", "read", "update")} | {"catalogue": ("content.list",)},
+    "personalization": {"suggest": (people.READ,), "change": (people.WRITE,)},
 }
-_OF_ARTICLES = {  # of an edge that leads to the content service
-    "articles": ("content.create", "content.list"),
-    "article": ("content.read", "content.update"),
+# of an edge, where it leads to a service that a stack need not have
+_LEADS_TO: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "content": {"articles": ("content.create", "content.list"), "article": ("content.read", "content.update")},
+    "personalization": {"suggestions": (people.READ,), "profiles": (people.WRITE,)},
 }
-_BEHIND_EDGE = ("session", "content")  # whose requests the edge counts, too
+_BEHIND_EDGE = ("session", *_LEADS_TO)  # whose requests the edge counts, too
 _SETS = {"__name__": "redis_commands_total", "cmd": "set"}  # what direct writes are; no service sends any
 _RETRIES = {"__name__": "edge_retries_total"}
 
@@ -62,7 +66,8 @@ _RETRIES = {"__name__": "edge_retries_total"}
 def routes_of(stack: Stack) -> Mapping[str, Mapping[str, tuple[str, ...]]]:
     """The routes of each component of a stack that counts requests, and the kinds of op that they are asked for."""
     found = {component: routes for component, routes in _ROUTES.items() if stack.of(component)}
-    return found | ({"edge": {**_ROUTES["edge"], **_OF_ARTICLES}} if "edge" in found and "content" in found else {})
+    beside = {name: kinds for service in _LEADS_TO if service in found for name, kinds in _LEADS_TO[service].items()}
+    return found | ({"edge": {**_ROUTES["edge"], **beside}} if "edge" in found else {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -160,15 +160,15 @@ def hand_out_nothing_for_a_while(run: Recorded) -> None:
     ]
 
 
-def count_less(run: Recorded) -> None:
-    """session-0 counts three of the sessions that its edge saw created in the steady phase not at all."""
+def count_less(run: Recorded, member: str, route: str, about: Scenario) -> None:
+    """A member counts three of the requests that its edge saw answered in the steady phase not at all."""
 
     def less(run: Recorded, folder: Path) -> None:
         run.series = [
             replace(line, values=tuple(max(line.values[10], value - 3) if n > 10 else value
                                        for n, value in enumerate(line.values)))
-            if line.labels.get("member") == "session-0" and line.labels.get("route") == "create" else line
-            for line in samples(run.history(folder, ABOUT), ABOUT)
+            if line.labels.get("member") == member and line.labels.get("route") == route else line
+            for line in samples(run.history(folder, about), about)
         ]  # fmt: skip
 
     run.later = less
@@ -225,7 +225,10 @@ CASES = (
          says="postgresql-replica-0 holds 3 rows of registers, postgresql-primary-0 18"),
     Case(check="convergence.queues", change=orphan, says="session-events has 40 messages unacknowledged"),
     Case(check="blast-radius", change=leave_rooms_alone, says="rooms: "),
-    Case(check="reconciliation", change=count_less, says="create: clients were told of"),
+    Case(check="reconciliation", says="create: clients were told of",
+         change=lambda run: count_less(run, "session-0", "create", ABOUT)),
+    Case(check="reconciliation", says="suggest: clients were told of", people=True,
+         change=lambda run: count_less(run, "personalization-0", "suggest", personalized(ABOUT))),
     Case(check="members", says="prometheus-0 was killed by SIGKILL at 2.0 s", verdict="inconclusive",
          change=lambda run: run.events.append(
              Event("member", STEADY, {"member": "prometheus-0", "what": "exited", "pid": 7, "code": -9}))),

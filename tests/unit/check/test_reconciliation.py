@@ -9,29 +9,41 @@ import pytest
 
 from resilience.check.finding import Finding
 from resilience.check.reconciliation import reconciliation
+from resilience.history.people import OF_PEOPLE
 from resilience.history.read import read_history
 from resilience.history.record import Event, Series
+from resilience.spec.scenario import Scenario
 from tests.histories import (
     FAULT,
     RECOVERY,
     STEADY,
+    TIERS,
     WALL0,
     Recorded,
     S,
     by_two,
+    personalized,
     recorded,
     recorded_by_two,
     samples,
     scenario,
-)  # fmt: skip
+    with_people,
+)
 
 Change = Callable[[Series], Series | None]
+ABOUT = scenario(slos=())
+WITH_PEOPLE = personalized(scenario(slos=(), tiers=TIERS))
 EXITED = {"member": "session-0", "what": "exited", "pid": 7, "code": -9}
 
 
-def judged(folder: Path, change: Change = lambda series: series, run: Recorded | None = None) -> dict[str, Finding]:
+def judged(
+    folder: Path,
+    change: Change = lambda series: series,
+    run: Recorded | None = None,
+    about: Scenario = ABOUT,
+) -> dict[str, Finding]:
     """The findings by component and phase, of a run whose samples are changed."""
-    about, run = scenario(slos=()), run or recorded()
+    run = run or recorded()
     run.save(folder, about)
     run.series = [series for one in samples(read_history(folder), about) if (series := change(one)) is not None]
     found = reconciliation(about, run.history(folder, about))
@@ -152,6 +164,66 @@ def test_what_does_not_fit(case: Case, tmp_path: Path) -> None:
     found = judged(tmp_path, case.change)
     assert found[case.finding].verdict == case.verdict
     assert case.reason in found[case.finding].reason
+
+
+PEOPLE = (
+    Case(
+        name="of suggestions the service knows of fewer than its edge answered",
+        change=counted_more("personalization-0", -3, MIDDLE, route="suggest"),
+        finding="personalization steady", verdict="fail", reason="suggest: clients were told of",
+    ),
+    Case(
+        name="of interests",
+        change=counted_more("personalization-1", -3, MIDDLE, route="change"),
+        finding="personalization steady", verdict="fail", reason="change: clients were told of",
+    ),
+    Case(
+        name="where the edge lacks suggestions too",
+        change=both(
+            counted_more("personalization-0", -3, MIDDLE, route="suggest"),
+            counted_more("edge-0", -3, MIDDLE, route="suggestions"),
+        ),
+        finding="personalization steady", verdict="inconclusive", reason="no third witness",
+    ),
+    Case(
+        name="an edge that counted fewer interests than it answered",
+        change=counted_more("edge-0", -3, MIDDLE, route="profiles"),
+        finding="edge steady", verdict="inconclusive", reason="profiles: clients were told of",
+    ),
+    Case(
+        name="somebody else asks for suggestions as well",
+        change=counted_more("personalization-0", 5, MIDDLE, route="suggest"),
+        finding="personalization steady", verdict="inconclusive",
+        reason="more than anybody is on record to have asked for",
+    ),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PEOPLE, ids=lambda case: case.name)
+def test_what_people_ask_for_is_counted_at_the_edge_and_at_the_service(case: Case, tmp_path: Path) -> None:
+    found = judged(tmp_path, case.change, with_people(recorded(tiers=TIERS)), WITH_PEOPLE)
+    assert found[case.finding].verdict == case.verdict
+    assert case.reason in found[case.finding].reason
+
+
+def test_what_people_ask_for_in_a_run_as_it_should_be(tmp_path: Path) -> None:
+    found = judged(tmp_path, run=with_people(recorded(tiers=TIERS)), about=WITH_PEOPLE)
+    assert {finding.verdict for finding in found.values()} == {"pass"}
+    at = {name: {item["what"] for item in found[f"{name} steady"].evidence} for name in ("edge", "personalization")}
+    assert at["edge"] == {"sessions", "session", "suggestions", "profiles"}
+    assert at["personalization"] == {"suggest", "change"}
+
+
+def test_a_suggestion_that_was_not_given_may_have_been_counted(tmp_path: Path) -> None:
+    """Its answer may be lost on the way; an interest that was refused is set by none."""
+    run = with_people(recorded(tiers=TIERS))
+    for kind in OF_PEOPLE:
+        for op in run.good(kind, phase="steady")[5:8]:
+            op.end("fail", 2 * S, "timeout")
+    for route, verdict in (("suggest", "pass"), ("change", "inconclusive")):
+        change = counted_more("personalization-0", 3, MIDDLE, route=route)
+        found = judged(tmp_path / route, change, run, WITH_PEOPLE)
+        assert found["personalization steady"].verdict == verdict, found["personalization steady"].reason
 
 
 def test_a_difference_shows_only_in_its_phase(tmp_path: Path) -> None:
