@@ -1,10 +1,13 @@
-"""Blast radius: a key group that the scenario does not name must not suffer from the fault.
+"""Blast radius: a key group, a queue or a service that the scenario does not name must not suffer from the fault.
 
 A shard's keys are those of the direct client, and people's sessions and rooms. The direct client shows whether the
 shard itself is well; people may suffer all the same, where a service lets the lost shard take its connections or its
-time from the others. So each is judged for itself, in two ways, and articles, which are on no shard, in the second:
+time from the others. What people do with articles and suggestions is on no shard, and that service's own. A queue's
+publishers and consumers are those of the load: one that a service consumes has none, and what suffers with it is the
+service. So each is judged for itself, in one of two ways or in both:
 
-- *How long nobody was served*: the longest time for which none of its ops was acknowledged.
+- *How long nobody was served*: the longest time for which none of its ops was acknowledged, or for which a queue's
+  consumers were handed nothing (`check.rabbitmq.recovery`).
 - *Who was not served*: of each kind of op that follows a schedule, those that failed or were answered late. All shards
   may refuse while one has no primary (``others_outage_s_max``), so the one stretch of that length with the most of them
   does not count. Beside it `SHARE_MAX` at most are: 9 of 10 writes that fail make no silence, nor do reads that all
@@ -12,6 +15,7 @@ time from the others. So each is judged for itself, in two ways, and articles, w
 """
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,40 +23,59 @@ from resilience.check import needs
 from resilience.check.fault import SECOND_US
 from resilience.check.finding import Finding, Where
 from resilience.check.outage import gaps, longest, outages, where
+from resilience.check.rabbitmq.recovery import outages_of_queue
 from resilience.check.text import count, percent, seconds
 from resilience.history.columns import OK, Flags, Ints
+from resilience.history.people import OF_PEOPLE
 from resilience.history.read import History
-from resilience.spec.blast import CONTENT, BlastRadius
+from resilience.spec.blast import COLLABORATION, CONTENT, PERSONALIZATION, SESSION, BlastRadius
 from resilience.spec.scenario import Scenario
 
 # Sound runs had none, but for 0.5 % of the reads just after a node with a session service was lost.
 SHARE_MAX = 0.02
 FEW = 1  # a single op is no share of anything
 LATE_S = 0.5  # what the objectives of latency in scenarios/slo hold requests to
+PUBLISH = "rabbitmq.publish"
 _RESTS_ON = needs.WHOLE + needs.LOAD + needs.TIMING + needs.SHARDS + needs.FAULT
 
 
 def blast_radius(scenario: Scenario, history: History) -> tuple[Finding, ...]:
-    """A finding for each shard that may not suffer; one that says so if the scenario names no bound."""
+    """Findings on all that may not suffer; one that says so if the scenario names no bound."""
     radius = scenario.blast_radius
     if radius is None:
         title = "The scenario sets no bound on who may suffer"
         return (Finding(check="blast-radius", verdict="pass", title=title, measured="not judged", allowed="any"),)
     return tuple(_spared(scenario, history, radius)) or (
-        Finding(check="blast-radius", verdict="pass", title="Every shard may suffer", measured="not judged"),
+        Finding(check="blast-radius", verdict="pass", title="Everybody may suffer", measured="not judged"),
     )
 
 
 def _spared(scenario: Scenario, history: History, radius: BlastRadius) -> Iterator[Finding]:
+    most_s = radius.others_outage_s_max
     for group in range(1, len(scenario.stack.shards) + 1):
-        name = f"shard {group}"
-        if name not in radius.may_suffer:
-            yield _judged(scenario, history, group, radius.others_outage_s_max)
-            yield _people(history, group, radius.others_outage_s_max)
-            yield _served(scenario, history, group, radius.others_outage_s_max)
-    if scenario.stack.content is not None and CONTENT not in radius.may_suffer:
-        kinds = {kind: history.ops.of_kind(kind) for kind in history.ops.kinds if kind.startswith("content.")}
-        yield _kinds_served(scenario, history, CONTENT, kinds, radius.others_outage_s_max)
+        if f"shard {group}" not in radius.may_suffer:
+            yield _judged(scenario, history, group, most_s)
+            yield from _people(history, group, radius)
+            yield _served(scenario, history, group, radius)
+    for queue in scenario.stack.load_queues:
+        if f"queue {queue}" not in radius.may_suffer:
+            published = {PUBLISH: history.ops.of_kind(PUBLISH) & history.ops.with_key(queue)}
+            yield _kinds_served(scenario, history, f"queue {queue}", published, most_s)
+            yield _consumers(scenario, history, queue, most_s)
+    for service, kinds in _of_services(scenario, history).items():
+        if service not in radius.may_suffer:
+            yield _kinds_served(scenario, history, service, kinds, most_s)
+
+
+def _of_services(scenario: Scenario, history: History) -> Mapping[str, Mapping[str, Flags]]:
+    """Of services whose ops are on no shard, each kind of op."""
+    ops = history.ops
+    found: dict[str, Mapping[str, Flags]] = {}
+    if scenario.stack.personalization is not None:
+        found[PERSONALIZATION] = {kind: ops.of_kind(kind) for kind in OF_PEOPLE}
+    if scenario.stack.content is not None:
+        found[CONTENT] = {kind: ops.of_kind(kind) for kind in ops.kinds if kind.startswith("content.")}
+    return found
 
 
 def _judged(scenario: Scenario, history: History, group: int, most_s: float) -> Finding:
@@ -75,26 +98,45 @@ def _judged(scenario: Scenario, history: History, group: int, most_s: float) -> 
     )
 
 
-def _people(history: History, group: int, most_s: float) -> Finding:
-    ops = history.ops
-    kinds = {"sessions": ops.of_kind("session."), "rooms": ops.of_kind("collaboration.edit")}
-    rows = {what: flags & (ops.group == group) for what, flags in kinds.items()}
-    served = int((rows["sessions"] & (ops.outcome == OK)).sum())
-    found = {what: _for_certain_s(history, flags, group, most_s * SECOND_US) for what, flags in rows.items()}
+class _Service(NamedTuple):
+    """A service whose ops are on the shards, by what people have of it, and one of its ops in words."""
+
+    name: str
+    kind: str
+    what: str
+    op: str
+
+
+_ON_SHARDS = (
+    _Service(SESSION, "session.", "sessions", "session op"),
+    _Service(COLLABORATION, "collaboration.edit", "rooms", "edit"),
+)
+
+
+def _people(history: History, group: int, radius: BlastRadius) -> Iterator[Finding]:
+    """Of the services that may not suffer; a room need not be on each shard."""
+    ops, most_s = history.ops, radius.others_outage_s_max
+    services = [one for one in _ON_SHARDS if one.name not in radius.may_suffer]
+    rows = {one: ops.of_kind(one.kind) & (ops.group == group) for one in services}
+    first = next((one for one in services if one.name == SESSION or rows[one].any()), None)
+    if first is None:
+        return
+    served = int((rows[first] & (ops.outcome == OK)).sum())
+    found = {one.what: _for_certain_s(history, flags, group, most_s * SECOND_US) for one, flags in rows.items()}
     long = {what: least_s for what, least_s in found.items() if least_s > most_s}
     worst_s = max(found.values())
-    return Finding(
+    yield Finding(
         check="blast-radius.people",
         verdict="fail" if long else "pass" if served else "inconclusive",
-        title=f"people whose sessions and rooms are on shard {group} go on",
-        measured=f"no longer than that without an answer, {count(served, 'session op')} served"
+        title=f"people whose {' and '.join(found)} are on shard {group} go on",
+        measured=f"no longer than that without an answer, {count(served, first.op)} served"
         if not long
         else f"{seconds(worst_s)} at least without an answer",
         allowed=f"≤ {seconds(most_s)}",
         value=worst_s if long else None,
         unit="s",
         reason=", ".join(f"{what}: {seconds(least_s)} at least" for what, least_s in long.items())
-        or ("" if served else "no session op on it succeeded"),
+        or ("" if served else f"no {first.op} on it succeeded"),
         where=Where(group=f"shard {group}"),
         rests_on=_RESTS_ON,
     )
@@ -106,16 +148,39 @@ def _for_certain_s(history: History, rows: Flags, group: int, most_us: float) ->
     return max((gap.length_s - gap.error_s for gap in found), default=0.0)
 
 
-def _served(scenario: Scenario, history: History, group: int, most_s: float) -> Finding:
+def _served(scenario: Scenario, history: History, group: int, radius: BlastRadius) -> Finding:
     """Of each kind of op on a shard, whether it is served."""
     ops = history.ops
     on_it = ops.group == group
-    rows = {kind: on_it & ops.of_kind(kind) for kind in ops.kinds if kind.startswith("session.")}
+    kinds = [kind for kind in ops.kinds if kind.startswith("session.")] if SESSION not in radius.may_suffer else []
+    rows = {kind: on_it & ops.of_kind(kind) for kind in kinds}
     rows["direct.write"] = on_it & ops.of_kind("direct.write")
     edits = on_it & ops.of_kind("collaboration.edit")
-    if edits.any():  # a room need not be on each shard
+    if edits.any() and COLLABORATION not in radius.may_suffer:  # a room need not be on each shard
         rows["collaboration.edit"] = edits
-    return _kinds_served(scenario, history, f"shard {group}", rows, most_s)
+    return _kinds_served(scenario, history, f"shard {group}", rows, radius.others_outage_s_max)
+
+
+def _consumers(scenario: Scenario, history: History, queue: str, most_s: float) -> Finding:
+    """Whether a queue's consumers are handed messages: they stay behind, so there always is one for them."""
+    found = outages_of_queue(scenario, history, queue)
+    worst = longest(found or ())
+    length_s = worst.length_s if worst else 0.0
+    reason = f"no message was handed to anybody for {seconds(length_s)}" if length_s > most_s else ""
+    if found is None:
+        reason = "no consumer dealt with a message before the load ended"
+    return Finding(
+        check="blast-radius.consumers",
+        verdict="inconclusive" if found is None else "fail" if reason else "pass",
+        title=f"consumers of queue {queue} are handed messages",
+        measured="nothing" if found is None else f"longest time without one {seconds(length_s)}",
+        allowed=f"≤ {seconds(most_s)}",
+        value=None if found is None else length_s,
+        unit="s",
+        reason=reason,
+        where=where(f"queue {queue}", worst),
+        rests_on=_RESTS_ON,
+    )
 
 
 def _kinds_served(

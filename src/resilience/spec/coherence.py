@@ -6,7 +6,7 @@ Each check takes what it looks at and the label that messages begin with, and ra
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from resilience.spec.blast import CONTENT
+from resilience.spec.blast import COLLABORATION, CONTENT, PERSONALIZATION, SESSION
 from resilience.spec.content_coherence import check_content, check_content_load
 from resilience.spec.convert import refuse, show
 from resilience.spec.fault import (
@@ -98,10 +98,10 @@ def check_scenario(scenario: Scenario, label: str) -> None:
 
 
 def _check_blast_radius(scenario: Scenario, label: str) -> None:
-    groups = scenario.blast_radius.may_suffer if scenario.blast_radius else ()
-    _unique(groups, label, "blast_radius.may_suffer")
-    for index, group in enumerate(groups):
-        _check_one_of(_key_groups(scenario.stack), group, label, f"blast_radius.may_suffer[{index}]")
+    named = scenario.blast_radius.may_suffer if scenario.blast_radius else ()
+    _unique(named, label, "blast_radius.may_suffer")
+    for index, name in enumerate(named):
+        _check_one_of(_sufferers(scenario.stack), name, label, f"blast_radius.may_suffer[{index}]")
 
 
 def _check_one_of(known: Iterable[str], group: str, label: str, field: str) -> None:
@@ -114,8 +114,13 @@ def _shards(stack: Stack) -> Iterator[str]:
     return (f"shard {number}" for number in range(1, len(stack.shards) + 1))
 
 
-def _key_groups(stack: Stack) -> Iterator[str]:
+def _sufferers(stack: Stack) -> Iterator[str]:
+    """Who can be named in a blast radius: all that the load's own clients see the suffering of."""
     yield from _shards(stack)
+    yield from (f"queue {queue}" for queue in stack.load_queues)
+    yield from (SESSION, COLLABORATION)
+    if stack.personalization is not None:
+        yield PERSONALIZATION
     if stack.content is not None:
         yield CONTENT
 

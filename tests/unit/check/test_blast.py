@@ -9,7 +9,20 @@ from resilience.check.blast import blast_radius
 from resilience.check.compose import judge
 from resilience.check.finding import Finding
 from resilience.spec.blast import BlastRadius
-from tests.histories import APPLIED, FAULT, WITH_CONTENT, Op, Recorded, S, recorded, scenario
+from tests.histories import (
+    APPLIED,
+    FAULT,
+    RECOVERY,
+    TIERS,
+    WITH_CONTENT,
+    Op,
+    Recorded,
+    S,
+    personalized,
+    recorded,
+    scenario,
+    with_people,
+)
 
 
 def judged(run: Recorded, folder: Path, radius: BlastRadius | None) -> dict[str, Finding]:
@@ -215,3 +228,133 @@ def test_articles_are_spared_unless_the_scenario_names_them(
     about = replace(scenario(slos=(), tiers=WITH_CONTENT), blast_radius=BlastRadius(may_suffer=may_suffer))
     found = [one for one in blast_radius(about, run.history(tmp_path, about)) if one.where.group == "content"]
     assert [(one.check, one.verdict) for one in found] == ([("blast-radius.served", verdict)] if verdict else [])
+
+
+@pytest.mark.parametrize(
+    ("kind", "bad", "verdict"),
+    [
+        ("suggestion.read", 3, "pass"),
+        ("suggestion.read", 4, "fail"),
+        ("profile.write", 2, "pass"),
+        ("profile.write", 3, "fail"),
+    ],
+)
+@pytest.mark.parametrize("named", [False, True])
+def test_suggestions_are_spared_unless_the_scenario_names_them(
+    kind: str, bad: int, verdict: str, named: bool, tmp_path: Path
+) -> None:
+    """Of 40 that are written a single one may fail, of 120 that are read two, and one as the stretch, 2 s apart."""
+    run = with_people(recorded(tiers=TIERS))
+    for op in [op for op in run.of(kind) if op.due >= APPLIED][:: 2 if kind == "profile.write" else 6][:bad]:
+        op.end("unknown", 2_000, "http-502")
+    radius = BlastRadius(may_suffer=("personalization",) if named else ())
+    about = replace(personalized(scenario(slos=(), tiers=TIERS)), blast_radius=radius)
+    found = [one for one in blast_radius(about, run.history(tmp_path, about)) if one.where.group == "personalization"]
+    assert [(one.check, one.verdict) for one in found] == ([] if named else [("blast-radius.served", verdict)])
+    assert named or (kind in found[0].reason) == (verdict == "fail")
+
+
+QUEUE = "collaboration-sync"
+
+
+def of_queue(run: Recorded, folder: Path, *may_suffer: str, most_s: float = 1.0) -> dict[str, Finding]:
+    about = scenario(slos=(), tiers=TIERS)
+    about = replace(about, blast_radius=BlastRadius(may_suffer=may_suffer, others_outage_s_max=most_s))
+    found = blast_radius(about, run.history(folder, about))
+    return {one.check.rpartition(".")[2]: one for one in found if one.where.group == f"queue {QUEUE}"}
+
+
+@pytest.mark.parametrize(("bad", "verdict"), [(5, "pass"), (6, "fail")])
+@pytest.mark.parametrize(
+    ("outcome", "after_us"), [("unknown", 2 * S), ("fail", 4_000), ("ok", 500_001)], ids=["unknown", "refused", "late"]
+)
+def test_a_queue_is_published_to(outcome: str, after_us: int, bad: int, verdict: str, tmp_path: Path) -> None:
+    """2 % of 266 publishes may not be, beside those of the stretch."""
+    run = recorded(tiers=TIERS)
+    mine = [op for op in run.of("rabbitmq.publish") if op.key == QUEUE and op.due >= APPLIED]
+    in_a_stretch = [op for op in mine if op.due < APPLIED + S - 100_000]
+    for op in (*in_a_stretch, *mine[20 : 20 * (bad + 1) : 20]):
+        op.end(outcome, after_us)
+    found = of_queue(run, tmp_path)
+    assert {name: one.verdict for name, one in found.items()} == {"served": verdict, "consumers": "pass"}
+    assert found["served"].reason == (f"rabbitmq.publish: {bad} of 266" if verdict == "fail" else "")
+
+
+def hold_back(run: Recorded, length_us: int) -> None:
+    """Its consumers are handed nothing for a while, and then all of it."""
+    begin = RECOVERY + 5 * S
+    run.consumed = [
+        replace(line, came=begin + length_us, at=max(begin + length_us, line.at))
+        if line.queue == QUEUE and begin <= line.came < begin + length_us else line
+        for line in run.consumed
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("length_us", "verdict"), [(800_000, "pass"), (1_200_000, "fail")])
+def test_a_queue_hands_out_its_messages(length_us: int, verdict: str, tmp_path: Path) -> None:
+    """Whether the fault hit it or not: what a failover excuses in its recovery it does not here."""
+    run = recorded(tiers=TIERS)
+    run.change("injected", members=["rabbitmq-0", "rabbitmq-1", "rabbitmq-2"])
+    hold_back(run, length_us)
+    found = of_queue(run, tmp_path)
+    assert {name: one.verdict for name, one in found.items()} == {"served": "pass", "consumers": verdict}
+    assert ("no message was handed to anybody for " in found["consumers"].reason) == (verdict == "fail")
+
+
+def test_a_queue_that_may_suffer_is_not_judged(tmp_path: Path) -> None:
+    run = recorded(tiers=TIERS)
+    hold_back(run, 5 * S)
+    assert of_queue(run, tmp_path, f"queue {QUEUE}") == {}
+
+
+def test_a_queue_that_nobody_used_is_not_judged(tmp_path: Path) -> None:
+    run = recorded(tiers=TIERS)
+    run.consumed = [line for line in run.consumed if line.queue != QUEUE]
+    run.ops = [op for op in run.ops if op.key != QUEUE or op.due < FAULT]
+    found = of_queue(run, tmp_path)
+    assert {name: one.verdict for name, one in found.items()} == {"served": "inconclusive", "consumers": "inconclusive"}
+
+
+def test_a_queue_that_a_service_consumes_is_the_services(tmp_path: Path) -> None:
+    about = replace(personalized(scenario(slos=(), tiers=TIERS)), blast_radius=BlastRadius(may_suffer=()))
+    found = blast_radius(about, with_people(recorded(tiers=TIERS)).history(tmp_path, about))
+    places = {one.where.group for one in found if not one.where.group.startswith("shard")}
+    assert places == {"queue content-processing", "queue collaboration-sync", "personalization"}
+    assert {one.verdict for one in found if not one.where.group.startswith("shard")} == {"pass"}
+
+
+@pytest.mark.parametrize(
+    ("named", "kind", "verdicts"),
+    [
+        ((), "session.", ("fail", "fail")),
+        ((), "collaboration.edit", ("fail", "fail")),
+        (("session",), "session.", ("pass", "pass")),
+        (("collaboration",), "session.", ("fail", "fail")),
+        (("session",), "collaboration.edit", ("fail", "fail")),
+        (("collaboration",), "collaboration.edit", ("pass", "pass")),
+        (("session", "collaboration"), "session.", ("", "pass")),
+    ],
+)
+def test_a_service_that_may_suffer_does_so_on_every_shard(
+    named: tuple[str, ...], kind: str, verdicts: tuple[str, str], tmp_path: Path
+) -> None:
+    """What is left is judged on each of them as before."""
+    run = recorded()
+    starve(run, kind, 2, 9 * S)
+    radius = BlastRadius(may_suffer=("shard 1", *named), others_outage_s_max=2.5)
+    about = replace(scenario(slos=()), blast_radius=radius)
+    found = {
+        one.check: one.verdict for one in blast_radius(about, run.history(tmp_path, about))
+        if one.where.group == "shard 2"
+    }  # fmt: skip
+    assert found.pop("blast-radius") == "pass"
+    assert (found.get("blast-radius.people", ""), found["blast-radius.served"]) == verdicts
+
+
+def test_rooms_alone_are_people_too(tmp_path: Path) -> None:
+    """Where sessions may suffer a shard without a room has nobody on it that may not."""
+    about = replace(scenario(slos=()), blast_radius=BlastRadius(may_suffer=("session",), others_outage_s_max=2.5))
+    found = [one for one in blast_radius(about, recorded().history(tmp_path, about)) if one.check.endswith(".people")]
+    assert [one.where.group for one in found] == ["shard 2", "shard 3"]
+    assert found[0].title == "people whose rooms are on shard 2 go on"
+    assert "edits served" in found[0].measured

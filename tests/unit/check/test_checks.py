@@ -160,6 +160,30 @@ def hand_out_nothing_for_a_while(run: Recorded) -> None:
     ]
 
 
+def hit_a_member_of_queues(run: Recorded) -> None:
+    """A member of RabbitMQ was hit, too, and consumers of a queue got nothing for 3 s: its recovery is in time."""
+    run.change("injected", members=[*run.event("injected").data["members"], "rabbitmq-0"])
+    begin, end = RECOVERY + 5 * S, RECOVERY + 8 * S
+    run.consumed = [
+        replace(line, came=end, at=max(end, line.at))
+        if line.queue == "collaboration-sync" and begin <= line.came < end else line
+        for line in run.consumed
+    ]  # fmt: skip
+
+
+def confirm_late(run: Recorded) -> None:
+    """Every tenth message since the fault was confirmed after 0.6 s."""
+    for op in [op for op in run.of("rabbitmq.publish") if op.due >= FAULT][::10]:
+        op.end("ok", 600_000)
+
+
+def lose_answers_to_people(run: Recorded) -> None:
+    """Ten suggestions since the fault were asked for in vain, 4 s apart."""
+    for op in [op for op in run.of("suggestion.read") if op.due >= FAULT][::12]:
+        op.end("fail", 6_000, "http-503")
+        op.version = -1
+
+
 def count_less(run: Recorded, member: str, route: str, about: Scenario) -> None:
     """A member counts three of the requests that its edge saw answered in the steady phase not at all."""
 
@@ -225,6 +249,9 @@ CASES = (
          says="postgresql-replica-0 holds 3 rows of registers, postgresql-primary-0 18"),
     Case(check="convergence.queues", change=orphan, says="session-events has 40 messages unacknowledged"),
     Case(check="blast-radius", change=leave_rooms_alone, says="rooms: "),
+    Case(check="blast-radius", change=hit_a_member_of_queues, says="no message was handed to anybody for 3."),
+    Case(check="blast-radius", change=confirm_late, says="rabbitmq.publish: "),
+    Case(check="blast-radius", change=lose_answers_to_people, says="suggestion.read: 9 of 120", people=True),
     Case(check="reconciliation", says="create: clients were told of",
          change=lambda run: count_less(run, "session-0", "create", ABOUT)),
     Case(check="reconciliation", says="suggest: clients were told of", people=True,

@@ -88,6 +88,12 @@ def _handed(history: History, queue: str) -> tuple[int | None, Ints]:
     return begin, np.sort(instants[(instants >= begin) & (instants <= end)])
 
 
+def outages_of_queue(scenario: Scenario, history: History, queue: str) -> tuple[Outage, ...] | None:
+    """All outages of a queue for those who consume it, in the order of time; None if nobody dealt with a message."""
+    begin, handed = _handed(history, queue)
+    return None if begin is None else _outages(scenario, history, begin, handed)
+
+
 def _outages(scenario: Scenario, history: History, begin: int, handed: Ints) -> tuple[Outage, ...]:
     limit = limit_us(history, handed, scenario.load.rabbitmq_ops_per_s)
     found = silences(begin, handed, load_end_us(history), limit)
