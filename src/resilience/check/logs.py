@@ -13,6 +13,11 @@ taken down. What a server says while it comes up has cost nobody anything, unles
 
 So do a log that is missing, one that cannot be read to its end, and a line of which is not known whether a fault
 explains it, since it has no instant. Observers are no part of the platform: what they did not see is told elsewhere.
+
+A server that is well may say nothing for an hour, so where a log ends tells nothing by itself. It is known to stop too
+early where a server was started again and has left no word since the one before it ended, though each says something as
+it starts; and where its last line is torn, and neither its server's end nor the stack's explains that. A fault that
+takes a pod away explains that its log begins late, but not for long once that was healed.
 """
 
 from collections.abc import Iterable, Iterator
@@ -31,7 +36,9 @@ from resilience.history.read import History
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import OBSERVER, Member
 
-SETTLED_WITHIN_US = 20 * SECOND_US  # once all is healed; a RabbitMQ that was cut off stops, and is a member again
+# once all is healed; a RabbitMQ that was cut off stops, and is a member again, and a pod is back in another's place
+SETTLED_WITHIN_US = 20 * SECOND_US
+SPOKEN_WITHIN_US = 20 * SECOND_US  # of its start a server has said something, on a busy machine
 CLOCK_ERROR_US = SECOND_US // 10  # of an instant that comes by way of the wall clock
 _SERVERS: dict[str, Server] = {  # what a component's members are; all others are services
     "redis": "redis",
@@ -218,11 +225,53 @@ def _flaws(history: History, member: Member, log: ServerLog, up_us: int) -> Iter
         yield f"{len(log.lines):,} of {log.lines_total:,} lines with a mark were looked at"
     if talks and log.begins is not None and log.begins > up_us and not _taken(history, member.name, log.begins):
         yield f"it begins at {log.begins / SECOND_US:.1f} s, when the stack had been up"
+    yield from _ends_early(history, member.name, log) if talks else ()
 
 
 def _taken(history: History, member: str, begins_us: int) -> bool:
     """Whether a fault explains that nothing is left of what a member said before: its log went with its pod."""
-    return any(member in injection.members and injection.began <= begins_us for injection in injections(history))
+    return any(
+        member in injection.members
+        and injection.began <= begins_us
+        and (injection.healed is None or begins_us <= injection.healed + SETTLED_WITHIN_US)
+        for injection in injections(history)
+    )
+
+
+def _ends_early(history: History, member: str, log: ServerLog) -> Iterator[str]:
+    """Why a log is known to stop before its server did."""
+    down_us, life = _down_us(history), _last_life(history, member)
+    if log.torn and life.goes_on and (log.ends is None or log.ends < down_us):
+        yield "its last line is torn"
+    long_enough = life.started is not None and down_us - life.started >= SPOKEN_WITHIN_US
+    if long_enough and log.ends is not None and log.ends < life.since - CLOCK_ERROR_US:
+        yield (
+            f"it ends at {log.ends / SECOND_US:.1f} s, and a server was started again after the end of the one before"
+            f" it at {life.since / SECOND_US:.1f} s"
+        )
+
+
+class _Life(NamedTuple):
+    """Of a member's last server: when it was started again, None if it was the first; from when on whatever its log
+    says is its own; and whether it is known to have ended.
+    """
+
+    started: int | None
+    since: float
+    goes_on: bool
+
+
+def _last_life(history: History, member: str) -> _Life:
+    life = _Life(started=None, since=-_EVER, goes_on=True)
+    for event in history.events_of("member"):
+        if event.data.get("member") != member:
+            continue
+        match event.data.get("what"):
+            case "exited":
+                life = _Life(started=None, since=ended_between(event)[0], goes_on=False)
+            case "started" | "restarted":
+                life = _Life(started=event.at if life.since > -_EVER else None, since=life.since, goes_on=True)
+    return life
 
 
 def _told(said: Said) -> str:

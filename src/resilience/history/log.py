@@ -62,6 +62,8 @@ class ServerLog(msgspec.Struct, frozen=True, kw_only=True):
     size: int = 0  # bytes
     unread: int = 0  # so many bytes at its end were not looked at
     begins: int | None = None  # the first instant in it
+    ends: int | None = None  # the last one; here and below nothing of a log that was not read to its end
+    torn: bool = False  # whether its last line has no end
     lines: tuple[LogLine, ...] = ()
     lines_total: int = 0
     problem: str = ""
@@ -101,6 +103,8 @@ def _read(name: str, path: Path, clock: Sequence[ClockPair], most: int) -> Serve
         size=status.st_size,
         unread=max(status.st_size - read, 0),
         begins=reading.begins,
+        ends=None if read < status.st_size else reading.ends,
+        torn=read >= status.st_size and reading.torn,
         lines=tuple(reading.lines),
         lines_total=reading.total,
     )
@@ -117,6 +121,12 @@ class _Reading:
     waiting: int = 0
     last: re.Match[bytes] | None = None  # the last line that has an instant, but for those in the block ``unseen``
     unseen: bytes = b""
+    torn: bool = False
+
+    @property
+    def ends(self) -> int | None:
+        """The last instant in what was read."""
+        return self._instant(self._last_dated())
 
     def all_of(self, file: BinaryIO, most: int) -> int:
         """Reads up to so many bytes; how many it read."""
@@ -130,6 +140,7 @@ class _Reading:
                 self._look_at(lines)
             elif _DATED.search(lines):
                 self.unseen = lines
+        self.torn = not whole
         return read
 
     def _look_at(self, lines: bytes) -> None:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from resilience.check.finding import Finding
-from resilience.check.logs import CLOCK_ERROR_US, SETTLED_WITHIN_US, logs
+from resilience.check.logs import CLOCK_ERROR_US, SETTLED_WITHIN_US, SPOKEN_WITHIN_US, logs
 from resilience.history import log as log_module
 from resilience.history.record import Event
 from resilience.spec.fault import FaultSpec, Noop, Partition, Pause, PowerOff
@@ -188,12 +188,17 @@ def test_a_traceback_that_was_caught(tmp_path: Path) -> None:
 
 
 def begins_late(run: Recorded, member: str, at: int) -> None:
+    keep(run, member, stamped("redis", at, "* Ready to accept connections tcp") + "\n")
+
+
+def keep(run: Recorded, member: str, text: str) -> None:
+    """All that there is of a member's log, to the byte."""
     run.unlogged.add(member)
 
     def write(_: Recorded, folder: Path) -> None:
         path = folder / "members" / member / "server.log"
         path.parent.mkdir(parents=True)
-        path.write_text(stamped("redis", at, "* Ready to accept connections tcp") + "\n")
+        path.write_text(text)
 
     run.later = write
 
@@ -252,12 +257,103 @@ def test_a_log_that_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.M
     assert finding.reason.endswith("bytes were not read")
 
 
-def test_a_log_that_went_with_its_pod(tmp_path: Path) -> None:
+LAST = RECOVERY + SETTLED_WITHIN_US  # that a pod in another's place has to have said something
+
+
+@pytest.mark.parametrize(
+    ("at", "healed", "says"),
+    [
+        (BEGAN, True, ""),
+        (LAST, True, ""),
+        (LAST + 1_000, True, "the log of redis-cluster-0: it begins at 62.0 s, when the stack had been up"),
+        (LAST + 1_000, False, ""),
+        (BEGAN - 1_000, True, "the log of redis-cluster-0: it begins at 22.0 s, when the stack had been up"),
+    ],
+    ids=["at once", "just in time", "later", "never healed", "before"],
+)
+def test_a_log_that_went_with_its_pod(tmp_path: Path, at: int, healed: bool, says: str) -> None:
     run, about = recorded(), scenario()
-    begins_late(run, HIT, APPLIED)
+    begins_late(run, HIT, at)
+    if not healed:
+        run.drop("healed")
     assert run.later
     run.later(run, tmp_path)
-    assert judged(run, tmp_path, about).verdict == "pass"
+    finding = judged(run, tmp_path, about)
+    assert (finding.verdict, finding.reason) == ("inconclusive" if says else "pass", says)
+
+
+def ended(member: str, at: int, **more: int) -> Event:
+    return Event("member", at, {"member": member, "what": "exited", "pid": 7, "code": -9} | more)
+
+
+def restarted(member: str, at: int) -> Event:
+    return Event("member", at, {"member": member, "what": "restarted", "pid": 8, "code": 0})
+
+
+LATEST = DOWN - SPOKEN_WITHIN_US  # that a server is started from which something has to be there
+
+
+@pytest.mark.parametrize(
+    ("last_word", "started", "silent"),
+    [
+        (None, RECOVERY, True),
+        (APPLIED - CLOCK_ERROR_US - 1_000, RECOVERY, True),
+        (APPLIED, RECOVERY, False),  # it may be the successor's
+        (RECOVERY + S, RECOVERY, False),
+        (None, LATEST, True),
+        (None, LATEST + 1, False),
+        (None, None, False),
+    ],
+    ids=["no word", "its predecessor's", "perhaps its own", "its own", "late", "too late to say something",
+         "it never came back"],
+)  # fmt: skip
+def test_a_server_that_was_started_again_says_so(
+    tmp_path: Path, last_word: int | None, started: int | None, silent: bool
+) -> None:
+    """Else its log was cut off before."""
+    run, about = recorded(), scenario()
+    run.events.append(ended(HIT, APPLIED + 3 * S, late_us=2 * S, unsure_us=S))  # not before it was applied
+    run.events.extend([restarted(HIT, started)] if started is not None else ())
+    run.say(HIT, *([stamped("redis", last_word, "* a")] if last_word is not None else ()))
+    finding = judged(run, tmp_path, about)
+    assert finding.verdict == ("inconclusive" if silent else "pass"), finding.reason
+    assert ("a server was started again after the end of the one before it at 22.0 s" in finding.reason) == silent
+
+
+def test_only_the_last_of_several_servers_has_the_last_word(tmp_path: Path) -> None:
+    run, about = recorded(), scenario()
+    run.events += [ended(HIT, APPLIED), restarted(HIT, APPLIED + S), ended(HIT, APPLIED + 9 * S),
+                   restarted(HIT, APPLIED + 10 * S)]  # fmt: skip
+    run.say(HIT, stamped("redis", APPLIED + 2 * S, "* a"))
+    finding = judged(run, tmp_path / "one", about)
+    assert finding.reason.startswith("the log of redis-cluster-0: it ends at 24.0 s, and a server was started again")
+    run.say(HIT, stamped("redis", APPLIED + 11 * S, "* a"))
+    assert judged(run, tmp_path / "both", about).verdict == "pass"
+
+
+@pytest.mark.parametrize(
+    ("member", "events", "last_word", "torn"),
+    [
+        ("redis-cluster-1", (), -S, True),
+        ("redis-cluster-1", (), DOWN - 1_000, True),
+        ("redis-cluster-1", (), DOWN, False),  # it was ended in the middle of it
+        (HIT, (ended(HIT, APPLIED),), -S, False),  # likewise, by the fault
+        (HIT, (ended(HIT, APPLIED), restarted(HIT, RECOVERY)), RECOVERY + S, True),
+    ],
+    ids=["early", "just before all were ended", "as all were ended", "as its server was ended", "of the next server"],
+)
+def test_a_log_whose_last_line_is_torn(
+    tmp_path: Path, member: str, events: tuple[Event, ...], last_word: int, torn: bool
+) -> None:
+    run, about = recorded(), scenario()
+    run.events.extend(events)
+    lines = (stamped("redis", at, "* a") for at in (-2 * S, last_word))
+    keep(run, member, "\n".join((*lines, "23:M 09 Oct")))
+    assert run.later
+    run.later(run, tmp_path)
+    finding = judged(run, tmp_path, about)
+    expected = ("inconclusive", f"the log of {member}: its last line is torn") if torn else ("pass", "")
+    assert (finding.verdict, finding.reason) == expected
 
 
 def test_older_records_are_judged_up_to_where_the_stack_had_converged(tmp_path: Path) -> None:

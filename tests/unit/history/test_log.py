@@ -103,8 +103,24 @@ def test_the_rest_of_a_line_that_was_cut_is_no_line(tmp_path: Path, monkeypatch:
 
 def test_what_is_beyond_the_bound_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_module, "LOG_BYTES", 1_000)
-    found = read(tmp_path, *["x" * 99] * 12, stamped("redis", S, SIGNAL))
+    found = read(tmp_path, stamped("redis", 0, "* a"), *["x" * 99] * 12, stamped("redis", S, SIGNAL))
     assert (found.unread, found.lines) == (found.size - 1_000, ())
+    assert (found.begins, found.ends, found.torn) == (0, None, False)  # where it ends nobody has seen
+
+
+@pytest.mark.parametrize("block", [1, 60, 200, 1_000])
+@pytest.mark.parametrize("crash", [(), (SIGNAL,)], ids=["nothing to look at", "a mark"])
+def test_where_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int, crash: tuple[str, ...]) -> None:
+    monkeypatch.setattr(log_module, "BLOCK_BYTES", block)
+    lines = [stamped("redis", at * S, text) for at, text in enumerate(("* a", *crash, "* b"), 1)]
+    found = read(tmp_path, *lines, "not dated", "nor this")
+    assert (found.begins, found.ends, found.torn) == (S, len(lines) * S, False)
+
+
+@pytest.mark.parametrize(("last", "torn"), [(b"", False), (b"\n", False), (b"2", True), (b"23:M 09 Oct", True)])
+def test_a_line_that_is_torn(tmp_path: Path, last: bytes, torn: bool) -> None:
+    assert read(tmp_path, stamped("redis", S, "* a"), last).torn == torn
+    assert not read(tmp_path).torn
 
 
 def test_the_bound_on_all_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

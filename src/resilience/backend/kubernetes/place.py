@@ -23,6 +23,7 @@ from resilience.errors import StackError
 from resilience.spec.stack import GENERATORS, Stack
 
 _STACK_FILE = "stack.json"
+_LOG = "server.log"  # of a member, in its folder
 _JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
 
 
@@ -103,7 +104,9 @@ class PlacePlatform(KubernetesPlatform):
             folder.mkdir(exist_ok=True)
             path = f"/api/v1/namespaces/{handle['namespace']}/pods/{handle['pod']}/log"
             before = self._last_words(path, handle["container"]) if state.restarts else ""
-            (folder / "server.log").write_text(before + self._api.text(path, container=handle["container"]))
+            whole = folder / f"{_LOG}.part"  # a disk that is full leaves half of it, which nobody is to take for all
+            whole.write_text(before + self._api.text(path, container=handle["container"]))
+            whole.replace(folder / _LOG)
 
         return save
 

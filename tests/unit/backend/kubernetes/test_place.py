@@ -1,5 +1,6 @@
 """What a run added to the cluster is ended, and what its members said is kept, whatever cannot be had of it."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,21 @@ def test_a_log_that_cannot_be_had_keeps_no_load_running(tmp_path: Path) -> None:
     with pytest.raises(ExceptionGroup) as raised:
         platform(api, tmp_path).down()
     assert [str(error) for error in raised.value.exceptions] == [f"GET {LOG}: 404 not found"]
+    assert JOB not in api.answers
+
+
+def test_half_a_log_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads it would take it for all that the server said."""
+
+    def fill_the_disk(path: Path, text: str) -> None:
+        path.write_bytes(text[: len(text) // 2].encode())
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", fill_the_disk)
+    api = recorded("said much\nand this\n")
+    with pytest.raises(ExceptionGroup, match="could not be ended cleanly"):
+        platform(api, tmp_path).down()
+    assert not (tmp_path / "redis-cluster-0" / "server.log").exists()
     assert JOB not in api.answers
 
 
