@@ -142,7 +142,7 @@ class People:
 
 
 async def serve(config: Config) -> None:
-    """Serve until a signal comes."""
+    """Serve until a signal comes. Raises `BrokenOffError` if the beats end: no replica would be fresh any more."""
     settings = config.personalization
     if settings is None:
         raise ConfigError("personalization: is missing")
@@ -159,10 +159,10 @@ async def serve(config: Config) -> None:
     service = Service(config, registry, lambda: True)
     service.add_routes(app)
     people.add_routes(app)
-    beats = asyncio.create_task(profiles.beat_on())
+    beats = asyncio.create_task(profiles.beat_on(), name="beats")
     consumer.open()
     await service.start(app)
-    await wait_for_signal()
+    await wait_for_signal(beats)
     await service.stop()
     await consumer.finish()
     await end(beats)

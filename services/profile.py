@@ -96,7 +96,10 @@ class Profiles:
             await database.close()
 
     async def beat_on(self) -> None:
-        """Makes the tables, then beats until it is cancelled; whatever goes wrong is tried again."""
+        """Makes the tables, then beats until it is cancelled; whatever goes wrong with the database is tried again.
+
+        What else goes wrong is nobody's but this program's, and its end: whoever started it looks at that.
+        """
         made = False
         while True:
             deadline = _now() + STEP_TIMEOUT_S

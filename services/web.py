@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from services.config import Config, ConfigError, read_config
 from services.metric import RequestMetrics
+from services.task import end
 
 BODY_BYTES_MAX = 65_536
 STOP_TIMEOUT_S = 3.0
@@ -42,6 +43,10 @@ class Refusal(Exception):  # noqa: N818 - an answer, not a defect
         answer = json_response({"error": self.error, "outcome": self.outcome, **self.details}, status=self.status)
         answer.headers["X-Outcome"] = self.outcome
         return answer
+
+
+class BrokenOffError(Exception):
+    """Something that a service cannot do without has ended; the text is its name."""
 
 
 def matches_id(text: str) -> bool:
@@ -171,13 +176,22 @@ class Service:
         )
 
 
-async def wait_for_signal() -> None:
-    """Return at the first SIGTERM or SIGINT."""
+async def wait_for_signal(*beside: asyncio.Task[Any]) -> None:
+    """Return at the first SIGTERM or SIGINT.
+
+    What runs ``beside`` a service has no end of its own. Raises `BrokenOffError` if one ends before: without it the
+    service would be half of what it says that it is, and only who reads its metrics would see that.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await stop.wait()
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait((stopped, *beside), return_when=asyncio.FIRST_COMPLETED)
+    await end(stopped)
+    ended = [task for task in beside if task.done()]
+    if ended and not stop.is_set():
+        raise BrokenOffError(ended[0].get_name()) from ended[0].exception()
 
 
 def main(serve: Callable[[Config], Awaitable[None]]) -> int:

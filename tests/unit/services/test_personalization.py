@@ -1,5 +1,7 @@
 """What the personalization service asks others, in whose name, and what it makes of what they say."""
 
+import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,14 +9,15 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from prometheus_client import CollectorRegistry
 
+from services import personalization as module
 from services.config import Config, Personalization
 from services.consumer import NotNowError, UnfitError
 from services.database import DatabaseError
 from services.metric import ProfileMetrics, Stores
-from services.personalization import People
+from services.personalization import People, serve
 from services.profile import Profile
 from services.session_rpc import Owner
-from services.web import Refusal
+from services.web import BrokenOffError, Refusal, Service
 
 EVENT = "session-ended/s-1/locust-7-9"
 
@@ -122,3 +125,30 @@ async def test_what_is_no_event_nobody_can_make_anything_of(message: str):
     with pytest.raises(UnfitError):
         await people(Sessions(Owner("anna", "ended")), profiles).ended(message, redelivered=False)
     assert profiles.added == []
+
+
+async def test_a_service_whose_beats_have_ended_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Its replicas would be left one after the other, and nobody would be told why."""
+    password = tmp_path / "password"
+    password.write_text("secret")
+    own = Personalization(
+        postgresql=("a:1",), replicas=(), postgresql_password_file=str(password), rabbitmq=("b:1",),
+        rabbitmq_password_file=str(password), sessions=("c:1",), staleness_bound_s=2.0,
+    )  # fmt: skip
+
+    class Idle:
+        def open(self) -> None:
+            """Connects to nobody."""
+
+    async def start(_service: Service, _app: web.Application) -> None:
+        """Opens no socket."""
+
+    async def beat_on(_profiles: object) -> None:
+        raise ValueError("no such beat")
+
+    monkeypatch.setattr(module, "consumer_of", lambda *_: Idle())
+    monkeypatch.setattr(Service, "start", start)
+    monkeypatch.setattr("services.profile.Profiles.beat_on", beat_on)
+    with pytest.raises(BrokenOffError, match="beats") as caught:
+        await asyncio.wait_for(serve(Config(name="personalization-0", port=0, personalization=own)), 5.0)
+    assert isinstance(caught.value.__cause__, ValueError)

@@ -126,6 +126,19 @@ async def test_a_replica_that_was_left_is_not_asked_first_the_next_time(
     assert servers.asked == [0, 1, 1]
 
 
+async def test_beats_go_on_without_a_database_and_end_by_anything_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    problems: list[Exception] = [GONE, GONE, ValueError("no such beat")]
+
+    async def make_tables(*_: Any) -> None:
+        raise problems.pop(0)
+
+    monkeypatch.setattr(module, "make_tables", make_tables)
+    monkeypatch.setattr(module, "BEAT_S", 0.0)
+    with pytest.raises(ValueError, match="no such beat"):
+        await asyncio.wait_for(Servers(tmp_path, monkeypatch).profiles.beat_on(), 5.0)
+    assert problems == []
+
+
 def test_suggestions_follow_the_profile():
     assert suggestions(Profile(0, "", 0, "replica", 0.0)) == ["breathing", "gratitude", "stretching"]
     assert suggestions(Profile(2, "walking", 8, "replica", 0.0)) == ["walking", "gratitude", "stretching"]

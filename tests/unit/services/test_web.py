@@ -1,6 +1,8 @@
 """How a service ends."""
 
 import asyncio
+import os
+import signal
 from collections.abc import Awaitable
 
 import pytest
@@ -9,7 +11,7 @@ from aiohttp.test_utils import make_mocked_request
 from prometheus_client import CollectorRegistry
 
 from services.config import Config
-from services.web import Refusal, Service
+from services.web import BrokenOffError, Refusal, Service, wait_for_signal
 
 
 class Ending:
@@ -72,3 +74,31 @@ def test_it_listens_while_it_drains(monkeypatch: pytest.MonkeyPatch):
 
     asyncio.run(play())
     assert done == ["drained", "closed"]
+
+
+async def for_ever() -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_a_service_and_leaves_what_runs_beside_it(number: signal.Signals):
+    beside = asyncio.create_task(for_ever())
+    asyncio.get_running_loop().call_later(0.01, os.kill, os.getpid(), number)
+    await asyncio.wait_for(wait_for_signal(beside), 5.0)
+    assert not beside.done()
+    beside.cancel()
+
+
+@pytest.mark.parametrize("cause", [ValueError("no such beat"), OSError("reset"), None])
+async def test_the_end_of_what_runs_beside_a_service_is_its_own(cause: Exception | None):
+    """Whatever it is: one that ended as if all were well would not be missed."""
+
+    async def ends() -> None:
+        if cause:
+            raise cause
+
+    beside = [asyncio.create_task(for_ever()), asyncio.create_task(ends(), name="beats")]
+    with pytest.raises(BrokenOffError, match="beats") as caught:
+        await asyncio.wait_for(wait_for_signal(*beside), 5.0)
+    assert caught.value.__cause__ is cause
+    beside[0].cancel()
