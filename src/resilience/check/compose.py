@@ -5,9 +5,10 @@
     ASSUMPTIONS ──┐ those that do not hold
     CHECKS ───────┴▶ findings that rest on them become inconclusive ──▶ worst wins ──▶ Judgement
 
-An assumption that no finding rests on is not part of the judgement. A loss, a duplicate or a resurrection rests on
-nothing but a complete audit, so it stays a fail whatever else went wrong. A fail that the scenario names as a known
-weakness is shown, and does not count (`weakness`).
+An assumption that no finding rests on is not part of the judgement, but for those that are `ALWAYS`: no run that was
+broken off is a pass, whichever checks its scenario names. A loss, a duplicate or a resurrection rests on nothing but a
+complete audit, so it stays a fail whatever else went wrong. A fail that the scenario names as a known weakness is
+shown, and does not count (`weakness`).
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -82,6 +83,8 @@ ASSUMPTIONS: dict[str, Check] = {
     "assumption.rooms-audited": audit.rooms_audited,
     "assumption.content-audited": audit.content_audited,
 }
+
+ALWAYS = ("assumption.not-interrupted",)  # is shown, and counts, whether a finding rests on it or not
 
 CHECKS: dict[str, Check] = {
     "durability.direct": direct,
@@ -163,7 +166,8 @@ def judge(
     found = tuple(with_clocks(history, finding) for finding in found)
     needed = {name for finding in found for name in finding.rests_on}
     broken = _broken(supposed, needed)
-    shown = tuple(finding for name, findings in supposed.items() if name in needed for finding in findings)
+    counted = {*needed, *ALWAYS}
+    shown = tuple(finding for name, findings in supposed.items() if name in counted for finding in findings)
     findings = shown + with_weaknesses(scenario, (_resting(finding, broken) for finding in found))
     verdict = worst(finding.counts_as for finding in findings) if found else "inconclusive"
     return Judgement(

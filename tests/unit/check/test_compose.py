@@ -1,5 +1,6 @@
 """How findings become a judgement."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,26 @@ def test_an_assumption_that_nothing_rests_on_is_left_out(tmp_path: Path) -> None
     judgement = judge(about, history(tmp_path), checks={"one": check("pass")}, assumptions=assumptions)
     assert judgement.verdict == "pass"
     assert [finding.check for finding in judgement.findings] == ["one"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda run: run.events.append(Event("interrupted", END, {"signal": "SIGINT"})), "ended by SIGINT"),
+        (lambda run: run.drop("ended"), "cut short: the record breaks off"),
+        (lambda run: run.events.append(Event("error", END, {"where": "watch", "message": "gone"})), "watch: gone"),
+    ],
+    ids=["interrupted", "cut short", "an error of the harness"],
+)
+def test_a_run_that_was_broken_off_is_no_pass_whatever_checks_its_scenario_names(
+    tmp_path: Path, change: Callable[[Recorded], object], says: str
+) -> None:
+    run, about = recorded(), scenario(slos=(), checks=("session.expiry",))
+    assert judge(about, run.history(tmp_path / "whole", about)).verdict == "pass"
+    change(run)
+    judgement = judge(about, run.history(tmp_path / "broken", about))
+    assert judgement.verdict == "inconclusive"
+    assert judgement.headline.startswith(f"inconclusive: {says}")
 
 
 def test_a_check_that_does_not_exist(tmp_path: Path) -> None:
