@@ -37,9 +37,15 @@ def headline(verdict: Verdict, findings: Iterable[Finding]) -> str:
         line = f"pass: known weakness, seen again: {_said(known[0])}{more}"
     else:
         judged = sum(not finding.check.startswith("assumption.") for finding in found)
-        told = "; ".join(filter(None, (lost or "no acknowledged write lost", _operated(found))))
-        return f"pass: {told}; {count(judged, 'finding')} of checks and objectives, all within bounds"
+        told = (lost or _all_kept(found), _operated(found), f"{count(judged, 'finding')} of checks and objectives")
+        return f"pass: {'; '.join(filter(None, told))}, all within bounds"
     return f"{line}; {lost}" if lost else line
+
+
+def _all_kept(found: tuple[Finding, ...]) -> str:
+    """That nothing was lost, "" where nobody has looked for that."""
+    looked = any("durability.lost_ops" in finding.measures for finding in found)
+    return "no acknowledged write lost" if looked else ""
 
 
 def _operated(found: tuple[Finding, ...]) -> str:

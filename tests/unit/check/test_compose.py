@@ -185,3 +185,16 @@ def test_a_platform_that_never_comes_back_is_a_fail_though_it_cannot_be_audited(
 def test_what_transactions_must_not_read_is_told_before_what_was_slow() -> None:
     slow, wrong = (Finding(check=name, verdict="fail", title=name) for name in ("latency", "isolation.postgresql"))
     assert headline("fail", (slow, wrong)) == "fail: isolation.postgresql (and 1 more)"
+
+
+@pytest.mark.parametrize(
+    ("check", "says"),
+    [
+        ("durability.direct", "pass: no acknowledged write lost; 3 findings"),
+        ("session.expiry", "pass: 1 finding"),
+    ],
+)
+def test_that_nothing_was_lost_is_said_where_somebody_has_looked(tmp_path: Path, check: str, says: str) -> None:
+    about = scenario(slos=(), checks=(check,))
+    line = judge(about, recorded().history(tmp_path, about)).headline
+    assert line == f"{says} of checks and objectives, all within bounds"
