@@ -8,7 +8,7 @@ a session was acknowledged, no later write to it is.
 Only acknowledged ops are compared: what is unknown raises no bound. A write that was lost is booked as a loss by
 ``durability.session`` and raises no bound either, nor does a read that saw it, or may have seen an unknown one: what
 they knew of is gone, and allowed or not, it is told once. A session whose time had run out may be missing. Versions are
-those that the answers named.
+those that the answers named; one that names none shows nothing.
 """
 
 from collections.abc import Collection, Iterator
@@ -43,8 +43,8 @@ def guarantees(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """One finding over all sessions."""
     gone = expired(scenario, history)
     found = violations(history, lost_writes(history, gone), gone)
-    reads = int((history.ops.of_kind("session.read") & (history.ops.outcome == OK)).sum())
     ops = history.ops
+    reads = int((ops.of_kind("session.read") & (ops.outcome == OK) & (ops.version >= 0)).sum())
     tally = ", ".join(f"{sum(v.what == what for v in found):,} {what}" for what in dict.fromkeys(v.what for v in found))
     evidence = tuple(
         {"what": v.what, "op": ops.name(v.row), "key": ops.keys[ops.key[v.row]], "detail": v.detail} for v in found
@@ -58,7 +58,7 @@ def guarantees(scenario: Scenario, history: History) -> tuple[Finding, ...]:
             allowed="no stale read, no read that goes back, no write after the end",
             value=float(len(found)),
             unit="ops",
-            reason=tally or ("" if reads else "no session was read"),
+            reason=tally or ("" if reads else "no session was read by an answer that names a version"),
             where=_where(history, found),
             rests_on=needs.WHOLE + needs.LOAD + needs.AUDIT + (() if found else needs.FAULT),
             evidence=evidence[:EVIDENCE_MAX],

@@ -33,6 +33,17 @@ def test_no_reads_are_nothing_to_judge(tmp_path: Path) -> None:
     assert judged(run, tmp_path).verdict == "inconclusive"
 
 
+def test_reads_that_name_no_version_show_nothing(tmp_path: Path) -> None:
+    run = recorded()
+    for op in run.of("session.read"):
+        op.version = -1
+    finding = judged(run, tmp_path)
+    assert (finding.verdict, finding.reason) == (
+        "inconclusive",
+        "no session was read by an answer that names a version",
+    )
+
+
 def test_a_stale_read(tmp_path: Path) -> None:
     run = recorded()
     read = whole_session(run)["read"]
