@@ -8,7 +8,8 @@ a session was acknowledged, no later write to it is.
 Only acknowledged ops are compared: what is unknown raises no bound. A write that was lost is booked as a loss by
 ``durability.session`` and raises no bound either, nor does a read that saw it, or may have seen an unknown one: what
 they knew of is gone, and allowed or not, it is told once. A session whose time had run out may be missing. Versions are
-those that the answers named; one that names none shows nothing.
+those that the answers named; one that names none shows nothing. Where there was a fault, reads that come before it
+alone show nothing of it.
 """
 
 from collections.abc import Collection, Iterator
@@ -20,6 +21,7 @@ from resilience.check import needs
 from resilience.check.assumption.record import SESSION_WRITES
 from resilience.check.durability.session import lost_writes
 from resilience.check.expiry import expired
+from resilience.check.fault import injections
 from resilience.check.finding import Finding, Where
 from resilience.check.text import count
 from resilience.history.columns import OK, UNKNOWN, Codes, Flags, Ints
@@ -44,7 +46,8 @@ def guarantees(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     gone = expired(scenario, history)
     found = violations(history, lost_writes(history, gone), gone)
     ops = history.ops
-    reads = int((ops.of_kind("session.read") & (ops.outcome == OK) & (ops.version >= 0)).sum())
+    told = ops.of_kind("session.read") & (ops.outcome == OK) & (ops.version >= 0)
+    reads, too_little = int(told.sum()), _too_little(history, told)
     tally = ", ".join(f"{sum(v.what == what for v in found):,} {what}" for what in dict.fromkeys(v.what for v in found))
     evidence = tuple(
         {"what": v.what, "op": ops.name(v.row), "key": ops.keys[ops.key[v.row]], "detail": v.detail} for v in found
@@ -52,13 +55,13 @@ def guarantees(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     return (
         Finding(
             check="session.guarantees",
-            verdict="fail" if found else "pass" if reads else "inconclusive",
+            verdict="fail" if found else "inconclusive" if too_little else "pass",
             title="Sessions read their writes, and never go back in time",
             measured=tally or f"{count(reads, 'read')}, none older than what was known",
             allowed="no stale read, no read that goes back, no write after the end",
             value=float(len(found)),
             unit="ops",
-            reason=tally or ("" if reads else "no session was read by an answer that names a version"),
+            reason=tally or too_little,
             where=_where(history, found),
             rests_on=needs.WHOLE + needs.LOAD + needs.AUDIT + (() if found else needs.FAULT),
             evidence=evidence[:EVIDENCE_MAX],
@@ -66,6 +69,16 @@ def guarantees(scenario: Scenario, history: History) -> tuple[Finding, ...]:
             measures={"session.violations": float(len(found))},
         ),
     )
+
+
+def _too_little(history: History, told: Flags) -> str:
+    """Why these reads show nothing, "" if they do."""
+    if not told.any():
+        return "no session was read by an answer that names a version"
+    applied = max((injection.applied for injection in injections(history)), default=None)
+    if applied is not None and not (history.ops.called[told] > applied).any():
+        return "no session was read after the fault"
+    return ""
 
 
 def violations(history: History, lost: Ints, gone: Collection[str] = ()) -> list[Violation]:

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from resilience.check.finding import Finding
 from resilience.check.guarantees import guarantees
-from tests.histories import Op, Recorded, S, recorded, scenario
+from tests.histories import APPLIED, Op, Recorded, S, recorded, scenario
 
 
 def judged(run: Recorded, folder: Path) -> Finding:
@@ -42,6 +42,24 @@ def test_reads_that_name_no_version_show_nothing(tmp_path: Path) -> None:
         "inconclusive",
         "no session was read by an answer that names a version",
     )
+
+
+def test_reads_before_the_fault_alone_show_nothing_of_it(tmp_path: Path) -> None:
+    run = recorded()
+    for op in run.of("session.read"):
+        if op.called > APPLIED:
+            op.end("fail", 6_000, "http-503")
+            op.version = -1
+    finding = judged(run, tmp_path)
+    assert (finding.verdict, finding.reason) == ("inconclusive", "no session was read after the fault")
+
+
+def test_a_read_after_the_fault_is_enough(tmp_path: Path) -> None:
+    run = recorded()
+    for op in [op for op in run.of("session.read") if op.called > APPLIED][1:]:
+        op.end("fail", 6_000, "http-503")
+        op.version = -1
+    assert judged(run, tmp_path).verdict == "pass"
 
 
 def test_a_stale_read(tmp_path: Path) -> None:
