@@ -282,3 +282,15 @@ def test_reads_before_the_fault_alone_show_nothing(tmp_path: Path) -> None:
     found = {finding.where.group: finding for finding in content(ABOUT, run.history(tmp_path, ABOUT))}
     assert found[CACHE].verdict == "inconclusive", found[CACHE]
     assert "was read after the fault" in found[CACHE].reason
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["there", "lost"])
+def test_a_change_that_was_acknowledged_without_a_version_cannot_be_looked_for(tmp_path: Path, lost: bool) -> None:
+    run = recorded(tiers=WITH_CONTENT)
+    *_, before, last = (op for op in run.good("content.update") if op.key == changed(run).key)
+    if lost:
+        run.articles[last.key] = replace(run.articles[last.key], version=before.version, op=before.value)
+    last.version = -1
+    found = findings(run, tmp_path)
+    assert found[ROW].verdict == "inconclusive"
+    assert "1 change acknowledged by an answer that names no version to look for" in found[ROW].reason

@@ -192,3 +192,15 @@ def test_that_no_event_was_seen_anywhere_is_no_pass_of_its_queue(tmp_path: Path)
     found = {finding.where.group: finding for finding in events(ABOUT, run.history(tmp_path, ABOUT))}
     assert found[f"queue {QUEUE}"].verdict == "inconclusive", found
     assert "no event came this far" in found[f"queue {QUEUE}"].reason
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["there", "lost"])
+def test_an_interest_that_was_acknowledged_without_a_version_cannot_be_looked_for(tmp_path: Path, lost: bool) -> None:
+    run = run_with_people()
+    if lost:
+        interest_lost(run)
+    last = max((op for op in run.good("profile.write") if op.key == run.profiles[0].person), key=lambda op: op.version)
+    last.version = -1
+    found = findings(run, tmp_path)["profiles"]
+    assert found.verdict == "inconclusive"
+    assert "1 interest acknowledged by an answer that names no version to look for" in found.reason

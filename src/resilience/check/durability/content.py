@@ -10,7 +10,7 @@ A finding for each hop, about what came that far:
 
 - ``postgresql``: the article is of the change's version, with its op, or of a later one, and the change's job has its
   row: both are one commit. Where PostgreSQL may lose acknowledged rows around a failover, changes may be lost like
-  those (`durability.postgresql`).
+  those (`durability.postgresql`). One that was acknowledged without a version cannot be looked for.
 - ``cache``: a read that began ``cache_ttl_s`` after a change was acknowledged gives that change or a later one, unless
   PostgreSQL has lost it. One that says that there is no such article counts as older than any. Where there was a fault,
   reads that come before it alone show nothing.
@@ -127,16 +127,23 @@ def _of_rows(finding: Finding, history: History, way: Way, booked: Booked) -> Fi
         for job, row in way.changes.items()
         if row in lost and (job in way.rows or _has_change(history, way, row))
     )
+    unnamed = int((booked.acked(history) & (history.ops.version < 0)).sum())
     told = (
         f"{len(lost):,} lost in PostgreSQL" if lost else "",
         *(f"of {number:,} {half} is there alone" for half, number in halves.items()),
         finding.reason,
+        f"{count(unnamed, 'change')} acknowledged by an answer that names no version to look for" if unnamed else "",
     )
     measures = {
         f"{NAME}.lost_in_postgresql_ops": float(len(lost)),
         f"{NAME}.half_there_ops": float(halves.total()),
     }
-    return replace(finding, reason="; ".join(filter(None, told)), measures=finding.measures | measures)
+    return replace(
+        finding,
+        verdict="inconclusive" if unnamed and finding.verdict == "pass" else finding.verdict,
+        reason="; ".join(filter(None, told)),
+        measures=finding.measures | measures,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -6,7 +6,7 @@ was acknowledged too soon, or lost in RabbitMQ: who consumes is no client of our
 
 A profile counts each event of its person once, however often that came: it has to say as many ends as there are events
 with their effect of that person. And each interest that was acknowledged has made a version, so that no profile may be
-at an earlier one than its people were told of.
+at an earlier one than its people were told of; one whose answer named none cannot be looked for.
 """
 
 from collections import Counter
@@ -32,12 +32,13 @@ def of_profiles(stream: Stream, history: History, way: Way) -> Finding:
     counted = Counter(read.person for read in history.audit.effects if read.person)
     says = {read.person: read.sessions for read in history.audit.profiles}
     wrong = sorted(person for person in {*counted, *says} if counted[person] != says.get(person, 0))
-    behind = _behind(history)
+    behind, unnamed = _behind(history)
     had = len(history.audit.effects)
     reasons = (
         f"{count(len(lost), 'event')} confirmed, in no queue, and without effect" if lost else "",
         f"{count(len(wrong), 'profile')} with another number of ends than events" if wrong else "",
         f"{count(len(behind), 'interest')} acknowledged and not there" if behind else "",
+        f"{count(unnamed, 'interest')} acknowledged by an answer that names no version to look for" if unnamed else "",
         "" if had else "no event came this far",
     )
     number = len(lost) + len(wrong) + len(behind)
@@ -49,7 +50,7 @@ def of_profiles(stream: Stream, history: History, way: Way) -> Finding:
     )  # fmt: skip
     return Finding(
         check=stream.name,
-        verdict="fail" if number else "pass" if had else "inconclusive",
+        verdict="fail" if number else "pass" if had and not unnamed else "inconclusive",
         title="each event that was consumed shows in its profile, once",
         measured=f"{len(lost):,} of {count(len(confirmed), 'confirmed event')} without effect, {had:,} had theirs, "
         f"{count(len(says), 'profile')}",
@@ -69,9 +70,10 @@ def of_profiles(stream: Stream, history: History, way: Way) -> Finding:
     )
 
 
-def _behind(history: History) -> list[int]:
-    """Interests that were acknowledged with a version which their profile has not reached."""
+def _behind(history: History) -> tuple[list[int], int]:
+    """Interests that were acknowledged with a version which their profile has not reached; how many without one."""
     ops = history.ops
     versions = {read.person: read.version for read in history.audit.profiles}
     rows = np.flatnonzero(ops.of_kind(WRITE) & (ops.outcome == OK))
-    return [row for row in rows.tolist() if ops.version[row] > versions.get(ops.keys[ops.key[row]], 0)]
+    behind = [row for row in rows.tolist() if ops.version[row] > versions.get(ops.keys[ops.key[row]], 0)]
+    return behind, int((ops.version[rows] < 0).sum())
