@@ -953,3 +953,27 @@ def test_the_minimum_rate_is_that_of_all_processes_together(tmp_path: Path) -> N
         stand_still(run, client, END - 4 * S)
     reason = broken(judged(run, tmp_path, about))["load-rate"]
     assert "session ops in recovery: 8.0 ops/s, at least 9 needed" in reason
+
+
+def people_by_two(*, second: bool) -> Recorded:
+    """A run with the personalization service, whose ops came from two processes, or all from the first."""
+    run = recorded_by_two(with_people(recorded(tiers=TIERS)))
+    for op in run.of("suggestion.read") + run.of("profile.write"):
+        op.client = "locust-1" if second and op.id % 2 else "locust"
+    return run
+
+
+@pytest.mark.parametrize("second", [True, False])
+def test_each_process_has_its_share_of_what_people_ask_for(tmp_path: Path, second: bool) -> None:
+    about = by_two(PEOPLE)
+    (finding,) = ASSUMPTIONS["assumption.load-rate"](about, people_by_two(second=second).history(tmp_path, about))
+    assert finding.verdict == ("pass" if second else "inconclusive"), finding.reason
+    assert ("suggestions and interests of locust-1 in steady: 0.0 ops/s, at least 1.8" in finding.reason) != second
+
+
+def test_a_process_that_sends_suggestions_alone_is_missed_in_all_else(tmp_path: Path) -> None:
+    run, about = people_by_two(second=True), by_two(PEOPLE)
+    of_people = {"suggestion.read", "profile.write"}
+    run.ops = [op for op in run.ops if op.client != "locust-1" or op.kind in of_people]
+    (finding,) = ASSUMPTIONS["assumption.load-rate"](about, run.history(tmp_path, about))
+    assert "edits of locust-1 in steady: 0.0 ops/s, at least 2.25 needed" in finding.reason

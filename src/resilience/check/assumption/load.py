@@ -21,6 +21,8 @@ from resilience.spec.slo import RatioSource
 DEFAULT_RATIO_MIN = 0.9
 LAG_SHARE = 0.1  # of the smallest latency threshold
 STOLEN_RATIO_TOLD = 0.05  # from here on it is a likely cause
+# what one process of several makes its share of
+_OF_PROCESSES = ("session.", "collaboration.edit", "content.", *OF_PEOPLE)
 
 
 def load_rate(scenario: Scenario, history: History) -> tuple[Finding, ...]:
@@ -84,7 +86,7 @@ def _of_locust(
     yield what, rows, least
     for client in history.ops.clients if load.processes > 1 else ():
         own = history.ops.of_client(client)
-        if (own & history.ops.of_kind("session.", "collaboration.edit")).any():
+        if (own & history.ops.of_kind(*_OF_PROCESSES)).any():
             yield f"{what} of {client}", rows & own, least / load.processes
 
 
