@@ -100,6 +100,11 @@ def cancelled(run: Recorded, *, backends: int = 120) -> None:
     run.events.append(Event("cancelled", APPLIED + 4 * S, told | {"proved": True}))
 
 
+def rejoined(run: Recorded, *, proved: bool = True) -> None:
+    told = {"members": [POSTGRESQL[0]], "primary": POSTGRESQL[1], "began_us": RECOVERY + S, "proved": proved}
+    run.events.append(Event("rejoined", RECOVERY + 2 * S, told))
+
+
 def see_primary_at(run: Recorded, at: int) -> None:
     """The first that is heard of the primary of shard 2."""
     run.events = [Event(x.name, at, x.data) if x.data.get("member") == "redis-cluster-1" and x.name == "role" else x
@@ -427,6 +432,12 @@ CASES = (
          reason="that anybody who waited was cancelled is not on record", change=lambda run: run),
     Case(name="cancelled, and nobody waited", about=with_operator(cancels=True), breaks="experiment-completed",
          change=lambda run: cancelled(run, backends=0), reason="who waited was cancelled is not on record"),
+    Case(name="rejoined as it was to be", about=with_operator(rejoins=True), change=rejoined),
+    Case(name="nobody rejoined", about=with_operator(rejoins=True), breaks="experiment-completed",
+         reason="that nobody takes writes beside the primary any more is not on record", change=lambda run: run),
+    Case(name="rejoined, and not seen to be", about=with_operator(rejoins=True), breaks="experiment-completed",
+         reason="that nobody takes writes beside the primary any more is not on record",
+         change=lambda run: rejoined(run, proved=False)),
     Case(name="generator killed", breaks="generator-alive", reason="locust was killed by SIGKILL",
          change=lambda run: run.change("load-stopped", clients={"locust": {"exit": -9}, "direct": {"exit": 0}})),
     Case(name="generator exits 1", breaks="generator-alive", reason="exit code 1",

@@ -152,11 +152,13 @@ def experiment_completed(scenario: Scenario, history: History) -> tuple[Finding,
 
 
 def _not_done(experiment: Experiment, history: History) -> Iterator[str]:
-    """What an operator is to do while the fault lasts, and what nobody saw him do."""
+    """What an operator is to do while the fault lasts or once it has ended, and what nobody saw him do."""
     promoted = any(event.data.get("proved") for event in history.events_of("promotion"))
     cancelled = (event.data for event in history.events_of("cancelled"))
     if experiment.promotes and not promoted:
         yield "that a standby was promoted is not on record"
+    if experiment.rejoins and not any(event.data.get("proved") for event in history.events_of("rejoined")):
+        yield "that nobody takes writes beside the primary any more is not on record"
     if experiment.cancels and not any(data.get("proved") and data.get("backends") for data in cancelled):
         yield "that anybody who waited was cancelled is not on record"
 
