@@ -36,7 +36,9 @@ class Ledger:
         try:
             handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
             try:
-                os.write(handle, msgspec.json.encode(entry) + b"\n")
+                left = msgspec.json.encode(entry) + b"\n"
+                while left:  # a disk that is nearly full takes a part, and refuses the rest
+                    left = left[os.write(handle, left) :]
                 os.fsync(handle)
             finally:
                 os.close(handle)

@@ -1,3 +1,6 @@
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -73,6 +76,26 @@ def test_a_bad_line_in_the_middle_is_an_error(tmp_path: Path) -> None:
 def test_without_a_ledger_nothing_goes_on(tmp_path: Path) -> None:
     with pytest.raises(FaultError, match="nothing is injected without a ledger"):
         Ledger(tmp_path / "missing" / "ledger.jsonl").append(planned("a-1"))
+
+
+@contextmanager
+def files_of_at_most(size_bytes: int) -> Iterator[None]:
+    """As on a disk with so much room: what goes beyond it is written up to there, and then refused."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_that_takes_a_part_of_a_line_has_taken_none(tmp_path: Path) -> None:
+    ledger = ledger_with(tmp_path, planned("a-1"))
+    size_bytes = ledger.path.stat().st_size
+    with files_of_at_most(size_bytes + 20), pytest.raises(FaultError, match="nothing is injected without a ledger"):
+        ledger.append(planned("b-2"))
+    assert ledger.path.stat().st_size == size_bytes + 20
+    assert [injection.id for injection in ledger.injections()] == ["a-1"]
 
 
 def test_what_was_planned_before_is_somebody_elses(tmp_path: Path) -> None:
