@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from resilience.backend.base import At, Injected, Pace, Proof, Say, ToldBy, Undone, at_once, unheard
-from resilience.errors import FaultError
+from resilience.errors import FaultError, HarnessError
 from resilience.fault.base import FaultPlatform, NoTarget, QueueRoles, Roles, no_queues
 from resilience.fault.ledger import Entry, Ledger
 from resilience.fault.registry import fault_from_spec
@@ -165,14 +165,15 @@ def injection_json(injection: Injection) -> dict[str, object]:
 def heal_all(injector: Injector, heard: Callable[[str, Undone], None], by: str = "heal-all") -> None:
     """Ends every open injection, newest first; ``heard`` hears of each that has ended, once all were tried.
 
-    Raises `ExceptionGroup` of `FaultError` with what failed; what ``heard`` raises keeps nothing from being healed.
+    Raises `ExceptionGroup` of `HarnessError` with what failed, be it that the platform did not answer; what ``heard``
+    raises keeps nothing from being healed.
     """
     ended: list[tuple[str, Undone]] = []
-    troubles: list[FaultError] = []
+    troubles: list[HarnessError] = []
     for injection in reversed(injector.ledger.open_injections()):
         try:
             ended.append((injection.id, injector.heal(injection.id, by)))
-        except FaultError as error:
+        except HarnessError as error:
             troubles.append(error)
     for injection_id, undone in ended:
         heard(injection_id, undone)

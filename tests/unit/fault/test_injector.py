@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from resilience.backend.base import At, Injected, ToldBy, Undone, at_once
-from resilience.errors import FaultError
+from resilience.errors import FaultError, HarnessError, StackError
 from resilience.fault.base import NoTarget
 from resilience.fault.injector import Injector, heal_all, new_injection_id, ttl_s
 from resilience.fault.ledger import Entry
@@ -158,8 +158,13 @@ def test_heal_all_raises_everything_that_failed(platform: FakeFaultPlatform, inj
     assert len(injector.ledger.open_injections()) == 2
 
 
+@pytest.mark.parametrize(
+    "error",
+    [FaultError("the agent does not answer"), StackError("the API server does not answer")],
+    ids=["its agent", "the platform"],
+)
 def test_what_could_be_healed_is_told_although_another_could_not(
-    platform: FakeFaultPlatform, injector: Injector, monkeypatch: pytest.MonkeyPatch
+    platform: FakeFaultPlatform, injector: Injector, monkeypatch: pytest.MonkeyPatch, error: HarnessError
 ) -> None:
     for injection_id in ("test-1", "test-2"):
         injector.inject(planned(injector, injection_id))
@@ -167,7 +172,7 @@ def test_what_could_be_healed_is_told_although_another_could_not(
 
     def first_only(injection_id: str, at_ns: int) -> Undone:
         if injection_id == "test-2":
-            raise FaultError("the agent does not answer")
+            raise error
         return undo(injection_id, at_ns)
 
     monkeypatch.setattr(platform, "undo", first_only)
