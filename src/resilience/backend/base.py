@@ -89,6 +89,7 @@ class Undone(msgspec.Struct, frozen=True, kw_only=True):
     by: str
     proof: Proof
     told_by: ToldBy | None = None
+    known: bool = True  # to an agent; else it was never handed to one, or is forgotten
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,4 +37,4 @@ def never_begun(injection_id: str) -> Undone:
     """What became of an injection that no agent was handed: there is nothing to be undone."""
     what, now_ns = f"injection {injection_id}, which was never handed to an agent", time.monotonic_ns()
     ended = Evidence(what=what, expected="ended", observed="ended", ok=True)
-    return Undone(began_ns=now_ns, healed_ns=now_ns, by="request", proof=Proof(evidence=(ended,)))
+    return Undone(began_ns=now_ns, healed_ns=now_ns, by="request", proof=Proof(evidence=(ended,)), known=False)

@@ -212,7 +212,7 @@ def healed(session: Session) -> bool:
     injections = session.ledger.injections()
     if not injections or session.ledger.open_injections():
         return False
-    return session.platform.undo(injections[-1].id).proof.holds
+    return session.injector.heal(injections[-1].id, "request").proof.holds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

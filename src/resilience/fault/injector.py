@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from resilience.backend.base import At, Injected, Pace, Proof, Say, ToldBy, Undone, at_once, unheard
+from resilience.backend.base import At, Evidence, Injected, Pace, Proof, Say, ToldBy, Undone, at_once, unheard
 from resilience.errors import FaultError, HarnessError
 from resilience.fault.base import FaultPlatform, NoTarget, QueueRoles, Roles, no_queues
 from resilience.fault.ledger import Entry, Ledger
@@ -131,9 +131,12 @@ class Injector(Planner):
     def heal(self, injection_id: str, by: str, at_us: int = 0) -> Undone:
         """Ends the injection at ``at_us``, or later if that has passed, and closes it in the ledger.
 
-        Harmless if it has ended. Raises `FaultError`.
+        Harmless if it has ended. One that was applied, and that no agent knows of any more, is not proved to have
+        ended. Raises `FaultError`.
         """
         undone = self.platform.undo(injection_id, self.clock.base_ns + at_us * 1_000 if at_us else 0)
+        if not undone.known and self.ledger.last(injection_id, "applied"):
+            undone = msgspec.structs.replace(undone, proof=_forgotten(injection_id))
         if self.ledger.last(injection_id, "healed") is None:
             self._compared(undone.told_by)
             at_us, began_us = (us_from_ns(self.clock, at_ns) for at_ns in (undone.healed_ns, undone.began_ns))
@@ -149,6 +152,12 @@ class Injector(Planner):
         if told_by.error_ns is not None:
             data |= {"offset_us": 0, "error_us": -(-told_by.error_ns // 1_000)}
         self.say("clock-compared", data)
+
+
+def _forgotten(injection_id: str) -> Proof:
+    """That nobody can tell what became of an injection."""
+    what, told = f"injection {injection_id}, which was applied", "no agent knows of it"
+    return Proof(evidence=(Evidence(what=what, expected="ended by its agent", observed=told, ok=False),))
 
 
 def us_from_ns(clock: RunClock, instant_ns: int) -> int:

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from resilience.backend.base import At, Injected, ToldBy, Undone, at_once
+from resilience.backend.injecting import never_begun
 from resilience.errors import FaultError, HarnessError, StackError
 from resilience.fault.base import NoTarget
 from resilience.fault.injector import Injector, heal_all, new_injection_id, ttl_s
@@ -207,6 +208,32 @@ def test_a_partition_without_others_is_refused(tmp_path: Path) -> None:
     platform.states = lambda: alone  # type: ignore[method-assign]
     with pytest.raises(FaultError, match="has no peers"):
         injector_on(platform, tmp_path).plan("test-1", Partition(cut_from="peers"), Target(component="redis"), 20.0)
+
+
+class Forgetful(FakeFaultPlatform):
+    """No agent knows of any injection when it is to be ended."""
+
+    def undo(self, injection_id: str, at_ns: int = 0) -> Undone:
+        super().undo(injection_id, at_ns)
+        return never_begun(injection_id)
+
+
+def test_what_was_applied_and_no_agent_knows_of_any_more_is_not_proved_healed(tmp_path: Path) -> None:
+    injector = injector_on(Forgetful(STACK), tmp_path)
+    injector.inject(planned(injector))
+    undone = injector.heal("test-1", "request")
+    assert not undone.proof.holds
+    assert [item.observed for item in undone.proof.evidence] == ["no agent knows of it"]
+    assert injector.ledger.open_injections() == ()
+
+
+def test_what_was_never_applied_has_nothing_to_be_proved(tmp_path: Path) -> None:
+    platform = Forgetful(STACK)
+    platform.refuses = {"apply"}
+    injector = injector_on(platform, tmp_path)
+    with pytest.raises(FaultError):
+        injector.inject(planned(injector))
+    assert injector.heal("test-1", "request").proof.holds
 
 
 class Elsewhere(FakeFaultPlatform):
