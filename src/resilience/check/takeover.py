@@ -41,6 +41,7 @@ _NO_EFFECT: tuple[Verdict, str] = (
     "no outage where a primary had to be replaced: the fault had no effect",
 )
 _NOT_TOLD: tuple[Verdict, str] = ("inconclusive", "no member told by what Patroni goes")
+_NOT_HIT = "whom the fault was done to was not seen as the primary when it began"
 _NOBODY = "no other member was seen as the primary"
 _NO_ROW = "no row was written any more"
 _BY_HAND = "a standby was promoted by hand: what Patroni would have done is not known"
@@ -52,11 +53,15 @@ _TOO_LATE = "later than the key in etcd explains: no standby was fit, etcd had n
 
 
 def takeover(scenario: Scenario, history: History) -> tuple[Finding, ...]:
-    """One finding about Patroni's settings, one about a primary that it had to replace."""
+    """One finding about Patroni's settings, one about a primary that it had to replace, be it seen or not."""
     told = history.events_of("patroni")
     config: dict[str, Any] = told[0].data.get("config", {}) if told else {}
-    hit = hit_postgresql(history) if _has_to_replace(scenario) else ()
-    return (_settings(scenario, config), *(_replaced(scenario, history, config, shard) for shard in hit))
+    settings = _settings(scenario, config)
+    if not _has_to_replace(scenario):
+        return (settings,)
+    hit = hit_postgresql(history)
+    replaced = tuple(_replaced(scenario, history, config, shard) for shard in hit)
+    return (settings, *replaced) if replaced or not _is_aimed_at_primary(scenario) else (settings, _unseen())
 
 
 def _has_to_replace(scenario: Scenario) -> bool:
@@ -64,6 +69,24 @@ def _has_to_replace(scenario: Scenario) -> bool:
     if scenario.experiment is None or patroni is None:
         return False
     return parts_from_etcd(scenario.experiment.fault, failsafe=patroni.failsafe_mode)
+
+
+def _is_aimed_at_primary(scenario: Scenario) -> bool:
+    target = scenario.experiment.target if scenario.experiment else None
+    return target is not None and (target.component, target.role) == ("postgresql", "primary")
+
+
+def _unseen() -> Finding:
+    """That a primary had to be replaced, and nobody knows which."""
+    return Finding(
+        check="takeover",
+        verdict="inconclusive",
+        title="Patroni replaced the primary as soon as its settings make it",
+        measured="not replaced",
+        reason=_NOT_HIT,
+        where=Where(group="postgresql"),
+        rests_on=_RESTS_ON,
+    )
 
 
 def _settings(scenario: Scenario, config: dict[str, Any]) -> Finding:

@@ -13,7 +13,7 @@ from resilience.check.finding import Finding
 from resilience.check.takeover import takeover
 from resilience.history.event import flaw
 from resilience.history.record import Event
-from resilience.spec.fault import FaultSpec, Kill, Partition, PowerOff
+from resilience.spec.fault import FaultSpec, Kill, Partition, PowerOff, Target
 from resilience.spec.scenario import Scenario
 from tests.histories import (
     APPLIED,
@@ -194,6 +194,21 @@ def test_nothing_is_expected_where_nobody_has_to_be_replaced(
     hit: tuple[str, ...], fault: FaultSpec, tmp_path: Path
 ) -> None:
     assert set(findings(taken_over(hit=hit), tmp_path, about(fault))) == {"takeover.settings"}
+
+
+@pytest.mark.parametrize("hit", [POSTGRESQL[:1], POSTGRESQL[1:2]], ids=["nobody was seen as it", "another was"])
+def test_a_primary_that_was_to_be_hit_and_was_not_seen_to_be_is_not_passed_over(
+    hit: tuple[str, ...], tmp_path: Path
+) -> None:
+    run, spec = taken_over(hit=hit), about()
+    assert spec.experiment is not None
+    target = Target(component="postgresql", role="primary")
+    spec = replace(spec, experiment=replace(spec.experiment, target=target))
+    if hit == POSTGRESQL[:1]:
+        run.events = [e for e in run.events if e.name != "role" or e.data["group"] or e.at > APPLIED]
+    finding = findings(run, tmp_path, spec)["takeover"]
+    assert finding.verdict == "inconclusive"
+    assert finding.reason == "whom the fault was done to was not seen as the primary when it began"
 
 
 @pytest.mark.parametrize(
