@@ -25,11 +25,13 @@ from resilience.check.outage import Outage, longest, outages, where
 from resilience.check.steady import WINDOW_US, WINDOW_US_MIN, Steady, steady_again
 from resilience.check.text import seconds
 from resilience.history.read import History
+from resilience.spec.fault import takes_away
 from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Wait
 
 UNEXPECTED_OUTAGE_S = 1.0  # of a shard whose primary nothing was done to: less is a busy machine
 _RESTS_ON = needs.WHOLE + needs.LOAD + needs.TIMING + needs.FAULT + needs.SHARDS
+_UNNOTICED = "no outage where the primary was taken from its clients: the fault had no effect"
 
 
 def recovery(scenario: Scenario, history: History) -> tuple[Finding, ...]:
@@ -45,14 +47,22 @@ def _of_hit(scenario: Scenario, history: History, shard: HitShard) -> Iterator[F
     outage, unended = longest(found), longest(tuple(o for o in found if not o.ended))
     restored = outage.end if outage and outage.ended else None
     steady = steady_again(scenario, history, restored) if restored is not None and unended is None else None
-    yield _restored(history, shard, unended or outage, steady)
+    strange = _UNNOTICED if outage is None and _is_missed(scenario, shard) else ""
+    yield _restored(history, shard, unended or outage, steady, strange)
     if failover_expected(scenario):
         yield _expected_range(scenario, shard, outage, restored)
 
 
-def _restored(history: History, shard: HitShard, outage: Outage | None, steady: Steady | None) -> Finding:
+def _is_missed(scenario: Scenario, shard: HitShard) -> bool:
+    """Whether nobody can be served by a primary that stays it all the same; of a failover `_expected_range` tells."""
+    fault = scenario.experiment.fault if scenario.experiment else None
+    taken = fault is not None and takes_away(fault) and not failover_expected(scenario)
+    return taken and shard.primary not in shard.injection.before
+
+
+def _restored(history: History, shard: HitShard, outage: Outage | None, steady: Steady | None, strange: str) -> Finding:
     measures = _measures(history, shard, outage, steady)
-    reason, late = _not_restored(outage, steady), _too_late_to_see(steady)
+    reason, late = _not_restored(outage, steady), strange or _too_late_to_see(steady)
     return Finding(
         check="recovery",
         verdict="fail" if reason else "inconclusive" if late else "pass",
