@@ -6,7 +6,7 @@ from resilience.check import needs
 from resilience.check.compare import SIGNS, holds
 from resilience.check.counter import Count, count
 from resilience.check.finding import Finding, Where
-from resilience.check.measure import combined
+from resilience.check.measure import combined, is_summed
 from resilience.check.text import percent, seconds
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
@@ -69,7 +69,7 @@ def measured_slos(scenario: Scenario, findings: Iterable[Finding]) -> tuple[Find
 
 def _measured(objective: Slo, source: FindingSource, findings: tuple[Finding, ...]) -> Finding:
     sources = tuple(finding for finding in findings if source.measure in finding.measures)
-    value = combined(sources).get(source.measure)
+    value = _worst_of(sources, source.measure, at_least=objective.op in {"gte", "gt"})
     met = value is not None and holds(value, objective.op, objective.target)
     unproved = next((one.reason for one in sources if one.verdict == "inconclusive"), None) if met else None
     text = "not measured" if value is None else seconds(value) if source.unit == "s" else f"{value:,g} {source.unit}"
@@ -87,6 +87,14 @@ def _measured(objective: Slo, source: FindingSource, findings: tuple[Finding, ..
         where=Where(phase=", ".join(objective.phases)),
         rests_on=_rests_on(sources, met=met),
     )
+
+
+def _worst_of(sources: tuple[Finding, ...], measure: str, *, at_least: bool) -> float | None:
+    """What these findings measured together; of places that each have to reach ``at_least`` so much, the last one's."""
+    found = [finding.measures[measure] for finding in sources]
+    if at_least and found and not is_summed(measure):
+        return min(found)
+    return combined(sources).get(measure)
 
 
 def _rests_on(sources: tuple[Finding, ...], *, met: bool) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -121,6 +122,22 @@ def test_a_number_of_several_shards_is_put_together() -> None:
     (finding,) = measured_slos(about, (one, other))
     assert (finding.verdict, finding.value) == ("fail", 5.0)
     assert finding.rests_on == ("fail",)  # what failed explains the miss
+
+
+@pytest.mark.parametrize(
+    ("measure", "op", "value", "verdict"),
+    [
+        ("recovery.outage_s", "lte", 9.0, "fail"),
+        ("recovery.outage_s", "gte", 2.0, "fail"),
+        ("durability.kept_ops", "gte", 11.0, "pass"),
+    ],
+)
+def test_each_place_has_to_reach_what_is_asked_for(measure: str, op: Any, value: float, verdict: str) -> None:
+    """At most 5, or at least: of 2 and 9, each at a place of its own; 11 are kept at both together."""
+    objective = msgspec.structs.replace(measured_slo("x", measure, 5.0, "s"), op=op)
+    sources = [Finding(check="recovery", verdict="pass", title="", measures={measure: one}) for one in (2.0, 9.0)]
+    (finding,) = measured_slos(scenario(slos=(objective,)), sources)
+    assert (finding.value, finding.verdict) == (value, verdict)
 
 
 def test_without_objectives_nothing_is_found(tmp_path: Path) -> None:
