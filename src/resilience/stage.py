@@ -30,6 +30,7 @@ from resilience.history.columns import Ops
 from resilience.history.phase import STOP, PhaseBoard
 from resilience.history.queues import QueuesSeen
 from resilience.history.read import read_history
+from resilience.history.record import AuditKind
 from resilience.history.writer import Writer
 from resilience.load.running import LoadRunning, load_running
 from resilience.metrics.collect import collect
@@ -229,7 +230,7 @@ class Stage:
             self._try(lambda: self._let_consume(platform, timeline))
         if stack.has_rooms_in_postgresql:
             settle_s = SETTLE_TIMEOUT_S if stack.has_room_events else AUDIT_TIMEOUT_S
-            self._audit("rooms", partial(audit_rooms, platform, rooms=attempted.rooms, timeline_min=timeline), settle_s)
+            self._audit("room", partial(audit_rooms, platform, rooms=attempted.rooms, timeline_min=timeline), settle_s)
         if stack.content is not None:
             self._audit("content", partial(audit_content, platform, timeline_min=timeline), SETTLE_TIMEOUT_S)
         if stack.rabbitmq is not None:
@@ -255,11 +256,11 @@ class Stage:
                 deadline=time.monotonic() + AUDIT_TIMEOUT_S,
             )
 
-    def _audit(self, store: str, read: ReadBack, timeout_s: float = AUDIT_TIMEOUT_S) -> None:
+    def _audit(self, store: AuditKind, read: ReadBack, timeout_s: float = AUDIT_TIMEOUT_S) -> None:
         """Reads back what a store holds; that it does not answer until then is an event about it, and no error."""
         self._try(lambda: self._audit_until(store, read, time.monotonic() + timeout_s))
 
-    def _audit_until(self, store: str, read: ReadBack, deadline: float) -> None:
+    def _audit_until(self, store: AuditKind, read: ReadBack, deadline: float) -> None:
         note = partial(self._notebook_about, store)
         with Writer(self._record.audit) as writer, unanswered(note, "audit-incomplete"):
             read(writer=writer, clock=self._notebook.clock, deadline=deadline)

@@ -71,8 +71,7 @@ that nobody who reads a history has to doubt it.
   {name: {``rows``, ``digest``}}}} (in older records ``rows`` and ``digest`` of the table ``written`` alone),
   ``reasons`` [runner]
 - ``audit-incomplete``: ``reason``: what could not be read back; that the platform does not answer is no error of the
-  harness; ``store``: ``postgresql``, ``lists``, ``outbox``, ``profiles``, ``rooms``, ``content`` or ``rabbitmq``,
-  missing where it was Redis' audit [runner]
+  harness; ``store``: a `history.record.AuditKind`, missing where it was Redis' audit [runner]
 - ``pressure``: ``cpu_some_ratio``, ``steal_ratio``, ``busy_ratio`` over the second before, of the whole machine;
   ``cpus``: how many cores it has [runner]
 - ``generator``: ``client``, ``cpu_ratio``, ``lag_ms_p99``, ``inflight`` over the second before [runner, from the

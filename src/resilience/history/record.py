@@ -317,6 +317,9 @@ class QueueRead(Line, frozen=True, tag="queue"):
     member: str = ""
 
 
+AuditKind = Literal["direct", "session", "room", "postgresql", "lists", "outbox", "profiles", "content", "rabbitmq"]
+
+
 class AuditDone(Line, frozen=True, tag="audited"):
     """Audit: everything of that kind that was asked for has been read.
 
@@ -326,7 +329,7 @@ class AuditDone(Line, frozen=True, tag="audited"):
     read once they were empty and nobody held a message unacknowledged.
     """
 
-    kind: Literal["direct", "session", "room", "postgresql", "lists", "outbox", "profiles", "content", "rabbitmq"]
+    kind: AuditKind
     count: Int64
     at: Instant
 

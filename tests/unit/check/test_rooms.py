@@ -145,7 +145,7 @@ def later_timeline(run: Recorded) -> None:
     [
         (lambda run: run.audited.remove("room"), "the room audit did not come to its end"),
         (lambda run: run.audited_at.update(room=END - S), "the room audit ended 1.0 s before the load had"),
-        (lambda run: run.events.append(Event("audit-incomplete", END, {"store": "rooms", "reason": "no"})), "no"),
+        (lambda run: run.events.append(Event("audit-incomplete", END, {"store": "room", "reason": "no"})), "no"),
         (lambda run: run.rooms.pop("room-2"), "1 rooms with acknowledged edits were not read, e.g. room-2"),
         (two_places, "rows were read in more than one place"),
         (other_primary, f"rows were read from {POSTGRESQL[1]}, and {POSTGRESQL[0]} was the primary"),

@@ -50,7 +50,7 @@ def rooms_audited(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     sources = tuple(dict.fromkeys((room.member, room.timeline) for room in rooms.values()))
     edits = history.ops.of_kind("collaboration.edit")
     reasons = [
-        *_told(history, "rooms"),
+        *_told(history, "room"),
         *_undone(history, {"room": history.audit.room_lines}),
         *_read_from(history, "room", sources),
         *_unlooked(history, edits, rooms, "rooms with acknowledged edits were not read"),
