@@ -1,6 +1,7 @@
 """Assumptions about the audit: of each store everything was read back, after the load had ended."""
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from resilience.check.finding import Finding
 from resilience.history.columns import OK, Flags
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
+
+Source = tuple[str, int]  # a member, and the timeline that it was on
 
 _COUNTED = {
     "postgresql": "rows",
@@ -46,15 +49,9 @@ def audit_complete(scenario: Scenario, history: History) -> tuple[Finding, ...]:
 def rooms_audited(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """After healing, the logs of rooms were read as PostgreSQL's primary had them, on one timeline, the latest."""
     del scenario
-    rooms = history.audit.rooms
-    sources = tuple(dict.fromkeys((room.member, room.timeline) for room in rooms.values()))
-    edits = history.ops.of_kind("collaboration.edit")
-    reasons = [
-        *_told(history, "room"),
-        *_undone(history, {"room": history.audit.room_lines}),
-        *_read_from(history, "room", sources),
-        *_unlooked(history, edits, rooms, "rooms with acknowledged edits were not read"),
-    ]
+    rooms, edits = history.audit.rooms, history.ops.of_kind("collaboration.edit")
+    reasons = _of_postgresql(history, "room", history.audit.room_lines, _sources(rooms.values()))
+    reasons += _unlooked(history, edits, rooms, "rooms with acknowledged edits were not read")
     return (held_unless("rooms-audited", "The logs of rooms were audited", reasons, f"{len(rooms)} read", "all"),)
 
 
@@ -70,11 +67,7 @@ def rows_audited(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """After healing, PostgreSQL's table was read as one member had it, the primary, on one timeline, the latest."""
     del scenario
     ops, rows = history.ops, history.audit.rows
-    reasons = [
-        *_told(history, "postgresql"),
-        *_undone(history, {"postgresql": len(rows)}),
-        *_read_from(history, "postgresql", rows.sources),
-    ]
+    reasons = _of_postgresql(history, "postgresql", len(rows), rows.sources)
     writes, what = ops.of_kind("postgresql.write"), "rows that were acknowledged were not looked for"
     reasons += _unlooked(history, writes, set(rows.key.tolist()), what)
     return (held_unless("postgresql-audited", "PostgreSQL's rows were audited", reasons, f"{len(rows)} read", "all"),)
@@ -83,48 +76,58 @@ def rows_audited(scenario: Scenario, history: History) -> tuple[Finding, ...]:
 def lists_audited(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """After healing, PostgreSQL's lists were read as the primary had them, on one timeline, the latest."""
     del scenario
-    audit = history.audit
-    reasons = [*_told(history, "lists"), *_undone(history, {"lists": len(audit.lists)})]
-    reasons += _read_from(history, "lists", audit.list_sources)
-    return (
-        held_unless("lists-audited", "PostgreSQL's lists were audited", reasons, f"{len(audit.lists)} read", "all"),
-    )
+    lists = history.audit.lists
+    reasons = _of_postgresql(history, "lists", len(lists), history.audit.list_sources)
+    return (held_unless("lists-audited", "PostgreSQL's lists were audited", reasons, f"{len(lists)} read", "all"),)
 
 
 def outbox_audited(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """After healing, the session service's outbox was read as the primary had it, on one timeline, the latest."""
     del scenario
     rows = history.audit.outbox
-    sources = tuple(dict.fromkeys((row.member, row.timeline) for row in rows))
-    reasons = [*_told(history, "outbox"), *_undone(history, {"outbox": len(rows)})]
-    reasons += _read_from(history, "outbox", sources)
+    reasons = _of_postgresql(history, "outbox", len(rows), _sources(rows))
     return (held_unless("outbox-audited", "The outbox was audited", reasons, f"{len(rows)} rows read", "all"),)
 
 
 def profiles_audited(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """After healing, the effects of events, and the profiles, were read as the primary had them, on one timeline."""
     del scenario
-    effects, profiles = history.audit.effects, history.audit.profiles
-    sources = [(line.member, line.timeline) for line in effects] + [(line.member, line.timeline) for line in profiles]
-    read = len(sources)
-    reasons = [*_told(history, "profiles"), *_undone(history, {"profiles": read})]
-    reasons += _read_from(history, "profiles", tuple(dict.fromkeys(sources)))
-    return (held_unless("profiles-audited", "The profiles were audited", reasons, f"{read} rows read", "all"),)
+    read: tuple[_Read, ...] = (*history.audit.effects, *history.audit.profiles)
+    reasons = _of_postgresql(history, "profiles", len(read), _sources(read))
+    return (held_unless("profiles-audited", "The profiles were audited", reasons, f"{len(read)} rows read", "all"),)
 
 
 def content_audited(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """After healing, articles and jobs were read as the primary had them, on one timeline, the latest."""
     del scenario
     articles, jobs = history.audit.articles, history.audit.jobs
-    read = [(row.member, row.timeline) for row in articles] + [(row.member, row.timeline) for row in jobs]
-    sources = tuple(dict.fromkeys(read))
-    reasons = [*_told(history, "content"), *_undone(history, {"content": len(articles) + len(jobs)})]
-    reasons += _read_from(history, "content", sources)
+    read: tuple[_Read, ...] = (*articles, *jobs)
+    reasons = _of_postgresql(history, "content", len(read), _sources(read))
     measured = f"{len(articles)} articles and {len(jobs)} jobs read"
     return (held_unless("content-audited", "Articles and jobs were audited", reasons, measured, "all"),)
 
 
-def _read_from(history: History, kind: str, sources: Sequence[tuple[str, int]]) -> Iterator[str]:
+class _Read(Protocol):
+    """A line of what was read from PostgreSQL."""
+
+    @property
+    def member(self) -> str: ...
+
+    @property
+    def timeline(self) -> int: ...
+
+
+def _sources(read: Iterable[_Read]) -> tuple[Source, ...]:
+    """Whom these were read from, each once."""
+    return tuple(dict.fromkeys((line.member, line.timeline) for line in read))
+
+
+def _of_postgresql(history: History, kind: str, count: int, sources: Sequence[Source]) -> list[str]:
+    """Why what was read of one kind is not whole, or not as the primary had it; ``count`` are its lines on record."""
+    return [*_told(history, kind), *_undone(history, {kind: count}), *_read_from(history, kind, sources)]
+
+
+def _read_from(history: History, kind: str, sources: Sequence[Source]) -> Iterator[str]:
     """Why what was read of PostgreSQL is not as the primary had it."""
     if len(sources) > 1:
         told = ", ".join(f"{member} on timeline {timeline}" for member, timeline in sources)
@@ -165,7 +168,7 @@ def _unread(scenario: Scenario, history: History) -> Iterator[str]:
 
 
 def _told(history: History, store: str) -> Iterator[str]:
-    """What is on record of why the audit of a store ("": of Redis) could not be completed."""
+    """What is on record of why the audit of a store ("": of Redis), or of one kind in it, could not be completed."""
     for event in history.events_of("audit-incomplete"):
         if event.data.get("store", "") == store:
             yield str(event.data.get("reason"))
