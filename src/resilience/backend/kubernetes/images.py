@@ -173,10 +173,13 @@ def override(image: str) -> str:
 
 def _servers(names: Iterable[str], store: ImageStore, say: Say) -> dict[str, str]:
     say("Debian's servers")
-    servers = {}
+    servers: dict[str, str] = {}
+    roots: dict[str, str] = {}  # several servers stand on one
     for name in names:
         debian = DEBIAN[name]
-        root = _imported(debian.name, debian.recipe, store, say)
+        if debian.name not in roots:
+            roots[debian.name] = _imported(debian.name, debian.recipe, store, say)
+        root = roots[debian.name]
         image = f"harmonyflow/debian-{name.rpartition('/')[2]}:{root.rpartition(':')[2]}"
         if not is_here(image):
             _build("-", image, text=f"FROM {root}\n{debian.lines}\n")

@@ -5,7 +5,9 @@ import pytest
 
 from resilience.backend.kubernetes import images
 from resilience.backend.kubernetes.images import OFFICIAL_BASE, Images, digest, piped, repository, source_files, wanted
-from resilience.backend.local.place import PROJECT_ROOT
+from resilience.backend.kubernetes.tiers import TIERS
+from resilience.backend.local.image import ImageStore
+from resilience.backend.local.place import PROJECT_ROOT, calling_user
 from resilience.errors import SpecError, StackError
 from tests.unit.backend.test_kind import tool
 
@@ -109,3 +111,17 @@ def test_an_image_without_its_version(image: str, name: str):
 )
 def test_what_is_piped_comes_to_an_end(source: str, sink: str, timeout_s: float, trouble: str):
     assert piped(["sh", "-c", source], ["sh", "-c", sink], timeout_s) == trouble
+
+
+def test_docker_is_asked_once_for_each_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked: list[str] = []
+
+    def is_here(image: str) -> bool:
+        asked.append(image)
+        return True
+
+    monkeypatch.setattr(images, "is_here", is_here)
+    store = ImageStore(tmp_path, calling_user())
+    found = images.ensure(Images(debian=True), TIERS, store, tmp_path, lambda _line: None)
+    assert set(found) == {*images.DEBIAN, images.PROJECT}
+    assert len(asked) == len(set(asked))
