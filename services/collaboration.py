@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 import msgspec
-from aiohttp import ClientError, WSCloseCode, WSMsgType, web
+from aiohttp import ClientConnectionResetError, ClientError, WSCloseCode, WSMsgType, web
 from msgspec import Meta, Struct
 from prometheus_client import CollectorRegistry
 
@@ -157,7 +157,7 @@ class Collaboration:
 
     async def _take_messages(self, socket: web.WebSocketResponse, room: Room, member: Member) -> None:
         """One message after the other: a member's edits are numbered in the order in which it sent them."""
-        async for frame in socket:
+        async for frame in frames_of(socket):
             match _message_from_frame(frame):
                 case Edit(edit=text):
                     await self._answer("edit", member, text, self._edit(room, member, text))
@@ -199,10 +199,17 @@ class Collaboration:
         )
 
 
+async def frames_of(socket: AsyncIterable[Any]) -> AsyncIterator[Any]:
+    """What a member sends until its connection ends, be it before a ping of its own could be answered."""
+    with contextlib.suppress(ClientConnectionResetError):
+        async for frame in socket:
+            yield frame
+
+
 async def _join_from(socket: web.WebSocketResponse) -> Join | None:
     try:
         frame = await socket.receive(timeout=JOIN_TIMEOUT_S)
-    except TimeoutError:
+    except (TimeoutError, ClientConnectionResetError):
         return None
     message = _message_from_frame(frame)
     return message if isinstance(message, Join) else None
