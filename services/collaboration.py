@@ -22,7 +22,7 @@ from services.redis_node import StoreError
 from services.room import Member, Room
 from services.room_log import NOTHING, Log, Position, RoomLog
 from services.task import end
-from services.web import BODY_BYTES_MAX, ID_PATTERN, Refusal, Service, guard, id_from, main, wait_for_signal
+from services.web import BODY_BYTES_MAX, ID_PATTERN, Refusal, Service, id_from, main, wait_for_signal
 
 JOIN_TIMEOUT_S = 5.0
 SUBSCRIBE_TIMEOUT_S = 0.3
@@ -253,9 +253,8 @@ async def serve(config: Config) -> None:
     registry = new_registry()
     cluster = cluster_of(config, registry)
     requests = RequestMetrics(registry, ("connect", "join", "edit", "missed", "presence", "message"))
-    app = web.Application(middlewares=[guard(requests)], client_max_size=BODY_BYTES_MAX)
     service = Service(config, registry, lambda: cluster.ready)
-    service.add_routes(app)
+    app = service.application(requests)
     async with log_of(config, cluster) as log:
         fan = fan_of(config, cluster, registry)
         rooms = Collaboration(log, fan, config, requests=requests, rooms=RoomMetrics(registry))

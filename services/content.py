@@ -35,12 +35,10 @@ from services.redis_cluster import RedisCluster, cluster_of
 from services.redis_node import StoreError
 from services.script import Script
 from services.web import (
-    BODY_BYTES_MAX,
     ID_PATTERN,
     Refusal,
     Service,
     body_from,
-    guard,
     id_from,
     json_response,
     main,
@@ -330,9 +328,8 @@ async def serve(config: Config) -> None:
         mover.wake()
 
     routes = RequestMetrics(registry, ("catalogue", "create", "read", "update"))
-    app = web.Application(middlewares=[guard(routes)], client_max_size=BODY_BYTES_MAX)
     service = Service(config, registry, lambda: cluster.ready and mover.made)
-    service.add_routes(app)
+    app = service.application(routes)
     Articles(Cache(cluster, config.cache_ttl_s, metrics), store, changed, config.timeout_s).add_routes(app)
     mover.open()
     await service.start(app)

@@ -27,7 +27,7 @@ from services.limit import Limit
 from services.metric import EdgeMetrics, RequestMetrics, new_registry
 from services.relay import Relay
 from services.upstream import Upstream, Upstreams, check_forever, is_refusal
-from services.web import BODY_BYTES_MAX, Refusal, Service, guard, main, matches_id, wait_for_signal
+from services.web import BODY_BYTES_MAX, Refusal, Service, main, matches_id, wait_for_signal
 
 CONNECT_TIMEOUT_S = 0.3
 FOUND_WITHIN_S = 10.0  # as long as it takes a node that comes back to have names and routes again
@@ -279,9 +279,8 @@ async def serve(config: Config) -> None:
     requests = RequestMetrics(registry, (*routes, "rooms"))
     addresses = [address for many in config.upstreams.values() for address in many]
     edge = Edge(config, requests, EdgeMetrics(registry, addresses))
-    app = web.Application(middlewares=[guard(requests)], client_max_size=BODY_BYTES_MAX)
     service = Service(config, registry, lambda: True)
-    service.add_routes(app)
+    app = service.application(requests)
     edge.add_routes(app)
     await edge.open()
     await edge.find()  # a client that is refused a connection tries the other edge

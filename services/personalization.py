@@ -24,12 +24,10 @@ from services.rpc import Peers
 from services.session_rpc import WHOSE, Session
 from services.task import end
 from services.web import (
-    BODY_BYTES_MAX,
     ID_PATTERN,
     Refusal,
     Service,
     body_from,
-    guard,
     id_from,
     json_response,
     main,
@@ -153,11 +151,8 @@ async def serve(config: Config) -> None:
     sessions = Peers("session", settings.sessions, PeerMetrics(registry, "session"))
     people = People(profiles, sessions, metrics, stores, config)
     consumer = consumer_of(settings, people)
-    app = web.Application(
-        middlewares=[guard(RequestMetrics(registry, ("suggest", "change")))], client_max_size=BODY_BYTES_MAX
-    )
     service = Service(config, registry, lambda: True)
-    service.add_routes(app)
+    app = service.application(RequestMetrics(registry, ("suggest", "change")))
     people.add_routes(app)
     beats = asyncio.create_task(profiles.beat_on(), name="beats")
     consumer.open()

@@ -21,12 +21,10 @@ from services.redis_cluster import RedisCluster, cluster_of
 from services.redis_node import StoreError
 from services.script import Script
 from services.web import (
-    BODY_BYTES_MAX,
     ID_PATTERN,
     Refusal,
     Service,
     body_from,
-    guard,
     id_from,
     json_response,
     main,
@@ -181,9 +179,8 @@ async def serve(config: Config) -> None:
     cluster = cluster_of(config, registry)
     rpc_routes = () if config.grpc_port is None else ("rpc-whose",)
     routes = RequestMetrics(registry, ("create", "read", "update", "heartbeat", "end", *rpc_routes))
-    app = web.Application(middlewares=[guard(routes)], client_max_size=BODY_BYTES_MAX)
     service = Service(config, registry, lambda: cluster.ready)
-    service.add_routes(app)
+    app = service.application(routes)
     async with outbox_of(config, registry) as events:
         sessions = Sessions(cluster, config, events)
         sessions.add_routes(app)

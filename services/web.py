@@ -134,10 +134,12 @@ class Service:
         self._stopping = False
         self._runner: web.AppRunner | None = None
 
-    def add_routes(self, app: web.Application) -> None:
-        """Add `/healthz` and `/metrics`."""
+    def application(self, requests: RequestMetrics) -> web.Application:
+        """A new application with a `guard` over all requests, `/healthz` and `/metrics`."""
+        app = web.Application(middlewares=[guard(requests)], client_max_size=BODY_BYTES_MAX)
         app.router.add_get("/healthz", self._healthz, name="healthz")
         app.router.add_get("/metrics", self._metrics, name="metrics")
+        return app
 
     async def start(self, app: web.Application) -> int:
         """Listen; the port that was taken. Raises `OSError`."""

@@ -11,6 +11,7 @@ from aiohttp.test_utils import make_mocked_request
 from prometheus_client import CollectorRegistry
 
 from services.config import Config
+from services.metric import RequestMetrics
 from services.web import BrokenOffError, Refusal, Service, wait_for_signal
 
 
@@ -18,10 +19,9 @@ class Ending:
     """A service that is told to end, and what its health was before and while it waited."""
 
     def __init__(self, drain_s: float) -> None:
-        config = Config(name="session-0", port=0, drain_s=drain_s)
-        self.service = Service(config, CollectorRegistry(), lambda: True, sleep=self.sleep)
-        self.app = web.Application()
-        self.service.add_routes(self.app)
+        config, registry = Config(name="session-0", port=0, drain_s=drain_s), CollectorRegistry()
+        self.service = Service(config, registry, lambda: True, sleep=self.sleep)
+        self.app = self.service.application(RequestMetrics(registry, ()))
         self.health: list[str] = []
         self.slept: list[float] = []
 
