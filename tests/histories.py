@@ -274,6 +274,16 @@ def taken_over(run: "Recorded", at: int) -> None:
     run.events.append(Event("role", at, {"member": POSTGRESQL[1], "group": 0, "role": "primary", "epoch": 2}))
 
 
+def failed_over(run: "Recorded") -> None:
+    """See `taken_over`, a second after the fault: rows, the outbox, articles and jobs were read from that one."""
+    taken_over(run, APPLIED + S)
+    there: dict[str, Any] = {"member": POSTGRESQL[1], "timeline": 2}
+    run.rows = [msgspec.structs.replace(row, **there) for row in run.rows]
+    run.outbox = [msgspec.structs.replace(row, **there) for row in run.outbox]
+    run.jobs = [msgspec.structs.replace(row, **there) for row in run.jobs]
+    run.articles = {name: msgspec.structs.replace(read, **there) for name, read in run.articles.items()}
+
+
 def by_patroni(about: Scenario) -> Scenario:
     """A scenario with PostgreSQL, where its failover is Patroni's, by `PATRONI`; `patroni_events` go with it."""
     stack = about.stack

@@ -23,10 +23,10 @@ from tests.histories import (
     Op,
     Recorded,
     S,
+    failed_over,
     recorded,
     scenario,
     synchronous,
-    taken_over,
 )
 
 ABOUT = scenario(tiers=WITH_CONTENT)
@@ -34,15 +34,6 @@ QUEUE, DEAD = "content-processing", "content-processing.dead"
 PLACES = ("postgresql", "cache", "jobs", f"queue {QUEUE}", "renditions")
 ROW, CACHE, JOB, LEFT, EFFECT = PLACES
 EARLY, BEFORE = APPLIED - 10 * S, APPLIED - S // 2
-
-
-def failed_over(run: Recorded) -> None:
-    """See `taken_over`: whatever PostgreSQL keeps was read from that one."""
-    taken_over(run, APPLIED + S)
-    run.outbox = [replace(row, member=POSTGRESQL[1], timeline=2) for row in run.outbox]
-    run.rows = [replace(row, member=POSTGRESQL[1], timeline=2) for row in run.rows]
-    run.articles = {name: replace(row, member=POSTGRESQL[1], timeline=2) for name, row in run.articles.items()}
-    run.jobs = [replace(row, member=POSTGRESQL[1], timeline=2) for row in run.jobs]
 
 
 def changed(run: Recorded, instant: int = EARLY) -> Op:

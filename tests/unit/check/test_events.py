@@ -24,23 +24,16 @@ from tests.histories import (
     Op,
     Recorded,
     S,
+    failed_over,
     recorded,
     scenario,
     synchronous,
-    taken_over,
 )
 
 ABOUT = scenario(tiers=TIERS)
 PLACES = ("postgresql", "outbox", "queue session-events")
 QUEUE, DEAD = "session-events", "session-events.dead"
 EARLY, BEFORE = APPLIED - 5 * S, APPLIED - S // 2
-
-
-def failed_over(run: Recorded) -> None:
-    """See `taken_over`: whatever PostgreSQL keeps was read from that one."""
-    taken_over(run, APPLIED + S)
-    run.outbox = [OutboxRead(row.event, row.published, POSTGRESQL[1], 2) for row in run.outbox]
-    run.rows = [replace(row, member=POSTGRESQL[1], timeline=2) for row in run.rows]
 
 
 def ended(run: Recorded, instant: int = EARLY) -> Op:
