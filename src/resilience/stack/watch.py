@@ -92,6 +92,7 @@ class RoleWatch:
         self._threads = Threads(
             "watching the roles of Redis",
             {state.name: partial(self._run, state) for state in platform.states() if state.component == "redis"},
+            join_s=JOIN_S,
         )
 
     def start(self) -> Self:

@@ -12,10 +12,14 @@ JOIN_S = 10.0
 class Threads:
     """A thread for each member; what one raises is kept, and told at the end."""
 
-    def __init__(self, what: str, work: Mapping[str, Callable[[], None]]) -> None:
-        """``what`` they do, for messages; ``work`` by member has to end once `stopping` is set. Starts nothing."""
+    def __init__(self, what: str, work: Mapping[str, Callable[[], None]], join_s: float = JOIN_S) -> None:
+        """``what`` they do, for messages; ``work`` by member has to end within ``join_s`` once `stopping` is set.
+
+        Starts nothing.
+        """
         self.stopping = Event()
         self._what = what
+        self._join_s = join_s
         self._errors: list[Exception] = []
         self._threads = [
             Thread(target=self._run, args=(one,), name=f"watch-{member}", daemon=True) for member, one in work.items()
@@ -29,11 +33,11 @@ class Threads:
     def stop(self) -> None:
         """Stops them. Raises `ExceptionGroup` with whatever went wrong in the background."""
         self.stopping.set()
-        ends_at = time.monotonic() + JOIN_S
+        ends_at = time.monotonic() + self._join_s
         for thread in self._threads:
             thread.join(max(0.0, ends_at - time.monotonic()))
         stuck = [thread.name for thread in self._threads if thread.is_alive()]
-        errors = [*self._errors, *(StackError(f"{name} did not end within {JOIN_S} s") for name in stuck)]
+        errors = [*self._errors, *(StackError(f"{name} did not end within {self._join_s:g} s") for name in stuck)]
         if errors:
             raise ExceptionGroup(f"{self._what} went wrong", errors)
 

@@ -1,3 +1,7 @@
+from threading import Event
+
+import pytest
+
 from resilience.history.clock import RunClock
 from resilience.stack.watch import RoleWatch, first_statement, news, silent, stated
 from tests.fakes import FakePlatform
@@ -66,3 +70,17 @@ def test_a_silent_member_is_followed_to_where_it_is_now():
     assert watch._hosts[BY] == "10.244.7.7"
     platform.addresses[BY] = ""  # it has no pod at the moment
     assert watch._followed(moved) is moved
+
+
+def test_who_asks_an_api_server_where_a_member_is_has_time_of_its_own_to_end(monkeypatch: pytest.MonkeyPatch):
+    released = Event()
+    platform = FakePlatform(STACK, {member.name: HOSTS.get(member.name, "") for member in STACK.members}, {})
+    monkeypatch.setattr(platform, "secret", lambda _name: "x" if released.wait() else "")
+    monkeypatch.setattr("resilience.stack.watch.JOIN_S", 0.05)
+    watch = RoleWatch(platform, RunClock.starting_now(), lambda _event: None).start()
+    try:
+        with pytest.raises(ExceptionGroup) as caught:
+            watch.stop()
+    finally:
+        released.set()
+    assert {str(error) for error in caught.value.exceptions} == {f"watch-{n} did not end within 0.05 s" for n in NAMES}
