@@ -5,13 +5,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_type_hints
 
 import pytest
 
 from resilience.backend.choice import able
 from resilience.host import tools_needed
-from resilience.spec.fault import FaultSpec, Noop
+from resilience.spec import override
+from resilience.spec.fault import FaultSpec, Noop, Target
 from resilience.spec.read import list_scenarios, read_scenario
 from tests.kind.test_run import SCENARIOS as PLAYED_ON_KIND
 
@@ -142,6 +143,23 @@ def test_the_page_on_experiments_names_each_of_them_every_fault_and_who_plays_an
     }
     others = {(name, stem) for name, stem in played.items() if stem not in {name, ""}}
     assert set(re.findall(r"`([a-z-]+)` plays `([a-z-]+)`", page)) == others
+
+
+def test_the_page_on_experiments_names_every_component_that_may_be_a_target():
+    components = get_args(get_type_hints(Target)["component"])
+    page = (ROOT / "experiments/README.md").read_text()
+    assert {name for name in components if f"`{name}`" not in page} == set()
+
+
+@pytest.mark.parametrize(("page", "written"), [("README.md", "`{}`"), ("scenarios/README.md", "{}.yaml`")])
+def test_both_pages_on_scenarios_name_each_of_them(page: str, written: str):
+    text = (ROOT / page).read_text()
+    assert {name for name in list_scenarios(ROOT) if written.format(name) not in text} == set()
+
+
+def test_the_page_on_scenarios_names_all_that_can_be_set():
+    page = (ROOT / "scenarios/README.md").read_text()
+    assert {room for room in override._ROOMS if f"`{room}." not in page} == set()
 
 
 def test_nothing_is_left_to_be_done_later():
