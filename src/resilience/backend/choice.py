@@ -63,7 +63,7 @@ def _servers_local(_name: str) -> str:
     owner = calling_user()
     image = image_inside() or ImageStore(cache_dir(owner), owner).find(Recipe())
     if image is None:
-        raise HostError("the stack image is not built: resilience image")
+        raise HostError("the stack image is not built: 'resilience image' builds it")
     return servers_of(image)
 
 

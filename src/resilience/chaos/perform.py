@@ -26,7 +26,8 @@ def perform(session: Session, activity: str, arguments: Mapping[str, Any]) -> An
     try:
         does = _ACTIVITIES[activity]
     except KeyError:
-        raise FaultError(f"activity {activity!r}: there is none of that name") from None
+        known = ", ".join(_ACTIVITIES)
+        raise FaultError(f"activity {activity!r}: there is none of that name; there are {known}") from None
     return does(session, **arguments)
 
 

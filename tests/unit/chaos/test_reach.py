@@ -45,7 +45,7 @@ def test_by_hand_the_request_names_activity_configuration_and_caller(
 
 
 def test_an_unknown_activity_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FaultError, match="none of that name"):
+    with pytest.raises(FaultError, match="none of that name; there are hold_phase, inject, "):
         perform(stand_in(tmp_path).session, "delete", {})
 
 

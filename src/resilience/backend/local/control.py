@@ -77,7 +77,7 @@ def ask(
                 f"the stack does not answer, it may still be coming up ({error}); 'resilience down' ends it"
             ) from error
     if not line:
-        raise StackError("the stack has ended")
+        raise StackError("the stack ended before it had answered; 'resilience up' brings another one up")
     answer: dict[str, Any] = json.loads(line)
     if "error" in answer:
         raise StackError(str(answer["error"]))
