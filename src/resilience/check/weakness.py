@@ -1,7 +1,8 @@
 """Known weaknesses: a finding that fails as its scenario says it does is shown as that, and does not fail the run.
 
-It never covers another finding, nor one that is inconclusive, nor a failure beyond its bound. One that is declared to
-be there ``always`` and is not seen is a fail: somebody has mended it, or the fault no longer does what it did.
+It never covers another finding, nor one that is inconclusive, nor a failure beyond its bound, nor a defect (what came
+twice, or that nobody wrote) beside the loss that it speaks of. One that is declared to be there ``always`` and is not
+seen is a fail: somebody has mended it, or the fault no longer does what it did.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,6 +21,8 @@ from resilience.spec.stack import Async, Stack
 from resilience.spec.weakness import VALUE, KnownWeakness
 
 NAME = "known-weakness"
+_DEFECTS = "durability.defect_ops"
+_NONE_KNOWN = {_DEFECTS: (0.0, 0.0)}  # bounds that hold unless the weakness names others
 
 
 def with_weaknesses(scenario: Scenario, findings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -61,8 +64,8 @@ def _speaks_of(weakness: KnownWeakness, finding: Finding) -> bool:
 
 def _beyond(weakness: KnownWeakness, finding: Finding) -> str:
     """What of the finding is not within the bound, "" if all is; a number that was not measured is not within it."""
-    measures: Mapping[str, float | None] = {**finding.measures, VALUE: finding.value}
-    for name, (least, most) in weakness.within.items():
+    measures: Mapping[str, float | None] = {_DEFECTS: 0.0, **finding.measures, VALUE: finding.value}
+    for name, (least, most) in {**_NONE_KNOWN, **weakness.within}.items():
         value = measures.get(name)
         if value is None:
             return f"{name} was not measured"

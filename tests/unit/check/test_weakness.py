@@ -8,7 +8,9 @@ from msgspec.structs import replace
 from resilience.check.compose import Check, judge
 from resilience.check.finding import Finding, Judgement, Verdict, Where
 from resilience.check.weakness import with_weaknesses
+from resilience.history.read import History
 from resilience.spec.read import read_scenario
+from resilience.spec.scenario import Scenario
 from resilience.spec.stack import Wait
 from resilience.spec.weakness import KnownWeakness
 from tests.histories import Recorded, scenario
@@ -63,6 +65,25 @@ def test_it_covers_nothing_else(tmp_path: Path, check: Check, reason: str) -> No
     assert judgement.verdict == "fail"
     assert reason in judgement.findings[0].reason
     assert not judgement.findings[0].known
+
+
+@pytest.mark.parametrize(
+    ("within", "verdict"),
+    [({"durability.lost_ops": (1, 100)}, "fail"), ({"durability.defect_ops": (1, 2)}, "pass")],
+    ids=["a loss is known", "a defect is known"],
+)
+def test_a_defect_is_not_within_the_bound_of_a_loss(
+    tmp_path: Path, within: dict[str, tuple[float, float]], verdict: Verdict
+) -> None:
+    def lost_and_twice(about: Scenario, history: History) -> tuple[Finding, ...]:
+        (finding,) = with_loss(about, history)
+        return (replace(finding, measures=finding.measures | {"durability.defect_ops": 1.0}),)
+
+    with_loss = lost(40)
+    judgement = judged(tmp_path, lost_and_twice, replace(LOSS, within=within))
+    assert judgement.verdict == verdict
+    beyond = "beyond the known weakness: durability.defect_ops is 1, known are 0 to 0"
+    assert (beyond in judgement.findings[0].reason) == (verdict == "fail")
 
 
 def test_a_number_that_was_not_measured_is_not_within_the_bound(tmp_path: Path) -> None:
