@@ -150,6 +150,15 @@ def old_and_young(run: Recorded) -> tuple[str, str]:
     return old, young
 
 
+def test_sessions_that_have_all_expired_show_nothing_of_what_was_kept(tmp_path: Path) -> None:
+    run, about = recorded(fault=False), short(1)
+    for key in list(run.sessions):
+        forget(run, key)
+    found = durability(about, run.history(tmp_path, about))
+    assert {finding.verdict for finding in found} == {"inconclusive"}, found
+    assert {finding.reason for finding in found} == {"all had expired when they were looked for"}
+
+
 def test_a_session_whose_time_ran_out_is_no_loss(tmp_path: Path) -> None:
     run = recorded(fault=False)
     old, young = old_and_young(run)

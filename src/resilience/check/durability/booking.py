@@ -56,6 +56,7 @@ ANSWER_US = SECOND_US // 10
 BEFORE_FAULT = f"within {WINDOW_US / SECOND_US:g} s before the fault"
 EVIDENCE_MAX = 200
 NO_ROWS = np.empty(0, dtype=np.int64)
+_NOTHING = "nothing was acknowledged that could be lost"
 
 What = Literal["duplicated", "resurrected", "version went back", "chain broken", "unexpected", "refused but there"]
 _OF_THE_AUDIT: frozenset[What] = frozenset({"duplicated", "resurrected", "version went back", "chain broken"})
@@ -83,6 +84,7 @@ class Booked:
     group: Codes | None = None  # of each op, where it is not the shard
     acked_locally: Ints = field(default_factory=NO_ROWS.copy)
     lost_locally: Ints = field(default_factory=NO_ROWS.copy)  # those of them that are not there
+    expired: Ints = field(default_factory=NO_ROWS.copy)  # whose time had run out before anybody looked for them
 
     def groups(self, history: History) -> Codes:
         """The group that each op belongs to."""
@@ -138,12 +140,14 @@ def findings(ledger: Ledger, scenario: Scenario, history: History, booked: Booke
 class _Shard:
     """What was found on one shard; ``inside`` are the lost that may be, ``outside`` all others.
 
-    ``ages_s`` belong to ``lost``, ``excused_by`` are the injections around which some may be lost.
+    ``ages_s`` belong to ``lost``, ``excused_by`` are the injections around which some may be lost, ``looked_for`` is
+    how many of those that were acknowledged were to be there when they were read back.
     """
 
     group: int
     excused_by: tuple[Applied, ...]
     acked: Flags
+    looked_for: int
     lost: Ints
     inside: Ints
     outside: Ints
@@ -163,10 +167,12 @@ def _shard(ledger: Ledger, group: int, scenario: Scenario, history: History, boo
     lost = booked.lost[groups[booked.lost] == group]
     excused_by = ledger.excuses(scenario, history, group)
     allowed = may_be_lost(history, lost, excused_by)
+    acked = booked.acked(history) & (groups == group)
     return _Shard(
         group=group,
         excused_by=excused_by,
-        acked=booked.acked(history) & (groups == group),
+        acked=acked,
+        looked_for=int(acked.sum() - acked[booked.expired].sum()),
         lost=lost,
         inside=lost[allowed],
         outside=lost[~allowed],
@@ -182,7 +188,7 @@ def _of_shard(ledger: Ledger, shard: _Shard, scenario: Scenario, history: Histor
     total = int(shard.acked.sum())
     return Finding(
         check=ledger.name,
-        verdict="fail" if shard.bad else "pass" if total else "inconclusive",
+        verdict="fail" if shard.bad else "pass" if shard.looked_for else "inconclusive",
         title=_title(ledger.noun, shard),
         measured=_measured(ledger.noun, shard, total),
         allowed=f"only acknowledged {ledger.window(scenario)}" if shard.excused_by else "none lost",
@@ -265,8 +271,8 @@ def _reason(shard: _Shard, total: int) -> str:
         reasons.insert(0, f"{lost:,} lost{_when(shard)}, which async replication allows")
     if len(shard.lost_locally):
         reasons.append(f"{len(shard.lost_locally):,} gone that were acknowledged locally, which promises no more")
-    if not total and not (lost or shard.defects):
-        reasons.append("nothing was acknowledged that could be lost")
+    if not shard.looked_for and not (lost or shard.defects):
+        reasons.append("all had expired when they were looked for" if total else _NOTHING)
     return "; ".join(reasons)
 
 

@@ -63,6 +63,7 @@ def book(history: History, gone: Collection[str] = ()) -> Booked:
         recovered=np.array(found.recovered, dtype=np.int64),
         defects=tuple(found.defects),
         unrecorded=tuple(found.unrecorded),
+        expired=_rows_of(history, gone),
     )
 
 
@@ -72,6 +73,13 @@ def lost_writes(history: History, gone: Collection[str] = ()) -> Ints:
     for read, writes in _written(history, gone):
         _book_writes(history, read, writes, found)
     return _sorted(found.lost)
+
+
+def _rows_of(history: History, keys: Collection[str]) -> Ints:
+    """The writes to sessions of these keys."""
+    ops = history.ops
+    named = np.array([key in keys for key in ops.keys], dtype=np.bool_)
+    return np.flatnonzero(ops.of_kind(*SESSION_WRITES) & named[ops.key])
 
 
 def _sorted(rows: list[int]) -> Ints:
