@@ -104,7 +104,9 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         return refusal.response()
     except web.HTTPException as error:
         return Refusal(error.status, error.reason.lower().replace(" ", "-")).response()
-    except Exception:  # the server's boundary: the client gets an answer, the log the cause
+    except Exception as error:  # the server's boundary: the client gets an answer, the log the cause
+        if isinstance(error, ConnectionResetError) and request.transport is None:
+            return Refusal(500, "gone", "unknown").response()  # to nobody: whoever asked has left, nothing is broken
         log.exception("%s %s", request.method, request.rel_url.raw_path)
         return Refusal(500, "internal", "unknown").response()
 

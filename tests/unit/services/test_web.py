@@ -1,4 +1,4 @@
-"""How a service ends."""
+"""How a service ends, and what its log says of a request that could not be answered."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from services.config import Config
 from services.metric import RequestMetrics
-from services.web import BrokenOffError, Refusal, Service, wait_for_signal
+from services.web import BrokenOffError, Refusal, Service, guard, wait_for_signal
 
 
 class Ending:
@@ -102,3 +102,21 @@ async def test_the_end_of_what_runs_beside_a_service_is_its_own(cause: Exception
         await asyncio.wait_for(wait_for_signal(*beside), 5.0)
     assert caught.value.__cause__ is cause
     beside[0].cancel()
+
+
+@pytest.mark.parametrize(
+    ("gone", "error", "logged"),
+    [(True, ConnectionResetError(), 0), (False, ConnectionResetError(), 1), (True, ValueError(), 1)],
+)
+async def test_only_that_whoever_asked_has_left_is_no_error_of_the_service(
+    gone: bool, error: Exception, logged: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    async def handler(_request: web.Request) -> web.StreamResponse:
+        raise error
+
+    request = make_mocked_request("GET", "/rooms/room-1/ws")
+    monkeypatch.setattr(request.protocol, "transport", None if gone else asyncio.Transport())
+    monkeypatch.setattr(request.match_info.route, "name", "room")
+    answer = await guard(RequestMetrics(CollectorRegistry(), ("room",)))(request, handler)
+    assert answer.status == 500
+    assert len([record for record in caplog.records if record.exc_info]) == logged
