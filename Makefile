@@ -13,10 +13,6 @@ SHELL_FILES := .ci/run setup/as-caller setup/environment setup/packages setup/sa
 	src/resilience/backend/local/member-init.sh src/resilience/backend/local/end-build.sh
 PYTHON_FOLDERS := src loadgen services tests bench
 
-IN_SANDBOX := $(BIN)/resilience sandbox --
-# Two processes of pytest, each in a sandbox of its own; a file's tests come in their order, and share what they bring up.
-BESIDE_EACH_OTHER := --dist loadfile --no-loadscope-reorder --tx "2*popen//python=$(IN_SANDBOX) $(BIN)/python"
-
 # Debian keeps ip and nft where an ordinary user's PATH does not look.
 export PATH := $(PATH):/usr/sbin:/sbin
 
@@ -100,10 +96,9 @@ test-malformed: environment ## run the tests with spoilt input: files, records, 
 	@$(AS_CALLER) $(BIN)/pytest --numprocesses auto tests/malformed $(ARGS)
 
 .PHONY: test-component
-test-component: image ## run the tests of one real thing at a time: those that measure time alone, others in two sandboxes
+test-component: image ## run the tests of one real thing at a time, in a sandbox
 	@setup/packages browser
-	@$(IN_SANDBOX) $(BIN)/pytest -m "component and not slow and timed" tests/component $(ARGS)
-	@$(BIN)/pytest $(BESIDE_EACH_OTHER) -m "component and not slow and not timed" tests/component $(ARGS)
+	@$(BIN)/resilience sandbox -- $(BIN)/pytest -m "component and not slow" tests/component $(ARGS)
 
 .PHONY: test-scenario
 test-scenario: image ## run the tests that are whole runs, the short ones

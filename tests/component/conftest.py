@@ -1,8 +1,4 @@
-"""Component tests run in a sandbox: ``resilience sandbox -- pytest tests/component``.
-
-``make test-component`` runs those that ask how long something took (the mark ``timed``) alone, and the others after
-that in two processes, each in a sandbox of its own.
-"""
+"""Component tests run in a sandbox: ``resilience sandbox -- pytest tests/component`` (``make test-component``)."""
 
 import os
 from collections.abc import Iterator
@@ -23,12 +19,6 @@ def pytest_configure() -> None:
     image = image_inside()
     if image:
         os.environ["RESILIENCE_IMAGE"] = str(image)
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """All tests that somebody asks for by name may be in the other half of `make test-component`."""
-    if session.config.option.keyword and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
-        session.exitstatus = pytest.ExitCode.OK
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,7 @@ from resilience.spec.fault import (
 from resilience.spec.stack import PORTS, Member, Redis, Shard, Stack, Wait
 from tests.waiting import until
 
-pytestmark = [pytest.mark.component, pytest.mark.timed]
+pytestmark = pytest.mark.component
 
 BRIDGE = "hftest0"
 SERVER = """

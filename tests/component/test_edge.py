@@ -22,7 +22,7 @@ from tests.component.redis_on_loopback import Cluster, wait_until
 from tests.component.room_client import connection, member
 from tests.component.service_process import Service, free_port, redis_settings, service
 
-pytestmark = [pytest.mark.component, pytest.mark.timed]
+pytestmark = pytest.mark.component
 REDIS_PORT = 17_720  # of the first of its servers, see `conftest.cluster`
 
 

@@ -27,7 +27,7 @@ from resilience.spec.plan import LoadPlan, ShardPlan
 from resilience.spec.stack import Async, Durability, Wait
 from tests.component.redis_on_loopback import Cluster, Server
 
-pytestmark = [pytest.mark.component, pytest.mark.timed]
+pytestmark = pytest.mark.component
 
 ROOT = Path(__file__).resolve().parents[2]
 PLATFORM_PORT = 18_080

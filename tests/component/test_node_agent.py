@@ -133,7 +133,6 @@ def test_it_is_told_and_asked(agent: Agent) -> None:
     assert agent.held() == []
 
 
-@pytest.mark.timed
 def test_its_clock_is_asked_for_twenty_times_by_one_call(tmp_path: Path) -> None:
     conversation = Conversation(Agent(tmp_path))
     boot_id, trips = _trips(conversation)

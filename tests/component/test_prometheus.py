@@ -131,7 +131,6 @@ def collected(server: Server, path: Path, **limits: float) -> tuple[list[SampleL
     return [msgspec.json.decode(line, type=Series | QueryFailed) for line in lines], took_s
 
 
-@pytest.mark.timed
 def test_every_step_of_a_counter_is_read_back(server: Server) -> None:
     selector = 'load_ops_total{outcome="ok"}'
     child = server.ops.labels("session.read", "steady", "ok")
@@ -184,7 +183,6 @@ def test_collect_says_what_is_missing(server: Server, tmp_path: Path) -> None:
     assert set(failed.values()) == {"Prometheus has no sample of it: is there a metric of that name?"}
 
 
-@pytest.mark.timed
 def test_dead_prometheus_is_on_record(server: Server, tmp_path: Path) -> None:
     server.process.kill()
     server.process.wait(10)
@@ -194,7 +192,6 @@ def test_dead_prometheus_is_on_record(server: Server, tmp_path: Path) -> None:
     assert took_s < 5
 
 
-@pytest.mark.timed
 def test_silent_prometheus_is_on_record_in_time(server: Server, tmp_path: Path) -> None:
     server.process.send_signal(signal.SIGSTOP)
     lines, took_s = collected(server, tmp_path, query_timeout_s=1.0, deadline_s=2.5)

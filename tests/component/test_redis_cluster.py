@@ -169,7 +169,6 @@ def role_of(roles: tuple[RedisRole, ...], member: str) -> RedisRole:
     return next(role for role in roles if role.member == member)
 
 
-@pytest.mark.timed
 def test_forms_with_the_stack_files_placement_and_leaves_a_formed_cluster_alone(servers: Servers) -> None:
     began = time.monotonic()
     form(servers.platform, within(20))
@@ -207,7 +206,6 @@ def test_a_cluster_that_was_broken_off_half_formed_is_finished(servers: Servers)
     assert [plan.slots for plan in shard_layout(servers.platform)] == list(SLOTS)
 
 
-@pytest.mark.timed
 def test_slots_of_another_cluster_are_refused_at_once(servers: Servers) -> None:
     eventually(lambda: answers(servers, NAMES[3]), bool, 5)
     servers.tell(NAMES[3], "CLUSTER ADDSLOTSRANGE", 0, 99)
@@ -269,7 +267,6 @@ def test_a_shard_without_primary_has_no_layout(cluster: Servers) -> None:
         shard_layout(cluster.platform)
 
 
-@pytest.mark.timed
 def test_the_watch_reports_failing_and_roles_as_they_change(cluster: Servers) -> None:
     events: list[Event] = []
     lock = Lock()

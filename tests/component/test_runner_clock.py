@@ -19,7 +19,7 @@ from resilience.spec.load import Load
 from resilience.spec.plan import LoadPlan, ShardPlan
 from resilience.spec.stack import Async
 
-pytestmark = [pytest.mark.component, pytest.mark.timed]
+pytestmark = pytest.mark.component
 MS = 1_000_000
 # the runner's clock, 250 ms behind this process's, so that this one is so far ahead of it
 RUNNER = """

@@ -21,7 +21,7 @@ from services.web import Refusal
 from tests.component.redis_on_loopback import Cluster, Server, wait_until
 from tests.component.service_process import Service, free_port, redis_settings, service
 
-pytestmark = [pytest.mark.component, pytest.mark.timed]
+pytestmark = pytest.mark.component
 REDIS_PORT = 17_700  # of the first of its servers, see `conftest.cluster`
 
 
