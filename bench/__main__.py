@@ -44,7 +44,7 @@ BENCHMARKS: Mapping[str, Callable[[Place], Iterator[Figure]]] = {
     "kind": kind.figures,
     "porcupine": porcupine.figures,
 }
-# Docker, and they take the cluster that is up; Go, and its module; 20 minutes, and 4 GB of disk
+# Docker, and it takes the cluster that is up; Go, and its module; many minutes, and some GB of disk
 ASKED_FOR = {"kind", "porcupine", "judging-many"}
 
 
