@@ -12,8 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from bench.columns import history_of
-from bench.measure import ROOT, Figure, Place
-from bench.registers import rate
+from bench.measure import ROOT, Figure, Place, rates
 from resilience.check.finding import Finding
 from resilience.check.lists import NAME, lists
 from resilience.history.columns import text_array
@@ -34,7 +33,7 @@ def figures(place: Place) -> Iterator[Figure]:
     yield Figure(
         name=f"check of lists, {TRANSACTIONS:,} transactions of {STEPS_OF_ONE} appends or reads",
         unit="ops/s",
-        values=tuple(rate(steps, lambda: broken(lists(scenario, history)), 1) for _ in range(place.repeats)),
+        values=rates(place, steps, lambda: broken(lists(scenario, history))),
     )
 
 

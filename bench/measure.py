@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -101,6 +101,20 @@ def timed_command(arguments: Iterable[str], environment: Mapping[str, str] = NOT
         argv, cwd=ROOT, env={**os.environ, **environment}, stdout=sys.stderr, timeout=COMMAND_TIMEOUT_S, check=False
     )
     return time.monotonic() - began, done.returncode
+
+
+def rates(place: Place, ops: int, found: Callable[[], int], expected: int = 1) -> tuple[float, ...]:
+    """Ops a second of processor time, each time that it is measured. Raises `BenchError` if not so many were found."""
+    return tuple(_rate(ops, found, expected) for _ in range(place.repeats))
+
+
+def _rate(ops: int, found: Callable[[], int], expected: int) -> float:
+    began = time.process_time()
+    number = found()
+    took_s = time.process_time() - began
+    if number != expected:
+        raise BenchError(f"{number} were found where {expected} is planted")
+    return ops / took_s
 
 
 def table(figures: Iterable[Figure]) -> str:

@@ -5,14 +5,13 @@ so that some three ops on a register overlap, and all of them have an order. One
 """
 
 import dataclasses
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from bench.columns import history_of
-from bench.measure import ROOT, BenchError, Figure, Place
+from bench.measure import ROOT, Figure, Place, rates
 from resilience.check.finding import Finding
 from resilience.check.linearizability import INITIAL, Registers, contradictions
 from resilience.check.registers import NAME, registers
@@ -58,17 +57,7 @@ def broken(findings: tuple[Finding, ...]) -> int:
 
 
 def _figure(name: str, ops: int, found: Callable[[], int], place: Place, aim: str = "") -> Figure:
-    return Figure(name=name, unit="ops/s", values=tuple(rate(ops, found, 1) for _ in range(place.repeats)), aim=aim)
-
-
-def rate(ops: int, found: Callable[[], int], expected: int) -> float:
-    """Ops a second of processor time. Raises `BenchError` if not so many were found."""
-    began = time.process_time()
-    number = found()
-    took_s = time.process_time() - began
-    if number != expected:
-        raise BenchError(f"{number} were found where {expected} is planted")
-    return ops / took_s
+    return Figure(name=name, unit="ops/s", values=rates(place, ops, found), aim=aim)
 
 
 def made(ops: int, *, swaps: bool, stale: bool = True) -> Made:

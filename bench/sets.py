@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from bench.columns import history_of
-from bench.measure import ROOT, Figure, Place
-from bench.registers import rate
+from bench.measure import ROOT, Figure, Place, rates
 from resilience.check.durability.direct import DIRECT, direct
 from resilience.check.durability.postgresql import ROWS, postgresql
 from resilience.check.finding import Finding
@@ -33,8 +32,8 @@ def figures(place: Place) -> Iterator[Figure]:
 
 
 def _figure(noun: str, found: Callable[[], int], place: Place) -> Figure:
-    rates = tuple(rate(OPS, found, 1) for _ in range(place.repeats))
-    return Figure(name=f"check of {noun}, {OPS:,} ops", unit="ops/s", values=rates, aim="at least 1,000,000")
+    name = f"check of {noun}, {OPS:,} ops"
+    return Figure(name=name, unit="ops/s", values=rates(place, OPS, found), aim="at least 1,000,000")
 
 
 def lost(findings: tuple[Finding, ...], name: str) -> int:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.measure import ROOT, BenchError, Figure, Place
-from bench.registers import OPS, SEARCHED, WRITE, Made, as_history, broken, made, rate
+from bench.measure import ROOT, BenchError, Figure, Place, rates
+from bench.registers import OPS, SEARCHED, WRITE, Made, as_history, broken, made
 from resilience.check.linearizability import INITIAL
 from resilience.check.registers import registers
 from resilience.history.read import History
@@ -38,7 +38,7 @@ def figures(place: Place) -> Iterator[Figure]:
             raise BenchError(f"{what}: Porcupine says {verdicts}, ours has found {found}")
         theirs = tuple(ops / _judged(program, sound)[1] for _ in range(place.repeats))
         found_none = partial(_broken, scenario, history)
-        ours = tuple(rate(ops, found_none, 0) for _ in range(place.repeats))
+        ours = rates(place, ops, found_none, 0)
         yield Figure(name=f"{what}, {ops:,} ops: Porcupine", unit="ops/s", values=theirs)
         yield Figure(name=f"{what}, {ops:,} ops: ours", unit="ops/s", values=ours)
 
