@@ -105,6 +105,10 @@ def strange_value(run: Recorded) -> None:
     run.direct[op.key] = DirectRead(op.key, "who-1", 1)
 
 
+def key_of_nobody(run: Recorded) -> None:
+    run.direct["direct:{d1-2}:none"] = DirectRead("direct:{d1-2}:none", "who-1", 1)
+
+
 def break_chain(run: Recorded) -> None:
     op = acked_about(run, "session.end", EARLY)
     rows = list(run.sessions[op.key].log)
@@ -142,6 +146,7 @@ CASES = (
          says="after the fault took effect"),
     Case(name="direct duplicated", change=copy_value, check="durability.direct", says="written to another key"),
     Case(name="direct unexpected", change=strange_value, check="durability.direct", says="which nobody wrote"),
+    Case(name="direct key of nobody", change=key_of_nobody, check="durability.direct", says="which nobody wrote"),
     Case(name="direct refused but there", change=lambda run: refuse(run, "direct.write"), check="durability.direct",
          says="refused but there"),
     Case(name="direct recovered", change=lambda run: doubt(run, "direct.write"), check="durability.direct",

@@ -92,6 +92,12 @@ def elsewhere(run: Recorded) -> None:
     run.rows.append(RowRead("pg:other", op.value, POSTGRESQL[0], 1))
 
 
+def not_looked_for(run: Recorded) -> None:
+    """The audit has no answer about its key, which is no loss but an audit that is not whole."""
+    op = acked_about(run, EARLY)
+    run.rows = [row for row in run.rows if row.key != op.key]
+
+
 def refused_and_gone(run: Recorded) -> None:
     op = acked_about(run, EARLY)
     op.end("fail", 3_000, "25006")
@@ -117,6 +123,8 @@ CASES = (
          says="holds who-1, which nobody wrote"),
     Case(name="refused but there", change=lambda run: end_early(run, "fail", "25006"), says="1 refused but there"),
     Case(name="refused and gone", change=refused_and_gone, says="0 of 1,239 acknowledged rows lost", verdict="pass"),
+    Case(name="acknowledged and not looked for", change=not_looked_for, says="0 of 1,240 acknowledged rows lost",
+         verdict="pass"),
     Case(name="unknown and there", change=lambda run: end_early(run, "unknown", "timeout"),
          says="0 of 1,239 acknowledged rows lost, 1 recovered", verdict="pass"),
     Case(name="acknowledged locally and there", change=lambda run: end_early(run, "ok", ACKED_LOCALLY),
