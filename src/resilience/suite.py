@@ -102,13 +102,14 @@ def _strange(component: str, series: str, versions: tuple[str, ...]) -> str:
 
 def missed_expectation(expect: Expectation, judgement: Judgement) -> str:
     """What of a judgement is not as it is expected to be, "" if all is."""
-    if judgement.verdict != expect.verdict:
-        return f"expected {expect.verdict}"
+    if judgement.verdict not in expect.verdicts:
+        return f"expected {' or '.join(expect.verdicts)}"
     found = decisive(judgement)
     if missing := [name for name in expect.by if name not in found]:
         return f"expected {expect.verdict} by {', '.join(missing)}, was by {', '.join(sorted(found))}"
     if others := sorted(found - {*expect.by, *expect.besides}):
-        return f"expected {expect.verdict} by nothing but {', '.join(expect.by)}, was by {', '.join(others)} as well"
+        only = ", ".join(expect.by or expect.besides)
+        return f"expected {judgement.verdict} by nothing but {only}, was by {', '.join(others)} as well"
     for name, (least, most) in expect.measures.items():
         value = judgement.measures.get(name)
         if value is None:

@@ -276,6 +276,22 @@ def test_a_verdict_is_as_expected_only_by_the_findings_that_were(
     assert missed_expectation(expect, judgement) == missed
 
 
+@pytest.mark.parametrize(
+    ("verdict", "findings", "missed"),
+    [
+        ("pass", found(**{"pass": (RECOVERY, SERVED)}), ""),
+        ("fail", found(fail=(SERVED,)), ""),
+        ("fail", found(fail=(LOST,)), f"expected fail by nothing but {RECOVERY}, {SERVED}, was by {LOST} as well"),
+        ("inconclusive", found(inconclusive=(UNPROVED,)), "expected pass or fail"),
+    ],
+)
+def test_a_pass_that_may_be_a_fail_may_be_one_by_what_is_named_alone(
+    verdict: Verdict, findings: tuple[Finding, ...], missed: str
+) -> None:
+    either = Expectation(besides=(RECOVERY, SERVED))
+    assert missed_expectation(either, msgspec.structs.replace(judged(verdict), findings=findings)) == missed
+
+
 def test_the_table_says_what_a_fail_was_by() -> None:
     became = ended("fail")
     assert became.judgement is not None
@@ -293,7 +309,7 @@ def test_the_table_says_what_a_fail_was_by() -> None:
         ({"verdict": "fail"}, r"any run may end with fail: name what it has to be by, by: \[slo\.recovery-time\]"),
         ({"verdict": "inconclusive"}, r"name what it has to be by, by: \[assumption\.fault-proved\]"),
         ({"by": [LOST]}, "a pass is by no finding"),
-        ({"besides": [LOST]}, "a pass is by no finding"),
+        ({"besides": [LOST, LOST]}, "expected every finding once"),
         ({"verdict": "fail", "besides": [LOST]}, "any run may end with fail"),
         ({"verdict": "fail", "by": [LOST], "besides": [LOST]}, "expected every finding once"),
         ({"verdict": "fail", "by": [LOST, LOST]}, "expected every finding once"),

@@ -21,7 +21,8 @@ class Expectation(Record, frozen=True, kw_only=True):
 
     ``by`` are the findings that must have made a verdict which is no pass: of a fail those that fail (a known weakness
     does not), of an inconclusive run the assumptions that do not hold, or what is not sure by itself. Every one of them
-    has to, and no other may, but for those in ``besides``, which lie so near to their bounds that a run may do either.
+    has to, and no other may, but for those in ``besides``, which lie so near to their bounds that a run may do either,
+    or depend on what the servers are not bound to: a pass with ``besides`` may as well be a fail by nothing but these.
     ``measures`` bounds numbers of the judgement, each to [least, most] in the measure's own unit; one that was not
     measured is not within its bound. ``redis`` is the series of Redis whose numbers these are, ``8.0``, ``rabbitmq``
     likewise, ``postgresql`` the major version, ``17``: another one may do as well and yet otherwise, so they say
@@ -39,13 +40,18 @@ class Expectation(Record, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.measures and not self.series:
             raise ValueError('measures are those of a server: name its series, redis: "8.0"')
-        if self.verdict == "pass" and (self.by or self.besides):
-            raise ValueError("a pass is by no finding: give the verdict, or leave by and besides out")
+        if self.verdict == "pass" and self.by:
+            raise ValueError("a pass is by no finding: give the verdict, or leave by out")
         if self.verdict != "pass" and not self.by:
             example = "slo.recovery-time" if self.verdict == "fail" else "assumption.fault-proved"
             raise ValueError(f"any run may end with {self.verdict}: name what it has to be by, by: [{example}]")
         if len({*self.by, *self.besides}) < len(self.by) + len(self.besides):
             raise ValueError("expected every finding once in by and besides")
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """What the run may end with."""
+        return ("pass", "fail") if self.verdict == "pass" and self.besides else (self.verdict,)
 
     @property
     def series(self) -> dict[str, str]:
