@@ -12,6 +12,7 @@ from resilience.spec.stack import Stack
 
 COMPONENTS = ("postgresql", "pgbouncer", "postgres-exporter", "postgresql-client", "etcd")
 ETCD_MEMBERS = 3  # a majority of them decides
+ETCD_ELECTION_S = 4  # without a leader at most: one to two times the election-timeout in stacks/etcd, as measured
 PROMOTED_S_MIN = 10.0  # of the fault phase, with a new primary
 CONNECTIONS_OF_OWN = 10  # of a server's: for the harness, the exporter and those that replicate
 
@@ -198,6 +199,12 @@ def _check_failover(stack: Stack, tier: Postgresql, label: str) -> None:
     if len(set(nodes)) != len(nodes):
         expected = "expected every etcd on a node of its own: one node would take the majority"
         raise refuse(label, "members", expected, ", ".join(nodes))
+    if failover.retry_timeout_s <= ETCD_ELECTION_S:
+        expected = (
+            f"expected at least {ETCD_ELECTION_S + 1}: etcd may take {ETCD_ELECTION_S} s to elect another leader, and a"
+            " primary that tries for no longer steps down for it"
+        )
+        raise refuse(label, "postgresql.failover.retry_timeout_s", expected, failover.retry_timeout_s)
     least_s = failover.loop_wait_s + 2 * failover.retry_timeout_s
     if failover.ttl_s < least_s:
         expected = f"expected at least {least_s}, loop_wait_s + 2 * retry_timeout_s: Patroni would change them"

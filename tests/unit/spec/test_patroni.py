@@ -1,5 +1,6 @@
 """Failover by Patroni: what is read, and what is refused, in a stack and in an experiment on it."""
 
+import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from resilience.errors import SpecError
 from resilience.spec.fault import Target
 from resilience.spec.postgresql import Manual, Patroni
+from resilience.spec.postgresql_coherence import ETCD_ELECTION_S
 from resilience.spec.read import read_scenario, read_stack
 from tests.unit.spec.postgresql_project import MEMBERS, with_tier_of
 
@@ -72,6 +74,12 @@ REFUSED = (
         old="timeout_s: 5",
         new="timeout_s: 2",
         expect="postgresql.failover.retry_timeout_s: expected",
+    ),
+    Case(
+        name="retry within an election",
+        old="timeout_s: 5",
+        new="timeout_s: 4",
+        expect="postgresql.failover.retry_timeout_s: expected at least 5: etcd may take 4 s to elect another leader",
     ),
     Case(name="mode", old="mode: patroni", new="mode: repmgr", expect="failover.mode: expected one of manual, patroni"),
     Case(
@@ -139,6 +147,12 @@ def test_a_time_at_its_bound_is_taken_and_changed_as_in_the_file(project: Path) 
     assert stack.postgresql.failover == Patroni(ttl_s=20, loop_wait_s=10, retry_timeout_s=5, synchronous_mode="quorum")
     with pytest.raises(SpecError, match=r"postgresql.failover.operator_delay_s: unknown field"):
         read_scenario(project, "failover", ["postgresql.failover.operator_delay_s=5"])
+
+
+def test_an_election_is_held_to_take_as_long_as_etcd_is_told() -> None:
+    told = re.search(r"^election-timeout: (\d+)$", (ROOT / "stacks/etcd/etcd.yml.j2").read_text(), re.MULTILINE)
+    assert told is not None
+    assert 2 * int(told[1]) == ETCD_ELECTION_S * 1_000  # milliseconds; each member waits for one to two times as long
 
 
 def test_nobody_is_promoted_by_a_runbook_where_patroni_does_it(project: Path) -> None:
