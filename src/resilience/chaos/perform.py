@@ -1,5 +1,6 @@
 """What each action and probe does with a session: the one table of them."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -28,7 +29,26 @@ def perform(session: Session, activity: str, arguments: Mapping[str, Any]) -> An
     except KeyError:
         known = ", ".join(_ACTIVITIES)
         raise FaultError(f"activity {activity!r}: there is none of that name; there are {known}") from None
-    return does(session, **arguments)
+    return does(session, **_fitting(activity, does, arguments))
+
+
+def _fitting(activity: str, does: Callable[..., Answer], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments, if they are what an activity takes. Raises `FaultError`."""
+    _, *takes = inspect.signature(does).parameters.values()
+    kinds = {one.name: one.annotation for one in takes}
+    known = f"it takes {', '.join(kinds) or 'none'}"
+    if missing := [name for name in kinds if name not in arguments]:
+        raise FaultError(f"{activity}: {missing[0]} is missing; {known}")
+    if unknown := [name for name in arguments if name not in kinds]:
+        raise FaultError(f"{activity}: there is no argument {unknown[0]!r}; {known}")
+    return {name: _of_kind(activity, name, arguments[name], kind) for name, kind in kinds.items()}
+
+
+def _of_kind(activity: str, name: str, value: object, kind: Any) -> Any:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise FaultError(f"{activity}: {name}: {error} ({value!r})") from error
 
 
 def _hold_phase(session: Session, phase: str, duration_s: float) -> Answer:
@@ -68,8 +88,8 @@ def _cancel_waiting(session: Session, for_s: float) -> Answer:
     return Answer(play.cancel_waiting(session, for_s))
 
 
-def _promote(session: Session, **runbook: Any) -> Answer:
-    return Answer(play.promote(session, runbook))
+def _promote(session: Session, standby: str, fence: bool) -> Answer:  # noqa: FBT001  an experiment names it
+    return Answer(play.promote(session, {"standby": standby, "fence": fence}))
 
 
 def _rejoin(session: Session) -> Answer:

@@ -1,5 +1,6 @@
 """Where an activity is done, and what each of them answers."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +48,38 @@ def test_by_hand_the_request_names_activity_configuration_and_caller(
 def test_an_unknown_activity_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FaultError, match="none of that name; there are hold_phase, inject, "):
         perform(stand_in(tmp_path).session, "delete", {})
+
+
+@pytest.mark.parametrize(
+    ("activity", "arguments", "says"),
+    [
+        ("hold_phase", {"phase": "steady"}, "hold_phase: duration_s is missing; it takes phase, duration_s"),
+        ("heal", {"by": "request", "at": 1}, "heal: there is no argument 'at'; it takes by"),
+        ("members_running", {"of": "redis"}, "members_running: there is no argument 'of'; it takes none"),
+        ("hold_phase", {"phase": "steady", "duration_s": "5"}, "hold_phase: duration_s: Expected `float`, got `str`"),
+        ("inject", {"fault": "noop", "target": {}, "prelude": None}, "inject: fault: Expected `object`, got `str`"),
+        ("promote", {"standby": "most-lag", "fence": "no"}, "promote: fence: Expected `bool`, got `str`"),
+    ],
+    ids=[
+        "missing",
+        "unknown",
+        "unknown where there are none",
+        "of another kind",
+        "a fault by its name",
+        "half a runbook",
+    ],
+)
+def test_arguments_that_an_activity_does_not_take_are_named(
+    tmp_path: Path, activity: str, arguments: dict[str, object], says: str
+) -> None:
+    with pytest.raises(FaultError, match="^" + re.escape(says)) as caught:
+        perform(stand_in(tmp_path).session, activity, arguments)
+    assert str(caught.value).isprintable()
+
+
+def test_a_whole_number_of_seconds_is_one(tmp_path: Path) -> None:
+    session = stand_in(tmp_path).session
+    assert perform(session, "hold_phase", {"phase": "steady", "duration_s": 5}).value == "steady was held for 5 s"
 
 
 def test_a_probe_says_why_it_is_false(tmp_path: Path) -> None:
