@@ -20,8 +20,11 @@ def entry(name: str, kind: str = "action", **rest: Any) -> dict[str, Any]:
     return {"activity": {"name": name, "type": kind}, "status": "succeeded", **rest}
 
 
+MET = {"steady_state_met": True, "probes": [probe("a")]}
+
+
 def journal(**changes: Any) -> dict[str, Any]:
-    states = {"before": {"probes": [probe("a")]}, "after": {"probes": [probe("a")]}, "during": []}
+    states = {"before": MET, "after": MET, "during": []}
     whole = {"status": "completed", "deviated": False, "steady_states": states, "run": [], "rollbacks": []}
     return whole | changes
 
@@ -42,11 +45,20 @@ def test_a_clean_run() -> None:
         ({"run": [entry("in effect", "probe", output=False)]}, ("in effect",)),
         ({"rollbacks": [entry("heal") | {"status": "failed"}]}, ("heal",)),
         ({"steady_states": {"before": {"probes": [probe("a", met=False)]}, "after": None}}, ("a (before)",)),
-        ({"steady_states": {"before": None, "after": {"probes": [probe("a", status="failed")]}}}, ("a (after)",)),
+        ({"steady_states": {"before": MET, "after": {"probes": [probe("a", status="failed")]}}}, ("a (after)",)),
         (
-            {"steady_states": {"before": None, "after": {"probes": [probe("a", met=False, func="load_at_rate")]}}},
+            {"steady_states": {"before": MET, "after": {"probes": [probe("a", met=False, func="load_at_rate")]}}},
             ("a (after)",),
         ),
+        (
+            {"steady_states": {"before": None, "after": MET}},
+            ("the steady state, of which no probe is on record (before)",),
+        ),
+        (
+            {"steady_states": {"before": MET, "after": {"probes": []}}},
+            ("the steady state, of which no probe is on record (after)",),
+        ),
+        ({"steady_states": None}, ("the steady state, of which no probe is on record (before)",)),
     ],
     ids=[
         "failed injection",
@@ -56,6 +68,9 @@ def test_a_clean_run() -> None:
         "gate not met",
         "probe raised",
         "load too slow afterwards",
+        "never asked before",
+        "never asked afterwards",
+        "never asked at all",
     ],
 )
 def test_what_an_exit_code_of_0_hides(changes: dict[str, Any], failed: tuple[str, ...]) -> None:
@@ -74,7 +89,8 @@ def test_without_a_journal() -> None:
 
 
 def test_an_interrupted_run() -> None:
-    assert result_from_journal(journal(status="interrupted"), 1).interrupted
+    result = result_from_journal(journal(status="interrupted", steady_states={"before": MET, "after": None}), 1)
+    assert (result.interrupted, result.failed) == (True, ())
 
 
 @pytest.mark.parametrize("pace", [AGENTS, NODES, DRAIN, ROLLOUT])
