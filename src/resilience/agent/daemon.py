@@ -5,9 +5,9 @@ import json
 import os
 import socket
 import time
-import traceback
 from typing import Any
 
+from resilience.agent.complaint import complain
 from resilience.agent.job import Job
 
 ORDER_WITHIN_S = 30.0  # from being prepared to being told to apply it; nobody comes for one that has waited longer
@@ -66,7 +66,7 @@ def _end_by_itself(job: Job) -> int:
         else:  # there is nowhere left to write it down; it ends all the same
             job.undo_steps()
     except Exception:  # noqa: BLE001  # whatever it is: if this process ends, nobody ends the injection any more
-        traceback.print_exc()  # in agent.log
+        complain()
         return time.monotonic_ns() + int(_RETRY_S * 1e9)
     return time.monotonic_ns()
 

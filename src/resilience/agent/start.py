@@ -6,10 +6,10 @@ import os
 import select
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any
 
+from resilience.agent.complaint import complain
 from resilience.agent.daemon import await_order, listen, serve
 from resilience.agent.error import AgentError
 from resilience.agent.job import Job
@@ -82,9 +82,10 @@ def _be_daemon(job: Job, at_ns: int | None, writer: int) -> None:
             serve(job, listener, job.applied_ns)
         job.close()
     except BaseException:  # noqa: BLE001  # the outermost frame of this process: nobody else would say what happened
-        traceback.print_exc()
+        complain()
     finally:
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
         os._exit(0)
 
 

@@ -1,5 +1,7 @@
 """What stays behind of an agent: nothing ends it before its injection has ended. Without sockets, by a fake clock."""
 
+import errno
+import io
 import json
 import socket
 from collections.abc import Mapping
@@ -38,6 +40,13 @@ class Broken(Fragile):
 
     def do(self) -> None:
         raise RuntimeError("half done")
+
+
+class FullLog(io.StringIO):
+    """A log on a disk without room."""
+
+    def write(self, _text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 class Caller:
@@ -102,6 +111,16 @@ def test_it_ends_it_at_its_time_although_the_first_tries_fail(tmp_path: Path, mo
     assert step.undone_times == 1
     assert json.loads((tmp_path / "ledger.jsonl").read_text())["by"] == "ttl"
     assert (listener.now_ns - began_ns) / 1e9 == pytest.approx(35 + 2 + GRACE_S, abs=0.1)
+
+
+def test_a_log_that_takes_nothing_keeps_nothing_from_being_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its disk is full, and the first try fails: else nobody would end it any more."""
+    step, listener = Fragile(1), Listener(monkeypatch)
+    monkeypatch.setattr("sys.stderr", FullLog())
+    serve(made(tmp_path, step), listener.socket(), listener.now_ns)
+    assert step.undone_times == 1
 
 
 def test_what_was_applied_and_could_not_be_undone_is_ended_at_once(
