@@ -36,7 +36,7 @@ TABLE = {
     "agent": room(),
     "backend": room("errors spec agent", "msgspec jinja2 kubernetes urllib3 websocket"),
     "stack": room("errors spec backend history", "msgspec pika psycopg redis"),
-    "fault": room("errors spec backend stack history", "msgspec"),
+    "fault": room("errors spec agent.line backend stack history", "msgspec"),
     "load": room("errors spec history", "msgspec"),
     "metrics": room("errors spec history", "msgspec prometheus_api_client requests"),
     "chaos": room("errors spec agent backend stack fault history", "msgspec yaml chaoslib"),

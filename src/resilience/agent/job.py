@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from resilience.agent import probe
+from resilience.agent import line, probe
+from resilience.agent.complaint import complain
 from resilience.agent.error import AgentError
 from resilience.agent.evidence import Evidence, evidence
 from resilience.agent.prelude import Prelude
@@ -48,6 +49,7 @@ class Job:
             self._probes = self._probes_at(request.get("addresses", {}))
             self._prepared = False
             self.applied_ns: int | None = None  # the instant at which it had been applied by this object
+            self._ended: dict[str, Any] = {}  # that all steps were undone: once is enough, if it cannot be written down
             self.left = False  # whether something is done that nobody would end: a failed `apply` could not undo it
         except (KeyError, TypeError, ValueError) as error:
             raise AgentError(f"request: {error!r}") from error
@@ -78,7 +80,7 @@ class Job:
 
     def in_effect(self) -> list[Evidence]:
         """What the probes see, and saw of the prelude; after its end only that it has ended."""
-        ended = self._read("undone")
+        ended = self._read("undone") or self._ended
         if ended:
             return [evidence(f"injection {self.id}", "in effect", f"ended by {ended['by']}")]
         still = self._prelude.probes if self._prelude.lasts else ()
@@ -100,15 +102,20 @@ class Job:
         return record
 
     def end(self, by: str) -> dict[str, Any]:
-        """Undoes the steps in reverse, and leaves it to others to look. Raises `AgentError`, see `undo`."""
+        """Undoes the steps in reverse, and leaves it to others to look.
+
+        Raises `AgentError`, see `undo`, or `OSError` if it is undone and cannot be written down here: to be told again.
+        """
         with self._locked():
             record = self._read("undone")
             if not record:
-                began_ns = self._undoing_since()
-                self.undo_steps()
-                record = {"began_ns": began_ns, "healed_ns": time.monotonic_ns(), "by": by}
+                if not self._ended:
+                    began_ns = self._undoing_since()
+                    self.undo_steps()
+                    self._ended = {"began_ns": began_ns, "healed_ns": time.monotonic_ns(), "by": by}
+                record = dict(self._ended)
                 self._write("undone", record)
-                if by != "request":
+                if record["by"] != "request":
                     self._book(record)
         return record
 
@@ -167,16 +174,16 @@ class Job:
         return probe.insist(looks + [item.healed for item in self._all_probes], within_s)
 
     def _book(self, record: Mapping[str, Any]) -> None:
-        """Nobody asked for it, so nobody else writes it down."""
+        """Nobody asked for it, so nobody else writes it down.
+
+        Where that cannot be done it stays open in the ledger: whoever ends it is told by ``undone.json`` how it ended.
+        """
         at_us, began_us = ((record[key] - self._base_ns) // 1_000 for key in ("healed_ns", "began_ns"))
         booked = {"at_us": at_us, "injection": self.id, "state": "healed", "by": record["by"], "began_us": began_us}
-        line = json.dumps(booked) + "\n"
-        handle = os.open(self._ledger, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
-            os.write(handle, line.encode())
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+            line.append(self._ledger, json.dumps(booked).encode())
+        except OSError:
+            complain()
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

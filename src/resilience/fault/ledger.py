@@ -5,16 +5,18 @@ itself). An injection is *open* from its line ``planned`` to its line ``healed``
 """
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from resilience.agent.line import append
 from resilience.errors import FaultError
 from resilience.history.ledger import Booked
 from resilience.spec.fault import Injection
+
+_TORN = "Input data was truncated"  # the decoder's words for JSON that ends before its end
 
 
 class Entry(Booked, frozen=True, kw_only=True, omit_defaults=True):
@@ -34,19 +36,16 @@ class Ledger:
     def append(self, entry: Entry) -> None:
         """Writes an entry; it is on disk when this returns. Raises `FaultError`."""
         try:
-            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-            try:
-                left = msgspec.json.encode(entry) + b"\n"
-                while left:  # a disk that is nearly full takes a part, and refuses the rest
-                    left = left[os.write(handle, left) :]
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            append(self.path, msgspec.json.encode(entry))
         except OSError as error:
             raise FaultError(f"{self.path}: {error.strerror}: nothing is injected without a ledger") from error
 
     def entries(self) -> tuple[Entry, ...]:
-        """All entries, oldest first; a torn last line is left out. Raises `FaultError` for any other bad line."""
+        """All entries, oldest first; torn lines are left out. Raises `FaultError` for any other bad line.
+
+        A line is torn by a full disk or a dead writer, who has not been told that it was written. What is asked again
+        of whoever carried it out still ends: an injection without a line ``healed`` is open.
+        """
         entries = tuple(self._read()) if self.path.exists() else ()
         others = {entry.injection for entry in entries if entry.state == "planned" and entry.at_us < self._since_us}
         return tuple(entry for entry in entries if entry.injection not in others)
@@ -76,9 +75,24 @@ class Ledger:
             try:
                 yield msgspec.json.decode(line, type=Entry)
             except msgspec.MsgspecError as error:
+                if _is_torn(line):
+                    continue
                 raise FaultError(f"{self.path}:{number}: {error}") from error
         if torn and _is_whole(torn):
             yield msgspec.json.decode(torn, type=Entry)
+
+
+def _is_torn(line: bytes) -> bool:
+    """Whether JSON ends in it before its end; a digit more for a number that was cut off before its last one."""
+    return any(_reason(text) == _TORN for text in (line, line + b"0"))
+
+
+def _reason(line: bytes) -> str:
+    try:
+        msgspec.json.decode(line)
+    except msgspec.DecodeError as error:
+        return str(error)
+    return ""
 
 
 def _is_whole(line: bytes) -> bool:

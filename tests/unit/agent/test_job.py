@@ -1,6 +1,8 @@
 """A job on disk, with holds as its only steps: nothing of the machine is touched."""
 
+import errno
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,9 @@ from resilience.agent.job import Job
 from resilience.agent.probe import PROBES, probe_from_json
 from resilience.agent.process import look_up
 from resilience.agent.step import PRIMITIVES, step_from_json
+from resilience.fault.ledger import Entry, Ledger
+from resilience.spec.fault import Injection, Kill, Target
+from tests.full_disk import files_of_at_most
 
 GONE = {
     "name": "nobody",
@@ -23,6 +28,21 @@ GONE = {
     "data_dir": "/nonexistent",
     "data_keep": [],
 }
+
+
+PLANNED = Entry(
+    at_us=1,
+    injection="test-1",
+    state="planned",
+    spec=Injection(
+        id="test-1", fault=Kill(restart=False), target=Target(component="redis"), members=(), nodes=(), ttl_s=5,
+        steps=({"primitive": "hold", "dirs": ["elsewhere"]},), watch=(),
+    ),
+)  # fmt: skip
+
+
+def no_room(*_what: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def request(folder: Path, **injection: Any) -> dict[str, Any]:
@@ -358,13 +378,53 @@ def test_a_full_disk_keeps_nothing_from_being_undone(tmp_path: Path, monkeypatch
     Job(request(tmp_path)).apply(0)
     job = Job(request(tmp_path))
 
-    def full(*_what: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(job, "_write", full)
+    monkeypatch.setattr(job, "_write", no_room)
     with pytest.raises(OSError, match="No space left"):
         job.end("request")
     assert not (tmp_path / "hold" / "test-1").exists()
+
+
+def test_what_could_not_be_written_down_is_undone_once_and_told_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Slow(monkeypatch, 0)
+    job = Job(request(tmp_path), step_of=lambda _id, _data: step)
+    with monkeypatch.context() as full:
+        full.setattr(job, "_write", no_room)
+        with pytest.raises(OSError, match="No space left"):
+            job.end("ttl")
+        assert job.in_effect() == [evidence("injection test-1", "in effect", "ended by ttl")]
+    record = job.end("request")
+    assert record == {"began_ns": 1_000_000_000, "healed_ns": 19_000_000_000, "by": "ttl"}
+    assert json.loads((tmp_path / "ledger.jsonl").read_text())["at_us"] == 19_000_000
+
+
+def test_a_ledger_that_takes_a_part_of_a_line_keeps_nothing_from_being_ended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It stays open there, and whoever ends it is told how it ended."""
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger.append(PLANNED)
+    job = Job(request(tmp_path))
+    job.apply(0)
+    with files_of_at_most(ledger.path.stat().st_size + 20):
+        undone = job.undo("ttl", 0)
+    assert not (tmp_path / "hold" / "test-1").exists()
+    assert [item["ok"] for item in undone["evidence"]] == [True]
+    assert "File too large" in capsys.readouterr().err
+    assert [injection.id for injection in ledger.open_injections()] == ["test-1"]
+    assert Job(request(tmp_path)).undo("request", 0) == undone
+    ledger.append(Entry(at_us=undone["healed_ns"] // 1_000, injection="test-1", state="healed", by=undone["by"]))
+    assert ledger.open_injections() == ()
+
+
+def test_a_line_that_is_written_in_parts_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr("os.write", lambda handle, line: write(handle, line[:7]))
+    job = Job(request(tmp_path))
+    job.apply(0)
+    job.end("ttl")
+    assert json.loads((tmp_path / "ledger.jsonl").read_text())["by"] == "ttl"
 
 
 @pytest.mark.parametrize(("fails", "left"), [(0, False), (1, True)])
@@ -381,10 +441,7 @@ def test_what_a_failed_apply_could_not_undo_is_known(tmp_path: Path, fails: int,
 def test_what_cannot_be_written_down_as_applied_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = Job(request(tmp_path))
 
-    def full(*_what: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(job, "_write", full)
+    monkeypatch.setattr(job, "_write", no_room)
     with pytest.raises(OSError, match="No space left"):
         job.apply(0)
     assert job.left

@@ -1,6 +1,3 @@
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -9,6 +6,7 @@ import pytest
 from resilience.errors import FaultError
 from resilience.fault.ledger import Entry, Ledger
 from resilience.spec.fault import Injection, Kill, Target
+from tests.full_disk import files_of_at_most
 
 
 def planned(injection_id: str) -> Entry:
@@ -78,17 +76,6 @@ def test_without_a_ledger_nothing_goes_on(tmp_path: Path) -> None:
         Ledger(tmp_path / "missing" / "ledger.jsonl").append(planned("a-1"))
 
 
-@contextmanager
-def files_of_at_most(size_bytes: int) -> Iterator[None]:
-    """As on a disk with so much room: what goes beyond it is written up to there, and then refused."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_disk_that_takes_a_part_of_a_line_has_taken_none(tmp_path: Path) -> None:
     ledger = ledger_with(tmp_path, planned("a-1"))
     size_bytes = ledger.path.stat().st_size
@@ -96,6 +83,25 @@ def test_a_disk_that_takes_a_part_of_a_line_has_taken_none(tmp_path: Path) -> No
         ledger.append(planned("b-2"))
     assert ledger.path.stat().st_size == size_bytes + 20
     assert [injection.id for injection in ledger.injections()] == ["a-1"]
+
+
+def test_what_comes_after_a_part_of_a_line_is_on_a_line_of_its_own(tmp_path: Path) -> None:
+    """Be it of this process or of the agent: what stays open is ended by whoever reads the ledger, and closed there."""
+    ledger = ledger_with(tmp_path, planned("a-1"))
+    with files_of_at_most(ledger.path.stat().st_size + 20), pytest.raises(FaultError):
+        ledger.append(healed("a-1"))
+    ledger.append(planned("b-2"))
+    assert [injection.id for injection in ledger.open_injections()] == ["a-1", "b-2"]
+    ledger.append(healed("a-1"))
+    assert [injection.id for injection in ledger.open_injections()] == ["b-2"]
+
+
+def test_wherever_a_line_is_torn_the_others_are_read(tmp_path: Path) -> None:
+    first, torn, last = (msgspec.json.encode(planned(name)) for name in ("a-1", "b-2", "c-3"))
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    for length in range(1, len(torn)):
+        ledger.path.write_bytes(b"\n".join((first, torn[:length], last, b"")))
+        assert [injection.id for injection in ledger.injections()] == ["a-1", "c-3"]
 
 
 def test_what_was_planned_before_is_somebody_elses(tmp_path: Path) -> None:
