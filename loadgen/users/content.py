@@ -5,9 +5,10 @@ import msgspec
 from loadgen.generator import Generator
 from loadgen.http_client import EdgeClient
 from loadgen.users.library import Library, Turn
+from resilience.history.content import OF_ARTICLES
 
 STREAM = "content"
-OPS = ("content.create", "content.update", "content.read", "content.list")
+OPS = OF_ARTICLES
 CATALOGUE = "catalogue"  # the key of an op that looks at it
 LIVE_S = 0.5  # in quiet times so many seconds' worth of ops is spread over all live articles
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from resilience.check import needs
 from resilience.check.finding import Finding, Where
+from resilience.check.off_shards import services_of
 from resilience.check.text import count, percent
 from resilience.check.way import WORDS, rows_by
 from resilience.history.columns import OK, Flags
-from resilience.history.people import OF_PEOPLE
 from resilience.history.read import History
 from resilience.history.record import PhaseWindow
 from resilience.history.way import WAYS
@@ -66,16 +66,8 @@ def _of_postgresql(scenario: Scenario, history: History) -> Iterator[_Part]:
 
 
 def _of_services(scenario: Scenario, history: History) -> Iterator[_Part]:
-    ops = history.ops
-    if scenario.stack.content is not None:
-        yield _Part(title="ops on articles", group="content", what="op on an article", rows=ops.of_kind("content."))
-    if scenario.stack.personalization is not None:
-        yield _Part(
-            title="suggestions and interests",
-            group="personalization",
-            what="suggestion or interest",
-            rows=ops.of_kind(*OF_PEOPLE),
-        )
+    for service in services_of(scenario.stack):
+        yield _Part(title=service.ops, group=service.name, what=service.op, rows=history.ops.of_kind(*service.kinds))
 
 
 def _windows(history: History) -> Iterator[PhaseWindow]:

@@ -22,13 +22,13 @@ import numpy as np
 from resilience.check import needs
 from resilience.check.fault import SECOND_US
 from resilience.check.finding import Finding, Where
+from resilience.check.off_shards import services_of
 from resilience.check.outage import gaps, longest, outages, where
 from resilience.check.rabbitmq.recovery import outages_of_queue
 from resilience.check.text import count, percent, seconds
 from resilience.history.columns import OK, Flags, Ints
-from resilience.history.people import OF_PEOPLE
 from resilience.history.read import History
-from resilience.spec.blast import COLLABORATION, CONTENT, PERSONALIZATION, SESSION, BlastRadius
+from resilience.spec.blast import COLLABORATION, SESSION, BlastRadius
 from resilience.spec.scenario import Scenario
 
 # Sound runs had none, but for 0.5 % of the reads just after a node with a session service was lost.
@@ -62,20 +62,10 @@ def _spared(scenario: Scenario, history: History, radius: BlastRadius) -> Iterat
             published = {PUBLISH: history.ops.of_kind(PUBLISH) & history.ops.with_key(queue)}
             yield _kinds_served(scenario, history, f"queue {queue}", published, most_s)
             yield _consumers(scenario, history, queue, most_s)
-    for service, kinds in _of_services(scenario, history).items():
-        if service not in radius.may_suffer:
-            yield _kinds_served(scenario, history, service, kinds, most_s)
-
-
-def _of_services(scenario: Scenario, history: History) -> Mapping[str, Mapping[str, Flags]]:
-    """Of services whose ops are on no shard, each kind of op."""
-    ops = history.ops
-    found: dict[str, Mapping[str, Flags]] = {}
-    if scenario.stack.personalization is not None:
-        found[PERSONALIZATION] = {kind: ops.of_kind(kind) for kind in OF_PEOPLE}
-    if scenario.stack.content is not None:
-        found[CONTENT] = {kind: ops.of_kind(kind) for kind in ops.kinds if kind.startswith("content.")}
-    return found
+    for service in services_of(scenario.stack):
+        if service.name not in radius.may_suffer:
+            kinds = {kind: history.ops.of_kind(kind) for kind in service.kinds}
+            yield _kinds_served(scenario, history, service.name, kinds, most_s)
 
 
 def _judged(scenario: Scenario, history: History, group: int, most_s: float) -> Finding:

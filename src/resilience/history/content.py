@@ -1,5 +1,9 @@
-"""The ids of the content service's jobs: which belongs to which change of an article (``services/README.md``)."""
+"""What people ask of the content service, by the kinds of those ops: none of them is on a shard.
 
+And the ids of its jobs: which belongs to which change of an article (``services/README.md``).
+"""
+
+OF_ARTICLES = ("content.create", "content.update", "content.read", "content.list")
 _PREFIX = "article-changed/"
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from resilience.check.availability import availability
 from resilience.check.latency import latency
+from resilience.check.off_shards import SERVICES
 from resilience.check.text import percent
 from resilience.check.way import WORDS
 from resilience.history.people import OF_PEOPLE
@@ -124,6 +125,10 @@ PARTS = (
     Part(group="personalization", kinds=OF_PEOPLE, ops=80, lack="no suggestion or interest in this phase",
          about=personalized(scenario(tiers=TIERS)), run=lambda: with_people(recorded(tiers=TIERS))),
 )  # fmt: skip
+
+
+def test_none_of_them_is_left_out() -> None:
+    assert [part.group for part in PARTS] == [service.name for service in SERVICES]
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.group)

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from resilience.check.blast import blast_radius
 from resilience.check.compose import judge
 from resilience.check.finding import Finding
+from resilience.history.content import OF_ARTICLES
 from resilience.spec.blast import BlastRadius
 from tests.histories import (
     APPLIED,
@@ -228,6 +229,15 @@ def test_articles_are_spared_unless_the_scenario_names_them(
     about = replace(scenario(slos=(), tiers=WITH_CONTENT), blast_radius=BlastRadius(may_suffer=may_suffer))
     found = [one for one in blast_radius(about, run.history(tmp_path, about)) if one.where.group == "content"]
     assert [(one.check, one.verdict) for one in found] == ([("blast-radius.served", verdict)] if verdict else [])
+
+
+@pytest.mark.parametrize("kind", OF_ARTICLES)
+def test_a_kind_of_op_on_articles_that_was_never_sent_is_not_judged(kind: str, tmp_path: Path) -> None:
+    run = recorded(tiers=WITH_CONTENT)
+    run.ops = [op for op in run.ops if op.kind != kind]
+    about = replace(scenario(slos=(), tiers=WITH_CONTENT), blast_radius=BlastRadius(may_suffer=()))
+    (found,) = (one for one in blast_radius(about, run.history(tmp_path, about)) if one.where.group == "content")
+    assert (found.verdict, found.reason) == ("inconclusive", f"none was sent of {kind}")
 
 
 @pytest.mark.parametrize(

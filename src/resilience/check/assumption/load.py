@@ -8,10 +8,10 @@ from resilience.check.assumption.finding import held_unless
 from resilience.check.assumption.processors import stolen_ratio, used_cores
 from resilience.check.fault import SECOND_US
 from resilience.check.finding import Finding
+from resilience.check.off_shards import SERVICES, services_of
 from resilience.check.text import ended_text
 from resilience.check.window import JUDGED, judged_windows
 from resilience.history.columns import Flags
-from resilience.history.people import OF_PEOPLE
 from resilience.history.read import History
 from resilience.history.transaction import KIND
 from resilience.spec.load import Load
@@ -22,7 +22,7 @@ DEFAULT_RATIO_MIN = 0.9
 LAG_SHARE = 0.1  # of the smallest latency threshold
 STOLEN_RATIO_TOLD = 0.05  # from here on it is a likely cause
 # what one process of several makes its share of
-_OF_PROCESSES = ("session.", "collaboration.edit", "content.", *OF_PEOPLE)
+_OF_PROCESSES = ("session.", "collaboration.edit", *(kind for service in SERVICES for kind in service.kinds))
 
 
 def load_rate(scenario: Scenario, history: History) -> tuple[Finding, ...]:
@@ -56,9 +56,9 @@ def _streams(scenario: Scenario, history: History) -> Iterator[tuple[str, Flags,
     direct = ops.of_kind("direct.write")
     for group in range(1, len(scenario.stack.shards) + 1):
         yield f"direct writes to shard {group}", direct & (ops.group == group), _direct_least(load)
-    if scenario.stack.content is not None:
-        least = _least(load.content_ops_per_s, load.content_rate_ops_per_s_min)
-        yield from _of_locust("ops on articles", ops.of_kind("content."), least, load, history)
+    for service in services_of(scenario.stack):
+        least = _least(*service.asked(load))
+        yield from _of_locust(service.ops, ops.of_kind(*service.kinds), least, load, history)
     if scenario.stack.postgresql is not None:
         least = 2 * _least(load.postgresql_ops_per_s, load.postgresql_rate_ops_per_s_min)
         yield "writes to PostgreSQL, both ways", ops.of_kind("postgresql.write"), least
@@ -66,9 +66,6 @@ def _streams(scenario: Scenario, history: History) -> Iterator[tuple[str, Flags,
         yield "ops on registers in PostgreSQL", ops.of_kind("register."), _least(registers, None)
     if (transactions := load.postgresql_list_rate_ops_per_s) is not None:
         yield "transactions on lists in PostgreSQL", ops.of_kind(KIND), _least(transactions, None)
-    if scenario.stack.personalization is not None:
-        asked, least = ops.of_kind(*OF_PEOPLE), _least(load.personalization_ops_per_s, None)
-        yield from _of_locust("suggestions and interests", asked, least, load, history)
     if scenario.stack.rabbitmq is not None:
         least = _least(load.rabbitmq_ops_per_s, load.rabbitmq_rate_ops_per_s_min)
         for queue in scenario.stack.load_queues:
