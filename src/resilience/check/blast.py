@@ -7,7 +7,7 @@ publishers and consumers are those of the load: one that a service consumes has 
 service. So each is judged for itself, in one of two ways or in both:
 
 - *How long nobody was served*: the longest time for which none of its ops was acknowledged, or for which a queue's
-  consumers were handed nothing (`check.rabbitmq.recovery`).
+  consumers were handed nothing (`check.rabbitmq.deliveries`).
 - *Who was not served*: of each kind of op that follows a schedule, those that failed or were answered late. All shards
   may refuse while one has no primary (``others_outage_s_max``), so the one stretch of that length with the most of them
   does not count. Beside it `SHARE_MAX` at most are: 9 of 10 writes that fail make no silence, nor do reads that all
@@ -24,7 +24,7 @@ from resilience.check.fault import SECOND_US
 from resilience.check.finding import Finding, Where
 from resilience.check.off_shards import services_of
 from resilience.check.outage import gaps, longest, outages, where
-from resilience.check.rabbitmq.recovery import outages_of_queue
+from resilience.check.rabbitmq.deliveries import deliveries_of
 from resilience.check.text import count, percent, seconds
 from resilience.history.columns import OK, Flags, Ints
 from resilience.history.read import History
@@ -153,8 +153,8 @@ def _served(scenario: Scenario, history: History, group: int, radius: BlastRadiu
 
 def _consumers(scenario: Scenario, history: History, queue: str, most_s: float) -> Finding:
     """Whether a queue's consumers are handed messages: they stay behind, so there always is one for them."""
-    found = outages_of_queue(scenario, history, queue)
-    worst = longest(found or ())
+    found = deliveries_of(scenario, history, queue)
+    worst = longest(found.outages if found else ())
     length_s = worst.length_s if worst else 0.0
     reason = f"no message was handed to anybody for {seconds(length_s)}" if length_s > most_s else ""
     if found is None:

@@ -6,11 +6,8 @@
     |──────────────|────|────|──────────|────|
      first_delivery_s             outage_s, the longest of all
 
-Consumers are behind, so there is always something for them: an interval in which a queue hands out nothing is an outage
-if it is longer than the larger of three times the 99th percentile of such gaps before the fault, and two periods of the
-schedule. It is looked at from when consumers began to deal with messages, and before the load's end: what the drain
-takes out of a queue then was nobody's delivery. A queue is *hit* if an injection's members are among those that lead it
-or hold a copy of it, or that its consumer was connected to.
+Which intervals are outages is `check.rabbitmq.deliveries`' matter. A queue is *hit* if an injection's members are among
+those that lead it or hold a copy of it, or that its consumer was connected to.
 
 How long it may be is the configuration's: a silent member is given up after 125 % of ``net_ticktime``, and one that was
 cut off stops then, which took 14 s at most; that a leader is elected, or that a member starts, takes less. An objective
@@ -23,16 +20,16 @@ from collections.abc import Iterator
 import numpy as np
 
 from resilience.check import needs
-from resilience.check.fault import SECOND_US, Applied, injections, load_end_us
+from resilience.check.fault import SECOND_US, Applied, injections
 from resilience.check.finding import Finding, Where
 from resilience.check.left_alone import left_alone
-from resilience.check.outage import Outage, limit_us, longest, silences, where
+from resilience.check.outage import Outage, longest, where
+from resilience.check.rabbitmq.deliveries import deliveries_of
 from resilience.check.rabbitmq.place import consumers_at, copies_at, leader_at
 from resilience.check.recovery import UNEXPECTED_OUTAGE_S
 from resilience.check.text import seconds
-from resilience.history.columns import Flags, Ints
+from resilience.history.columns import Ints
 from resilience.history.read import History
-from resilience.history.record import NEVER
 from resilience.spec.fault import Partition
 from resilience.spec.rabbitmq import Rabbitmq
 from resilience.spec.rabbitmq_coherence import GIVEN_UP_AFTER
@@ -51,8 +48,8 @@ def recovery_of_consumers(scenario: Scenario, history: History) -> tuple[Finding
 
 
 def _judged(scenario: Scenario, history: History, queue: str) -> Finding:
-    begin, handed = _handed(history, queue)
-    if begin is None:
+    deliveries = deliveries_of(scenario, history, queue)
+    if deliveries is None:
         return Finding(
             check=NAME,
             verdict="inconclusive",
@@ -61,7 +58,7 @@ def _judged(scenario: Scenario, history: History, queue: str) -> Finding:
             where=Where(group=f"queue {queue}"),
             rests_on=_RESTS_ON,
         )
-    found = _outages(scenario, history, begin, handed)
+    handed, found = deliveries
     hit = next(((one, how) for one in injections(history) if (how := _how_hit(scenario, history, queue, one))), None)
     if hit is None:
         return _spared(history, queue, longest(found))
@@ -70,34 +67,6 @@ def _judged(scenario: Scenario, history: History, queue: str) -> Finding:
     unended = longest(tuple(outage for outage in since if _never_again(outage)))
     measures = dict(_measures(injection, handed, unended or longest(since)))
     return _restored(queue, how, unended or longest(since), measures, bound_of(scenario, injection))
-
-
-def _handed(history: History, queue: str) -> tuple[int | None, Ints]:
-    """When a queue's consumers began to deal with messages, and the instants from then on, as long as the load went on,
-    at which they were handed any; of older records those at which they dealt with any.
-    """
-    consumed = history.consumed
-    steady, end = history.window("steady"), load_end_us(history)
-    mine: Flags = np.array([name == queue for name in consumed.queues], dtype=np.bool_)[consumed.queue]
-    dealt_with = consumed.at[mine & consumed.acked & (consumed.at <= end)]
-    if not len(dealt_with):
-        return None, dealt_with
-    begin = max(int(dealt_with.min()), steady.start if steady else 0)
-    told = mine & (consumed.came != NEVER)
-    instants = np.concatenate((consumed.came[told], consumed.at[mine & ~told & consumed.acked]))
-    return begin, np.sort(instants[(instants >= begin) & (instants <= end)])
-
-
-def outages_of_queue(scenario: Scenario, history: History, queue: str) -> tuple[Outage, ...] | None:
-    """All outages of a queue for those who consume it, in the order of time; None if nobody dealt with a message."""
-    begin, handed = _handed(history, queue)
-    return None if begin is None else _outages(scenario, history, begin, handed)
-
-
-def _outages(scenario: Scenario, history: History, begin: int, handed: Ints) -> tuple[Outage, ...]:
-    limit = limit_us(history, handed, scenario.load.rabbitmq_ops_per_s)
-    found = silences(begin, handed, load_end_us(history), limit)
-    return tuple(Outage(group=NEVER, start=start, end=end, error=0, ended=ended) for start, end, ended in found)
 
 
 def _how_hit(scenario: Scenario, history: History, queue: str, injection: Applied) -> str:
