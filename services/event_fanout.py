@@ -75,7 +75,11 @@ class EventFanout:
         self._broker = Broker(
             rooms.rabbitmq, user=rooms.user, password=password_in(rooms.rabbitmq_password_file), opened=self._listen
         )
-        self._mover = Mover(rows_of(rooms.exchange), database_of(rooms), self._broker, OutboxMetrics(registry))
+        # Connections of its own, beside those that edits are committed by: the mover holds one for as long as RabbitMQ
+        # confirms nothing, and a step of its that runs out of time gives up all that are idle, so that those who edit
+        # would have to log in anew, two at a time.
+        database = database_of(rooms)
+        self._mover = Mover(rows_of(rooms.exchange), database, self._broker, OutboxMetrics(registry))
 
     def open(self) -> None:
         """Begins to listen, and to look for rows that others have left."""
