@@ -51,8 +51,8 @@ from resilience.report.run import Run
 from resilience.report.store import RunStore
 from resilience.spec.read import read_scenario
 from resilience.spec.scenario import Scenario
-from resilience.spec.stack import GENERATORS
-from tests.histories import FINGERPRINT, of_servers, sound_control
+from resilience.spec.stack import GENERATORS, OBSERVER
+from tests.histories import FINGERPRINT, of_servers, sound_control, write_log
 
 S = 1_000_000  # a second, in the unit of all instants
 EVERY_US = 2_000
@@ -82,6 +82,9 @@ def write_run(reports: Path, ops: int) -> Run:
     run.ledger.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in story.booked()))
     run.save_servers({"redis-cluster-0": {"component": "redis", "version": "8.0.2"}})
     run.save_control(_control(run))
+    for member in scenario.stack.members:
+        if member.node != OBSERVER:
+            write_log(run.directory, member, [])
     _write(run.samples, _samples(scenario, history, BEGIN_US + length_s * S + 10 * S))
     return run
 

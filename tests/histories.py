@@ -498,10 +498,7 @@ class Recorded:
     def _save_logs(self, directory: Path, about: Scenario) -> None:
         for member in about.stack.members:
             if member.node != OBSERVER and member.name not in self.unlogged:
-                lines = [stamped(member.component, -2 * S, STARTED.get(member.component, "INFO it listens")), ""]
-                path = directory / "members" / member.name / "server.log"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text("\n".join(lines[:1] + self.logs.get(member.name, []) + lines[1:]))
+                write_log(directory, member, self.logs.get(member.name, []))
 
     def _save_control(self, directory: Path) -> None:
         if self.identity:
@@ -824,6 +821,14 @@ def _add_sessions(run: Recorded, phase_at: PhaseAt, away: Away, every_us: int) -
         run.sessions[session] = SessionRead(session, group, exists=False, state="", version=0, ttl_s=-2, log=())
     for session, log in logs.items():
         run.rewrite(session, partial(_instead, log))
+
+
+def write_log(directory: Path, member: Member, told: list[str]) -> None:
+    """The log of a server that came up in time, and told this besides."""
+    began = stamped(member.component, -2 * S, STARTED.get(member.component, "INFO it listens"))
+    path = directory / "members" / member.name / "server.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join([began, *told, ""]))
 
 
 def _instead(log: list[str], _: list[str]) -> list[str]:
