@@ -6,7 +6,8 @@ from typing import Any, get_args
 
 import numpy as np
 
-from resilience.history.columns import CODE, FLAG, TEXT, Known, Messages, TableRows, code_array, stacked, text_array
+from resilience.history.columns import CODE, FLAG, TEXT, Known, Messages, TableRows, code_array, text_array
+from resilience.history.growing import Growing
 from resilience.history.lines import Damage, read_batches
 from resilience.history.record import (
     ArticleRead,
@@ -80,8 +81,8 @@ class _Found:
     through: dict[str, None] = field(default_factory=dict)  # members, in the order in which they are named
     origins: Known = field(default_factory=dict)
     reasons: Known = field(default_factory=dict)
-    rows: list[dict[str, Any]] = field(default_factory=list)  # chunks of columns, one of each batch
-    messages: list[dict[str, Any]] = field(default_factory=list)
+    rows: Growing = field(default_factory=lambda: Growing(_ROWS))
+    messages: Growing = field(default_factory=lambda: Growing(_MESSAGES))
 
     def add(self, batch: list[Any]) -> None:
         kinds: dict[type, list[Any]] = {kind: [] for kind in get_args(AuditLine)}
@@ -100,8 +101,8 @@ class _Found:
         self.articles += kinds[ArticleRead]
         self.jobs += kinds[JobRead]
         self.done += kinds[AuditDone]
-        self.rows.append(self._row_columns(kinds[RowRead]))
-        self.messages.append(self._message_columns(kinds[QueueRead]))
+        self.rows.append(len(kinds[RowRead]), **self._row_columns(kinds[RowRead]))
+        self._add_messages(kinds[QueueRead])
 
     def _row_columns(self, lines: list[RowRead]) -> dict[str, Any]:
         sources = [(line.member, line.timeline) for line in lines]
@@ -114,17 +115,18 @@ class _Found:
             "source": np.array([self.sources[source] for source in sources], dtype=np.int32),
         }
 
-    def _message_columns(self, lines: list[QueueRead]) -> dict[str, Any]:
+    def _add_messages(self, lines: list[QueueRead]) -> None:
         code_array([line.queue for line in lines], self.queues)  # an empty queue was read, too
         self.through.update((line.member, None) for line in lines if line.member)
         drained = [(line.queue, message) for line in lines for message in line.messages]
-        return {
-            "queue": code_array([queue for queue, _ in drained], self.queues),
-            "value": text_array([message.value for _, message in drained]),
-            "redelivered": np.array([message.redelivered for _, message in drained], dtype=np.bool_),
-            "died_in": code_array([message.died_in for _, message in drained], self.origins),
-            "died_of": code_array([message.died_of for _, message in drained], self.reasons),
-        }
+        self.messages.append(
+            len(drained),
+            queue=code_array([queue for queue, _ in drained], self.queues),
+            value=text_array([message.value for _, message in drained]),
+            redelivered=np.array([message.redelivered for _, message in drained], dtype=np.bool_),
+            died_in=code_array([message.died_in for _, message in drained], self.origins),
+            died_of=code_array([message.died_of for _, message in drained], self.reasons),
+        )
 
     def audit(self) -> Audit:
         return Audit(
@@ -132,9 +134,9 @@ class _Found:
             direct_groups=self.groups,
             sessions={line.key: line for line in self.sessions},
             rooms={line.key: line for line in self.rooms},
-            rows=TableRows(**stacked(self.rows, _ROWS), sources=tuple(self.sources)),
+            rows=TableRows(**self.rows.columns(), sources=tuple(self.sources)),
             messages=Messages(
-                **stacked(self.messages, _MESSAGES),
+                **self.messages.columns(),
                 queues=tuple(self.queues),
                 members=tuple(self.through),
                 origins=tuple(self.origins),

@@ -172,13 +172,6 @@ def text_array(texts: list[str]) -> Texts:
     return np.array(texts, dtype=TEXT)
 
 
-def stacked(chunks: list[dict[str, Any]], columns: dict[str, Any]) -> dict[str, Any]:
-    """The chunks of each column as one array; of no chunks an empty one. ``columns`` says of what kind each is."""
-    if not chunks:
-        return {name: np.empty(0, dtype=dtype) for name, dtype in columns.items()}
-    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in columns}
-
-
 def of_codes(column: Codes, wanted: Iterable[bool]) -> Flags:
     """Which rows have a code that is wanted; ``wanted`` says it of each code."""
     return np.array(list(wanted), dtype=np.bool_)[column]

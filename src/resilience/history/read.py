@@ -39,11 +39,11 @@ from resilience.history.columns import (
     Known,
     Ops,
     code_array,
-    stacked,
     text_array,
 )
 from resilience.history.control import Control, Identity, read_control, read_identity
 from resilience.history.event import flaw
+from resilience.history.growing import Growing
 from resilience.history.ledger import Booked
 from resilience.history.lines import BROKEN, Damage, read_batches
 from resilience.history.log import ServerLog, read_logs
@@ -72,6 +72,17 @@ from resilience.history.record import (
 
 _PROBLEMS_KEPT = 200
 _NOTHING = 0  # the code of "" among the values that stood in registers
+_CODE_OF = {outcome: code for code, outcome in enumerate(OUTCOMES)}
+_INVOKED = {
+    "id": INT, "kind": CODE, "key": CODE, "value": TEXT, "group": CODE, "phase": CODE, "due": INT,
+    "called": INT,
+}  # fmt: skip
+_ANSWERS = {"id": INT, "outcome": CODE, "returned": INT, "version": INT, "epoch": INT, "error": CODE, "stood": CODE}
+_ARRIVALS = {
+    "receiver": CODE, "room": CODE, "epoch": INT, "seq": INT, "edit": CODE, "at": INT,
+    "live": FLAG,
+}  # fmt: skip
+_HANDED = {"consumer": CODE, "queue": CODE, "value": TEXT, "at": INT, "redelivered": FLAG, "acked": FLAG, "came": INT}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -244,27 +255,27 @@ class _Load:
             },
         }
     )
-    invoked: list[dict[str, Any]] = field(default_factory=list)  # chunks of columns of the file being read
-    answers: list[dict[str, Any]] = field(default_factory=list)
-    files: list[dict[str, Any]] = field(default_factory=list)  # joined columns, one of each file
-    arrivals: list[dict[str, Any]] = field(default_factory=list)
-    handed: list[dict[str, Any]] = field(default_factory=list)
+    invoked: Growing = field(default_factory=lambda: Growing({**_INVOKED, **_ANSWERS, "client": CODE}))
+    first: int = 0  # the row at which the ops of the file being read begin
+    answers: Growing = field(default_factory=lambda: Growing(_ANSWERS))  # of the file being read
+    arrivals: Growing = field(default_factory=lambda: Growing(_ARRIVALS))
+    handed: Growing = field(default_factory=lambda: Growing(_HANDED))
 
     def begin(self, client: str, shift: Shift | None) -> None:
         self.client = client
         self.shift = shift
-        self.invoked = []
-        self.answers = []
+        self.first = len(self.invoked)
+        self.answers = Growing(_ANSWERS)
 
     def add(self, batch: list[Any]) -> None:
         kinds: dict[type, list[Any]] = {kind: [] for kind in get_args(OpLine)}
         for line in batch:
             kinds[type(line)].append(line)
-        self.invoked.append(self._invoked_columns(kinds[Invoked]))
-        self.answers.append(self._answer_columns(kinds[Returned]))
-        self.answers.append(self._told_columns(kinds[Answered]))
-        self.arrivals.append(self._arrival_columns(kinds[Delivered]))
-        self.handed.append(self._handed_columns(kinds[Consumed]))
+        self.invoked.append(len(kinds[Invoked]), **self._invoked_columns(kinds[Invoked]))
+        self.answers.append(len(kinds[Returned]), **self._answer_columns(kinds[Returned]))
+        self.answers.append(len(kinds[Answered]), **self._told_columns(kinds[Answered]))
+        self.arrivals.append(len(kinds[Delivered]), **self._arrival_columns(kinds[Delivered]))
+        self.handed.append(len(kinds[Consumed]), **self._handed_columns(kinds[Consumed]))
         self.joins += [_shifted(line, self.shift) for line in kinds[Joined]]
         self.leaves += [_shifted(line, self.shift) for line in kinds[Left]]
         self.attached += [_shifted(line, self.shift) for line in kinds[Attached]]
@@ -298,17 +309,16 @@ class _Load:
             "version": _ints([line.version for line in lines]),
             "epoch": _ints([line.epoch for line in lines]),
             "error": code_array([line.error for line in lines], self.codes["error"]),
-            "stood": np.full(len(lines), _NOTHING, dtype=np.int32),
+            "stood": _NOTHING,
         }
 
     def _told_columns(self, lines: list[Answered]) -> dict[str, Any]:
-        nothing = np.full(len(lines), -1, dtype=np.int64)
         return {
             "id": _ints([line.id for line in lines]),
             "outcome": _codes([_CODE_OF[line.outcome] for line in lines]),
             "returned": self._on_runners([line.returned for line in lines]),
-            "version": nothing,
-            "epoch": nothing,
+            "version": -1,
+            "epoch": -1,
             "error": code_array([line.error for line in lines], self.codes["error"]),
             "stood": code_array([line.stood for line in lines], self.codes["stood"]),
         }
@@ -338,8 +348,7 @@ class _Load:
 
     def end(self) -> None:
         """Joins the answers of the file that was read to its invocations."""
-        ops = stacked(self.invoked, _INVOKED)
-        answers = stacked(self.answers, _ANSWERS)
+        ops, answers = self.invoked.since(self.first), self.answers.columns()
         name = f"load/{self.client}.ops.jsonl"
         order = np.argsort(ops["id"], kind="stable")
         sorted_ids = ops["id"][order]
@@ -355,17 +364,13 @@ class _Load:
         unfinished = int(code_array([UNFINISHED], self.codes["error"])[0])
         defaults = {"outcome": OUTCOMES.index("unknown"), "returned": -1, "version": -1, "epoch": -1, "stood": _NOTHING}
         for column, default in (defaults | {"error": unfinished}).items():
-            filled = np.full(len(order), default, dtype=answers[column].dtype)
-            filled[order[slots[known]]] = answers[column][known]
-            ops[column] = filled
-        ops["client"] = np.repeat(code_array([self.client], self.codes["client"]), len(order))
-        self.files.append(ops)
-        self.invoked, self.answers = [], []
+            ops[column][:] = default
+            ops[column][order[slots[known]]] = answers[column][known]
+        ops["client"][:] = code_array([self.client], self.codes["client"])
 
     def ops(self) -> Ops:
-        columns = stacked(self.files, {**_INVOKED, **_ANSWERS, "client": CODE})
         return Ops(
-            **columns,
+            **self.invoked.columns(),
             clients=tuple(self.codes["client"]),
             kinds=tuple(self.codes["kind"]),
             keys=tuple(self.codes["key"]),
@@ -376,7 +381,7 @@ class _Load:
 
     def deliveries(self) -> Deliveries:
         return Deliveries(
-            **stacked(self.arrivals, _ARRIVALS),
+            **self.arrivals.columns(),
             receivers=tuple(self.codes["receiver"]),
             rooms=tuple(self.codes["room"]),
             edits=tuple(self.codes["edit"]),
@@ -384,23 +389,10 @@ class _Load:
 
     def consumed(self) -> Consumptions:
         return Consumptions(
-            **stacked(self.handed, _HANDED),
+            **self.handed.columns(),
             consumers=tuple(self.codes["consumer"]),
             queues=tuple(self.codes["queue"]),
         )
-
-
-_CODE_OF = {outcome: code for code, outcome in enumerate(OUTCOMES)}
-_INVOKED = {
-    "id": INT, "kind": CODE, "key": CODE, "value": TEXT, "group": CODE, "phase": CODE, "due": INT,
-    "called": INT,
-}  # fmt: skip
-_ANSWERS = {"id": INT, "outcome": CODE, "returned": INT, "version": INT, "epoch": INT, "error": CODE, "stood": CODE}
-_ARRIVALS = {
-    "receiver": CODE, "room": CODE, "epoch": INT, "seq": INT, "edit": CODE, "at": INT,
-    "live": FLAG,
-}  # fmt: skip
-_HANDED = {"consumer": CODE, "queue": CODE, "value": TEXT, "at": INT, "redelivered": FLAG, "acked": FLAG, "came": INT}
 
 
 def _ints(values: list[int]) -> Ints:
