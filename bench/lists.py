@@ -90,7 +90,7 @@ def _history(texts: list[str], told: list[str], stored: dict[str, str]) -> Histo
         returned=at + chance.integers(0, AROUND_US, count),
         stood=np.array([standing[text] for text in told], dtype=np.int32),
         kinds=(KIND,),
-        keys=(TABLE,),
+        keys=text_array([TABLE]),
         standing=tuple(standing),
     )
     done = (AuditDone("lists", len(stored), int(at[-1]) * 2),)

@@ -108,6 +108,6 @@ def as_history(ops: Made) -> History:
         returned=ops.returned,
         stood=stood.astype(np.int32),
         kinds=KINDS,
-        keys=tuple(f"pg-register-{number}" for number in range(int(ops.key.max()) + 1)),
+        keys=text_array([f"pg-register-{number}" for number in range(int(ops.key.max()) + 1)]),
         standing=tuple("" if number == INITIAL else f"pg-1-r{number}" for number in standing.tolist()),
     )

@@ -45,7 +45,9 @@ def in_redis(ops: int) -> History:
     """So many direct writes to the shards in turn, of which the middle one is gone."""
     keys, values, gone = _keys(ops), _values(ops), ops // 2
     groups = np.arange(ops, dtype=np.int32) % SHARDS + 1
-    history = _written(ops, kinds=("direct.write",), keys=keys, value=text_array(values), group=groups)
+    history = _written(
+        ops, kinds=("direct.write",), keys=text_array(list(keys)), value=text_array(values), group=groups
+    )
     stored: dict[str, str | None] = dict(zip(keys, values, strict=True)) | {keys[gone]: None}
     audit = dataclasses.replace(
         history.audit, direct=stored, direct_groups=dict(zip(keys, groups.tolist(), strict=True)), direct_lines=ops
@@ -57,7 +59,7 @@ def in_postgresql(ops: int) -> History:
     """So many rows, of which the middle one is gone."""
     keys, values, there = _keys(ops), _values(ops), np.ones(ops, dtype=np.bool_)
     there[ops // 2] = False
-    history = _written(ops, kinds=("postgresql.write",), keys=keys, value=text_array(values))
+    history = _written(ops, kinds=("postgresql.write",), keys=text_array(list(keys)), value=text_array(values))
     rows = TableRows(
         key=text_array(list(keys)),
         value=text_array([value if is_there else "" for value, is_there in zip(values, there, strict=True)]),

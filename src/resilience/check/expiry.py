@@ -23,7 +23,7 @@ from resilience.check.assumption.record import SESSION_WRITES
 from resilience.check.fault import SECOND_US, load_end_us
 from resilience.check.finding import Finding
 from resilience.check.text import count
-from resilience.history.columns import FAIL, OK
+from resilience.history.columns import FAIL, OK, are_among
 from resilience.history.read import History
 from resilience.history.record import SessionRead
 from resilience.spec.scenario import Scenario
@@ -89,7 +89,7 @@ def _last_write(history: History) -> dict[str, int]:
     last = np.zeros(len(ops.keys), dtype=np.int64)
     np.maximum.at(last, ops.key[writes], np.maximum(ops.returned[writes], ops.called[writes]))
     codes = np.unique(ops.key[writes])
-    return dict(zip((ops.keys[code] for code in codes.tolist()), last[codes].tolist(), strict=True))
+    return dict(zip(ops.keys[codes].tolist(), last[codes].tolist(), strict=True))
 
 
 def _wrong(
@@ -123,8 +123,7 @@ def _renewals(history: History, alive: Sequence[SessionRead]) -> Mapping[str, Re
     """The newest op of each session, if it is on record."""
     ops, newest = history.ops, {_newest(read) for read in alive}
     keys = {read.key for read in alive}
-    lives = np.array([key in keys for key in ops.keys], dtype=np.bool_)
-    rows = np.flatnonzero(ops.of_kind(*SESSION_WRITES) & lives[ops.key]) if len(ops) else ()
+    rows = np.flatnonzero(ops.of_kind(*SESSION_WRITES) & are_among(ops.keys, keys)[ops.key]) if len(ops) else ()
     return {
         value: (int(ops.called[row]), int(ops.returned[row]) if ops.outcome[row] == OK else None)
         for row in rows

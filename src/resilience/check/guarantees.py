@@ -24,7 +24,7 @@ from resilience.check.expiry import expired
 from resilience.check.fault import injections
 from resilience.check.finding import Finding, Where
 from resilience.check.text import count
-from resilience.history.columns import OK, UNKNOWN, Codes, Flags, Ints
+from resilience.history.columns import OK, UNKNOWN, Codes, Flags, Ints, are_among
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
 
@@ -101,7 +101,7 @@ def _told_missing(history: History, gone: Collection[str]) -> Flags:
     """Which ops were told that there is no such session, though its time had not run out; they name no version (-1)."""
     ops = history.ops
     code = ops.errors.index(MISSING) if MISSING in ops.errors else -1
-    lives = np.array([key not in gone for key in ops.keys], dtype=np.bool_)
+    lives = ~are_among(ops.keys, gone)
     told: Flags = ops.of_kind("session.") & (ops.error == code)
     told[told] = lives[ops.key[told]]
     return told

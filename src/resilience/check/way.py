@@ -10,7 +10,7 @@ WORDS: dict[Way, str] = {"pgbouncer": "rows through a PgBouncer", "direct": "row
 
 def rows_by(ops: Ops, way: Way) -> Flags:
     """Which ops are rows that were written on a way."""
-    on_it = np.array([way_of(key) == way for key in ops.keys], dtype=np.bool_)
+    on_it = np.fromiter((way_of(key) == way for key in ops.keys), dtype=np.bool_, count=len(ops.keys))
     rows: Flags = ops.of_kind(KIND).copy()
     rows[rows] = on_it[ops.key[rows]]
     return rows

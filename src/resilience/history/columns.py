@@ -1,10 +1,11 @@
 """The columns of a history: one array for each field of its ops and of what arrived, no object for each of them.
 
 Instants are microseconds on the run's clock. A text that occurs often (a key, a kind, a phase) is a *code*: an index
-into the tuple of texts that stands beside the column. Values occur once each and are kept in numpy's string type.
+into the texts that stand beside the column: a tuple, or of keys, which may be as many as there are ops, a column of
+their own. Values occur once each. Such columns of texts are kept in numpy's string type.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ TEXT: Any = np.dtypes.StringDType()
 
 OK, FAIL, UNKNOWN = 0, 1, 2  # the values of `Ops.outcome`
 OUTCOMES = ("ok", "fail", "unknown")
+_PIECE = 65_536  # rows of texts that are taken at once
 UNFINISHED = "unfinished"  # the error of an op whose client never said how it ended
 
 
@@ -48,7 +50,7 @@ class Ops:
     stood: Codes  # into ``standing``: the value that a register's answer speaks of, what a transaction was told; ""
     clients: tuple[str, ...]
     kinds: tuple[str, ...]
-    keys: tuple[str, ...]
+    keys: Texts
     phases: tuple[str, ...]
     errors: tuple[str, ...]
     standing: tuple[str, ...]
@@ -70,7 +72,7 @@ class Ops:
 
     def with_key(self, key: str) -> Flags:
         """Which ops are on this key."""
-        return np.equal(self.key, _code(self.keys, key))
+        return np.isin(self.key, np.flatnonzero(np.equal(self.keys, key)))
 
     def with_error(self, error: str) -> Flags:
         """Which ops ended with an error of this class."""
@@ -170,6 +172,31 @@ def code_array(texts: list[str], known: Known) -> Codes:
 def text_array(texts: list[str]) -> Texts:
     """Texts of any length as one array without an object for each."""
     return np.array(texts, dtype=TEXT)
+
+
+def same_texts(texts: Texts, rows: Ints | Codes, others: Texts, their_rows: Ints | Codes) -> Flags:
+    """Whether the texts in some rows are those in as many rows of another column.
+
+    To take rows is to copy their texts, so this is done in pieces.
+    """
+    same = np.empty(len(rows), dtype=np.bool_)
+    for first in range(0, len(rows), _PIECE):
+        piece = slice(first, first + _PIECE)
+        same[piece] = _taken(texts, rows[piece]) == _taken(others, their_rows[piece])
+    return same
+
+
+def _taken(texts: Texts, rows: Ints | Codes) -> Texts:
+    """The texts in these rows; where they follow one another no text is copied."""
+    follow = len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (rows[1:] > rows[:-1]).all()
+    return texts[rows[0] : rows[-1] + 1] if follow else texts[rows]
+
+
+def are_among(texts: Texts, wanted: Collection[str]) -> Flags:
+    """Which texts are wanted."""
+    if not wanted:
+        return np.zeros(len(texts), dtype=np.bool_)
+    return np.fromiter((text in wanted for text in texts), dtype=np.bool_, count=len(texts))
 
 
 def of_codes(column: Codes, wanted: Iterable[bool]) -> Flags:

@@ -47,6 +47,7 @@ from resilience.history.growing import Growing
 from resilience.history.ledger import Booked
 from resilience.history.lines import BROKEN, Damage, read_batches
 from resilience.history.log import ServerLog, read_logs
+from resilience.history.names import Naming
 from resilience.history.offset import Shift, shift_of
 from resilience.history.record import (
     NEVER,
@@ -251,10 +252,11 @@ class _Load:
             "stood": {"": _NOTHING},
             **{
                 name: {}
-                for name in ("client", "kind", "key", "phase", "error", "receiver", "room", "edit", "consumer", "queue")
+                for name in ("client", "kind", "phase", "error", "receiver", "room", "edit", "consumer", "queue")
             },
         }
     )
+    keys: Naming = field(default_factory=Naming)
     invoked: Growing = field(default_factory=lambda: Growing({**_INVOKED, **_ANSWERS, "client": CODE}))
     first: int = 0  # the row at which the ops of the file being read begin
     answers: Growing = field(default_factory=lambda: Growing(_ANSWERS))  # of the file being read
@@ -293,7 +295,7 @@ class _Load:
         return {
             "id": _ints([line.id for line in lines]),
             "kind": code_array([line.kind for line in lines], self.codes["kind"]),
-            "key": code_array([line.key for line in lines], self.codes["key"]),
+            "key": self.keys.add([line.key for line in lines]),
             "value": text_array([line.value for line in lines]),
             "group": _codes([line.group for line in lines]),
             "phase": code_array([line.phase for line in lines], self.codes["phase"]),
@@ -369,11 +371,14 @@ class _Load:
         ops["client"][:] = code_array([self.client], self.codes["client"])
 
     def ops(self) -> Ops:
+        names, codes = self.keys.named()
+        columns = self.invoked.columns()
+        columns["key"] = codes[columns["key"]]
         return Ops(
-            **self.invoked.columns(),
+            **columns,
             clients=tuple(self.codes["client"]),
             kinds=tuple(self.codes["kind"]),
-            keys=tuple(self.codes["key"]),
+            keys=names.texts,
             phases=tuple(self.codes["phase"]),
             errors=tuple(self.codes["error"]),
             standing=tuple(self.codes["stood"]),

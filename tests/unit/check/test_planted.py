@@ -34,7 +34,7 @@ def long() -> History:
         group=(1 + numbers % 3).astype(np.int32), due=numbers * 1000, called=numbers * 1000,
         returned=numbers * 1000 + 500, outcome=np.full(WRITES, OK, dtype=np.int32), version=-1 + 0 * numbers,
         epoch=-1 + 0 * numbers, value=text_array([f"v{number}" for number in range(WRITES)]), clients=("direct",),
-        kinds=("direct.write",), keys=tuple(f"k{number}" for number in range(WRITES)), phases=("steady",),
+        kinds=("direct.write",), keys=text_array([f"k{number}" for number in range(WRITES)]), phases=("steady",),
         errors=("",), stood=zeros, standing=("",),
     )  # fmt: skip
     nothing = read_history(Path("nowhere"))

@@ -454,7 +454,7 @@ def long() -> History:
         client=zeros, id=numbers + 1, kind=zeros, key=numbers.astype(np.int32), phase=zeros, error=zeros, group=zeros,
         stood=zeros, due=numbers * 1000, called=numbers * 1000, returned=numbers * 1000 + 500,
         outcome=np.full(WRITES, OK, dtype=np.int32), version=-1 + 0 * numbers, epoch=-1 + 0 * numbers,
-        value=text_array(values), clients=("postgresql",), kinds=("postgresql.write",), keys=tuple(keys),
+        value=text_array(values), clients=("postgresql",), kinds=("postgresql.write",), keys=text_array(keys),
         phases=("steady",), errors=("", ACKED_LOCALLY), standing=("",),
     )  # fmt: skip
     rows = TableRows(

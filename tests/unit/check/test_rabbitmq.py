@@ -693,7 +693,7 @@ def long() -> History:
         client=zeros, id=numbers + 1, kind=zeros, key=queue, phase=zeros, error=zeros, group=zeros,
         stood=zeros, due=numbers * 1000, called=numbers * 1000, returned=numbers * 1000 + 500,
         outcome=np.full(WRITES, OK, dtype=np.int32), version=-1 + 0 * numbers, epoch=-1 + 0 * numbers,
-        value=values, clients=("rabbitmq",), kinds=("rabbitmq.publish",), keys=(QUEUE, OTHER),
+        value=values, clients=("rabbitmq",), kinds=("rabbitmq.publish",), keys=text_array([QUEUE, OTHER]),
         phases=("steady",), errors=("",), standing=("",),
     )  # fmt: skip
     handed, left = slice(None, -1_000), slice(-1_000, None)
@@ -802,7 +802,7 @@ def small(publishes: list[tuple[str, str]], sights: list[tuple[str, bool]]) -> H
         error=zeros[:count], group=zeros[:count], due=numbers, called=numbers, returned=numbers + 1,
         outcome=np.array([("ok", "fail", "unknown").index(outcome) for _, outcome in publishes], dtype=np.int32),
         version=numbers, epoch=numbers, value=text_array([value for value, _ in publishes]), clients=("rabbitmq",),
-        kinds=("rabbitmq.publish",), keys=(QUEUE,), phases=("steady",), errors=("",),
+        kinds=("rabbitmq.publish",), keys=text_array([QUEUE]), phases=("steady",), errors=("",),
         stood=zeros[:count], standing=("",),
     )  # fmt: skip
     consumed = Consumptions(

@@ -471,7 +471,7 @@ def history_of(ops: list[tuple[str, str, int, int, str, str, str]]) -> History:
         group=zeros, phase=zeros, due=np.array(called), called=np.array(called), returned=np.array(returned),
         outcome=codes(outcomes, OUTCOMES), version=np.full(count, -1), epoch=np.full(count, -1),
         error=codes(errors, ("", MISMATCH)), stood=codes(stood, standing), value=text_array(values),
-        clients=("postgresql",), kinds=kinds, keys=("r",), phases=("steady",), errors=("", MISMATCH),
+        clients=("postgresql",), kinds=kinds, keys=text_array(["r"]), phases=("steady",), errors=("", MISMATCH),
         standing=standing,
     )  # fmt: skip
     return dataclasses.replace(nothing, ops=columns)

@@ -21,7 +21,7 @@ from resilience.check.durability.booking import Booked, Defect, What, findings, 
 from resilience.check.durability.unrecorded import unrecorded
 from resilience.check.expiry import expired
 from resilience.check.finding import Finding
-from resilience.history.columns import FAIL, OK, UNKNOWN, Ints
+from resilience.history.columns import FAIL, OK, UNKNOWN, Ints, are_among
 from resilience.history.read import History
 from resilience.history.record import SessionRead
 from resilience.spec.scenario import Scenario
@@ -78,8 +78,7 @@ def lost_writes(history: History, gone: Collection[str] = ()) -> Ints:
 def _rows_of(history: History, keys: Collection[str]) -> Ints:
     """The writes to sessions of these keys."""
     ops = history.ops
-    named = np.array([key in keys for key in ops.keys], dtype=np.bool_)
-    return np.flatnonzero(ops.of_kind(*SESSION_WRITES) & named[ops.key])
+    return np.flatnonzero(ops.of_kind(*SESSION_WRITES) & are_among(ops.keys, keys)[ops.key])
 
 
 def _sorted(rows: list[int]) -> Ints:

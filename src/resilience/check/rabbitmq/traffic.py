@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from resilience.history.columns import Codes, Flags, Ints, Known, code_array, of_codes
+from resilience.history.columns import Codes, Flags, Ints, Known, Texts, code_array, of_codes
 from resilience.history.read import History
 from resilience.spec.rabbitmq import dead_letter_queue
 
@@ -87,7 +87,7 @@ def traffic(history: History) -> Traffic:
     )
 
 
-def _recoded(column: Codes, texts: tuple[str, ...], known: Known) -> Codes:
+def _recoded(column: Codes, texts: tuple[str, ...] | Texts, known: Known) -> Codes:
     """The column with the codes of ``known`` in place of those into ``texts``."""
     used = np.unique(column)
     codes = np.full(len(texts), NONE, dtype=np.int32)
