@@ -6,22 +6,29 @@ from typing import Any
 
 import numpy as np
 
-from resilience.history.columns import OK, Ops
+from resilience.history.columns import OK, TEXT, Ops, Texts
 from resilience.history.read import History, read_history
+
+
+def numbered(prefix: str, count: int) -> Texts:
+    """So many texts, each with its number, made as a column: as objects they would take more than all else."""
+    texts: Texts = np.strings.add(prefix, np.arange(count).astype(TEXT))
+    return texts
 
 
 def history_of(count: int, **columns: Any) -> History:
     """A history of so many acknowledged ops of one client and phase, and of nothing else.
 
-    ``columns`` are those of `Ops` that are not the same for all, ``called`` and ``returned`` among them.
+    ``columns`` are those of `Ops` that are not the same for all, ``called`` and ``returned`` among them. Each column
+    has its own memory, as one that was read has.
     """
-    same = np.zeros(count, dtype=np.int32)
+    same = ("client", "kind", "key", "group", "phase", "error", "stood")
     made = {
-        **dict.fromkeys(("client", "kind", "key", "group", "phase", "error", "stood"), same),
-        **dict.fromkeys(("version", "epoch"), np.full(count, -1)),
+        **{name: np.zeros(count, dtype=np.int32) for name in same if name not in columns},
+        **{name: np.full(count, -1) for name in ("version", "epoch") if name not in columns},
         "id": np.arange(count) + 1,
         "outcome": np.full(count, OK, dtype=np.int32),
-        "due": columns["called"],
+        "due": columns["called"].copy(),
         "clients": ("bench",),
         "phases": ("steady",),
         "errors": ("",),

@@ -5,17 +5,17 @@ one are there in the end.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from bench.columns import history_of
+from bench.columns import history_of, numbered
 from bench.measure import ROOT, Figure, Place, rates
 from resilience.check.durability.direct import DIRECT, direct
 from resilience.check.durability.postgresql import ROWS, postgresql
 from resilience.check.finding import Finding
-from resilience.history.columns import TableRows, text_array
+from resilience.history.columns import DirectReads, TableRows
 from resilience.history.read import History
 from resilience.spec.read import read_scenario
 
@@ -25,15 +25,25 @@ EVERY_US, AROUND_US = 100, 15_000
 
 def figures(place: Place) -> Iterator[Figure]:
     """Ops a second. Raises `BenchError` if the one loss was not found, or anything else was."""
-    redis, in_shards = read_scenario(ROOT, "redis-failover"), in_redis(OPS)
-    yield _figure("direct writes to Redis", lambda: lost(direct(redis, in_shards), DIRECT.name), place)
-    postgres, in_table = read_scenario(ROOT, "postgresql-baseline"), in_postgresql(OPS)
-    yield _figure("rows of PostgreSQL", lambda: lost(postgresql(postgres, in_table), ROWS.name), place)
+    for name, made in CHECKS.items():
+        rate = rates(place, OPS, made(OPS))
+        yield Figure(name=f"{name}, {OPS:,} ops", unit="ops/s", values=rate, aim="at least 1,000,000")
 
 
-def _figure(noun: str, found: Callable[[], int], place: Place) -> Figure:
-    name = f"check of {noun}, {OPS:,} ops"
-    return Figure(name=name, unit="ops/s", values=rates(place, OPS, found), aim="at least 1,000,000")
+def _redis(ops: int) -> Callable[[], int]:
+    scenario, history = read_scenario(ROOT, "redis-failover"), in_redis(ops)
+    return lambda: lost(direct(scenario, history), DIRECT.name)
+
+
+def _postgresql(ops: int) -> Callable[[], int]:
+    scenario, history = read_scenario(ROOT, "postgresql-baseline"), in_postgresql(ops)
+    return lambda: lost(postgresql(scenario, history), ROWS.name)
+
+
+CHECKS: Mapping[str, Callable[[int], Callable[[], int]]] = {
+    "check of direct writes to Redis": _redis,
+    "check of rows of PostgreSQL": _postgresql,
+}
 
 
 def lost(findings: tuple[Finding, ...], name: str) -> int:
@@ -43,42 +53,39 @@ def lost(findings: tuple[Finding, ...], name: str) -> int:
 
 def in_redis(ops: int) -> History:
     """So many direct writes to the shards in turn, of which the middle one is gone."""
-    keys, values, gone = _keys(ops), _values(ops), ops // 2
     groups = np.arange(ops, dtype=np.int32) % SHARDS + 1
-    history = _written(
-        ops, kinds=("direct.write",), keys=text_array(list(keys)), value=text_array(values), group=groups
-    )
-    stored: dict[str, str | None] = dict(zip(keys, values, strict=True)) | {keys[gone]: None}
-    audit = dataclasses.replace(
-        history.audit, direct=stored, direct_groups=dict(zip(keys, groups.tolist(), strict=True)), direct_lines=ops
-    )
-    return dataclasses.replace(history, audit=audit)
+    history = _written(ops, "direct.write", group=groups)
+    stored = _stored(ops)
+    reads = DirectReads(**stored, group=groups[stored["key"]])
+    return dataclasses.replace(history, audit=dataclasses.replace(history.audit, direct=reads, direct_lines=ops))
 
 
 def in_postgresql(ops: int) -> History:
     """So many rows, of which the middle one is gone."""
-    keys, values, there = _keys(ops), _values(ops), np.ones(ops, dtype=np.bool_)
-    there[ops // 2] = False
-    history = _written(ops, kinds=("postgresql.write",), keys=text_array(list(keys)), value=text_array(values))
-    rows = TableRows(
-        key=text_array(list(keys)),
-        value=text_array([value if is_there else "" for value, is_there in zip(values, there, strict=True)]),
-        there=there,
-        source=np.zeros(ops, dtype=np.int32),
-        sources=(("postgresql-primary-0", 1),),
-    )
+    history = _written(ops, "postgresql.write")
+    source = np.zeros(ops, dtype=np.int32)
+    rows = TableRows(**_stored(ops), source=source, sources=(("postgresql-primary-0", 1),))
     return dataclasses.replace(history, audit=dataclasses.replace(history.audit, rows=rows))
 
 
-def _keys(ops: int) -> tuple[str, ...]:
-    return tuple(f"bench-{number}" for number in range(ops))
+def _stored(ops: int) -> dict[str, Any]:
+    """What the audit has of each key, in an order that has nothing to do with that of the ops."""
+    key = np.random.default_rng(2).permutation(np.arange(ops, dtype=np.int32))
+    value, there = numbered("bench-1-", ops)[key], key != ops // 2
+    value[~there] = ""
+    return {"key": key, "value": value, "there": there}
 
 
-def _values(ops: int) -> list[str]:
-    return [f"bench-1-{number}" for number in range(ops)]
-
-
-def _written(ops: int, **columns: Any) -> History:
+def _written(ops: int, kind: str, **columns: Any) -> History:
     called = np.arange(ops, dtype=np.int64) * EVERY_US
     took = np.random.default_rng(1).integers(1, AROUND_US, ops)
-    return history_of(ops, key=np.arange(ops, dtype=np.int32), called=called, returned=called + took, **columns)
+    return history_of(
+        ops,
+        kinds=(kind,),
+        key=np.arange(ops, dtype=np.int32),
+        keys=numbered("bench-", ops),
+        value=numbered("bench-1-", ops),
+        called=called,
+        returned=called + took,
+        **columns,
+    )

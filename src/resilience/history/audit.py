@@ -6,9 +6,21 @@ from typing import Any, get_args
 
 import numpy as np
 
-from resilience.history.columns import CODE, FLAG, TEXT, Known, Messages, TableRows, code_array, text_array
+from resilience.history.columns import (
+    CODE,
+    FLAG,
+    TEXT,
+    Codes,
+    DirectReads,
+    Known,
+    Messages,
+    TableRows,
+    code_array,
+    text_array,
+)
 from resilience.history.growing import Growing
 from resilience.history.lines import Damage, read_batches
+from resilience.history.names import NOT_FOUND, Names
 from resilience.history.record import (
     ArticleRead,
     AuditDone,
@@ -25,7 +37,8 @@ from resilience.history.record import (
     SessionRead,
 )
 
-_ROWS = {"key": TEXT, "value": TEXT, "there": FLAG, "source": CODE}
+_DIRECT = {"key": CODE, "value": TEXT, "there": FLAG, "group": CODE}
+_ROWS = {"key": CODE, "value": TEXT, "there": FLAG, "source": CODE}
 _MESSAGES = {"queue": CODE, "value": TEXT, "redelivered": FLAG, "died_in": CODE, "died_of": CODE}
 
 
@@ -33,8 +46,8 @@ _MESSAGES = {"queue": CODE, "value": TEXT, "redelivered": FLAG, "died_in": CODE,
 class Audit:
     """What was stored after healing; of Redis a key that was read twice counts as it was read last."""
 
-    direct: dict[str, str | None]
-    direct_groups: dict[str, int]
+    direct: DirectReads
+    strangers: tuple[str, ...]  # keys of ``direct`` and ``rows`` that no op has; see `History.key`
     sessions: dict[str, SessionRead]
     rooms: dict[str, RoomRead]
     rows: TableRows
@@ -52,9 +65,9 @@ class Audit:
     room_lines: int
 
 
-def read_audit(path: Path, damage: Damage) -> Audit:
-    """The audit of a run; without the file nothing was read. Raises `OSError`."""
-    found = _Found()
+def read_audit(path: Path, names: Names, damage: Damage) -> Audit:
+    """The audit of a run, whose ops have keys of these names; without the file nothing was read. Raises `OSError`."""
+    found = _Found(names)
     for batch in read_batches(path, AuditLine, damage):
         found.add(batch)
     return found.audit()
@@ -64,9 +77,9 @@ def read_audit(path: Path, damage: Damage) -> Audit:
 class _Found:
     """What was read so far, batch by batch."""
 
-    direct: dict[str, str | None] = field(default_factory=dict)
-    groups: dict[str, int] = field(default_factory=dict)
-    direct_lines: int = 0
+    names: Names
+    strangers: Known = field(default_factory=dict)
+    direct: Growing = field(default_factory=lambda: Growing(_DIRECT))
     sessions: list[SessionRead] = field(default_factory=list)
     rooms: list[RoomRead] = field(default_factory=list)
     lists: list[ListRead] = field(default_factory=list)
@@ -88,10 +101,7 @@ class _Found:
         kinds: dict[type, list[Any]] = {kind: [] for kind in get_args(AuditLine)}
         for line in batch:
             kinds[type(line)].append(line)
-        reads = kinds[DirectRead]
-        self.direct_lines += len(reads)
-        self.direct.update((line.key, line.value) for line in reads)
-        self.groups.update((line.key, line.group) for line in reads)
+        self.direct.append(len(kinds[DirectRead]), **self._direct_columns(kinds[DirectRead]))
         self.sessions += kinds[SessionRead]
         self.rooms += kinds[RoomRead]
         self.lists += kinds[ListRead]
@@ -104,12 +114,29 @@ class _Found:
         self.rows.append(len(kinds[RowRead]), **self._row_columns(kinds[RowRead]))
         self._add_messages(kinds[QueueRead])
 
+    def _keys(self, texts: list[str]) -> Codes:
+        """The code of each key; those that no op has come after all that one has."""
+        codes = self.names.find(texts)
+        strange = np.flatnonzero(codes == NOT_FOUND)
+        if len(strange):
+            own = code_array([texts[index] for index in strange.tolist()], self.strangers)
+            codes[strange] = own + np.int32(len(self.names.texts))
+        return codes
+
+    def _direct_columns(self, lines: list[DirectRead]) -> dict[str, Any]:
+        return {
+            "key": self._keys([line.key for line in lines]),
+            "value": text_array([line.value or "" for line in lines]),
+            "there": np.array([line.value is not None for line in lines], dtype=np.bool_),
+            "group": np.array([line.group for line in lines], dtype=np.int32),
+        }
+
     def _row_columns(self, lines: list[RowRead]) -> dict[str, Any]:
         sources = [(line.member, line.timeline) for line in lines]
         for source in dict.fromkeys(sources):
             self.sources.setdefault(source, len(self.sources))
         return {
-            "key": text_array([line.key for line in lines]),
+            "key": self._keys([line.key for line in lines]),
             "value": text_array([line.value or "" for line in lines]),
             "there": np.array([line.value is not None for line in lines], dtype=np.bool_),
             "source": np.array([self.sources[source] for source in sources], dtype=np.int32),
@@ -129,9 +156,10 @@ class _Found:
         )
 
     def audit(self) -> Audit:
+        direct_lines = len(self.direct)
         return Audit(
-            direct=self.direct,
-            direct_groups=self.groups,
+            direct=DirectReads(**_last_of_each(self.direct.columns(), len(self.names.texts) + len(self.strangers))),
+            strangers=tuple(self.strangers),
             sessions={line.key: line for line in self.sessions},
             rooms={line.key: line for line in self.rooms},
             rows=TableRows(**self.rows.columns(), sources=tuple(self.sources)),
@@ -150,7 +178,16 @@ class _Found:
             articles=tuple(self.articles),
             jobs=tuple(self.jobs),
             done=tuple(self.done),
-            direct_lines=self.direct_lines,
+            direct_lines=direct_lines,
             session_lines=len(self.sessions),
             room_lines=len(self.rooms),
         )
+
+
+def _last_of_each(columns: dict[str, Any], keys: int) -> dict[str, Any]:
+    """The last row of each key; ``keys`` says how many there are."""
+    key, rows = columns["key"], np.arange(len(columns["key"]), dtype=np.int32)
+    last = np.zeros(keys, dtype=np.int32)
+    last[key] = rows
+    keep = last[key] == rows
+    return columns if keep.all() else {name: column[keep] for name, column in columns.items()}

@@ -121,13 +121,29 @@ class Consumptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DirectReads:
+    """What the audit found under the keys of the direct client, each as it was read last.
+
+    A key that is not ``there`` was asked for and holds nothing; its value is "".
+    """
+
+    key: Codes  # of `History.key`, as that of an op
+    value: Texts
+    there: Flags
+    group: Codes  # the Redis shard that it was read from
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TableRows:
     """The audit's lines of PostgreSQL's table, in the order in which they were read.
 
     A key that is not ``there`` was asked for and has no row; its value is "".
     """
 
-    key: Texts
+    key: Codes  # of `History.key`, as that of an op
     value: Texts
     there: Flags
     source: Codes  # into ``sources``
@@ -190,6 +206,16 @@ def _taken(texts: Texts, rows: Ints | Codes) -> Texts:
     """The texts in these rows; where they follow one another no text is copied."""
     follow = len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (rows[1:] > rows[:-1]).all()
     return texts[rows[0] : rows[-1] + 1] if follow else texts[rows]
+
+
+def rows_with(texts: Texts, rows: Ints, wanted: Collection[str]) -> dict[str, int]:
+    """Of each of these texts the last of the rows that has it, as far as one does; also in pieces."""
+    found: dict[str, int] = {}
+    for first in range(0, len(rows) if wanted else 0, _PIECE):
+        piece = rows[first : first + _PIECE]
+        named = zip(texts[piece].tolist(), piece.tolist(), strict=True)
+        found.update((text, row) for text, row in named if text in wanted)
+    return found
 
 
 def are_among(texts: Texts, wanted: Collection[str]) -> Flags:

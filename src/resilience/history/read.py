@@ -38,6 +38,7 @@ from resilience.history.columns import (
     Ints,
     Known,
     Ops,
+    Texts,
     code_array,
     text_array,
 )
@@ -120,6 +121,16 @@ class History:
         """The events of these names, in the order of time."""
         return tuple(event for event in self.events if event.name in names)
 
+    @property
+    def key_count(self) -> int:
+        """How many keys have a code."""
+        return len(self.ops.keys) + len(self.audit.strangers)
+
+    def key(self, code: int) -> str:
+        """The key of this code: of an op, or after those one that only the audit tells of."""
+        known = len(self.ops.keys)
+        return str(self.ops.keys[code]) if code < known else self.audit.strangers[code - known]
+
     def window(self, phase: str) -> PhaseWindow | None:
         """The window of a phase, None if it never began or never ended; of several the first."""
         return next((window for window in self.windows if window.phase == phase and window.end >= 0), None)
@@ -135,7 +146,9 @@ def read_history(run_dir: Path) -> History:
         damage.problems.append("history.jsonl: missing")
     run = read_run_lines(run_dir, damage)
     load = _read_load(sorted((run_dir / "load").glob("*.ops.jsonl")), damage)
-    audit = read_audit(run_dir / "audit.jsonl", damage)
+    names, codes = load.keys.named()
+    ops = load.ops(names.texts, codes)
+    audit = read_audit(run_dir / "audit.jsonl", names, damage)
     torn = damage.torn
     samples = _all_lines(run_dir / "samples.jsonl", SampleLine, damage)
     if damage.torn > torn:  # written in one go when all is over; only a file that grows through the run may be torn
@@ -145,7 +158,7 @@ def read_history(run_dir: Path) -> History:
     ledger = tuple(_all_lines(run_dir / "ledger.jsonl", Booked, damage))
     clock = tuple(sorted((x for x in run if isinstance(x, ClockPair)), key=lambda line: line.at))
     return History(
-        ops=load.ops(),
+        ops=ops,
         deliveries=load.deliveries(),
         consumed=load.consumed(),
         joins=tuple(sorted(load.joins, key=lambda line: line.at)),
@@ -370,15 +383,15 @@ class _Load:
             ops[column][order[slots[known]]] = answers[column][known]
         ops["client"][:] = code_array([self.client], self.codes["client"])
 
-    def ops(self) -> Ops:
-        names, codes = self.keys.named()
+    def ops(self, keys: Texts, codes: Codes) -> Ops:
+        """All ops; ``codes`` are those of their keys' entries."""
         columns = self.invoked.columns()
         columns["key"] = codes[columns["key"]]
         return Ops(
             **columns,
             clients=tuple(self.codes["client"]),
             kinds=tuple(self.codes["kind"]),
-            keys=names.texts,
+            keys=keys,
             phases=tuple(self.codes["phase"]),
             errors=tuple(self.codes["error"]),
             standing=tuple(self.codes["stood"]),

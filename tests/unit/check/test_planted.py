@@ -15,7 +15,7 @@ from resilience.check.durability.collaboration import book as book_edits
 from resilience.check.durability.direct import book
 from resilience.check.durability.session import book as book_sessions
 from resilience.check.guarantees import violations
-from resilience.history.columns import FAIL, OK, UNKNOWN, Ops, text_array
+from resilience.history.columns import FAIL, OK, UNKNOWN, DirectReads, Ops, text_array
 from resilience.history.read import History, read_history
 from resilience.history.record import RoomRead, SessionRead
 from tests.histories import Op, Recorded, S, recorded, scenario
@@ -40,19 +40,27 @@ def long() -> History:
     nothing = read_history(Path("nowhere"))
     audit = dataclasses.replace(
         nothing.audit,
-        direct={f"k{number}": f"v{number}" for number in range(WRITES)},
-        direct_groups={f"k{number}": 1 + number % 3 for number in range(WRITES)},
+        direct=DirectReads(
+            key=ops.key,
+            value=ops.value,
+            there=np.ones(WRITES, dtype=np.bool_),
+            group=ops.group,
+        ),
         direct_lines=WRITES,
     )
     return dataclasses.replace(nothing, ops=ops, audit=audit, problems=())
 
 
-def planted(whole: History, stored: dict[str, str | None], outcomes: dict[int, int] | None = None) -> History:
-    """The history with other values in the store, and other outcomes of some ops."""
+def planted(whole: History, stored: dict[int, str | None], outcomes: dict[int, int] | None = None) -> History:
+    """The history with other values in the store under some keys, by their numbers, and other outcomes of some ops."""
     outcome = whole.ops.outcome.copy()
     for number, code in (outcomes or {}).items():
         outcome[number] = code
-    audit = dataclasses.replace(whole.audit, direct=whole.audit.direct | stored)
+    reads = whole.audit.direct
+    value, there = reads.value.copy(), reads.there.copy()
+    for number, text in stored.items():
+        value[number], there[number] = text or "", text is not None
+    audit = dataclasses.replace(whole.audit, direct=dataclasses.replace(reads, value=value, there=there))
     return dataclasses.replace(whole, ops=dataclasses.replace(whole.ops, outcome=outcome), audit=audit)
 
 
@@ -73,7 +81,7 @@ def test_one_write_in_100_000(data: st.DataObject, long: History) -> None:
     )
     other = data.draw(numbers.filter(lambda number: number != copied))
     outcomes = {refused: FAIL, recovered: UNKNOWN, vanished: UNKNOWN}
-    stored = {f"k{lost}": None, f"k{vanished}": None, f"k{copied}": f"v{other}", f"k{strange}": "who-1"}
+    stored = {lost: None, vanished: None, copied: f"v{other}", strange: "who-1"}
     booked = book(planted(long, stored, outcomes))
     assert found(booked) == (
         {lost},
@@ -89,7 +97,7 @@ def test_a_whole_history_is_clean(long: History) -> None:
 @settings(max_examples=15, deadline=None)
 @given(lost=st.lists(numbers, unique=True, max_size=50))
 def test_every_lost_write_and_no_other(lost: list[int], long: History) -> None:
-    booked = book(planted(long, {f"k{number}": None for number in lost}))
+    booked = book(planted(long, dict.fromkeys(lost)))
     assert found(booked)[0] == set(lost)
 
 

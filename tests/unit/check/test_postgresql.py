@@ -458,7 +458,7 @@ def long() -> History:
         phases=("steady",), errors=("", ACKED_LOCALLY), standing=("",),
     )  # fmt: skip
     rows = TableRows(
-        key=text_array(keys), value=text_array(values), there=np.ones(WRITES, dtype=np.bool_), source=zeros,
+        key=numbers.astype(np.int32), value=text_array(values), there=np.ones(WRITES, dtype=np.bool_), source=zeros,
         sources=(("postgresql-primary-0", 1),),
     )  # fmt: skip
     nothing = read_history(Path("nowhere"))

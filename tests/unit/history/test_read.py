@@ -115,7 +115,9 @@ def test_everything_else_is_merged(tmp_path: Path) -> None:
     assert history.window("recovery") is None
     assert history.clock == (ClockPair(5, 6),)
     assert history.summaries == {"locust": {"exit": 0}}
-    assert history.audit.direct == {"k": "v"}
+    direct = history.audit.direct
+    assert [history.key(code) for code in direct.key] == ["k"], "a key that was read twice is there as it was read last"
+    assert (direct.value.tolist(), direct.there.tolist(), direct.group.tolist()) == (["v"], [True], [2])
     assert history.audit.direct_lines == 2
     assert history.audit.rooms["r"].log == ((3, 1, "e"),)
     assert history.audit.sessions["s"].version == 1
@@ -175,9 +177,11 @@ def test_what_was_in_the_table_and_in_the_queues(tmp_path: Path) -> None:
         ListRead("l-1", "v-1,v-2", "postgresql-primary-0", 1), ListRead("l-2", "", "postgresql-replica-0", 2),
         AuditDone("rabbitmq", 3, 8), OutboxRead("session-ended/s-1/o-1", True, "postgresql-primary-0", 1),
     )  # fmt: skip
-    audit = history_of(tmp_path).audit
+    history = history_of(tmp_path, op(1, "postgresql.write", "pg:2", "v-1"))
+    audit = history.audit
     rows, messages = audit.rows, audit.messages
-    assert rows.key.tolist() == ["pg:1", "pg:2", "pg:1"]
+    assert [history.key(code) for code in rows.key] == ["pg:1", "pg:2", "pg:1"]
+    assert (audit.strangers, rows.key[1]) == (("pg:1",), history.ops.key[0])
     assert rows.value.tolist() == ["v-1", "", "v-1"]
     assert rows.there.tolist() == [True, False, True]
     assert [rows.sources[code] for code in rows.source] == [

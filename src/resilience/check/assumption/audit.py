@@ -1,6 +1,6 @@
 """Assumptions about the audit: of each store everything was read back, after the load had ended."""
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -9,7 +9,7 @@ from resilience.check.assumption.finding import held_unless
 from resilience.check.assumption.record import SESSION_WRITES
 from resilience.check.fault import POSTGRESQL, SECOND_US, latest_timeline, load_end_us, primary_at
 from resilience.check.finding import Finding
-from resilience.history.columns import OK, Flags
+from resilience.history.columns import OK, Codes, Flags, are_among
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
 
@@ -29,11 +29,11 @@ def audit_complete(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     """After healing, every key with an acknowledged write was read back from Redis."""
     ops, audit = history.ops, history.audit
     lines = {"direct": audit.direct_lines, "session": audit.session_lines}
-    kinds: dict[str, tuple[Flags, Mapping[str, object]]] = {
-        "direct key": (ops.of_kind("direct.write"), audit.direct),
+    kinds: dict[str, tuple[Flags, Mapping[str, object] | Codes]] = {
+        "direct key": (ops.of_kind("direct.write"), audit.direct.key),
         "session": (ops.of_kind(*SESSION_WRITES), audit.sessions),
     }
-    read_on = audit.direct_groups | {key: read.group for key, read in audit.sessions.items()}
+    read_on = {key: read.group for key, read in audit.sessions.items()}
     measured = f"{len(audit.direct)} direct keys, {len(audit.sessions)} sessions"
     if not scenario.stack.has_rooms_in_postgresql:
         lines["room"] = audit.room_lines
@@ -55,12 +55,24 @@ def rooms_audited(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     return (held_unless("rooms-audited", "The logs of rooms were audited", reasons, f"{len(rooms)} read", "all"),)
 
 
-def _unlooked(history: History, writes: Flags, read: Container[str], what: str) -> Iterator[str]:
-    """Keys of acknowledged writes that nobody looked for."""
+def _unlooked(history: History, writes: Flags, read: Mapping[str, object] | Codes, what: str) -> Iterator[str]:
+    """Keys of acknowledged writes that nobody looked for; what was read are texts, or codes as those of ops."""
     ops = history.ops
-    acked = np.unique(ops.key[writes & (ops.outcome == OK)]).tolist()
-    if unread := [ops.keys[code] for code in acked if ops.keys[code] not in read]:
-        yield f"{len(unread)} {what}, e.g. {unread[0]}"
+    unread = _marked(history, ops.key[writes & (ops.outcome == OK)])
+    if isinstance(read, Mapping):
+        acked = np.flatnonzero(unread)
+        unread[acked] = ~are_among(ops.keys[acked], read)
+    else:
+        unread[read] = False
+    if number := int(unread.sum()):
+        yield f"{number} {what}, e.g. {ops.keys[np.argmax(unread)]}"
+
+
+def _marked(history: History, codes: Codes) -> Flags:
+    """By the code of each key whether it is among these."""
+    marked = np.zeros(history.key_count, dtype=np.bool_)
+    marked[codes] = True
+    return marked
 
 
 def rows_audited(scenario: Scenario, history: History) -> tuple[Finding, ...]:
@@ -69,7 +81,7 @@ def rows_audited(scenario: Scenario, history: History) -> tuple[Finding, ...]:
     ops, rows = history.ops, history.audit.rows
     reasons = _of_postgresql(history, "postgresql", len(rows), rows.sources)
     writes, what = ops.of_kind("postgresql.write"), "rows that were acknowledged were not looked for"
-    reasons += _unlooked(history, writes, set(rows.key.tolist()), what)
+    reasons += _unlooked(history, writes, rows.key, what)
     return (held_unless("postgresql-audited", "PostgreSQL's rows were audited", reasons, f"{len(rows)} read", "all"),)
 
 
@@ -190,9 +202,18 @@ def _undone(history: History, lines: Mapping[str, int]) -> Iterator[str]:
 
 
 def _misplaced(history: History, read_on: Mapping[str, int]) -> Iterator[str]:
-    """Keys that were read on another shard than the one that they were written to."""
-    ops = history.ops
-    codes, first = np.unique(ops.key, return_index=True)
-    written_to = zip(codes.tolist(), ops.group[first].tolist(), strict=True)
-    if wrong := [ops.keys[code] for code, group in written_to if read_on.get(ops.keys[code], group) != group]:
-        yield f"{len(wrong)} keys were read on another shard than they were written to, e.g. {wrong[0]}"
+    """Keys that were read on another shard than the one that they were written to first.
+
+    ``read_on`` are the shards of all keys but those of the direct client.
+    """
+    ops, direct = history.ops, history.audit.direct
+    written_to = np.zeros(history.key_count, dtype=np.int64)
+    written_to[ops.key[::-1]] = ops.group[::-1]
+    found = written_to.copy()
+    found[direct.key] = direct.group
+    others = np.flatnonzero(_marked(history, ops.key[~ops.of_kind("direct.write")]))
+    others = others[are_among(ops.keys[others], read_on)]
+    found[others] = [read_on[key] for key in ops.keys[others].tolist()]
+    wrong = np.flatnonzero((found != written_to)[: len(ops.keys)])
+    if len(wrong):
+        yield f"{len(wrong)} keys were read on another shard than they were written to, e.g. {ops.keys[wrong[0]]}"

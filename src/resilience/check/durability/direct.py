@@ -11,11 +11,12 @@ import numpy as np
 
 from resilience.check.durability.booking import Booked, Defect, findings, of_shards
 from resilience.check.finding import Finding
-from resilience.history.columns import FAIL, OK, UNKNOWN, Flags, Ints, text_array
+from resilience.history.columns import FAIL, OK, UNKNOWN, Codes, Ints, rows_with, same_texts
 from resilience.history.read import History
 from resilience.spec.scenario import Scenario
 
 _NEVER = np.iinfo(np.int64).max
+_NOT_READ = -1
 DIRECT = of_shards("durability.direct", "direct write")
 
 
@@ -26,26 +27,32 @@ def direct(scenario: Scenario, history: History) -> tuple[Finding, ...]:
 
 def book(history: History) -> Booked:
     """What the audit found of the direct client's keys."""
-    ops = history.ops
+    ops, reads = history.ops, history.audit.direct
     writes = ops.of_kind("direct.write")
     rows = np.flatnonzero(writes)
-    stored = list(map(history.audit.direct.get, ops.keys))
-    there = np.array([value is not None for value in stored], dtype=np.bool_)
-    was_read = there.copy()
-    for code in np.flatnonzero(~there).tolist():
-        was_read[code] = ops.keys[code] in history.audit.direct
-    texts = text_array([value or "" for value in stored])
-    keys = ops.key[rows]
-    won = there[keys] & (ops.value[rows] == texts[keys]) if len(rows) else np.zeros(0, dtype=np.bool_)
+    answer = _answers(history)[ops.key[rows]]
+    was_read = answer != _NOT_READ
+    there = was_read.copy()
+    there[was_read] = reads.there[answer[was_read]]
+    won = there.copy()
+    won[there] = same_texts(ops.value, rows[there], reads.value, answer[there])
     winners = rows[won]
     answered = _winners_answered(history, winners)
-    gone = was_read[keys] & ((~there[keys]) | (ops.called[rows] > answered[keys]))
+    gone = was_read & ((~there) | (ops.called[rows] > answered[ops.key[rows]]))
     return Booked(
         writes=writes,
         lost=rows[gone & (ops.outcome[rows] == OK)],
         recovered=winners[ops.outcome[winners] == UNKNOWN],
-        defects=tuple(_defects(history, winners, there, read=int(was_read.sum()))),
+        defects=tuple(_defects(history, winners)),
     )
+
+
+def _answers(history: History) -> Codes:
+    """For each key the row of what was read under it, `_NOT_READ` if nobody looked."""
+    key = history.audit.direct.key
+    answers = np.full(history.key_count, _NOT_READ, dtype=np.int32)
+    answers[key] = np.arange(len(key), dtype=np.int32)
+    return answers
 
 
 def _winners_answered(history: History, winners: Ints) -> Ints:
@@ -57,24 +64,24 @@ def _winners_answered(history: History, winners: Ints) -> Ints:
     return answered
 
 
-def _defects(history: History, winners: Ints, there: Flags, *, read: int) -> Iterator[Defect]:
-    """What must never be; ``read`` is how many keys of ops the audit has an answer about."""
-    ops, audit = history.ops, history.audit
+def _defects(history: History, winners: Ints) -> Iterator[Defect]:
+    """What must never be."""
+    ops, reads = history.ops, history.audit.direct
     for row in winners[ops.outcome[winners] == FAIL].tolist():
         yield Defect(
             what="refused but there", group=int(ops.group[row]), key=ops.keys[ops.key[row]], detail=ops.name(row)
         )
-    explained = np.zeros(len(ops.keys), dtype=np.bool_)
+    explained = np.zeros(history.key_count, dtype=np.bool_)
     explained[ops.key[winners]] = True
-    strange = {ops.keys[code] for code in np.flatnonzero(there & ~explained).tolist()}
-    if read < len(audit.direct):  # there are others: it costs as much as all else to find out which
-        strange |= {key for key in audit.direct.keys() - set(ops.keys) if audit.direct[key] is not None}
-    written = set(ops.value[ops.of_kind("direct.write")].tolist()) if strange else set()
-    for key in sorted(strange):
-        value = audit.direct[key]
+    strange = np.flatnonzero(reads.there & ~explained[reads.key]).tolist()
+    written = rows_with(
+        ops.value, np.flatnonzero(ops.of_kind("direct.write")), {reads.value[answer] for answer in strange}
+    )
+    for key, answer in sorted((history.key(reads.key[answer]), answer) for answer in strange):
+        value, group = reads.value[answer], int(reads.group[answer])
         if value in written:
             detail = f"holds {value}, which was written to another key"
-            yield Defect(what="duplicated", group=audit.direct_groups[key], key=key, detail=detail)
+            yield Defect(what="duplicated", group=group, key=key, detail=detail)
         else:
             detail = f"holds {value}, which nobody wrote"
-            yield Defect(what="unexpected", group=audit.direct_groups[key], key=key, detail=detail)
+            yield Defect(what="unexpected", group=group, key=key, detail=detail)

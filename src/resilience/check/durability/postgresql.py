@@ -8,7 +8,6 @@ A client writes each row with one INSERT that commits by itself, under a key and
 import dataclasses
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 
 import numpy as np
 from msgspec.structs import replace
@@ -27,7 +26,7 @@ from resilience.check.fault import (
     promoted_at,
 )
 from resilience.check.finding import Finding
-from resilience.history.columns import FAIL, OK, UNKNOWN, Flags, Ints, Texts
+from resilience.history.columns import FAIL, OK, UNKNOWN, Flags, Ints, rows_with, same_texts
 from resilience.history.read import History
 from resilience.history.record import ACKED_LOCALLY
 from resilience.spec.fault import CutReplication
@@ -143,8 +142,7 @@ def book_named(
 class _Stored:
     """The rows that are there, in columns, in the order in which they were read."""
 
-    key: Texts
-    value: Texts
+    line: Ints  # of the audit's rows
     writer: Ints  # the op that sent its value, `_NOBODY` if none is on record
     in_place: Flags  # it stands under the key that it was sent with
 
@@ -154,14 +152,14 @@ def book(history: History) -> Booked:
     ops = history.ops
     writes = ops.of_kind("postgresql.write")
     sent = np.flatnonzero(writes)
-    code = _codes(history)
-    stored = _stored(history, code, sent)
+    stored = _stored(history, sent)
     there = np.zeros(len(ops), dtype=np.bool_)
     there[stored.writer[stored.in_place]] = True
-    gone = sent[~there[sent] & (ops.outcome[sent] == OK) & _looked_for(history, code)[ops.key[sent]]]
+    gone = sent[~there[sent] & (ops.outcome[sent] == OK) & _looked_for(history)[ops.key[sent]]]
     locally = ops.with_error(ACKED_LOCALLY) & (ops.outcome == OK)
     strangers = np.flatnonzero(stored.writer == _NOBODY)
-    late = np.array(list(map(unrecorded(history, writes), stored.value[strangers].tolist())), dtype=np.bool_)
+    values = history.audit.rows.value[stored.line[strangers]].tolist()
+    late = np.array(list(map(unrecorded(history, writes), values)), dtype=np.bool_)
     return Booked(
         writes=writes,
         lost=gone[~locally[gone]],
@@ -169,7 +167,7 @@ def book(history: History) -> Booked:
         defects=(
             *_refused(history, sent[there[sent] & (ops.outcome[sent] == FAIL)]),
             *_duplicates(history, stored),
-            *_unexpected(stored, strangers[~late]),
+            *_unexpected(history, stored.line[strangers[~late]]),
         ),
         unrecorded=(POSTGRESQL,) * int(late.sum()),
         acked_locally=sent[locally[sent]],
@@ -177,40 +175,34 @@ def book(history: History) -> Booked:
     )
 
 
-def _stored(history: History, code: Ints, sent: Ints) -> _Stored:
-    """The rows; ``code`` is that of each key that was asked for, there or not."""
+def _stored(history: History, sent: Ints) -> _Stored:
+    """The rows that are there; ``sent`` are the ops that wrote."""
     ops, rows = history.ops, history.audit.rows
-    stored, code = rows.value[rows.there], code[rows.there]
+    line = np.flatnonzero(rows.there)
+    code = rows.key[line]
     writer = _writers_of_keys(history, sent)[code]
     found = np.flatnonzero(writer != _NOBODY)
-    writer[found[ops.value[writer[found]] != stored[found]]] = _NOBODY
+    writer[found[~same_texts(ops.value, writer[found], rows.value, line[found])]] = _NOBODY
     elsewhere = np.flatnonzero(writer == _NOBODY)  # each value by itself, since it costs a look: there are none, mostly
-    if len(elsewhere):
-        by_value = dict(zip(ops.value[sent].tolist(), sent.tolist(), strict=True))
-        writer[elsewhere] = [by_value.get(value, _NOBODY) for value in stored[elsewhere].tolist()]
+    values = rows.value[line[elsewhere]].tolist()
+    by_value = rows_with(ops.value, sent, set(values))
+    writer[elsewhere] = [by_value.get(value, _NOBODY) for value in values]
     in_place = writer != _NOBODY
     in_place[in_place] = ops.key[writer[in_place]] == code[in_place]
-    return _Stored(key=rows.key[rows.there], value=stored, writer=writer, in_place=in_place)
+    return _Stored(line=line, writer=writer, in_place=in_place)
 
 
 def _writers_of_keys(history: History, sent: Ints) -> Ints:
-    """By the code of each key the last op that wrote to it, `_NOBODY` if none did; at the end `_NOBODY`, for no key."""
-    writers = np.full(len(history.ops.keys) + 1, _NOBODY, dtype=np.int64)
+    """By the code of each key the last op that wrote to it, `_NOBODY` if none did."""
+    writers = np.full(history.key_count, _NOBODY, dtype=np.int64)
     writers[history.ops.key[sent]] = sent
     return writers
 
 
-def _codes(history: History) -> Ints:
-    """The code of each row's key, `_NOBODY` if no op has it."""
-    codes = dict(zip(history.ops.keys, range(len(history.ops.keys)), strict=True))
-    keys = history.audit.rows.key.tolist()
-    return np.fromiter(map(codes.get, keys, repeat(_NOBODY)), dtype=np.int64, count=len(keys))
-
-
-def _looked_for(history: History, code: Ints) -> Flags:
+def _looked_for(history: History) -> Flags:
     """Which keys the audit has an answer about, by their codes."""
-    asked = np.zeros(len(history.ops.keys), dtype=np.bool_)
-    asked[code[code != _NOBODY]] = True
+    asked = np.zeros(history.key_count, dtype=np.bool_)
+    asked[history.audit.rows.key] = True
     return asked
 
 
@@ -223,17 +215,26 @@ def _duplicates(history: History, stored: _Stored) -> Iterator[Defect]:
     """Rows that stand under another key than their own, or that stood there before."""
     ops = history.ops
     for index in np.flatnonzero((stored.writer != _NOBODY) & ~stored.in_place).tolist():
+        key, value = _row(history, stored.line[index])
         own = ops.keys[ops.key[stored.writer[index]]]
-        yield _defect("duplicated", stored.key[index], f"holds {stored.value[index]}, which was written to {own}")
+        yield _defect("duplicated", key, f"holds {value}, which was written to {own}")
     again = stored.in_place.copy()
     again[np.flatnonzero(again)[np.unique(stored.writer[again], return_index=True)[1]]] = False
     for index in np.flatnonzero(again).tolist():
-        yield _defect("duplicated", stored.key[index], f"{stored.value[index]} stands in the table more than once")
+        key, value = _row(history, stored.line[index])
+        yield _defect("duplicated", key, f"{value} stands in the table more than once")
 
 
-def _unexpected(stored: _Stored, rows: Ints) -> Iterator[Defect]:
-    for index in rows.tolist():
-        yield _defect("unexpected", stored.key[index], f"holds {stored.value[index]}, which nobody wrote")
+def _unexpected(history: History, lines: Ints) -> Iterator[Defect]:
+    for line in lines.tolist():
+        key, value = _row(history, line)
+        yield _defect("unexpected", key, f"holds {value}, which nobody wrote")
+
+
+def _row(history: History, line: int) -> tuple[str, str]:
+    """The key and the value of a line of the audit."""
+    rows = history.audit.rows
+    return history.key(rows.key[line]), rows.value[line]
 
 
 def _defect(what: What, key: str, detail: str) -> Defect:

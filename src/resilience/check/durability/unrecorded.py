@@ -25,7 +25,7 @@ def unrecorded(history: History, writes: Flags) -> Callable[[str], bool]:
     dead = [client for client in ops.clients if client not in history.summaries]
     last: dict[str, int] = {}
     for client in dead:
-        for value in ops.value[writes & ops.of_client(client)][-1:].tolist():
+        for value in ops.value[np.flatnonzero(writes & ops.of_client(client))[-1:]].tolist():
             if found := _NUMBERED.fullmatch(value):
                 last[found[1]] = int(found[2])
     return lambda value: bool((found := _NUMBERED.fullmatch(value)) and int(found[2]) > last.get(found[1], _NEVER))
