@@ -15,7 +15,7 @@ from bench.measure import ROOT, Figure, Place, rates
 from resilience.check.durability.direct import DIRECT, direct
 from resilience.check.durability.postgresql import ROWS, postgresql
 from resilience.check.finding import Finding
-from resilience.history.columns import DirectReads, TableRows
+from resilience.history.columns import CODE, DirectReads, TableRows
 from resilience.history.read import History
 from resilience.spec.read import read_scenario
 
@@ -53,7 +53,7 @@ def lost(findings: tuple[Finding, ...], name: str) -> int:
 
 def in_redis(ops: int) -> History:
     """So many direct writes to the shards in turn, of which the middle one is gone."""
-    groups = np.arange(ops, dtype=np.int32) % SHARDS + 1
+    groups = (np.arange(ops) % SHARDS + 1).astype(CODE)
     history = _written(ops, "direct.write", group=groups)
     stored = _stored(ops)
     reads = DirectReads(**stored, group=groups[stored["key"]])
@@ -63,7 +63,7 @@ def in_redis(ops: int) -> History:
 def in_postgresql(ops: int) -> History:
     """So many rows, of which the middle one is gone."""
     history = _written(ops, "postgresql.write")
-    source = np.zeros(ops, dtype=np.int32)
+    source = np.zeros(ops, dtype=CODE)
     rows = TableRows(**_stored(ops), source=source, sources=(("postgresql-primary-0", 1),))
     return dataclasses.replace(history, audit=dataclasses.replace(history.audit, rows=rows))
 

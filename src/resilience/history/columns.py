@@ -2,7 +2,8 @@
 
 Instants are microseconds on the run's clock. A text that occurs often (a key, a kind, a phase) is a *code*: an index
 into the texts that stand beside the column: a tuple, or of keys, which may be as many as there are ops, a column of
-their own. Values occur once each. Such columns of texts are kept in numpy's string type.
+their own. Values occur once each. Such columns of texts are kept in numpy's string type. Codes and other small numbers
+have as many bits as the largest of them needs: whoever calculates with them takes more.
 """
 
 from collections.abc import Collection, Iterable
@@ -13,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
-Codes = NDArray[np.int32]
+Codes = NDArray[np.signedinteger[Any]]
 Flags = NDArray[np.bool_]
 Texts = NDArray[Any]  # of numpy.dtypes.StringDType
 
-INT, CODE, FLAG = np.dtype(np.int64), np.dtype(np.int32), np.dtype(np.bool_)  # of the columns of these kinds
+# of the columns of these kinds; those of codes begin as narrow as that, see `history.growing`
+INT, CODE, FLAG = np.dtype(np.int64), np.dtype(np.int8), np.dtype(np.bool_)
 TEXT: Any = np.dtypes.StringDType()
 
 OK, FAIL, UNKNOWN = 0, 1, 2  # the values of `Ops.outcome`
@@ -34,7 +36,7 @@ class Ops:
     """
 
     client: Codes  # into ``clients``
-    id: Ints
+    id: Codes
     kind: Codes  # into ``kinds``
     key: Codes  # into ``keys``
     value: Texts
@@ -44,8 +46,8 @@ class Ops:
     called: Ints
     returned: Ints
     outcome: Codes  # `OK`, `FAIL`, `UNKNOWN`
-    version: Ints
-    epoch: Ints
+    version: Codes
+    epoch: Codes
     error: Codes  # into ``errors``
     stood: Codes  # into ``standing``: the value that a register's answer speaks of, what a transaction was told; ""
     clients: tuple[str, ...]

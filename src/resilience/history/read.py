@@ -76,10 +76,10 @@ _PROBLEMS_KEPT = 200
 _NOTHING = 0  # the code of "" among the values that stood in registers
 _CODE_OF = {outcome: code for code, outcome in enumerate(OUTCOMES)}
 _INVOKED = {
-    "id": INT, "kind": CODE, "key": CODE, "value": TEXT, "group": CODE, "phase": CODE, "due": INT,
+    "id": CODE, "kind": CODE, "key": CODE, "value": TEXT, "group": CODE, "phase": CODE, "due": INT,
     "called": INT,
 }  # fmt: skip
-_ANSWERS = {"id": INT, "outcome": CODE, "returned": INT, "version": INT, "epoch": INT, "error": CODE, "stood": CODE}
+_ANSWERS = {"id": CODE, "outcome": CODE, "returned": INT, "version": CODE, "epoch": CODE, "error": CODE, "stood": CODE}
 _ARRIVALS = {
     "receiver": CODE, "room": CODE, "epoch": INT, "seq": INT, "edit": CODE, "at": INT,
     "live": FLAG,
@@ -363,10 +363,10 @@ class _Load:
 
     def end(self) -> None:
         """Joins the answers of the file that was read to its invocations."""
-        ops, answers = self.invoked.since(self.first), self.answers.columns()
+        ids, answers = self.invoked.since(self.first)["id"], self.answers.columns()
         name = f"load/{self.client}.ops.jsonl"
-        order = np.argsort(ops["id"], kind="stable")
-        sorted_ids = ops["id"][order]
+        order = np.argsort(ids, kind="stable")
+        sorted_ids = ids[order]
         if (np.diff(sorted_ids) == 0).any():
             self.damage.problems.append(f"{name}: an op id was used twice")
         slots = np.searchsorted(sorted_ids, answers["id"])
@@ -379,9 +379,9 @@ class _Load:
         unfinished = int(code_array([UNFINISHED], self.codes["error"])[0])
         defaults = {"outcome": OUTCOMES.index("unknown"), "returned": -1, "version": -1, "epoch": -1, "stood": _NOTHING}
         for column, default in (defaults | {"error": unfinished}).items():
-            ops[column][:] = default
-            ops[column][order[slots[known]]] = answers[column][known]
-        ops["client"][:] = code_array([self.client], self.codes["client"])
+            self.invoked.put(self.first, column, default)
+            self.invoked.put(self.first, column, answers[column][known], order[slots[known]])
+        self.invoked.put(self.first, "client", code_array([self.client], self.codes["client"]))
 
     def ops(self, keys: Texts, codes: Codes) -> Ops:
         """All ops; ``codes`` are those of their keys' entries."""

@@ -1,6 +1,7 @@
 """Columns that grow: what was appended stands there in its order, over every border at which room is made."""
 
 import numpy as np
+import pytest
 
 from resilience.history.columns import CODE, FLAG, INT, TEXT
 from resilience.history.growing import Growing
@@ -27,9 +28,11 @@ def test_rows_stand_in_the_order_in_which_they_came() -> None:
 def test_rows_are_written_to_where_they_stand() -> None:
     growing = Growing({"number": INT})
     growing.append(3, number=np.arange(3))
-    growing.since(1)["number"][:] = 7
+    growing.put(1, "number", 7)
+    growing.put(0, "number", [8, 9], [2, 0])
+    assert growing.since(1)["number"].tolist() == [7, 8]
     growing.append(1, number=5)
-    assert growing.columns()["number"].tolist() == [0, 7, 7, 5]
+    assert growing.columns()["number"].tolist() == [9, 7, 8, 5]
 
 
 def test_nothing_came() -> None:
@@ -37,3 +40,20 @@ def test_nothing_came() -> None:
     assert {name: (len(column), column.dtype) for name, column in columns.items()} == {
         "number": (0, INT), "text": (0, TEXT),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "number", [sign * 2**bits + add for bits in (7, 15, 31) for sign in (1, -1) for add in (-1, 0)]
+)
+def test_a_column_of_codes_is_as_wide_as_they_need(number: int) -> None:
+    """Whether they come in a batch, or are written over others; those that were there before are kept."""
+    fitting = next(bits for bits in (8, 16, 32, 64) if -(2 ** (bits - 1)) <= number < 2 ** (bits - 1))
+    appended, put = Growing({"code": CODE}), Growing({"code": CODE})
+    for growing in (appended, put):
+        growing.append(3, code=np.array([1, -2, 3]))
+    appended.append(2, code=np.array([4, number], dtype=np.int64))
+    put.append(2, code=4)
+    put.put(3, "code", number, [1])
+    for growing in (appended, put):
+        column = growing.columns()["code"]
+        assert (column.tolist(), column.dtype.itemsize * 8) == ([1, -2, 3, 4, number], fitting)
