@@ -6,7 +6,7 @@ their own. Values occur once each. Such columns of texts are kept in numpy's str
 have as many bits as the largest of them needs: whoever calculates with them takes more.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -192,6 +192,15 @@ def text_array(texts: list[str]) -> Texts:
     return np.array(texts, dtype=TEXT)
 
 
+def in_pieces(is_so: Callable[[Codes], Flags], rows: Codes) -> Flags:
+    """What is so of which of these rows, asked of some of them at a time: what that takes is not there for all."""
+    found = np.empty(len(rows), dtype=np.bool_)
+    for first in range(0, len(rows), _PIECE):
+        piece = slice(first, first + _PIECE)
+        found[piece] = is_so(rows[piece])
+    return found
+
+
 def same_texts(texts: Texts, rows: Ints | Codes, others: Texts, their_rows: Ints | Codes) -> Flags:
     """Whether the texts in some rows are those in as many rows of another column.
 
@@ -210,7 +219,7 @@ def _taken(texts: Texts, rows: Ints | Codes) -> Texts:
     return texts[rows[0] : rows[-1] + 1] if follow else texts[rows]
 
 
-def rows_with(texts: Texts, rows: Ints, wanted: Collection[str]) -> dict[str, int]:
+def rows_with(texts: Texts, rows: Ints | Codes, wanted: Collection[str]) -> dict[str, int]:
     """Of each of these texts the last of the rows that has it, as far as one does; also in pieces."""
     found: dict[str, int] = {}
     for first in range(0, len(rows) if wanted else 0, _PIECE):
@@ -225,6 +234,11 @@ def are_among(texts: Texts, wanted: Collection[str]) -> Flags:
     if not wanted:
         return np.zeros(len(texts), dtype=np.bool_)
     return np.fromiter((text in wanted for text in texts), dtype=np.bool_, count=len(texts))
+
+
+def rows_of(wanted: Flags) -> Codes:
+    """The rows that are wanted, in half the bits of an index: there are no 2,000,000,000 of them."""
+    return np.flatnonzero(wanted).astype(np.int32)
 
 
 def of_codes(column: Codes, wanted: Iterable[bool]) -> Flags:

@@ -131,7 +131,9 @@ def of_shards(name: str, noun: str) -> Ledger:
 
 def findings(ledger: Ledger, scenario: Scenario, history: History, booked: Booked) -> tuple[Finding, ...]:
     """A finding for each shard that such a write was sent to; one for none if there was no write at all."""
-    groups = set(booked.groups(history)[booked.writes].tolist()) | {defect.group for defect in booked.defects}
+    groups = set(np.unique(booked.groups(history)[booked.writes]).tolist()) | {
+        defect.group for defect in booked.defects
+    }
     shards = (_shard(ledger, group, scenario, history, booked) for group in sorted(groups or {0}))
     return tuple(_of_shard(ledger, shard, scenario, history) for shard in shards)
 

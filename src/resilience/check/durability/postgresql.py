@@ -26,7 +26,7 @@ from resilience.check.fault import (
     promoted_at,
 )
 from resilience.check.finding import Finding
-from resilience.history.columns import FAIL, OK, UNKNOWN, Flags, Ints, rows_with, same_texts
+from resilience.history.columns import FAIL, OK, UNKNOWN, Codes, Flags, Ints, rows_of, rows_with, same_texts
 from resilience.history.read import History
 from resilience.history.record import ACKED_LOCALLY
 from resilience.spec.fault import CutReplication
@@ -142,8 +142,8 @@ def book_named(
 class _Stored:
     """The rows that are there, in columns, in the order in which they were read."""
 
-    line: Ints  # of the audit's rows
-    writer: Ints  # the op that sent its value, `_NOBODY` if none is on record
+    line: Codes  # of the audit's rows
+    writer: Codes  # the op that sent its value, `_NOBODY` if none is on record
     in_place: Flags  # it stands under the key that it was sent with
 
 
@@ -151,50 +151,48 @@ def book(history: History) -> Booked:
     """What the audit found of the rows."""
     ops = history.ops
     writes = ops.of_kind("postgresql.write")
-    sent = np.flatnonzero(writes)
-    stored = _stored(history, sent)
+    stored = _stored(history, rows_of(writes))
     there = np.zeros(len(ops), dtype=np.bool_)
     there[stored.writer[stored.in_place]] = True
-    gone = sent[~there[sent] & (ops.outcome[sent] == OK) & _looked_for(history)[ops.key[sent]]]
-    locally = ops.with_error(ACKED_LOCALLY) & (ops.outcome == OK)
+    gone = writes & ~there & (ops.outcome == OK) & _looked_for(history)[ops.key]
+    locally = writes & ops.with_error(ACKED_LOCALLY) & (ops.outcome == OK)
     strangers = np.flatnonzero(stored.writer == _NOBODY)
     values = history.audit.rows.value[stored.line[strangers]].tolist()
     late = np.array(list(map(unrecorded(history, writes), values)), dtype=np.bool_)
     return Booked(
         writes=writes,
-        lost=gone[~locally[gone]],
-        recovered=sent[there[sent] & (ops.outcome[sent] == UNKNOWN)],
+        lost=np.flatnonzero(gone & ~locally),
+        recovered=np.flatnonzero(writes & there & (ops.outcome == UNKNOWN)),
         defects=(
-            *_refused(history, sent[there[sent] & (ops.outcome[sent] == FAIL)]),
+            *_refused(history, np.flatnonzero(writes & there & (ops.outcome == FAIL))),
             *_duplicates(history, stored),
             *_unexpected(history, stored.line[strangers[~late]]),
         ),
         unrecorded=(POSTGRESQL,) * int(late.sum()),
-        acked_locally=sent[locally[sent]],
-        lost_locally=gone[locally[gone]],
+        acked_locally=np.flatnonzero(locally),
+        lost_locally=np.flatnonzero(gone & locally),
     )
 
 
-def _stored(history: History, sent: Ints) -> _Stored:
+def _stored(history: History, sent: Codes) -> _Stored:
     """The rows that are there; ``sent`` are the ops that wrote."""
     ops, rows = history.ops, history.audit.rows
-    line = np.flatnonzero(rows.there)
-    code = rows.key[line]
-    writer = _writers_of_keys(history, sent)[code]
-    found = np.flatnonzero(writer != _NOBODY)
+    line = rows_of(rows.there)
+    writer = _writers_of_keys(history, sent)[rows.key[line]]
+    found = rows_of(writer != _NOBODY)
     writer[found[~same_texts(ops.value, writer[found], rows.value, line[found])]] = _NOBODY
     elsewhere = np.flatnonzero(writer == _NOBODY)  # each value by itself, since it costs a look: there are none, mostly
     values = rows.value[line[elsewhere]].tolist()
     by_value = rows_with(ops.value, sent, set(values))
     writer[elsewhere] = [by_value.get(value, _NOBODY) for value in values]
     in_place = writer != _NOBODY
-    in_place[in_place] = ops.key[writer[in_place]] == code[in_place]
+    in_place[in_place] = ops.key[writer[in_place]] == rows.key[line[in_place]]
     return _Stored(line=line, writer=writer, in_place=in_place)
 
 
-def _writers_of_keys(history: History, sent: Ints) -> Ints:
+def _writers_of_keys(history: History, sent: Codes) -> Codes:
     """By the code of each key the last op that wrote to it, `_NOBODY` if none did."""
-    writers = np.full(history.key_count, _NOBODY, dtype=np.int64)
+    writers = np.full(history.key_count, _NOBODY, dtype=np.int32)
     writers[history.ops.key[sent]] = sent
     return writers
 
@@ -218,14 +216,22 @@ def _duplicates(history: History, stored: _Stored) -> Iterator[Defect]:
         key, value = _row(history, stored.line[index])
         own = ops.keys[ops.key[stored.writer[index]]]
         yield _defect("duplicated", key, f"holds {value}, which was written to {own}")
-    again = stored.in_place.copy()
-    again[np.flatnonzero(again)[np.unique(stored.writer[again], return_index=True)[1]]] = False
-    for index in np.flatnonzero(again).tolist():
+    for index in _again(stored, len(ops)).tolist():
         key, value = _row(history, stored.line[index])
         yield _defect("duplicated", key, f"{value} stands in the table more than once")
 
 
-def _unexpected(history: History, lines: Ints) -> Iterator[Defect]:
+def _again(stored: _Stored, ops: int) -> Codes:
+    """Those of the rows in their places that stand there after another one of the same op."""
+    placed = rows_of(stored.in_place)
+    writer = stored.writer[placed]
+    first = np.zeros(ops, dtype=np.int32)
+    first[writer[::-1]] = placed[::-1]
+    again: Codes = placed[first[writer] != placed]
+    return again
+
+
+def _unexpected(history: History, lines: Codes) -> Iterator[Defect]:
     for line in lines.tolist():
         key, value = _row(history, line)
         yield _defect("unexpected", key, f"holds {value}, which nobody wrote")
