@@ -112,9 +112,39 @@ def _rate(ops: int, found: Callable[[], int], expected: int) -> float:
     began = time.process_time()
     number = found()
     took_s = time.process_time() - began
+    _require(number, expected)
+    return ops / took_s
+
+
+def _require(number: int, expected: int) -> None:
     if number != expected:
         raise BenchError(f"{number} were found where {expected} is planted")
-    return ops / took_s
+
+
+def peaks(place: Place, module: str, check: str, ops: int) -> Figure:
+    """The most memory of ``python -m MODULE CHECK OPS``, which prints it. Raises `BenchError` if it could not tell."""
+    values = tuple(_peak(module, check, ops) for _ in range(place.repeats))
+    return Figure(name=f"{check}, {ops:,} ops: peak memory", unit="MB", values=values, aim="under 2,000")
+
+
+def _peak(module: str, check: str, ops: int) -> float:
+    argv = [sys.executable, "-m", module, check, str(ops)]
+    done = subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=COMMAND_TIMEOUT_S, check=False)
+    if done.returncode != 0:
+        raise BenchError(f"{module} {check}: exit {done.returncode}")
+    return float(done.stdout)
+
+
+def peak_mb(found: Callable[[], int], expected: int = 1) -> float:
+    """The most memory that this process had at once while it looked; what it looks at counts, how it was made does not.
+
+    Raises `BenchError` if not so many were found.
+    """
+    own = Path("/proc/self")
+    (own / "clear_refs").write_text("5")  # sets the highest mark back
+    _require(found(), expected)
+    (mark,) = (line for line in (own / "status").read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(mark.split()[1]) * 1024 / 1e6
 
 
 def table(figures: Iterable[Figure]) -> str:

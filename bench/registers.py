@@ -2,16 +2,19 @@
 
 The histories are made by rule: each op takes effect at an instant of its own and was under way for some time around it,
 so that some three ops on a register overlap, and all of them have an order. One read is told an older value besides.
+
+``python -m bench.registers zones OPS`` prints how many megabytes zones take at most over a longer one.
 """
 
 import dataclasses
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from bench.columns import history_of
-from bench.measure import ROOT, Figure, Place, rates
+from bench.measure import ROOT, Figure, Place, peak_mb, peaks, rates
 from resilience.check.finding import Finding
 from resilience.check.linearizability import INITIAL, Registers, contradictions
 from resilience.check.registers import NAME, registers
@@ -19,7 +22,8 @@ from resilience.history.columns import text_array
 from resilience.history.read import History
 from resilience.spec.read import read_scenario
 
-OPS, OPS_OF_ONE = 1_000_000, 40
+OPS, MANY_OPS, OPS_OF_ONE = 1_000_000, 10_000_000, 40
+ZONES = "zones"
 SEARCHED = 200_000  # ops where a quarter are compare-and-sets
 EVERY_US, AROUND_US = 10_000, 15_000
 KINDS = ("register.read", "register.write", "register.swap")
@@ -44,7 +48,8 @@ def figures(place: Place) -> Iterator[Figure]:
     scenario = read_scenario(ROOT, "postgresql-baseline")
     plain, swapped = (as_history(made(ops, swaps=swaps)) for ops, swaps in ((OPS, False), (SEARCHED, True)))
     aim = "at least 1,000,000"
-    yield _figure(f"zones, {OPS:,} ops", OPS, lambda: len(contradictions(zones)), place, aim)
+    yield _figure(f"{ZONES}, {OPS:,} ops", OPS, lambda: len(contradictions(zones)), place, aim)
+    yield peaks(place, "bench.registers", ZONES, MANY_OPS)
     yield _figure(f"check of registers, {OPS:,} ops", OPS, lambda: broken(registers(scenario, plain)), place)
     name = f"check of registers with a search, {SEARCHED:,} ops, a quarter compare-and-sets"
     yield _figure(name, SEARCHED, lambda: broken(registers(scenario, swapped)), place)
@@ -111,3 +116,14 @@ def as_history(ops: Made) -> History:
         keys=text_array([f"pg-register-{number}" for number in range(int(ops.key.max()) + 1)]),
         standing=tuple("" if number == INITIAL else f"pg-1-r{number}" for number in standing.tolist()),
     )
+
+
+def main() -> int:
+    """Zones alone, over so many ops."""
+    ops = _as_registers(made(int(sys.argv[2]), swaps=False))
+    print(peak_mb(lambda: len(contradictions(ops))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
