@@ -12,7 +12,7 @@ A server that ends takes what it counted after its last sample with it: for so l
 can see. Its successor counts from 0.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -95,7 +95,7 @@ def _scrapes(history: History, member: str, series: Series, scrape_us: int) -> l
     ]
 
 
-def _grown(values: tuple[float, ...], times: list[int], ends: Iterable[Interval]) -> float:
+def _grown(values: Sequence[float], times: list[int], ends: Iterable[Interval]) -> float:
     """The sum of the steps; after an end the successor's first value is the step."""
     last_seen = {since for since, _ in ends}
     steps = zip(pairwise(values), times, strict=False)

@@ -15,7 +15,8 @@
     members/<name>/server.log  the servers' own logs: what in them tells of a crash or of damage (`history.log`)
 """
 
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -150,7 +151,7 @@ def read_history(run_dir: Path) -> History:
     ops = load.ops(names.texts, codes)
     audit = read_audit(run_dir / "audit.jsonl", names, damage)
     torn = damage.torn
-    samples = _all_lines(run_dir / "samples.jsonl", SampleLine, damage)
+    samples = _read_samples(run_dir / "samples.jsonl", damage)
     if damage.torn > torn:  # written in one go when all is over; only a file that grows through the run may be torn
         damage.problems.append("samples.jsonl: torn")
     damage.problems += _flawed_series(samples)
@@ -208,6 +209,20 @@ def _shifted(line: Any, shift: Shift | None) -> Any:
     return msgspec.structs.replace(line, at=shift.instant(line.at)) if shift else line
 
 
+def _read_samples(path: Path, damage: Damage) -> list[Any]:
+    """All series and failed queries; numbers are packed, and instants that several series share are there once."""
+    packed: dict[bytes, array[float]] = {}
+    return [_packed(line, packed) for batch in read_batches(path, SampleLine, damage) for line in batch]
+
+
+def _packed(line: Any, packed: dict[bytes, "array[float]"]) -> Any:
+    if not isinstance(line, Series):
+        return line
+    times_s = array("d", line.times_s)
+    times_s = packed.setdefault(times_s.tobytes(), times_s)
+    return msgspec.structs.replace(line, times_s=times_s, values=array("d", line.values))
+
+
 def _flawed_series(samples: Iterable[Any]) -> Iterator[str]:
     """Series that say something at no instant, or whose instants do not follow one another."""
     for line in samples:
@@ -215,7 +230,7 @@ def _flawed_series(samples: Iterable[Any]) -> Iterator[str]:
             yield f"samples.jsonl: a series of {line.selector} has not one value each at rising instants"
 
 
-def _is_series(times_s: tuple[float, ...], values: tuple[float, ...]) -> bool:
+def _is_series(times_s: Sequence[float], values: Sequence[float]) -> bool:
     return len(times_s) == len(values) and all(before < after for before, after in pairwise(times_s))
 
 

@@ -5,6 +5,7 @@ clients' processes (``load/<client>.ops.jsonl``), everything else by the runner 
 (``history.jsonl``).
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -342,8 +343,8 @@ class Series(Line, frozen=True, tag="series"):
 
     selector: str
     labels: dict[str, str]
-    times_s: tuple[float, ...]
-    values: tuple[float, ...]
+    times_s: Sequence[float]
+    values: Sequence[float]
 
 
 class QueryFailed(Line, frozen=True, tag="query-failed"):

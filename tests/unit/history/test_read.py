@@ -1,5 +1,6 @@
 """Reading a run back: columns, outcomes, and what is said of damage."""
 
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +122,7 @@ def test_everything_else_is_merged(tmp_path: Path) -> None:
     assert history.audit.direct_lines == 2
     assert history.audit.rooms["r"].log == ((3, 1, "e"),)
     assert history.audit.sessions["s"].version == 1
-    assert [series.selector for series in history.series] == ["up"]
+    assert [(line.selector, list(line.times_s), list(line.values)) for line in history.series] == [("up", [1.0], [0.0])]
     assert history.queries_failed == (QueryFailed("y", "timeout"),)
     assert history.dropped == (("locust", Dropped("session.read", "fault", 8)),)
     assert history.deliveries.live.tolist() == [True, False]
@@ -365,6 +366,22 @@ def test_messages_and_rows_are_columns(tmp_path: Path) -> None:
         assert len(found) == count
         assert all(array.dtype.kind != "O" for array in arrays)
         assert sum(array.nbytes for array in arrays) < 50 * count
+
+
+def test_samples_are_packed(tmp_path: Path) -> None:
+    """No sample is an object, and instants that several series share are there once."""
+    times_s = tuple(1.5 + n for n in range(100))
+    lines = [Series(f"s-{n}", {}, times_s, tuple(float(n) for n in range(100))) for n in range(3)]
+    write(tmp_path / "samples.jsonl", *lines, Series("other", {}, (7.0,), (8.0,)), Series("empty", {}, (), ()))
+    history = history_of(tmp_path)
+    read = {line.selector: line for line in history.series}
+    assert list(read["s-1"].times_s) == list(times_s)
+    assert read["s-2"].values[99] == 99.0
+    assert read["s-0"].times_s is read["s-2"].times_s
+    assert (list(read["other"].times_s), list(read["other"].values)) == ([7.0], [8.0])
+    assert not read["empty"].times_s
+    assert {type(line.values) for line in history.series} == {array}
+    assert history.problems == ()
 
 
 def test_an_unreadable_file_is_not_silently_empty(tmp_path: Path) -> None:

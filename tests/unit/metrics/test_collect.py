@@ -64,7 +64,7 @@ def test_all_samples_are_written(scenario: Scenario, tmp_path: Path, monkeypatch
     fake = FakePrometheus()
     lines = collected(scenario, fake, tmp_path, monkeypatch)
     assert [line.selector for line in lines] == list(selectors(scenario))
-    assert all(isinstance(line, Series) and line.values == (0.0, 3.0) for line in lines)
+    assert all(isinstance(line, Series) and list(line.values) == [0.0, 3.0] for line in lines)
     assert fake.closed
 
 
