@@ -68,8 +68,6 @@ _MEMBERS_OF = "the pods' readiness"
 _SHOWN = 4
 # what of a stack no run in a cluster has shown yet; a line that is taken away lets it in
 UNSEEN: Mapping[str, Callable[[Stack], bool]] = {
-    "postgresql, rabbitmq": lambda stack: stack.has_outbox,
-    "content": lambda stack: stack.content is not None,
     "personalization": lambda stack: stack.personalization is not None,
     "collaboration.log": lambda stack: stack.has_rooms_in_postgresql,
 }
