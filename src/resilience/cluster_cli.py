@@ -68,7 +68,6 @@ _MEMBERS_OF = "the pods' readiness"
 _SHOWN = 4
 # what of a stack no run in a cluster has shown yet; a line that is taken away lets it in
 UNSEEN: Mapping[str, Callable[[Stack], bool]] = {
-    "personalization": lambda stack: stack.personalization is not None,
     "collaboration.log": lambda stack: stack.has_rooms_in_postgresql,
 }
 # RabbitMQ's own tool: its management plugin answers to a password that is known inside of the cluster only

@@ -179,6 +179,7 @@ def test_a_stack_of_other_programs_is_refused_where_services_are_images():
         require_reference_services(other)
     articles = read_stack(ROOT, "stacks/local/content.yaml")
     require_reference_services(articles)
+    require_reference_services(read_stack(ROOT, "stacks/local/personalization.yaml"))
     other = msgspec.structs.replace(articles, content=Content(program="tests.other"))
     with pytest.raises(SpecError, match=r"content\.program: .*: use --stack local"):
         require_reference_services(other)
@@ -219,10 +220,9 @@ def test_what_of_postgresql_is_refused_in_a_cluster(changes: dict[str, Any], tol
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
-        ({"personalization": Personalization()}, "personalization"),
         ({"postgresql": POSTGRESQL, "collaboration": Collaboration(log="postgresql")}, "collaboration.log"),
     ],
-    ids=["profiles", "rooms in PostgreSQL"],
+    ids=["rooms in PostgreSQL"],
 )
 def test_what_no_run_in_a_cluster_has_shown_is_refused_and_let_in_once_its_line_is_gone(
     monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], part: str
