@@ -66,10 +66,6 @@ READY_WITHIN_S = 300.0
 _LOOK_EVERY_S = 1.0
 _MEMBERS_OF = "the pods' readiness"
 _SHOWN = 4
-# what of a stack no run in a cluster has shown yet; a line that is taken away lets it in
-UNSEEN: Mapping[str, Callable[[Stack], bool]] = {
-    "collaboration.log": lambda stack: stack.has_rooms_in_postgresql,
-}
 # RabbitMQ's own tool: its management plugin answers to a password that is known inside of the cluster only
 _QUEUES = (
     "rabbitmqctl", "--quiet", "list_queues", "-p", VHOST, "--formatter", "json",
@@ -353,7 +349,7 @@ def trouble_told(troubles: list[str]) -> Iterator[list[str]]:
 def require_reference_services(stack: Stack) -> None:
     """Raises `SpecError` for a stack with programs of its own: what is no part of the image runs on ``local`` only.
 
-    So does a tier that has no manifests, and what no run in a cluster has shown yet.
+    So does a tier that has no manifests.
     """
     for tier in ("postgresql", "rabbitmq", "content", "personalization"):
         if getattr(stack, tier) is not None and tier not in tiers_of(stack):
@@ -362,9 +358,6 @@ def require_reference_services(stack: Stack) -> None:
         raise SpecError(
             f"stack {stack.name}: postgresql.failover: in a cluster only a runbook promotes yet: use --stack local"
         )
-    for part, is_in in UNSEEN.items():
-        if is_in(stack):
-            raise SpecError(f"stack {stack.name}: {part}: no run in a cluster has shown that yet: use --stack local")
     for component in sorted({member.component for member in stack.members} & SERVICES):
         if stack.program(component) != f"services.{component}":
             field = f"programs.{component}" if hasattr(stack.programs, component) else f"{component}.program"

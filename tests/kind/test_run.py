@@ -34,7 +34,7 @@ SCENARIOS = (
     "redis-fast-restart-no-persistence", "redis-failover", "node-power-off", "node-freeze", "node-drain",
     "rolling-restart-session", "session-delete", "session-scale-down",
     "session-denied-redis", "postgresql-baseline", "postgresql-kill-replica", "session-events-kill", "content-kill",
-    "personalization-kill",
+    "personalization-kill", "collaboration-events-kill-leader",
 )  # fmt: skip
 CONTROL_PLANE, OBSERVER = "harmonyflow-control-plane", "harmonyflow-worker4"
 VOLUMES = "/var/local-path-provisioner"  # where kind's provisioner keeps them, in each node

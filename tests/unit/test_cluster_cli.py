@@ -203,9 +203,10 @@ def test_a_stack_with_a_tier_that_has_no_manifests_is_refused(monkeypatch: pytes
     [
         ({"postgresql": POSTGRESQL}, ""),
         ({"postgresql": POSTGRESQL, "rabbitmq": Rabbitmq()}, ""),
+        ({"postgresql": POSTGRESQL, "collaboration": Collaboration(log="postgresql")}, ""),
         ({"postgresql": msgspec.structs.replace(POSTGRESQL, failover=Patroni())}, "postgresql.failover: "),
     ],
-    ids=["promoted by a runbook", "beside RabbitMQ", "by Patroni"],
+    ids=["promoted by a runbook", "beside RabbitMQ", "with rooms", "by Patroni"],
 )
 def test_what_of_postgresql_is_refused_in_a_cluster(changes: dict[str, Any], told: str):
     """Nobody leads PgBouncers there after Patroni yet."""
@@ -215,24 +216,6 @@ def test_what_of_postgresql_is_refused_in_a_cluster(changes: dict[str, Any], tol
         return
     with pytest.raises(SpecError, match=rf"{told}.*: use --stack local"):
         require_reference_services(stack)
-
-
-@pytest.mark.parametrize(
-    ("changes", "part"),
-    [
-        ({"postgresql": POSTGRESQL, "collaboration": Collaboration(log="postgresql")}, "collaboration.log"),
-    ],
-    ids=["rooms in PostgreSQL"],
-)
-def test_what_no_run_in_a_cluster_has_shown_is_refused_and_let_in_once_its_line_is_gone(
-    monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], part: str
-):
-    stack = msgspec.structs.replace(STACK, **changes)
-    with pytest.raises(SpecError, match=rf"{part}: no run in a cluster has shown that yet: use --stack local"):
-        require_reference_services(stack)
-    others = {name: is_in for name, is_in in cluster_cli.UNSEEN.items() if name != part}
-    monkeypatch.setattr(cluster_cli, "UNSEEN", others)
-    require_reference_services(stack)
 
 
 class BrokenNodes(Kind):
