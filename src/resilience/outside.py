@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from resilience import cluster_run, runner, supervise
-from resilience.backend.choice import DEFAULT, NAMED, able, promoting
+from resilience.backend.choice import DEFAULT, NAMED, able
 from resilience.backend.kubernetes.tiers import NOTHING_MORE, Extent
 from resilience.backend.local.place import PROJECT_ROOT
 from resilience.check.finding import Judgement
@@ -81,7 +81,7 @@ RunOutside = Callable[[Wanted], Ended]
 
 
 def require_possible(scenario: Scenario, stack: str) -> None:
-    """Raises `SpecError` for a fault, a prelude's or a runbook's step that nobody carries out on this stack."""
+    """Raises `SpecError` for a fault, a prelude's too, that nobody carries out on this stack."""
     experiment = scenario.experiment
     if experiment is None:
         return
@@ -90,9 +90,6 @@ def require_possible(scenario: Scenario, stack: str) -> None:
             kind = fault.__struct_config__.tag
             others = " or ".join(f"{name}:NAME" if name == NAMED else name for name in stacks)
             raise SpecError(f"{experiment.file}: fault {kind} is not possible on {stack}: use --stack {others}")
-    if experiment.promotes and stack.partition(":")[0] not in (stacks := promoting()):
-        told = " or ".join(stacks)
-        raise SpecError(f"{experiment.file}: step promote is not possible on {stack} yet: use --stack {told}")
 
 
 def prepared(stack: str, reports: Path, *, break_lock: bool = False, scenarios: Sequence[Scenario] = ()) -> RunOutside:

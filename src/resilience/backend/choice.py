@@ -46,7 +46,6 @@ class Choice(NamedTuple):
         [str], str
     ]  # which ones a stack has, down to their versions; of which cluster, where one is named
     cannot: tuple[type, ...] = ()  # faults that there is nobody to carry out
-    promotes: bool = True  # whether a runbook has been seen to promote a standby of PostgreSQL there
 
 
 def _in_sandbox() -> bool:
@@ -93,7 +92,6 @@ BACKENDS: Mapping[str, Choice] = {
         attach=place.attach,
         servers=_servers_kind,
         cannot=(CutReplication,),  # standbys stand on several nodes, and each injection is done on one
-        promotes=False,
     ),
     NAMED: Choice(
         is_here=place.is_here,
@@ -101,7 +99,6 @@ BACKENDS: Mapping[str, Choice] = {
         attach=place.attach,
         servers=_servers_named,
         cannot=(CutReplication, PowerOff, Freeze, Isolate, Reboot),  # nothing is known of what is under its nodes
-        promotes=False,
     ),
 }
 
@@ -139,11 +136,6 @@ def servers_here() -> str:
 def able(fault: FaultSpec) -> tuple[str, ...]:
     """The backends that can carry a fault out."""
     return tuple(name for name, choice in BACKENDS.items() if not isinstance(fault, choice.cannot))
-
-
-def promoting() -> tuple[str, ...]:
-    """The backends on which a runbook promotes a standby of PostgreSQL."""
-    return tuple(name for name, choice in BACKENDS.items() if choice.promotes)
 
 
 def attach(name: str, state: Path) -> AttachedPlatform:
