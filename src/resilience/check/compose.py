@@ -6,9 +6,9 @@
     CHECKS ───────┴▶ findings that rest on them become inconclusive ──▶ worst wins ──▶ Judgement
 
 An assumption that no finding rests on is not part of the judgement, but for those that are `ALWAYS`: no run that was
-broken off is a pass, whichever checks its scenario names. A loss, a duplicate or a resurrection rests on nothing but a
-complete audit, so it stays a fail whatever else went wrong. A fail that the scenario names as a known weakness is
-shown, and does not count (`weakness`).
+broken off is a pass, nor one whose fault nobody saw, whichever checks its scenario names. A loss, a duplicate or a
+resurrection rests on nothing but a complete audit, so it stays a fail whatever else went wrong. A fail that the
+scenario names as a known weakness is shown, and does not count (`weakness`).
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -84,7 +84,9 @@ ASSUMPTIONS: dict[str, Check] = {
     "assumption.content-audited": audit.content_audited,
 }
 
-ALWAYS = ("assumption.not-interrupted",)  # is shown, and counts, whether a finding rests on it or not
+# are shown, and count, whether a finding rests on them or not
+ALWAYS = ("assumption.not-interrupted",)
+ALWAYS_OF_FAULT = ("assumption.experiment-completed", "assumption.fault-proved", "assumption.fault-healed")
 
 CHECKS: dict[str, Check] = {
     "durability.direct": direct,
@@ -166,7 +168,7 @@ def judge(
     found = tuple(with_clocks(history, finding) for finding in found)
     needed = {name for finding in found for name in finding.rests_on}
     broken = _broken(supposed, needed)
-    counted = {*needed, *ALWAYS}
+    counted = {*needed, *ALWAYS, *(ALWAYS_OF_FAULT if scenario.experiment else ())}
     shown = tuple(finding for name, findings in supposed.items() if name in counted for finding in findings)
     findings = shown + with_weaknesses(scenario, (_resting(finding, broken) for finding in found))
     verdict = worst(finding.counts_as for finding in findings) if found else "inconclusive"

@@ -14,7 +14,7 @@ from resilience.check.measure import combined
 from resilience.history.read import History
 from resilience.history.record import Event
 from resilience.spec.scenario import Scenario
-from tests.histories import END, Recorded, S, recorded, scenario
+from tests.histories import END, Recorded, S, baseline, recorded, scenario
 
 VERDICTS: tuple[Verdict, ...] = ("pass", "fail", "inconclusive")
 verdicts = st.sampled_from(VERDICTS)
@@ -109,6 +109,27 @@ def test_a_run_that_was_broken_off_is_no_pass_whatever_checks_its_scenario_names
     judgement = judge(about, run.history(tmp_path / "broken", about))
     assert judgement.verdict == "inconclusive"
     assert judgement.headline.startswith(f"inconclusive: {says}")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda run: run.change("effect-probed", in_effect=False), "was not in effect"),
+        (lambda run: run.change("healed", healed=False), "was not proved healed"),
+        (lambda run: run.change("experiment", failed=["inject"]), "these of its activities failed: inject"),
+    ],
+    ids=["without effect", "not healed", "not carried out"],
+)
+def test_a_run_whose_fault_nobody_saw_is_no_pass_whatever_checks_its_scenario_names(
+    tmp_path: Path, change: Callable[[Recorded], object], says: str
+) -> None:
+    run, about = recorded(), scenario(slos=(), checks=("members",))
+    change(run)
+    judgement = judge(about, run.history(tmp_path / "broken", about))
+    assert judgement.verdict == "inconclusive"
+    assert says in judgement.headline
+    about = baseline(slos=(), checks=("members",))
+    assert judge(about, recorded(fault=False).history(tmp_path / "none", about)).verdict == "pass"
 
 
 def test_a_check_that_does_not_exist(tmp_path: Path) -> None:
