@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
-
 from resilience.check import needs
 from resilience.check.assumption.record import SESSION_WRITES
 from resilience.check.collaboration.view import views
@@ -123,7 +121,7 @@ def _shards(scenario: Scenario, history: History) -> Iterator[_Shard]:
             group=group,
             members=members_of_shard(history, group),
             replicas=len(shard.replicas),
-            keys=max(1, len(np.unique(ops.key[acked & (ops.group == group)]))),
+            keys=max(1, int(ops.keys_of(acked & (ops.group == group)).sum())),
         )
 
 

@@ -80,6 +80,12 @@ class Ops:
         """Which ops ended with an error of this class."""
         return np.equal(self.error, _code(self.errors, error))
 
+    def keys_of(self, rows: Flags) -> Flags:
+        """Which keys these ops are on, by their codes."""
+        found = np.zeros(len(self.keys), dtype=np.bool_)
+        found[self.key[rows]] = True
+        return found
+
     def name(self, row: int) -> str:
         """How evidence names an op: its client and id."""
         return f"{self.clients[self.client[row]]}/{self.id[row]}"

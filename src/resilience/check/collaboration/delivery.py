@@ -26,7 +26,7 @@ from resilience.check.durability.collaboration import follow
 from resilience.check.fault import SECOND_US, load_end_us
 from resilience.check.finding import Finding
 from resilience.check.text import count
-from resilience.history.columns import OK, Deliveries
+from resilience.history.columns import OK, Deliveries, Ints
 from resilience.history.outbox import event_of_edit
 from resilience.history.read import History
 from resilience.history.record import Joined, Left
@@ -37,18 +37,19 @@ STUCK_US = 10 * SECOND_US
 STUCK_EDITS_MIN = 3
 EVIDENCE_MAX = 200
 _NEVER = np.iinfo(np.int64).max
+_NOTHING = np.empty(0, dtype=np.int64)
 Position = tuple[int, int]  # epoch, sequence number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Member:
-    """One receiver in one room: what it had when it first joined, until when edits are owed to it, and what it got."""
+    """One receiver in one room: what it had when it first joined, until when edits are owed to it, and what arrived."""
 
     receiver: str
     room: str
     since: Position
     until: int
-    got: frozenset[Position]
+    arrivals: Ints  # rows of them
 
 
 def delivery(scenario: Scenario, history: History) -> tuple[Finding, ...]:
@@ -103,7 +104,7 @@ def _hops(history: History, missing: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _members(history: History) -> Iterator[_Member]:
-    got = _got(history.deliveries)
+    arrived = _arrived(history.deliveries)
     since: dict[tuple[str, str], Position] = {}
     last: dict[tuple[str, str], Joined | Left] = {}
     lines: list[Joined | Left] = [*history.joins, *history.leaves]
@@ -121,35 +122,34 @@ def _members(history: History) -> Iterator[_Member]:
             room=member[1],
             since=position,
             until=min(until, end + GRACE_US) - GRACE_US,
-            got=got.get(member, frozenset()),
+            arrivals=arrived.get(member, _NOTHING),
         )
 
 
-def _got(arrivals: Deliveries) -> dict[tuple[str, str], frozenset[Position]]:
-    """The numbers that each receiver got in each room."""
+def _arrived(arrivals: Deliveries) -> dict[tuple[str, str], Ints]:
+    """What arrived at each receiver in each room."""
     members = arrivals.receiver.astype(np.int64) * len(arrivals.rooms) + arrivals.room
     order = np.argsort(members, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(members[order])) + 1) if len(order) else []
     return {
-        (arrivals.receivers[arrivals.receiver[rows[0]]], arrivals.rooms[arrivals.room[rows[0]]]): frozenset(
-            zip(arrivals.epoch[rows].tolist(), arrivals.seq[rows].tolist(), strict=True)
-        )
-        for rows in parts
+        (arrivals.receivers[arrivals.receiver[rows[0]]], arrivals.rooms[arrivals.room[rows[0]]]): rows for rows in parts
     }
 
 
 def _missing(history: History, members: tuple[_Member, ...]) -> tuple[list[dict[str, Any]], int]:
     """What members never got, and how much was owed in all."""
-    stored = _stored(history)
+    stored, arrivals = _stored(history), history.deliveries
     missing: list[dict[str, Any]] = []
     owed = 0
     for member in members:
-        newest = max(member.got, default=member.since)
+        numbers = (arrivals.epoch[member.arrivals].tolist(), arrivals.seq[member.arrivals].tolist())
+        got = frozenset(zip(*numbers, strict=True))  # of one member at a time: of all they take more than the history
+        newest = max(got, default=member.since)
         for position, edit, at in stored.get(member.room, ()):
             if position <= member.since or (at > member.until and position >= newest):
                 continue
             owed += 1
-            if position not in member.got:
+            if position not in got:
                 what = "gap" if position < newest else "missing"
                 missing.append({
                     "what": what, "room": member.room, "receiver": member.receiver,

@@ -101,12 +101,11 @@ def _written(history: History, gone: Collection[str]) -> Iterator[tuple[SessionR
     rows = np.flatnonzero(ops.of_kind(*SESSION_WRITES))
     rows = rows[np.argsort(ops.key[rows], kind="stable")]
     columns = (rows, ops.value[rows], ops.outcome[rows], ops.version[rows], ops.of_kind("session.end")[rows])
-    writes = list(map(_Write, *(column.tolist() for column in columns)))
     borders = np.flatnonzero(np.diff(ops.key[rows], prepend=-1, append=-1)).tolist()
     for first, end in pairwise(borders):
         key = ops.keys[ops.key[rows[first]]]
         if key not in gone and (read := history.audit.sessions.get(key)) is not None:
-            yield read, writes[first:end]
+            yield read, list(map(_Write, *(column[first:end].tolist() for column in columns)))
 
 
 def _book_writes(history: History, read: SessionRead, writes: list[_Write], found: _Book) -> None:
