@@ -71,7 +71,7 @@ def _spared(scenario: Scenario, history: History, radius: BlastRadius) -> Iterat
 def _judged(scenario: Scenario, history: History, group: int, most_s: float) -> Finding:
     ops = history.ops
     writes = int((ops.of_kind("direct.write") & (ops.group == group) & (ops.outcome == OK)).sum())
-    worst = longest(outages(scenario, history, group))
+    worst = longest(outages(scenario, history, group, most_s * SECOND_US))
     length_s = worst.length_s if worst else 0.0
     least_s = length_s - worst.error_s if worst else 0.0  # what it has lasted for certain
     return Finding(
@@ -157,17 +157,19 @@ def _consumers(scenario: Scenario, history: History, queue: str, most_s: float) 
     worst = longest(found.outages if found else ())
     length_s = worst.length_s if worst else 0.0
     reason = f"no message was handed to anybody for {seconds(length_s)}" if length_s > most_s else ""
-    if found is None:
-        reason = "no consumer dealt with a message before the load ended"
+    unseen = "no consumer dealt with a message before the load ended" if found is None else ""
+    if found is not None and found.limit_us > most_s * SECOND_US:
+        usual = f"{seconds(found.limit_us / SECOND_US)} without one"
+        unseen = f"they came so far apart before the fault that less than {usual} cannot be told from that"
     return Finding(
         check="blast-radius.consumers",
-        verdict="inconclusive" if found is None else "fail" if reason else "pass",
+        verdict="fail" if reason else "inconclusive" if unseen else "pass",
         title=f"consumers of queue {queue} are handed messages",
         measured="nothing" if found is None else f"longest time without one {seconds(length_s)}",
         allowed=f"≤ {seconds(most_s)}",
         value=None if found is None else length_s,
         unit="s",
-        reason=reason,
+        reason=reason or unseen,
         where=where(f"queue {queue}", worst),
         rests_on=_RESTS_ON,
     )

@@ -15,6 +15,7 @@ A write was sent *in vain* if it failed, or if its answer took longer than the l
 late what it was sent meanwhile, and whoever waits is as little served as who is refused.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -54,10 +55,15 @@ class Outage:
         return self.error / SECOND_US
 
 
-def outages(scenario: Scenario, history: History, group: int) -> tuple[Outage, ...]:
-    """All outages of a shard from the steady phase on, in the order of time."""
+def outages(scenario: Scenario, history: History, group: int, at_most_us: float = math.inf) -> tuple[Outage, ...]:
+    """All outages of a shard from the steady phase on, in the order of time.
+
+    Their limit is ``at_most_us`` at most: where nobody may do without for longer, it does not count how long they did
+    before the fault.
+    """
     writes = history.ops.of_kind("direct.write") & (history.ops.group == group)
-    return gaps(history, writes, group, limit_us(history, _acked(history, writes), scenario.load.direct_rate_ops_per_s))
+    limit = limit_us(history, _acked(history, writes), scenario.load.direct_rate_ops_per_s)
+    return gaps(history, writes, group, min(limit, at_most_us))
 
 
 def outages_of_rows(scenario: Scenario, history: History, way: Way) -> tuple[Outage, ...]:

@@ -56,6 +56,19 @@ def test_any_other_that_suffers_is_a_finding(tmp_path: Path) -> None:
     assert {group: finding.verdict for group, finding in found.items()} == {"shard 1": "fail", "shard 3": "pass"}
 
 
+@pytest.mark.parametrize(("length_us", "verdict"), [(400_000, "pass"), (1_100_000, "fail")])
+def test_who_did_without_for_moments_before_the_fault_may_do_without_for_no_longer(
+    tmp_path: Path, length_us: int, verdict: str
+) -> None:
+    """An outage is longer than three of such moments; who may suffer for half a second only has one before that."""
+    run = recorded()
+    for op in run.of("direct.write", 2):
+        if op.due < FAULT and op.due % S < 400_000:
+            op.end("fail", 1_500, "clusterdown")
+    fail_shard(run, 2, length_us)
+    assert judged(run, tmp_path, BlastRadius(may_suffer=("shard 1",)))["shard 2"].verdict == verdict
+
+
 @pytest.mark.parametrize(("length_us", "verdict"), [(2 * S, "pass"), (3 * S, "fail")])
 def test_the_others_may_suffer_for_a_moment(tmp_path: Path, length_us: int, verdict: str) -> None:
     run = recorded()
@@ -309,6 +322,23 @@ def test_a_queue_hands_out_its_messages(length_us: int, verdict: str, tmp_path: 
     found = of_queue(run, tmp_path)
     assert {name: one.verdict for name, one in found.items()} == {"served": "pass", "consumers": verdict}
     assert ("no message was handed to anybody for " in found["consumers"].reason) == (verdict == "fail")
+
+
+@pytest.mark.parametrize(("length_us", "verdict"), [(0, "inconclusive"), (2 * S, "inconclusive"), (5 * S, "fail")])
+def test_a_queue_that_handed_out_too_little_before_the_fault_is_not_passed(
+    length_us: int, verdict: str, tmp_path: Path
+) -> None:
+    """A second may pass without a message; there always was one between two, so that less than three is no outage."""
+    run = recorded(tiers=TIERS)
+    run.consumed = [
+        replace(line, came=line.came // S * S + S, at=max(line.came // S * S + S, line.at))
+        if line.queue == QUEUE and line.came < FAULT - S else line
+        for line in run.consumed
+    ]  # fmt: skip
+    hold_back(run, length_us)
+    finding = of_queue(run, tmp_path)["consumers"]
+    assert finding.verdict == verdict
+    assert ("cannot be told from that" in finding.reason) == (verdict == "inconclusive")
 
 
 def test_a_queue_that_may_suffer_is_not_judged(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ class Deliveries(NamedTuple):
 
     handed: Ints  # the instants at which they were handed any; of older records those at which they dealt with any
     outages: tuple[Outage, ...]  # in the order of time
+    limit_us: float  # what is shorter is none
 
 
 def deliveries_of(scenario: Scenario, history: History, queue: str) -> Deliveries | None:
@@ -37,6 +38,7 @@ def deliveries_of(scenario: Scenario, history: History, queue: str) -> Deliverie
     told = mine & (consumed.came != NEVER)
     instants = np.concatenate((consumed.came[told], consumed.at[mine & ~told & consumed.acked]))
     handed = np.sort(instants[(instants >= begin) & (instants <= end)])
-    found = silences(begin, handed, end, limit_us(history, handed, scenario.load.rabbitmq_ops_per_s))
+    limit = limit_us(history, handed, scenario.load.rabbitmq_ops_per_s)
+    found = silences(begin, handed, end, limit)
     outages = (Outage(group=NEVER, start=start, end=end, error=0, ended=ended) for start, end, ended in found)
-    return Deliveries(handed, tuple(outages))
+    return Deliveries(handed, tuple(outages), limit)

@@ -58,7 +58,7 @@ def _judged(scenario: Scenario, history: History, queue: str) -> Finding:
             where=Where(group=f"queue {queue}"),
             rests_on=_RESTS_ON,
         )
-    handed, found = deliveries
+    handed, found = deliveries.handed, deliveries.outages
     hit = next(((one, how) for one in injections(history) if (how := _how_hit(scenario, history, queue, one))), None)
     if hit is None:
         return _spared(history, queue, longest(found))
