@@ -1,8 +1,9 @@
 """A run directory made by rule: a history as long as one likes, of the shape that a run of `redis-failover` leaves.
 
-The load is the default one: of ten ops in 20 ms six are direct writes, three are session ops, one is an edit in one of
-20 rooms of five; Prometheus has as many series as of a real stack. Shard 1 takes nothing for `OUTAGE_US`, and has lost
-the one write that it acknowledged last, so that whoever judges the run can be asked what was found.
+The load is the default one, or as much more as it takes to have all ops in `LENGTH_S`: of ten ops in 20 ms six are
+direct writes, three are session ops, one is an edit in one of 20 rooms of five; Prometheus has as many series as of a
+real stack. Shard 1 takes nothing for `OUTAGE_US`, and has lost the one write that it acknowledged last, so that whoever
+judges the run can be asked what was found.
 
 Run as ``python -m bench.history REPORTS OPS``, which prints the directory: a process of its own, so that its memory is
 not taken for the judge's.
@@ -55,7 +56,7 @@ from resilience.spec.stack import GENERATORS, OBSERVER
 from tests.histories import FINGERPRINT, of_servers, sound_control, write_log
 
 S = 1_000_000  # a second, in the unit of all instants
-EVERY_US = 2_000
+EVERY_US, LENGTH_S = 2_000, 2_000  # how far ops are apart; closer, where the load would be longer than that
 OUTAGE_US = 8 * S
 TIMEOUT_US = 2 * S
 BEGIN_US = 10 * S  # of the load; before that the stack came up
@@ -70,12 +71,13 @@ STEPS = ("update",) * 4 + ("heartbeat",) * 2 + ("read",) * 2
 
 def write_run(reports: Path, ops: int) -> Run:
     """Writes a run of so many ops; Prometheus' samples are made to fit to what is on record by then."""
-    length_s = ops * EVERY_US // S
+    every_us = min(EVERY_US, LENGTH_S * S // ops)
+    length_s = ops * every_us // S
     steady_s = length_s - 8 - 25 - 30
     scenario = read_scenario(ROOT, "redis-failover", (f"timeline.steady_s={steady_s}",))
     run = RunStore(reports, None).open(scenario, about(ROOT, "bench", FINGERPRINT))
     story = _Story(run, scenario, steady_s)
-    story.tell(ops)
+    story.tell(ops, every_us)
     history = read_history(run.directory)
     for client in history.ops.clients:
         (run.load_dir / f"{client}.summary.json").write_bytes(msgspec.json.encode(_summary(client, history)))
@@ -146,13 +148,13 @@ class _Story:
         self._rooms: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
         self._last_before_fault = ""
 
-    def tell(self, ops: int) -> None:
+    def tell(self, ops: int, every_us: int) -> None:
         """Writes everything but the samples."""
         with self._writers["locust"] as locust, self._writers["direct"] as direct:
             for room, receiver in _receivers():
                 locust.append(Joined(receiver, room, EPOCH, 0, BEGIN_US))
             for n in range(ops):
-                due = BEGIN_US + n * EVERY_US
+                due = BEGIN_US + n * every_us
                 self._one(n, due)
                 if n % 10_000 == 0:
                     locust.flush()
