@@ -33,8 +33,8 @@ SCENARIOS = (
     "baseline", "redis-kill-replica", "redis-pause-primary", "redis-partition-primary", "redis-fast-restart",
     "redis-fast-restart-no-persistence", "redis-failover", "node-power-off", "node-freeze", "node-drain",
     "rolling-restart-session", "session-delete", "session-scale-down",
-    "session-denied-redis", "postgresql-baseline", "postgresql-kill-replica", "postgresql-failover", "session-events-kill",
-    "content-kill", "personalization-kill", "collaboration-events-kill-leader",
+    "session-denied-redis", "postgresql-baseline", "postgresql-kill-replica", "postgresql-failover",
+    "session-events-kill", "content-kill", "personalization-kill", "collaboration-events-kill-leader",
 )  # fmt: skip
 CONTROL_PLANE, OBSERVER = "harmonyflow-control-plane", "harmonyflow-worker4"
 VOLUMES = "/var/local-path-provisioner"  # where kind's provisioner keeps them, in each node
