@@ -163,7 +163,7 @@ def test_a_spoilt_file_is_one_line_or_harmless(
 
 @pytest.mark.parametrize(("step", "right"), [("hold", False), ("inject", False), ("heal", True)])
 def test_only_heal_needs_no_arguments(step: str, right: bool) -> None:
-    file = "experiments/platform/node-freeze.yaml"
+    file = "experiments/node/node-freeze.yaml"
     experiment = yaml.safe_load((ROOT / file).read_text())
     found = next(one for one in experiment["method"] if one["provider"]["func"].startswith(step))
     del found["provider"]["arguments"]
