@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = (
     "baseline", "collaboration-events-baseline", "collaboration-events-kill-leader", "collaboration-kill",
     "content-baseline", "content-kill", "edge-kill", "no-effect", "node-drain", "node-freeze", "node-power-off",
-    "node-power-off-whole", "personalization-kill", "postgresql-baseline", "postgresql-cancel-waiting", "postgresql-cut-failover",
-    "postgresql-cut-failover-quorum",
+    "node-power-off-whole", "personalization-kill", "postgresql-baseline", "postgresql-cancel-waiting",
+    "postgresql-cut-failover", "postgresql-cut-failover-quorum",
     "postgresql-failover", "postgresql-failover-patroni", "postgresql-isolation", "postgresql-kill-replica",
     "postgresql-kill-sync-standby", "postgresql-split-brain", "postgresql-wrong-standby",
     "postgresql-wrong-standby-quorum", "rabbitmq-baseline",
